@@ -1,0 +1,42 @@
+# One command for each thing a contributor does. Every target works on a fresh checkout with Python 3.11+, make and the package registries.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test e2e bench simulate kubernetes lint docs clean
+
+help: ## this list
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+install: $(STAMP) ## make .venv with everything a contributor needs
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Broadsheet needs Python 3.11 or later; this is {v[0]}.{v[1]}. Use make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(STAMP)
+
+quickstart: install ## a Kafka on localhost:9092 with the topic `orders`; ONCE=1 ends after the demonstration
+	$(BIN)/broadsheet quickstart $(if $(ONCE),--once)
+
+test: install ## unit, property, simulation and wire tests: Python only
+	$(BIN)/pytest $(ARGS)
+
+e2e: install ## real clients, Apache Kafka's own tools
+	bash e2e/run $(ARGS)
+
+bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md
+	$(BIN)/python -m e2e.bench $(ARGS)
+
+lint: install ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: install ## build the documentation strictly into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+clean: ## remove what the targets made
+	rm -rf .venv site build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,86 @@
+"""One request in flight, and the rooms that may answer it.
+
+A handler is a function `handle(rooms, request) -> None`. It may call `request.answer(...)` before it returns or at any
+later time (a delayed fetch, a join that waits for its group); the connection keeps the answers in the order of the
+requests. A handler may also be a coroutine function, for paths that are not hot. An exception in a handler is logged
+and answered with UNKNOWN_SERVER_ERROR, in the shape of that API's answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.controller import Controller
+    from broadsheet_broker.coordinators import GroupCoordinator
+    from broadsheet_broker.metadata import MetadataCache
+    from broadsheet_broker.replication import ReplicaManager
+    from broadsheet_broker.seams import Environment
+
+Body = TypeVar("Body")
+
+
+class Connection(Protocol):
+    """What a handler may know of the connection that a request came on."""
+
+    id: int
+    """Unique within the process: the key of fetch sessions and quotas."""
+    listener: str
+    """Name of the listener, for example `PLAINTEXT`: Metadata answers with the addresses of that listener."""
+    host: str
+    """The client's address, without port."""
+    principal: str
+    """`User:ANONYMOUS` until authentication is built."""
+    closed: bool
+    """True once the client is gone: whoever holds the request may drop it."""
+
+
+class Request(Generic[Body]):
+    """A decoded request. Subclassed by the network, which knows how to send."""
+
+    __slots__ = ("api_key", "body", "client_id", "connection", "correlation_id", "received", "version")
+
+    def __init__(
+        self,
+        api_key: int,
+        version: int,
+        correlation_id: int,
+        client_id: str,
+        body: Body,
+        connection: Connection,
+        received: float,
+    ) -> None:
+        self.api_key = api_key
+        self.version = version
+        self.correlation_id = correlation_id
+        self.client_id = client_id
+        self.body = body
+        self.connection = connection
+        self.received = received
+        """Environment.monotonic() (seconds) when the last byte arrived."""
+
+    def answer(self, message: Any) -> None:
+        """Send the response message, encoded in the request's version. Call exactly once, now or later."""
+        raise NotImplementedError
+
+    def answer_nothing(self) -> None:
+        """Complete a request that has no answer (produce with acks=0)."""
+        raise NotImplementedError
+
+    def hang_up(self) -> None:
+        """Close the connection (Kafka does so when a produce with acks=0 fails)."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True)
+class Rooms:
+    """The rooms of one broker that handlers call. Built in broker.py only."""
+
+    environment: Environment
+    config: BrokerConfig
+    metadata: MetadataCache
+    controller: Controller
+    replicas: ReplicaManager
+    groups: GroupCoordinator

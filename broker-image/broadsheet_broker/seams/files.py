@@ -1,0 +1,237 @@
+"""Files as the log and the storage tool see them: positioned reads, gathered appends, durable renames."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from typing import Protocol
+
+Buffer = bytes | bytearray | memoryview
+
+_IOV_MAX = 1024
+"""The most buffers one writev takes on Linux (UIO_MAXIOV)."""
+
+
+class File(Protocol):
+    """An open file. Offsets and sizes are bytes. Every method raises OSError as the operating system does."""
+
+    path: str
+
+    def read(self, offset: int, size: int) -> bytes:
+        """At most `size` bytes from `offset`; shorter only at the end of the file."""
+        ...
+
+    def append(self, buffers: Sequence[Buffer]) -> int:
+        """Write the buffers at the end with as few calls as possible and return the bytes written, always all of them.
+
+        When the disk is full the file is cut back to its length before the call, and OSError is raised.
+        """
+        ...
+
+    def write(self, offset: int, data: Buffer) -> None:
+        """Overwrite in place (index entries)."""
+        ...
+
+    def size(self) -> int: ...
+
+    def truncate(self, size: int) -> None: ...
+
+    def sync(self) -> None:
+        """fdatasync: everything appended survives a loss of power. Blocks for milliseconds; see Environment.offload."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Files(Protocol):
+    """The file system. Paths are plain strings, since they are built in hot paths."""
+
+    def open(self, path: str, *, create: bool = False, read_only: bool = False) -> File: ...
+
+    def read_bytes(self, path: str) -> bytes: ...
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write a small file atomically and durably: temporary file, fsync, rename, fsync of the directory."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def size(self, path: str) -> int: ...
+
+    def modified_ms(self, path: str) -> int:
+        """Milliseconds since the Unix epoch of the last change."""
+        ...
+
+    def list(self, path: str) -> list[str]:
+        """Names in a directory, sorted."""
+        ...
+
+    def is_directory(self, path: str) -> bool: ...
+
+    def make_directory(self, path: str) -> None:
+        """With its parents; no error when it exists."""
+        ...
+
+    def rename(self, source: str, target: str) -> None: ...
+
+    def remove(self, path: str) -> None:
+        """No error when it does not exist."""
+        ...
+
+    def remove_tree(self, path: str) -> None: ...
+
+    def sync_directory(self, path: str) -> None:
+        """Make creations, renames and removals in this directory durable."""
+        ...
+
+    def free_bytes(self, path: str) -> int: ...
+
+    def total_bytes(self, path: str) -> int: ...
+
+    def lock(self, path: str) -> object | None:
+        """Take an exclusive lock that ends with the process (Kafka's `.lock`); None when another process holds it."""
+        ...
+
+
+class LocalFile:
+    """A file of the machine, by descriptor."""
+
+    __slots__ = ("_end", "_fd", "path")
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._end = os.fstat(fd).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._fd, size, offset)
+
+    def append(self, buffers: Sequence[Buffer]) -> int:
+        start = self._end
+        try:
+            if len(buffers) == 1:
+                self._write_all(buffers[0], start)
+                self._end = start + len(buffers[0])
+            else:
+                for first in range(0, len(buffers), _IOV_MAX):
+                    self._write_gathered(buffers[first : first + _IOV_MAX])
+        except OSError:
+            self._end = start
+            os.ftruncate(self._fd, start)
+            raise
+        return self._end - start
+
+    def _write_gathered(self, buffers: Sequence[Buffer]) -> None:
+        expected = sum(map(len, buffers))
+        written = os.pwritev(self._fd, buffers, self._end)
+        self._end += written
+        if written < expected:
+            rest = b"".join(buffers)[written:]
+            self._write_all(rest, self._end)
+            self._end += len(rest)
+
+    def _write_all(self, data: Buffer, offset: int) -> None:
+        written = os.pwrite(self._fd, data, offset)
+        if written < len(data):
+            view = memoryview(data)
+            while written < len(view):
+                written += os.pwrite(self._fd, view[written:], offset + written)
+
+    def write(self, offset: int, data: Buffer) -> None:
+        self._write_all(data, offset)
+        self._end = max(self._end, offset + len(data))
+
+    def size(self) -> int:
+        return self._end
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+        self._end = size
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class LocalFiles:
+    """The machine's file system."""
+
+    def open(self, path: str, *, create: bool = False, read_only: bool = False) -> LocalFile:
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        if create:
+            flags |= os.O_CREAT
+        return LocalFile(path, os.open(path, flags | os.O_CLOEXEC, 0o644))
+
+    def read_bytes(self, path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    def replace(self, path: str, data: bytes) -> None:
+        temporary = path + ".tmp"
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        self.sync_directory(os.path.dirname(path))
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(path)
+
+    def size(self, path: str) -> int:
+        return os.stat(path).st_size
+
+    def modified_ms(self, path: str) -> int:
+        return os.stat(path).st_mtime_ns // 1_000_000
+
+    def list(self, path: str) -> list[str]:
+        return sorted(os.listdir(path))
+
+    def is_directory(self, path: str) -> bool:
+        return os.path.isdir(path)
+
+    def make_directory(self, path: str) -> None:
+        os.makedirs(path, exist_ok=True)
+
+    def rename(self, source: str, target: str) -> None:
+        os.rename(source, target)
+
+    def remove(self, path: str) -> None:
+        try:
+            os.remove(path)
+        except FileNotFoundError:
+            return
+
+    def remove_tree(self, path: str) -> None:
+        shutil.rmtree(path)
+
+    def sync_directory(self, path: str) -> None:
+        fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free_bytes(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_bavail * stat.f_frsize
+
+    def total_bytes(self, path: str) -> int:
+        stat = os.statvfs(path)
+        return stat.f_blocks * stat.f_frsize
+
+    def lock(self, path: str) -> object | None:
+        import fcntl  # POSIX only, like the rest of this module; imported where it is used
+
+        file = open(path, "wb")  # noqa: SIM115 - the lock lives as long as the returned file object
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        return file

@@ -1,0 +1,1 @@
+"""The control plane: Cluster, Topic and ConsumerGroup, on Kubernetes or on localhost."""
