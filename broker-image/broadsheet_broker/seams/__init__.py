@@ -12,5 +12,6 @@ one process under a virtual clock, with a simulated network and disk:
 
 from broadsheet_broker.seams.environment import Clock, Environment, SystemClock
 from broadsheet_broker.seams.files import Buffer, File, Files, LocalFiles
+from broadsheet_broker.seams.metrics import Metrics
 
-__all__ = ["Buffer", "Clock", "Environment", "File", "Files", "LocalFiles", "SystemClock"]
+__all__ = ["Buffer", "Clock", "Environment", "File", "Files", "LocalFiles", "Metrics", "SystemClock"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 from broadsheet_broker.seams.files import Files, LocalFiles
+from broadsheet_broker.seams.metrics import Metrics
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -39,6 +40,7 @@ class Environment:
     clock: Clock = field(default_factory=SystemClock)
     random: random.Random = field(default_factory=random.SystemRandom)
     files: Files = field(default_factory=LocalFiles)
+    metrics: Metrics = field(default_factory=Metrics)
 
     def monotonic(self) -> float:
         """Seconds that never step back: elapsed time, deadlines."""

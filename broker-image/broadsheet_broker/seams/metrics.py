@@ -1,0 +1,222 @@
+"""What a broker counts about itself.
+
+Hot paths increment plain integers in slotted objects (`counters.bytes_in += n`, some 30 ns); nothing is formatted,
+locked or sampled until somebody asks for `/metrics`. Gauges and everything that a room can work out on demand are
+callbacks, called at that moment. Names are those that Kafka's JMX exporter rules give (dashboards hold on to them);
+what Kafka does not have begins with `broadsheet_`.
+
+How rooms use it::
+
+    topic = environment.metrics.topic("orders")          # keep the object, or look it up: one dict access
+    topic.bytes_in += len(records)
+
+    environment.metrics.gauge("kafka_server_replicamanager_leadercount", "Partitions led here.", lambda: len(leaders))
+    uncleaned = environment.metrics.counter("kafka_log_...", "What it counts.")
+    uncleaned.value += 1
+    environment.metrics.collector(lambda: [Family("kafka_log_log_size", "gauge", "Bytes of a log.", samples)])
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+Labels = tuple[tuple[str, str], ...]
+"""Pairs of label name and value, in the order in which they are written."""
+
+BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency buckets; a last one without bound is implied."""
+
+
+class Family(NamedTuple):
+    """All samples of one metric name, as Prometheus wants them together."""
+
+    name: str
+    kind: str
+    """`counter`, `gauge` or `histogram`."""
+    help: str
+    samples: Sequence[tuple[Labels, float]]
+    """For a histogram the label values already carry `le`; see `Latency.samples`."""
+    suffixes: Sequence[str] | None = None
+    """One per sample where the sample's name differs from the family's (`_bucket`, `_sum`, `_count`)."""
+
+
+class Counter:
+    """A number that only grows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: int = 0
+
+
+class TopicCounters:
+    """What brokers count per topic (Kafka's BrokerTopicMetrics)."""
+
+    __slots__ = (
+        "bytes_in",
+        "bytes_out",
+        "failed_fetch_requests",
+        "failed_produce_requests",
+        "fetch_requests",
+        "messages_in",
+        "produce_requests",
+    )
+
+    def __init__(self) -> None:
+        self.messages_in = 0
+        """Records appended by producers."""
+        self.bytes_in = 0
+        """Bytes of record batches appended by producers."""
+        self.bytes_out = 0
+        """Bytes of record batches sent to consumers (not to followers)."""
+        self.produce_requests = 0
+        """Partitions written: one per partition in a Produce request."""
+        self.fetch_requests = 0
+        """Partitions read: one per partition in a Fetch request."""
+        self.failed_produce_requests = 0
+        self.failed_fetch_requests = 0
+
+    def add(self, other: TopicCounters) -> None:
+        for name in TopicCounters.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Latency:
+    """Counts of durations in buckets; `observe` costs a bisection and two additions."""
+
+    __slots__ = ("buckets", "sum")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
+        self.sum = 0.0
+        """Seconds."""
+
+    def observe(self, seconds: float) -> None:
+        self.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self.sum += seconds
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+    def samples(self, labels: Labels) -> tuple[list[tuple[Labels, float]], list[str]]:
+        """The Prometheus series of this histogram, and the suffix of each."""
+        series: list[tuple[Labels, float]] = []
+        total = 0
+        for bound, count in zip((*BUCKETS_SECONDS, None), self.buckets, strict=True):
+            total += count
+            series.append(((*labels, ("le", "+Inf" if bound is None else repr(bound))), total))
+        series.append((labels, self.sum))
+        series.append((labels, total))
+        return series, ["_bucket"] * len(self.buckets) + ["_sum", "_count"]
+
+
+Collector = Callable[[], Iterable[Family]]
+
+
+class Metrics:
+    """The counters of one broker."""
+
+    __slots__ = ("_collectors", "_counters", "_gauges", "_retired_topics", "latencies", "topics")
+
+    def __init__(self) -> None:
+        self.topics: dict[str, TopicCounters] = {}
+        self.latencies: dict[str, Latency] = {}
+        """Request name (`Produce`) -> seconds from the last byte of the request to its answer."""
+        self._retired_topics = TopicCounters()
+        self._counters: dict[str, tuple[str, dict[Labels, Counter]]] = {}
+        self._gauges: dict[str, tuple[str, Callable[[], float]]] = {}
+        self._collectors: list[Collector] = []
+
+    def topic(self, name: str) -> TopicCounters:
+        """The counters of a topic; made on first use."""
+        counters = self.topics.get(name)
+        if counters is None:
+            counters = self.topics[name] = TopicCounters()
+        return counters
+
+    def forget_topic(self, name: str) -> None:
+        """Drop the series of a deleted topic; the broker's totals keep what it counted."""
+        counters = self.topics.pop(name, None)
+        if counters is not None:
+            self._retired_topics.add(counters)
+
+    def topic_totals(self) -> TopicCounters:
+        """Sums over all topics there are and were."""
+        totals = TopicCounters()
+        totals.add(self._retired_topics)
+        for counters in self.topics.values():
+            totals.add(counters)
+        return totals
+
+    def latency(self, request: str) -> Latency:
+        """The histogram of one API; made on first use."""
+        latency = self.latencies.get(request)
+        if latency is None:
+            latency = self.latencies[request] = Latency()
+        return latency
+
+    def counter(self, name: str, help: str, labels: Labels = ()) -> Counter:
+        """A counter by name (which ends in `_total`) and labels; the same object on every call."""
+        _, children = self._counters.setdefault(name, (help, {}))
+        return children.setdefault(labels, Counter())
+
+    def gauge(self, name: str, help: str, value: Callable[[], float]) -> None:
+        """A number asked for at scrape time. A later registration of the same name replaces the earlier one."""
+        self._gauges[name] = (help, value)
+
+    def collector(self, collect: Collector) -> None:
+        """Families asked for at scrape time: whatever has labels."""
+        self._collectors.append(collect)
+
+    def families(self) -> Iterable[Family]:
+        """Everything there is to export, in a stable order of registration."""
+        yield from self._topic_families()
+        for name, (help, children) in self._counters.items():
+            yield Family(name, "counter", help, [(labels, child.value) for labels, child in children.items()])
+        for name, (help, value) in self._gauges.items():
+            yield Family(name, "gauge", help, [((), value())])
+        yield from self._latency_families()
+        for collect in self._collectors:
+            yield from collect()
+
+    def _topic_families(self) -> Iterable[Family]:
+        totals = self.topic_totals()
+        for slot, name, help in _TOPIC_FAMILIES:
+            samples: list[tuple[Labels, float]] = [((), getattr(totals, slot))]
+            samples += [((("topic", topic),), getattr(counters, slot)) for topic, counters in self.topics.items()]
+            yield Family(f"kafka_server_brokertopicmetrics_{name}_total", "counter", help, samples)
+
+    def _latency_families(self) -> Iterable[Family]:
+        if not self.latencies:
+            return
+        counts: list[tuple[Labels, float]] = []
+        samples: list[tuple[Labels, float]] = []
+        suffixes: list[str] = []
+        for request, latency in self.latencies.items():
+            labels = (("request", request),)
+            counts.append((labels, latency.count))
+            more, more_suffixes = latency.samples(labels)
+            samples += more
+            suffixes += more_suffixes
+        yield Family("kafka_network_requestmetrics_requests_total", "counter", "Requests answered, by API.", counts)
+        yield Family(
+            "broadsheet_request_seconds",
+            "histogram",
+            "Seconds from the last byte of a request to its answer, by API; long polls include their waiting.",
+            samples,
+            suffixes,
+        )
+
+
+_TOPIC_FAMILIES = (
+    ("messages_in", "messagesin", "Records appended by producers."),
+    ("bytes_in", "bytesin", "Bytes of record batches appended by producers."),
+    ("bytes_out", "bytesout", "Bytes of record batches sent to consumers."),
+    ("produce_requests", "totalproducerequests", "Writes to a partition, successful or not."),
+    ("fetch_requests", "totalfetchrequests", "Reads of a partition, successful or not."),
+    ("failed_produce_requests", "failedproducerequests", "Writes to a partition that were refused or failed."),
+    ("failed_fetch_requests", "failedfetchrequests", "Reads of a partition that were refused or failed."),
+)
