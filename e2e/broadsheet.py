@@ -1,0 +1,21 @@
+"""Our broker as a process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from e2e.process import CLUSTER_ID, BrokerProcess
+
+
+class Broadsheet(BrokerProcess):
+    """`python -m broadsheet_broker broker`: an empty directory is formatted by itself, since the cluster id is given."""
+
+    name = "broadsheet"
+    START_DEADLINE_S = 20.0
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "broadsheet_broker", "broker", "--config", str(self.properties_file)]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "CLUSTER_ID": CLUSTER_ID}
