@@ -126,6 +126,7 @@ def control_plane(machine: Machine) -> None:
     )
     machine.start("coredns", [bin / "coredns", "-conf", corefile])
     proxy(machine, "control", None)
+    machine.start("volumes", [sys.executable, pathlib.Path(__file__).with_name("volumes.py"), run])
 
 
 def kubeconfig() -> dict[str, object]:

@@ -1,0 +1,348 @@
+"""A real Kubernetes for tests, from one of three providers.
+
+* `existing`: the cluster of `$KUBECONFIG`; images must be pullable or loaded by its owner.
+* `kind`: where docker is.
+* `namespaces`: etcd, the control plane and three kubelets in three zones, inside network, mount and pid namespaces that
+  vanish with their first process. Needs root, Go and Debian's containerd; no docker and no image registry.
+
+`python -m e2e.kubernetes.cluster` (which is `make kubernetes`) gives a person such a cluster and a shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+HERE = pathlib.Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+CACHE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet")
+PYTHON = "/usr/bin/python3"
+"""The interpreter for the first process in the namespaces: the distribution's, since only the standard library is needed."""
+DEBIAN_PACKAGES = {
+    "containerd": "containerd",
+    "runc": "runc",
+    "iptables": "iptables",
+    "conntrack": "conntrack",
+    "ip": "iproute2",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
+
+
+class ClusterError(Exception):
+    """The cluster could not be brought up, or a command in it failed; the message holds the command's own words."""
+
+
+class Cluster:
+    """What tests need of any provider."""
+
+    name = "?"
+
+    def run(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a program where the cluster's addresses are reachable, with KUBECONFIG set."""
+        raise NotImplementedError
+
+    def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
+        raise NotImplementedError
+
+    def load_image(self, archive: pathlib.Path) -> None:
+        """Make an image archive (docker format) known to every node."""
+        raise NotImplementedError
+
+    def kubectl(
+        self, *arguments: str, check: bool = True, stdin: str | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        done = self.run(["kubectl", *arguments], input=stdin, timeout=timeout)
+        if check and done.returncode:
+            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done
+
+    def get(self, *arguments: str) -> Any:
+        return json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
+
+    def apply(self, manifest: str | dict[str, Any] | Sequence[dict[str, Any]]) -> str:
+        if not isinstance(manifest, str):
+            items = [manifest] if isinstance(manifest, dict) else list(manifest)
+            manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+        return self.kubectl("apply", "-f", "-", stdin=manifest).stdout
+
+    def collect_logs(self, folder: pathlib.Path) -> None:
+        """Everything that helps after a failure: objects, events, logs of pods and of the cluster's own parts."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, arguments in {
+            "objects.txt": ["get", "all,pvc,pv,clusters.broadsheet.io,topics.broadsheet.io,consumergroups.broadsheet.io", "-A", "-o", "wide"],
+            "events.txt": ["get", "events", "-A", "--sort-by=.lastTimestamp"],
+            "pods.txt": ["describe", "pods", "-A"],
+        }.items():  # fmt: skip
+            done = self.kubectl(*arguments, check=False)
+            (folder / name).write_text(done.stdout + done.stderr)
+        for pod in self.get("pods", "-A")["items"]:
+            namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+            for previous in ([], ["--previous"]):
+                done = self.kubectl("logs", "-n", namespace, name, "--all-containers", *previous, check=False)
+                if done.stdout:
+                    (folder / f"{namespace}.{name}{''.join(previous)}.log").write_text(done.stdout)
+
+
+class ExistingCluster(Cluster):
+    """The cluster that `$KUBECONFIG` (or kubectl's default) points to."""
+
+    name = "existing"
+
+    def run(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([str(c) for c in command], text=True, capture_output=True, **options)
+
+    def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen([str(c) for c in command], text=True, **options)
+
+    def load_image(self, archive: pathlib.Path) -> None:
+        raise ClusterError(f"{archive.name}: push it to a registry that this cluster can pull from")
+
+
+class KindCluster(ExistingCluster):
+    """A kind cluster of three workers in three zones, made and deleted here."""
+
+    name = "kind"
+
+    def __init__(self, name: str = "broadsheet-e2e") -> None:
+        self.cluster_name = name
+        self._kubeconfig = tempfile.NamedTemporaryFile(prefix="kubeconfig-")  # noqa: SIM115 - lives as long as this
+
+    def start(self) -> None:
+        workers = [
+            {"role": "worker", "labels": {"topology.kubernetes.io/zone": f"zone-{number}"}} for number in (1, 2, 3)
+        ]
+        config = {
+            "kind": "Cluster",
+            "apiVersion": "kind.x-k8s.io/v1alpha4",
+            "nodes": [{"role": "control-plane"}, *workers],
+        }
+        arguments = ["create", "cluster", "--name", self.cluster_name, "--kubeconfig", self._kubeconfig.name]
+        subprocess.run(
+            ["kind", *arguments, "--config", "-", "--wait", "120s"], input=json.dumps(config), text=True, check=True
+        )
+
+    def stop(self) -> None:
+        subprocess.run(["kind", "delete", "cluster", "--name", self.cluster_name], check=True)
+
+    def run(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.CompletedProcess[str]:
+        return super().run(command, env={**os.environ, "KUBECONFIG": self._kubeconfig.name}, **options)
+
+    def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
+        return super().popen(command, env={**os.environ, "KUBECONFIG": self._kubeconfig.name}, **options)
+
+    def load_image(self, archive: pathlib.Path) -> None:
+        subprocess.run(["kind", "load", "image-archive", str(archive), "--name", self.cluster_name], check=True)
+
+
+class NamespacesCluster(Cluster):
+    """Three nodes in three zones without docker; see `inside.py` for what runs in there."""
+
+    name = "namespaces"
+
+    def __init__(self, folder: pathlib.Path | None = None) -> None:
+        self.folder = folder or pathlib.Path(tempfile.mkdtemp(prefix="bs-k8s-"))
+        self.kubeconfig = self.folder / "kubeconfig"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+        self.binaries = pathlib.Path()
+
+    def start(self, images: Sequence[pathlib.Path] = (), seconds: float = 120) -> None:
+        require_programs()
+        self.binaries = build_binaries()
+        (self.folder / "images").mkdir(parents=True, exist_ok=True)
+        for archive in [pause_image(self.binaries), *images]:
+            (self.folder / "images" / archive.name).symlink_to(archive)
+        # A failed start must leave nothing: --kill-child ends the pid namespace with its first process.
+        with open(self.folder / "inside.log", "wb") as log:
+            self._process = subprocess.Popen(
+                ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+                 PYTHON, HERE / "inside.py", "init", self.folder, self.binaries],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        deadline = time.monotonic() + seconds
+        while not (self.folder / "started").exists():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                words = (self.folder / "inside.log").read_text()[-2000:]
+                self.stop()
+                raise ClusterError(f"the cluster did not start within {seconds:.0f} s; logs in {self.folder}\n{words}")
+            time.sleep(0.1)
+        self._pid = child_of(self._process.pid)
+        self.wait_for_nodes(deadline)
+        self._default_storage_class()
+
+    def wait_for_nodes(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            done = self.kubectl("get", "nodes", "--no-headers", check=False)
+            if done.stdout.count(" Ready") == 3:
+                return
+            time.sleep(0.2)
+        raise ClusterError(
+            f"three nodes were expected to be Ready:\n{done.stdout}{done.stderr}\nlogs in {self.folder}/log"
+        )
+
+    def _default_storage_class(self) -> None:
+        self.apply(
+            {
+                "apiVersion": "storage.k8s.io/v1",
+                "kind": "StorageClass",
+                "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+                "provisioner": "broadsheet.io/test-volumes",
+                "volumeBindingMode": "WaitForFirstConsumer",
+                "allowVolumeExpansion": True,
+                "reclaimPolicy": "Delete",
+            }
+        )
+
+    def _enter(self, command: Sequence[str | pathlib.Path]) -> list[str]:
+        first = str(command[0])
+        program = self.binaries / first if "/" not in first and (self.binaries / first).exists() else command[0]
+        return [
+            "nsenter",
+            f"--target={self._pid}",
+            "--net",
+            "--mount",
+            "--pid",
+            "--",
+            str(program),
+            *map(str, command[1:]),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        path = f"{self.binaries}:{os.environ['PATH']}"
+        keep = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        return {**keep, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def run(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self._enter(command), text=True, capture_output=True, env=self._environment(), **options)
+
+    def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(self._enter(command), text=True, env=self._environment(), **options)
+
+    def load_image(self, archive: pathlib.Path) -> None:
+        for number in (1, 2, 3):
+            socket = self.folder / f"node-{number}" / "containerd.sock"
+            done = self.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "import", archive])
+            if done.returncode:
+                raise ClusterError(f"image {archive.name} on node-{number}: {done.stderr}")
+
+    def stop_node(self, number: int) -> None:
+        """Take the power from a node: its network and every process in its namespace and cgroups end at once."""
+        name = f"node-{number}"
+        self.run(["ip", "link", "set", name, "down"], check=True)
+        pids = self.run(["ip", "netns", "pids", name], check=True).stdout.split()
+        for pid in pids:
+            self.run(["kill", "-9", pid])
+
+    def start_node(self, number: int) -> None:
+        self.run(["ip", "link", "set", f"node-{number}", "up"], check=True)
+        self.run([PYTHON, HERE / "inside.py", "node", self.folder, self.binaries, str(number)], check=True)
+
+    def restart_control_plane_part(self, name: str, pause_seconds: float) -> None:
+        """Stop a part (`kube-apiserver`) with SIGSTOP for a while: connections hang, as when it is overloaded."""
+        pid = (self.folder / "pid" / name).read_text()
+        self.run(["kill", "-STOP", pid], check=True)
+        try:
+            time.sleep(pause_seconds)
+        finally:
+            self.run(["kill", "-CONT", pid], check=True)
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=30)
+        remove_cgroups()
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def collect_logs(self, folder: pathlib.Path) -> None:
+        super().collect_logs(folder)
+        shutil.copytree(self.folder / "log", folder / "cluster", dirs_exist_ok=True)
+
+
+def child_of(pid: int) -> int:
+    """The first process inside the pid namespace, by its pid out here."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0])
+
+
+def remove_cgroups() -> None:
+    """Containers' cgroups outlive their processes; only empty ones go, deepest first."""
+    for node in pathlib.Path("/sys/fs/cgroup").glob("**/bs-node-*"):
+        for path, _, _ in os.walk(node, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+
+def require_programs() -> None:
+    if os.geteuid() != 0:
+        raise ClusterError("the namespaces provider needs root; use --provider=existing or kind")
+    missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if not shutil.which(program)})
+    if missing:
+        raise ClusterError(f"install these Debian packages first: apt-get install {' '.join(missing)}")
+
+
+def build_binaries() -> pathlib.Path:
+    done = subprocess.run([HERE / "build.sh"], text=True, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise ClusterError("building Kubernetes failed; its output is above")
+    return pathlib.Path(done.stdout.strip())
+
+
+def pause_image(binaries: pathlib.Path) -> pathlib.Path:
+    from e2e.kubernetes.images import pack_image
+
+    archive = binaries / "pause.tar"
+    if not archive.exists():
+        pack_image(archive, "localhost/pause:1", {"/pause": binaries / "pause"}, ["/pause"])
+    return archive
+
+
+def choose(provider: str | None = None) -> type[Cluster]:
+    """The provider asked for, or the best that this machine can do."""
+    provider = provider or os.environ.get("BROADSHEET_E2E_PROVIDER")
+    if provider is None:
+        docker = shutil.which("kind") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
+        provider = "kind" if docker else "namespaces"
+    known: dict[str, type[Cluster]] = {c.name: c for c in (ExistingCluster, KindCluster, NamespacesCluster)}
+    if provider not in known:
+        raise ClusterError(f"provider {provider!r} is not known; allowed: {', '.join(known)}")
+    return known[provider]
+
+
+@contextlib.contextmanager
+def running(images: Sequence[pathlib.Path] = ()) -> Iterator[NamespacesCluster]:
+    cluster = NamespacesCluster()
+    try:
+        cluster.start(images)
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+def main() -> None:
+    """A cluster and a shell in it; both end together."""
+    with running() as cluster:
+        print("Three nodes are Ready. KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.")
+        shell = cluster.popen([os.environ.get("SHELL", "/bin/bash")])
+        shell.wait()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ClusterError as error:
+        sys.exit(f"error: {error}")
