@@ -1,0 +1,253 @@
+"""Cluster: brokers of ours, or a Kafka cluster that someone else runs."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from broadsheet_operator.api.meta import (
+    API_VERSION,
+    ConfigMap,
+    DeletionPolicy,
+    Resource,
+    SpecModel,
+    Status,
+    StatusModel,
+    lenient_enum,
+)
+from broadsheet_operator.api.quantities import Size
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+LabelText = Annotated[str, StringConstraints(max_length=253)]
+HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s:,/]+:[0-9]{1,5}$", max_length=260)]
+
+
+def _quantity(value: object) -> object:
+    if isinstance(value, (bool, float)):
+        raise ValueError('write it in quotes, as in "500m", "1.5" or "2Gi"')
+    return value
+
+
+Quantity = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^[0-9]+([.][0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?$", max_length=32)] | int,
+    BeforeValidator(_quantity),
+]
+
+
+class ListenerType(StrEnum):
+    """Who can reach a listener."""
+
+    INTERNAL = "internal"
+    NODEPORT = "nodeport"
+    LOADBALANCER = "loadbalancer"
+
+
+class Listener(SpecModel):
+    """A door for clients."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$", max_length=15, min_length=1)]
+    """The listener's name, in small letters; in Kafka it is the same in capitals."""
+    port: Port
+    """The port. With `broadsheet up` broker 0 listens on it, broker 1 on the next one, and so on."""
+    type: Annotated[ListenerType, lenient_enum(ListenerType)] = ListenerType.INTERNAL
+    """Who can reach it: internal (inside the Kubernetes cluster), nodeport, loadbalancer."""
+
+
+class Storage(SpecModel):
+    """Where a broker keeps its log."""
+
+    size: Size | None = None
+    """Size of each broker's volume: 10Gi. It can grow. With `broadsheet up` the disk of this machine is the limit."""
+    storage_class: LabelText | None = None
+    """StorageClass of the volumes. Left out: the default one."""
+    deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
+    """What happens to the volumes when the Cluster is deleted: Retain or Delete."""
+
+
+class Resources(SpecModel):
+    """Requests and limits of a broker, as Kubernetes has them."""
+
+    requests: (
+        Annotated[dict[Annotated[str, StringConstraints(max_length=253)], Quantity], Field(max_length=16)] | None
+    ) = None
+    """What is set aside for a broker: cpu, memory."""
+    limits: (
+        Annotated[dict[Annotated[str, StringConstraints(max_length=253)], Quantity], Field(max_length=16)] | None
+    ) = None
+    """What a broker may use at most: cpu, memory."""
+
+
+class Rack(SpecModel):
+    """Zones."""
+
+    topology_key: Annotated[str, StringConstraints(min_length=1, max_length=317)]
+    """The node label whose value is a broker's rack: topology.kubernetes.io/zone."""
+
+
+class PodTemplate(SpecModel):
+    """What is added to the brokers' pods."""
+
+    labels: Annotated[dict[LabelText, LabelText], Field(max_length=64)] | None = None
+    """Labels for the pods."""
+    annotations: (
+        Annotated[dict[LabelText, Annotated[str, StringConstraints(max_length=4096)]], Field(max_length=64)] | None
+    ) = None
+    """Annotations for the pods."""
+    node_selector: Annotated[dict[LabelText, LabelText], Field(max_length=64)] | None = None
+    """Only nodes with these labels."""
+    priority_class_name: LabelText | None = None
+    """PriorityClass of the pods."""
+    tolerations: Annotated[list[dict[str, Any]], Field(max_length=32)] | None = None
+    """Tolerations of the pods, as Kubernetes has them."""
+    affinity: dict[str, Any] | None = None
+    """Affinity of the pods, as Kubernetes has it."""
+
+
+class Brokers(SpecModel):
+    """The brokers that we run."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many brokers."""
+    storage: Storage | None = None
+    """Where they keep their logs."""
+    resources: Resources | None = None
+    """What they may use."""
+    rack: Rack | None = None
+    """How replicas are spread over zones."""
+    template: PodTemplate | None = None
+    """What is added to their pods."""
+
+
+class External(SpecModel):
+    """A Kafka cluster that someone else runs; Topics and ConsumerGroups work there too."""
+
+    bootstrap_servers: Annotated[list[HostPort], Field(min_length=1, max_length=32, json_schema_extra={"x-set": True})]
+    """host:port of some of its brokers."""
+
+
+class Metrics(SpecModel):
+    """Metrics over HTTP."""
+
+    enabled: bool = True
+    """Whether brokers answer /metrics."""
+
+
+class PodDisruptionBudget(SpecModel):
+    """How many brokers may be taken away at once."""
+
+    max_unavailable: Annotated[int, Field(ge=0, le=100)] = 1
+    """So many brokers may be evicted at once."""
+
+
+class AllowedNamespace(SpecModel):
+    """A namespace that may keep Topics and ConsumerGroups of this cluster."""
+
+    namespace: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|[*])$", max_length=63)]
+    """The namespace's name, or * for all."""
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]*$", max_length=200)] | None = None
+    """Names of topics and groups declared there must start with this."""
+
+
+class ClusterSpec(SpecModel):
+    """What the cluster should be: either brokers that we run, or external."""
+
+    brokers: Brokers | None = None
+    """The brokers that we run."""
+    external: External | None = None
+    """A cluster that someone else runs."""
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    """Container image of the brokers. Left out: the one that belongs to the operator."""
+    listeners: (
+        Annotated[list[Listener], Field(min_length=1, max_length=8, json_schema_extra={"x-list-map-keys": ["name"]})]
+        | None
+    ) = None
+    """Doors for clients. Left out: one without encryption, `plain`, on port 9092."""
+    config: ConfigMap | None = None
+    """Any broker property under its Kafka name. null means: leave this key alone."""
+    allowed_namespaces: (
+        Annotated[list[AllowedNamespace], Field(max_length=100, json_schema_extra={"x-list-map-keys": ["namespace"]})]
+        | None
+    ) = None
+    """Who may keep Topics and ConsumerGroups of this cluster elsewhere than in its own namespace."""
+    metrics: Metrics | None = None
+    """Metrics over HTTP."""
+    pod_disruption_budget: PodDisruptionBudget | None = None
+    """How many brokers may be taken away at once."""
+    paused: bool = False
+    """True: nothing about this cluster is changed until it is false again."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> ClusterSpec:
+        if (self.brokers is None) == (self.external is None):
+            raise ValueError("give either brokers (we run them) or external (someone else does), one of the two")
+        doors = self.listeners or []
+        for what, values in (("name", [d.name for d in doors]), ("port", [str(d.port) for d in doors])):
+            twice = next((v for v in values if values.count(v) > 1), None)
+            if twice:
+                raise ValueError(f"two listeners have the {what} {twice}")
+        return self
+
+
+class BrokerStatus(StatusModel):
+    """One broker."""
+
+    id: Annotated[int, Field(ge=0)]
+    """Its node id."""
+    state: Annotated[str, StringConstraints(max_length=64)]
+    """Running, Starting, Stopped, Failed ..."""
+    endpoint: Annotated[str, StringConstraints(max_length=300)] | None = None
+    """Where clients reach it."""
+    rack: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Its zone."""
+    leaders: Annotated[int, Field(ge=0)] | None = None
+    """Partitions it leads."""
+    replicas: Annotated[int, Field(ge=0)] | None = None
+    """Partitions it keeps a replica of."""
+    message: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What is wrong, in words."""
+
+
+class ClusterStatus(Status):
+    """What the cluster really is."""
+
+    cluster_id: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Kafka's cluster id."""
+    bootstrap_servers: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    """What clients put into bootstrap.servers."""
+    controller: int | None = None
+    """Node id of the active controller."""
+    replicas: Annotated[int, Field(ge=0)] | None = None
+    """How many brokers there are."""
+    ready_replicas: Annotated[int, Field(ge=0)] | None = None
+    """How many brokers take requests."""
+    selector: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """Label selector of the brokers' pods, for the scale subresource."""
+    brokers: Annotated[list[BrokerStatus], Field(max_length=100, json_schema_extra={"x-list-map-keys": ["id"]})] = (
+        Field(default_factory=list)
+    )
+    """Each broker."""
+    topics: Annotated[int, Field(ge=0)] | None = None
+    """Topics in the cluster, without Kafka's internal ones."""
+    under_replicated_partitions: Annotated[int, Field(ge=0)] | None = None
+    """Partitions with a replica that is not in sync."""
+    under_min_isr_partitions: Annotated[int, Field(ge=0)] | None = None
+    """Partitions that do not take writes with acks=all, because too few replicas are in sync."""
+    offline_partitions: Annotated[int, Field(ge=0)] | None = None
+    """Partitions without a leader."""
+    rollout: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What a rolling change is doing or waiting for, in words."""
+
+
+class Cluster(Resource):
+    """A Kafka cluster: brokers of ours, or one that someone else runs."""
+
+    api_version: Literal["broadsheet.io/v1alpha1"] = API_VERSION
+    kind: Literal["Cluster"] = "Cluster"
+    spec: ClusterSpec
+    status: ClusterStatus | None = None
+
+    def listeners(self) -> list[Listener]:
+        """The doors, with the default one if none is given."""
+        return self.spec.listeners or [Listener(name="plain", port=9092)]

@@ -1,0 +1,151 @@
+"""What the three kinds share: names, metadata, conditions and the base models."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+GROUP = "broadsheet.io"
+VERSION = "v1alpha1"
+API_VERSION: Final = "broadsheet.io/v1alpha1"
+
+
+class SpecModel(BaseModel):
+    """A part of what a person writes: an unknown field is a mistake."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class StatusModel(BaseModel):
+    """A part of what we write. Fields that an older or newer operator wrote are dropped, never an error."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the thing in Kafka when its resource is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+def lenient_enum(kind: type[StrEnum]) -> Any:
+    """A strict model takes enum members only; manifests hold their text."""
+
+    def of_text(value: object) -> object:
+        if isinstance(value, str):
+            try:
+                return kind(value)
+            except ValueError:
+                raise ValueError(f"must be one of: {', '.join(kind)}") from None
+        return value
+
+    return BeforeValidator(of_text)
+
+
+ResourceName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253, min_length=1)
+]
+ClusterReference = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$",
+        min_length=1,
+        max_length=116,
+    ),
+]
+TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]+$", min_length=1, max_length=249)]
+
+
+def _scalar(value: object) -> object:
+    """A Kafka property's value: text or a whole number; the API server takes nothing else for it."""
+    if isinstance(value, bool):
+        raise ValueError(f'write "{str(value).lower()}" in quotes: a value is text or a whole number')
+    if isinstance(value, float):
+        raise ValueError(f'write "{value}" in quotes: a value is text or a whole number')
+    if isinstance(value, (dict, list)):
+        raise ValueError("must be text or a whole number (or null: leave this key alone)")
+    return value
+
+
+ConfigKey = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+ConfigText = Annotated[str, StringConstraints(max_length=1024)]
+ConfigValue = Annotated[
+    ConfigText | int | None, BeforeValidator(_scalar), Field(json_schema_extra={"x-nullable": True})
+]
+ConfigMap = Annotated[dict[ConfigKey, ConfigValue], Field(max_length=256)]
+
+
+class ObjectMeta(BaseModel):
+    """The part of Kubernetes' ObjectMeta that we read; the rest is carried along."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="allow", frozen=True)
+
+    name: ResourceName
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 1
+    creation_timestamp: str = ""
+    deletion_timestamp: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+
+
+class Condition(StatusModel):
+    """One statement about the resource, as metav1.Condition."""
+
+    type: Annotated[str, StringConstraints(min_length=1, max_length=316)]
+    """What the statement is about: Ready, Reconciling, Stalled, InSync, LagWithinLimits."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    """One word, for programs: why it has this status."""
+    message: Annotated[str, StringConstraints(max_length=32768)] = ""
+    """A sentence, for people."""
+    last_transition_time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
+    """When the status last went from one value to another."""
+    observed_generation: Annotated[int, Field(ge=0)] = 0
+    """The generation of the resource that this statement is about."""
+
+
+class Status(StatusModel):
+    """What every status has."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation of the resource that was last acted upon."""
+    conditions: Annotated[list[Condition], Field(max_length=16, json_schema_extra={"x-list-map-keys": ["type"]})] = (
+        Field(default_factory=list)
+    )
+    """Statements about the resource. Ready is always there; Reconciling and Stalled only while they are true."""
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of this type, if there is one."""
+        return next((c for c in self.conditions if c.type == kind), None)
+
+
+class Resource(BaseModel):
+    """Base of the three kinds."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    metadata: ObjectMeta
+
+    def manifest(self) -> dict[str, Any]:
+        """The resource as plain data with Kubernetes' field names, without what is unset."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -1,0 +1,166 @@
+"""Topic: a Kafka topic that someone declares."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from broadsheet_operator.api.meta import (
+    API_VERSION,
+    ClusterReference,
+    ConfigKey,
+    ConfigMap,
+    DeletionPolicy,
+    Resource,
+    SpecModel,
+    Status,
+    StatusModel,
+    TopicName,
+    lenient_enum,
+)
+from broadsheet_operator.api.quantities import RetentionSize, RetentionTime, parse_duration, parse_size
+
+
+class Adoption(StrEnum):
+    """Whether a topic that is there already may be taken over."""
+
+    IF_IDENTICAL = "IfIdentical"
+    ALWAYS = "Always"
+    NEVER = "Never"
+
+
+class Retention(SpecModel):
+    """How long the archive keeps old records. Whatever limit is reached first counts."""
+
+    time: RetentionTime | None = None
+    """Records older than this are deleted: 7d, 12h, 500ms, or unlimited (Kafka's retention.ms)."""
+    size_per_partition: RetentionSize | None = None
+    """A partition larger than this loses its oldest records: 10Gi, 1G, or unlimited (Kafka's retention.bytes)."""
+
+
+FIELD_OF_CONFIG = {
+    "retention.ms": "retention.time",
+    "retention.bytes": "retention.sizePerPartition",
+    "cleanup.policy": "cleanupPolicy",
+    "min.insync.replicas": "minInSyncReplicas",
+}
+"""Kafka's name of what has a field of its own. One of the two may be used, not both."""
+
+
+class TopicSpec(SpecModel):
+    """What the topic should be."""
+
+    cluster: ClusterReference
+    """The Cluster that holds the topic: its name, or namespace/name. It cannot be changed."""
+    topic_name: TopicName | None = None
+    """The topic's name in Kafka, if it is not the name of this resource. It cannot be changed."""
+    partitions: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """How many partitions; it can grow, never shrink. Left out: the cluster's default, or what the topic has."""
+    replication_factor: Annotated[int, Field(ge=1, le=128)] | None = None
+    """On how many brokers each partition is kept. Left out: the cluster's default, or what the topic has."""
+    retention: Retention | None = None
+    """How long records are kept. Left out: the cluster's default."""
+    cleanup_policy: Literal["delete", "compact", "compact,delete"] | None = None
+    """Old records: delete, compact (the last one of each key stays) or compact,delete. Left out: the cluster's default."""
+    min_in_sync_replicas: Annotated[int, Field(ge=1, le=128)] | None = None
+    """How many replicas must have a record before acks=all is answered. Left out: the cluster's default."""
+    config: ConfigMap | None = None
+    """Any other topic property under its Kafka name. null means: leave this key alone, someone else sets it."""
+    deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
+    """What happens to the topic and its records when this resource is deleted: Retain or Delete."""
+    adoption: Annotated[Adoption, lenient_enum(Adoption)] = Adoption.IF_IDENTICAL
+    """Whether a topic that exists already is taken over: IfIdentical, Always (it is changed to fit), Never."""
+
+    @field_validator("topic_name")
+    @classmethod
+    def _not_a_dot(cls, value: str | None) -> str | None:
+        if value in (".", ".."):
+            raise ValueError("Kafka keeps the names . and .. for itself")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> TopicSpec:
+        if (
+            self.replication_factor
+            and self.min_in_sync_replicas
+            and self.min_in_sync_replicas > self.replication_factor
+        ):
+            raise ValueError(
+                f"minInSyncReplicas is {self.min_in_sync_replicas} but replicationFactor is {self.replication_factor}: "
+                "nothing could ever be written with acks=all"
+            )
+        given = self.field_configs()
+        twice = [key for key in given if self.config and key in self.config]
+        if twice:
+            raise ValueError(f"config {twice[0]} and {FIELD_OF_CONFIG[twice[0]]} say the same thing; keep one of them")
+        return self
+
+    def field_configs(self) -> dict[str, str]:
+        """The Kafka properties that stand in fields of their own."""
+        configs: dict[str, str] = {}
+        if self.retention and self.retention.time is not None:
+            configs["retention.ms"] = str(parse_duration(self.retention.time))
+        if self.retention and self.retention.size_per_partition is not None:
+            configs["retention.bytes"] = str(parse_size(self.retention.size_per_partition))
+        if self.cleanup_policy is not None:
+            configs["cleanup.policy"] = self.cleanup_policy
+        if self.min_in_sync_replicas is not None:
+            configs["min.insync.replicas"] = str(self.min_in_sync_replicas)
+        return configs
+
+    def configs(self) -> dict[str, str | None]:
+        """All asked-for Kafka properties; None means hands off that key."""
+        configs: dict[str, str | None] = dict(self.field_configs())
+        for key, value in (self.config or {}).items():
+            configs[key] = None if value is None else str(value)
+        return configs
+
+
+class Reassignment(StatusModel):
+    """Replicas on the move."""
+
+    partitions: Annotated[int, Field(ge=0)]
+    """How many partitions are still moving."""
+    message: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """What moves, in words."""
+
+
+class TopicStatus(Status):
+    """What the topic really is."""
+
+    topic_name: TopicName | None = None
+    """The topic's name in Kafka."""
+    topic_id: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """Kafka's id of the topic that belongs to this resource."""
+    partitions: Annotated[int, Field(ge=0)] | None = None
+    """How many partitions there are."""
+    replication_factor: Annotated[int, Field(ge=0)] | None = None
+    """How many replicas each partition has (the fewest, if they differ)."""
+    configs: Annotated[
+        dict[ConfigKey, Annotated[str, StringConstraints(max_length=4096)]] | None, Field(max_length=256)
+    ] = None
+    """The properties of the topic that differ from the cluster's defaults."""
+    in_sync: Annotated[str, StringConstraints(max_length=32)] | None = None
+    """Replicas in sync of all replicas: 9/9 is healthy."""
+    worst_partition: Annotated[str, StringConstraints(max_length=512)] | None = None
+    """The partition that is worst off, by name, when not all replicas are in sync."""
+    size: Annotated[str, StringConstraints(max_length=24)] | None = None
+    """Bytes on the brokers' disks, all replicas together, in round figures."""
+    reassignment: Reassignment | None = None
+    """Progress while replicas move."""
+
+
+class Topic(Resource):
+    """A topic in a Kafka cluster: the newspaper, with its sections (partitions) and its archive (retention)."""
+
+    api_version: Literal["broadsheet.io/v1alpha1"] = API_VERSION
+    kind: Literal["Topic"] = "Topic"
+    spec: TopicSpec
+    status: TopicStatus | None = None
+
+    @property
+    def topic_name(self) -> str:
+        """The name in Kafka."""
+        return self.spec.topic_name or self.metadata.name
