@@ -27,7 +27,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 CACHE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet")
 PYTHON = "/usr/bin/python3"
-"""The interpreter for the first process in the namespaces: the distribution's, since only the standard library is needed."""
+"""The interpreter for the first process in the namespaces: the distribution's; only its library is needed."""
 DEBIAN_PACKAGES = {
     "containerd": "containerd",
     "runc": "runc",
@@ -81,7 +81,7 @@ class Cluster:
         """Everything that helps after a failure: objects, events, logs of pods and of the cluster's own parts."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, arguments in {
-            "objects.txt": ["get", "all,pvc,pv,clusters.broadsheet.io,topics.broadsheet.io,consumergroups.broadsheet.io", "-A", "-o", "wide"],
+            "objects.txt": ["get", "all,pvc,pv,broadsheet", "-A", "-o", "wide"],
             "events.txt": ["get", "events", "-A", "--sort-by=.lastTimestamp"],
             "pods.txt": ["describe", "pods", "-A"],
         }.items():  # fmt: skip
