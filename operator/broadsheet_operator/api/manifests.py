@@ -221,9 +221,8 @@ def _words(error: ErrorDetails, model: type[BaseModel]) -> str:
         message = str(context.get("error", error["msg"]))
         return message if isinstance(value, (dict, BaseModel)) else f"{_show(value)}: {message}"
     if kind == "literal_error":
-        return (
-            f"{_show(value)} is not one of: {str(context.get('expected', '')).replace(' or ', ', ').replace("'", '')}"
-        )
+        allowed = str(context.get("expected", "")).replace(" or ", ", ").replace("'", "")
+        return f"{_show(value)} is not one of: {allowed}"
     if kind == "string_pattern_mismatch":
         return f"{_show(value)} does not fit; {_pattern_help(str(context.get('pattern')))}"
     if kind in ("greater_than_equal", "less_than_equal"):

@@ -63,7 +63,7 @@ class TopicSpec(SpecModel):
     retention: Retention | None = None
     """How long records are kept. Left out: the cluster's default."""
     cleanup_policy: Literal["delete", "compact", "compact,delete"] | None = None
-    """Old records: delete, compact (the last one of each key stays) or compact,delete. Left out: the cluster's default."""
+    """Old records: delete, compact (the last of each key stays) or compact,delete. Left out: the cluster's default."""
     min_in_sync_replicas: Annotated[int, Field(ge=1, le=128)] | None = None
     """How many replicas must have a record before acks=all is answered. Left out: the cluster's default."""
     config: ConfigMap | None = None
