@@ -1,8 +1,8 @@
 """CustomResourceDefinitions from the models: `python -m broadsheet_operator.api.crd [DIRECTORY]` writes crds/*.yaml.
 
-Pydantic's JSON schema is turned into what the API server calls a structural schema: references are put in place, unions
-with null become the type itself, constants become enums, and what a schema cannot say is said in CEL. Every string, list
-and map is bounded, or the API server would refuse the CRD for the estimated cost of its rules.
+Pydantic's JSON schema is turned into what the API server calls a structural schema: references are put in place,
+unions with null become the type itself, constants become enums, and what a schema cannot say is said in CEL. Every
+string, list and map is bounded, or the API server would refuse the CRD for the estimated cost of its rules.
 """
 
 from __future__ import annotations
@@ -358,7 +358,7 @@ def _union(node: Schema, shapes: dict[str, Schema]) -> Schema:
     if len(members) == 1:
         if rest.get("default") is None:
             rest.pop("default", None)
-        return members[0] | rest
+        return {**members[0], **rest}
     if {m.get("type") for m in members} == {"string", "integer"}:
         text = next(m for m in members if m["type"] == "string")
         return {k: v for k, v in text.items() if k != "type"} | rest | {"x-int-or-string": True}

@@ -133,22 +133,25 @@ def _check_time(value: object) -> object:
 Duration = Annotated[
     str,
     BeforeValidator(_text_of_duration),
-    Field(pattern=DURATION_PATTERN, max_length=64),
+    Field(pattern=DURATION_PATTERN, max_length=64, json_schema_extra={"pattern": DURATION_PATTERN}),
     AfterValidator(_check_duration),
 ]
 RetentionTime = Annotated[
     str,
     BeforeValidator(_text_of_duration),
-    Field(pattern=RETENTION_TIME_PATTERN, max_length=64),
+    Field(pattern=RETENTION_TIME_PATTERN, max_length=64, json_schema_extra={"pattern": RETENTION_TIME_PATTERN}),
     AfterValidator(_check_duration),
 ]
 Size = Annotated[
-    str, BeforeValidator(_text_of_size), Field(pattern=SIZE_PATTERN, max_length=24), AfterValidator(_check_size)
+    str,
+    BeforeValidator(_text_of_size),
+    Field(pattern=SIZE_PATTERN, max_length=24, json_schema_extra={"pattern": SIZE_PATTERN}),
+    AfterValidator(_check_size),
 ]
 RetentionSize = Annotated[
     str,
     BeforeValidator(_text_of_size),
-    Field(pattern=RETENTION_SIZE_PATTERN, max_length=24),
+    Field(pattern=RETENTION_SIZE_PATTERN, max_length=24, json_schema_extra={"pattern": RETENTION_SIZE_PATTERN}),
     AfterValidator(_check_size),
 ]
 Time = Annotated[str, BeforeValidator(_check_time), Field(max_length=40, json_schema_extra={"format": "date-time"})]
