@@ -1,0 +1,57 @@
+"""Which names a topic may have (org.apache.kafka.common.internals.Topic)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+MAX_NAME_LENGTH: Final = 249
+"""A log directory is named after topic and partition, and may be renamed with a suffix; file names end at 255 bytes."""
+
+GROUP_METADATA_TOPIC: Final = "__consumer_offsets"
+TRANSACTION_STATE_TOPIC: Final = "__transaction_state"
+SHARE_STATE_TOPIC: Final = "__share_group_state"
+CLUSTER_METADATA_TOPIC: Final = "__cluster_metadata"
+
+INTERNAL_TOPICS: Final = frozenset({GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, SHARE_STATE_TOPIC})
+"""Topics that Kafka keeps for itself: clients see them flagged, and producers may not write to them by hand."""
+
+_LEGAL: Final = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+def is_internal(name: str) -> bool:
+    return name in INTERNAL_TOPICS
+
+
+def name_problem(name: str) -> str | None:
+    """Why this is no name for a topic, in Kafka's words; None when it is one."""
+    if not name:
+        return "Topic name is invalid: the empty string is not allowed"
+    if name in (".", ".."):
+        return "Topic name is invalid: '.' or '..' is not allowed"
+    if len(name) > MAX_NAME_LENGTH:
+        return f"Topic name is invalid: the length of '{name}' is longer than the max allowed length {MAX_NAME_LENGTH}"
+    if not _LEGAL.fullmatch(name):
+        return (
+            f"Topic name is invalid: '{name}' contains one or more characters other than "
+            "ASCII alphanumerics, '.', '_' and '-'"
+        )
+    return None
+
+
+def validate_name(name: str) -> None:
+    """Raise KafkaError(INVALID_TOPIC_EXCEPTION) unless this may be the name of a topic."""
+    problem = name_problem(name)
+    if problem is not None:
+        raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, problem)
+
+
+def unified(name: str) -> str:
+    """Names that differ only in '.' and '_' have the same metric names: this form is the same for them."""
+    return name.replace(".", "_")
+
+
+def has_collision_characters(name: str) -> bool:
+    return "." in name or "_" in name

@@ -1,0 +1,75 @@
+"""The broker's view of the cluster metadata: the newest image, who wants to hear of changes, effective configurations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from broadsheet_broker.config.broker import BrokerConfig
+from broadsheet_broker.metadata.delta import MetadataDelta
+from broadsheet_broker.metadata.effective import BrokerLayers
+from broadsheet_broker.metadata.image import ClusterImage, ConfigResource, ResourceType
+
+log = logging.getLogger(__name__)
+
+Subscriber = Callable[[MetadataDelta, ClusterImage], None]
+
+
+class MetadataCache:
+    """Published images, one after the other. All calls are made on the event loop."""
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._config = config
+        self.image = ClusterImage()
+        """The newest image: what is committed, and has been told to every subscriber."""
+        self._subscribers: list[Subscriber] = []
+        self._layers = BrokerLayers(config, self.image)
+        self._defaults = self._layers.topic_defaults()
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call `subscriber(delta, image)` for each new image. Subscribe in the order in which they must hear: a delta
+        is told to all of them before any request that caused it is answered."""
+        self._subscribers.append(subscriber)
+
+    def publish(self, delta: MetadataDelta, image: ClusterImage) -> None:
+        """Make an image the newest. A subscriber that fails is logged; the others still hear."""
+        self.image = image
+        if any(resource.type == ResourceType.BROKER for resource in delta.changed_configs):
+            self._layers = BrokerLayers(self._config, image)
+            self._defaults = self._layers.topic_defaults()
+        for subscriber in self._subscribers:
+            try:
+                subscriber(delta, image)
+            except Exception:
+                log.exception("A room failed to take up the cluster metadata at offset %d", image.offset)
+
+    @property
+    def topic_defaults(self) -> Mapping[str, str]:
+        """What a topic without values of its own has."""
+        return self._defaults
+
+    def topic_config(self, name: str) -> Mapping[str, str]:
+        """The effective configuration of a topic, by Kafka's topic properties."""
+        own = self.image.configs.get(ConfigResource(ResourceType.TOPIC, name))
+        return {**self._defaults, **own} if own else self._defaults
+
+    def broker_config(self, name: str) -> str | None:
+        """The effective value of a broker property, as text: dynamic values first."""
+        for _, values in self._layers.layers:
+            if name in values:
+                return values[name]
+        value = self._config[name]
+        return None if value is None else _text(value)
+
+    def layers(self, broker_id: int | None = None) -> BrokerLayers:
+        """What DescribeConfigs reads."""
+        return self._layers if broker_id in (None, self._config.node_id) else self._layers_of(broker_id)
+
+    def _layers_of(self, broker_id: int | None) -> BrokerLayers:
+        return BrokerLayers(self._config, self.image, broker_id)
+
+
+def _text(value: object) -> str:
+    from broadsheet_broker.config.key import text_of
+
+    return text_of(value) or ""  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""Metadata records as they stand in the metadata log: a frame of three varints, then the body.
+
+Frame version (1), the API key of the record type, the version of the body: unsigned varints, as Kafka's
+MetadataRecordSerde writes them (KIP-631). The frame is the value of a log record; its key is null.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Final
+
+from broadsheet_broker.metadata.delta import corrupt
+from broadsheet_broker.wire.primitives import decode_uvarint
+
+FRAME_VERSION: Final = 1
+
+RECORD_TYPES: Final[dict[int, str]] = {
+    0: "RegisterBrokerRecord",
+    1: "UnregisterBrokerRecord",
+    2: "TopicRecord",
+    3: "PartitionRecord",
+    4: "ConfigRecord",
+    5: "PartitionChangeRecord",
+    7: "FenceBrokerRecord",
+    8: "UnfenceBrokerRecord",
+    9: "RemoveTopicRecord",
+    10: "DelegationTokenRecord",
+    11: "UserScramCredentialRecord",
+    12: "FeatureLevelRecord",
+    14: "ClientQuotaRecord",
+    15: "ProducerIdsRecord",
+    17: "BrokerRegistrationChangeRecord",
+    18: "AccessControlEntryRecord",
+    19: "RemoveAccessControlEntryRecord",
+    20: "NoOpRecord",
+    21: "ZkMigrationRecord",
+    22: "RemoveUserScramCredentialRecord",
+    23: "BeginTransactionRecord",
+    24: "EndTransactionRecord",
+    25: "AbortTransactionRecord",
+    26: "RemoveDelegationTokenRecord",
+    27: "RegisterControllerRecord",
+    28: "ClearElrRecord",
+}
+"""Record types by API key, as their descriptions in Kafka 4.3 number them."""
+
+_VERSIONS_WRITTEN: Final = {"RegisterBrokerRecord": 4, "PartitionRecord": 2, "PartitionChangeRecord": 2}
+"""Body versions at metadata.version 4.3-IV0; all other types are at version 0, but see `_version_of`."""
+
+_KEYS: Final = {name: key for key, name in RECORD_TYPES.items()}
+_classes: dict[int, Any] = {}
+
+
+def _class_of(key: int) -> Any:
+    """The class of an API key, imported when the first record of that type is read."""
+    found = _classes.get(key)
+    if found is None:
+        name = RECORD_TYPES.get(key)
+        if name is None:
+            raise corrupt(f"no metadata record type has the number {key}")
+        snake = "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
+        module = import_module(f"broadsheet_broker.wire.messages.{snake}")
+        found = _classes[key] = getattr(module, name)
+    return found
+
+
+def _version_of(name: str, record: Any) -> int:
+    if name == "BrokerRegistrationChangeRecord":
+        # The lowest that holds what is said, as Kafka does.
+        if record.cordoned_log_dirs is not None:
+            return 3
+        return 2 if record.log_dirs else 1 if record.in_controlled_shutdown else 0
+    return _VERSIONS_WRITTEN.get(name, 0)
+
+
+def encode_record(record: Any) -> bytes:
+    """A record as the value of a log record."""
+    name = type(record).__name__
+    version = _version_of(name, record)
+    # Keys and versions are below 128, so each varint is one byte.
+    return bytes((FRAME_VERSION, _KEYS[name], version)) + b"".join(record.encode(version))
+
+
+def decode_record(value: bytes | memoryview | None) -> Any:
+    """A record from the value of a log record. Raises KafkaError(CORRUPT_MESSAGE), or ProtocolError for a bad body."""
+    view = memoryview(value if value is not None else b"")
+    try:
+        frame_version, position = decode_uvarint(view, 0)
+        key, position = decode_uvarint(view, position)
+        version, position = decode_uvarint(view, position)
+    except IndexError:
+        raise corrupt("a metadata record ends within its frame") from None
+    if frame_version != FRAME_VERSION:
+        raise corrupt(f"a metadata record has frame version {frame_version}, and only {FRAME_VERSION} is known")
+    record_class = _class_of(key)
+    if not record_class.LOWEST_VERSION <= version <= record_class.HIGHEST_VERSION:
+        raise corrupt(
+            f"a {record_class.__name__} has version {version}; this broker reads "
+            f"{record_class.LOWEST_VERSION} to {record_class.HIGHEST_VERSION}"
+        )
+    record, end = record_class.decode(view, version, position)
+    if end != len(view):
+        raise corrupt(f"{len(view) - end} bytes follow a {record_class.__name__}")
+    return record

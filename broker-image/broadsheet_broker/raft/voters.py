@@ -1,0 +1,52 @@
+"""Who may vote: the members of the metadata quorum."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+NO_DIRECTORY: Final = uuid.UUID(int=0)
+"""The directory id of a voter where ids of directories do not count: static quorums (kraft.version 0)."""
+
+
+class ReplicaKey(NamedTuple):
+    """One replica of the metadata log. The directory tells a replaced disk from the one before it (KIP-853)."""
+
+    id: int
+    directory_id: uuid.UUID = NO_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A voter and where its controller listener is reached."""
+
+    key: ReplicaKey
+    endpoints: dict[str, tuple[str, int]]
+    """Host and port by the name of the listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class VoterSet:
+    """The voters of one moment."""
+
+    voters: dict[int, Voter]
+    dynamic: bool = False
+    """True with kraft.version 1: voters stand in the log and may change; else they come from the configuration."""
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.voters
+
+    def __len__(self) -> int:
+        return len(self.voters)
+
+    @property
+    def majority(self) -> int:
+        return len(self.voters) // 2 + 1
+
+    @property
+    def ids(self) -> list[int]:
+        return sorted(self.voters)
+
+    def is_only_voter(self, id: int) -> bool:
+        return len(self.voters) == 1 and id in self.voters
