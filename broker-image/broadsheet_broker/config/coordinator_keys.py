@@ -1,0 +1,34 @@
+"""Properties of the coordinators: consumer groups and their offsets."""
+
+from __future__ import annotations
+
+from broadsheet_broker.config.key import INT, LIST, LONG, SHORT, Key, at_least, some_of
+
+COORDINATOR_KEYS = (
+    Key(
+        "group.coordinator.rebalance.protocols", LIST, "classic,consumer,streams",
+        "Group protocols that are offered, as far as they are built.",
+        some_of("consumer", "classic", "share", "streams"),
+    ),
+    Key("group.min.session.timeout.ms", INT, "6000", "Shortest session timeout (ms) a member may ask for."),
+    Key("group.max.session.timeout.ms", INT, "1800000", "Longest session timeout (ms) a member may ask for."),
+    Key("group.initial.rebalance.delay.ms", INT, "3000", "How long (ms) an empty group waits for more members."),
+    Key("group.max.size", INT, "2147483647", "Members of one group.", at_least(1)),
+    Key("offset.metadata.max.bytes", INT, "4096", "Bytes of the text that a member may commit with an offset."),
+    Key("offsets.commit.timeout.ms", INT, "5000", "How long (ms) a commit waits for its replicas.", at_least(1)),
+    Key(
+        "offsets.retention.minutes", INT, "10080",
+        "Age (minutes) at which offsets of an empty group are dropped.", at_least(1),
+    ),
+    Key(
+        "offsets.retention.check.interval.ms", LONG, "600000",
+        "How often (ms) old offsets are looked for.", at_least(1),
+    ),
+    Key("offsets.load.buffer.size", INT, "5242880", "Bytes read at a time when a group's log is loaded.", at_least(1)),
+    Key(
+        "offsets.topic.num.partitions", INT, "50",
+        "Partitions of __consumer_offsets, fixed once it is made.", at_least(1),
+    ),
+    Key("offsets.topic.replication.factor", SHORT, "3", "Replicas of __consumer_offsets.", at_least(1)),
+    Key("offsets.topic.segment.bytes", INT, "104857600", "Segment size of __consumer_offsets.", at_least(1)),
+)  # fmt: skip
