@@ -1,0 +1,111 @@
+"""Fetch (key 1): read record batches, now or when enough has come.
+
+From version 13 topics are known by id only; from 15 a follower says who it is in a tagged field; from 16 a refusal
+says where the leader is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.replication.fetching import CONSUMER, Fetch, Row
+from broadsheet_broker.wire.errors import KafkaError
+from broadsheet_broker.wire.messages.fetch_response import (
+    FetchableTopicResponse,
+    FetchResponse,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.replication.sessions import FetchContext
+    from broadsheet_broker.wire.messages.fetch_request import FetchRequest
+
+REPLICA_STATE_FROM = 15
+LEADER_FROM = 16
+READ_COMMITTED = 1
+
+
+@serves(1, "Fetch", (4, 18))
+def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
+    body = request.body
+    version = request.version
+    replicas = rooms.replicas
+    replica_id = body.replica_state.replica_id if version >= REPLICA_STATE_FROM else body.replica_id
+    is_follower = replica_id > CONSUMER
+    try:
+        context = replicas.sessions.begin(
+            version,
+            body.session_id,
+            body.session_epoch,
+            body.topics,
+            body.forgotten_topics_data,
+            privileged=is_follower,
+        )
+    except KafkaError as error:
+        request.answer(FetchResponse(error_code=error.code))
+        return
+    max_bytes = min(body.max_bytes, replicas.fetch_max_bytes)
+    Fetch(
+        replicas,
+        context.session,
+        _Answer(rooms, request, context),
+        incremental=context.incremental,
+        replica_id=replica_id,
+        read_committed=body.isolation_level == READ_COMMITTED,
+        min_bytes=min(body.min_bytes, max_bytes),
+        max_bytes=max_bytes,
+    ).start(rooms.environment.loop, body.max_wait_ms)
+
+
+class _Answer:
+    """Turns the rows of a finished fetch into its response."""
+
+    __slots__ = ("_context", "_request", "_rooms")
+
+    def __init__(self, rooms: Rooms, request: Request[FetchRequest], context: FetchContext) -> None:
+        self._rooms = rooms
+        self._request = request
+        self._context = context
+
+    def __call__(self, rows: list[Row]) -> None:
+        error, session_id, rows = self._context.finish(rows)
+        response = FetchResponse(error_code=error, session_id=session_id)
+        topics: dict[str | UUID, FetchableTopicResponse] = {}
+        moved = False
+        for position, row in rows:
+            key = position.topic_name or position.topic_id
+            topic = topics.get(key)
+            if topic is None:
+                topic = topics[key] = FetchableTopicResponse(topic=position.topic_name, topic_id=position.topic_id)
+            topic.partitions.append(row)
+            if row.error_code and row.error_code in MOVED:
+                moved = True
+        response.responses = list(topics.values())
+        if moved and self._request.version >= LEADER_FROM:
+            self._name_leaders(response, rows)
+        self._request.answer(response)
+
+    def _name_leaders(self, response: FetchResponse, rows: list[Row]) -> None:
+        rooms = self._rooms
+        leaders: set[int] = set()
+        for position, row in rows:
+            if row.error_code not in MOVED:
+                continue
+            name = position.topic_name
+            if not name:
+                image = rooms.metadata.image.topics_by_id.get(position.topic_id)
+                name = "" if image is None else image.name
+            leader = current_leader(rooms, name, position.index)
+            if leader is not None:
+                row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
+                leaders.add(leader[0])
+        for broker_id in sorted(leaders):
+            address = endpoint(rooms, broker_id, self._request.connection.listener)
+            if address is not None:
+                host, port, rack = address
+                response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))

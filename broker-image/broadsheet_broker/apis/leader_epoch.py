@@ -1,0 +1,35 @@
+"""OffsetForLeaderEpoch (key 23): where an epoch ended; tells a reader whether the log was cut under it (KIP-320)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.errors import KafkaError
+from broadsheet_broker.wire.messages.offset_for_leader_epoch_response import (
+    EpochEndOffset,
+    OffsetForLeaderEpochResponse,
+    OffsetForLeaderTopicResult,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import OffsetForLeaderEpochRequest
+
+
+@serves(23, "OffsetForLeaderEpoch", (2, 4))
+def offset_for_leader_epoch(rooms: Rooms, request: Request[OffsetForLeaderEpochRequest]) -> None:
+    response = OffsetForLeaderEpochResponse()
+    for topic in request.body.topics:
+        result = OffsetForLeaderTopicResult(topic=topic.topic)
+        response.topics.append(result)
+        for wanted in topic.partitions:
+            row = EpochEndOffset(partition=wanted.partition, leader_epoch=-1, end_offset=-1)
+            result.partitions.append(row)
+            try:
+                partition = rooms.replicas.partition(topic.topic, wanted.partition)
+                partition.check_leader(wanted.current_leader_epoch)
+                row.leader_epoch, row.end_offset = partition.log.end_offset_for_epoch(wanted.leader_epoch)
+            except KafkaError as error:
+                row.error_code = error.code
+    request.answer(response)

@@ -1,0 +1,93 @@
+"""ListOffsets (key 2): from a time, or from one of the named places, to an offset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.list_offsets_response import (
+    ListOffsetsPartitionResponse,
+    ListOffsetsResponse,
+    ListOffsetsTopicResponse,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.replication import Partition
+    from broadsheet_broker.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest
+
+LATEST = -1
+EARLIEST = -2
+MAX_TIMESTAMP = -3
+"""The record with the largest timestamp (KIP-734)."""
+EARLIEST_LOCAL = -4
+"""Without tiered storage: the log start."""
+LATEST_TIERED = -5
+"""Without tiered storage there is none."""
+EARLIEST_PENDING_UPLOAD = -6
+"""Likewise (KIP-1023)."""
+
+_SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
+"""The version that brought each named place."""
+
+DEBUGGING_REPLICA = -2
+READ_COMMITTED = 1
+
+
+@serves(2, "ListOffsets", (1, 11))
+def list_offsets(rooms: Rooms, request: Request[ListOffsetsRequest]) -> None:
+    body = request.body
+    seen: set[tuple[str, int]] = set()
+    twice: set[tuple[str, int]] = set()
+    for topic in body.topics:
+        for wanted in topic.partitions:
+            key = topic.name, wanted.partition_index
+            (twice if key in seen else seen).add(key)
+    response = ListOffsetsResponse()
+    for topic in body.topics:
+        rows: list[ListOffsetsPartitionResponse] = []
+        for wanted in topic.partitions:
+            row = ListOffsetsPartitionResponse(
+                partition_index=wanted.partition_index, timestamp=-1, offset=-1, leader_epoch=-1
+            )
+            rows.append(row)
+            try:
+                if (topic.name, wanted.partition_index) in twice:
+                    raise KafkaError(ErrorCode.INVALID_REQUEST)
+                if wanted.timestamp < 0 and request.version < _SINCE.get(wanted.timestamp, 2**15):
+                    raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
+                partition = rooms.replicas.partition(topic.name, wanted.partition_index)
+                if body.replica_id != DEBUGGING_REPLICA:
+                    partition.check_leader(wanted.current_leader_epoch)
+                _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED)
+            except KafkaError as error:
+                row.error_code = error.code
+        response.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=rows))
+    request.answer(response)
+
+
+def _find(
+    partition: Partition,
+    wanted: ListOffsetsPartition,
+    row: ListOffsetsPartitionResponse,
+    replica_id: int,
+    read_committed: bool,
+) -> None:
+    """Fill the row; what is not found stays -1."""
+    log = partition.log
+    if replica_id >= 0:
+        end = log.log_end_offset
+    else:
+        end = partition.last_stable_offset if read_committed else partition.high_watermark
+    place = wanted.timestamp
+    if place == LATEST:
+        row.offset = end
+        row.leader_epoch = partition.leader_epoch
+    elif place in (EARLIEST, EARLIEST_LOCAL):
+        row.offset = log.log_start_offset
+        row.leader_epoch = log.epoch_for_offset(log.log_start_offset)
+    elif place == MAX_TIMESTAMP or place >= 0:
+        found = log.max_timestamp() if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
+        if found is not None and found[1] < end:
+            row.timestamp, row.offset, row.leader_epoch = found

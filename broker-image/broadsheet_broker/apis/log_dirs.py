@@ -1,0 +1,59 @@
+"""DescribeLogDirs (key 35): how large the partitions are, and how much room there is (KIP-113, KIP-827, KIP-1066)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.messages.describe_log_dirs_response import (
+    DescribeLogDirsPartition,
+    DescribeLogDirsResponse,
+    DescribeLogDirsResult,
+    DescribeLogDirsTopic,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.replication import Partition
+    from broadsheet_broker.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
+
+
+@serves(35, "DescribeLogDirs", (1, 5))
+def describe_log_dirs(rooms: Rooms, request: Request[DescribeLogDirsRequest]) -> None:
+    wanted: set[tuple[str, int]] | None = None
+    if request.body.topics is not None:
+        wanted = {(topic.topic, index) for topic in request.body.topics for index in topic.partitions}
+    held: dict[str, list[Partition]] = {}
+    for partition in rooms.replicas.partitions():
+        if wanted is None or (partition.topic, partition.index) in wanted:
+            held.setdefault(partition.log.directory.rpartition("/")[0], []).append(partition)
+    response = DescribeLogDirsResponse()
+    for directory in rooms.replicas.logs.directories:
+        response.results.append(_describe(rooms, directory, held.get(directory, [])))
+    request.answer(response)
+
+
+def _describe(rooms: Rooms, directory: str, partitions: list[Partition]) -> DescribeLogDirsResult:
+    result = DescribeLogDirsResult(log_dir=directory, total_bytes=-1, usable_bytes=-1)
+    files = rooms.environment.files
+    try:
+        result.total_bytes = files.total_bytes(directory)
+        result.usable_bytes = files.free_bytes(directory)
+    except OSError:
+        result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
+        return result
+    topics: dict[str, DescribeLogDirsTopic] = {}
+    for partition in partitions:
+        topic = topics.get(partition.topic)
+        if topic is None:
+            topic = topics[partition.topic] = DescribeLogDirsTopic(name=partition.topic)
+        topic.partitions.append(
+            DescribeLogDirsPartition(
+                partition_index=partition.index,
+                partition_size=partition.log.size,
+                offset_lag=max(partition.high_watermark - partition.log.log_end_offset, 0),
+            )
+        )
+    result.topics = list(topics.values())
+    return result

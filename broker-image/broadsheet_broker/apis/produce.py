@@ -1,0 +1,191 @@
+"""Produce (key 0): append record batches.
+
+Served from version 3 (KIP-896) and advertised from 0, since librdkafka looks at the old versions before it compresses
+(KAFKA-18659). From version 13 topics are known by id only.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from functools import partial
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.replication import PendingProduce
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.produce_response import (
+    BatchIndexAndErrorMessage,
+    LeaderIdAndEpoch,
+    NodeEndpoint,
+    PartitionProduceResponse,
+    ProduceResponse,
+    TopicProduceResponse,
+)
+from broadsheet_broker.wire.records import (
+    COMPRESSION_MASK,
+    CONTROL_FLAG,
+    HEADER_BYTES,
+    LOG_OVERHEAD_BYTES,
+    MAGIC,
+    TRANSACTIONAL_FLAG,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.replication import Partition
+    from broadsheet_broker.wire.messages.produce_request import ProduceRequest
+
+log = logging.getLogger(__name__)
+
+INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
+ADMIN_CLIENT_ID = "__admin_client"
+"""The client id that may write to internal topics (Kafka's AdminUtils)."""
+
+TOPIC_IDS_FROM = 13
+LEADER_FROM = 10
+"""Version from which a refusal says where the leader is."""
+ZSTD = 4
+ZSTD_FROM = 7
+"""Version from which clients may send zstd (KIP-110)."""
+
+_BATCH_HEAD = struct.Struct(">8xi4xb4xh")
+"""Batch length, magic, attributes."""
+_VALID_ACKS = (-1, 0, 1)
+
+
+@serves(0, "Produce", (3, 13), advertise_from=0)
+def produce(rooms: Rooms, request: Request[ProduceRequest]) -> None:
+    body = request.body
+    replicas = rooms.replicas
+    version = request.version
+    by_id = version >= TOPIC_IDS_FROM
+    acks = body.acks
+    now_ms = rooms.environment.clock.time_ms()
+    appended: list[tuple[Partition, int, PartitionProduceResponse]] = []
+    responses: list[TopicProduceResponse] = []
+    for topic in body.topic_data:
+        rows: list[PartitionProduceResponse] = []
+        responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
+        for data in topic.partition_data:
+            index = data.index
+            partition = None
+            try:
+                if acks not in _VALID_ACKS:
+                    raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
+                if by_id:
+                    partition = replicas.partition_by_id(topic.topic_id, index)
+                else:
+                    partition = replicas.partition(topic.name, index)
+                if partition.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT_ID:
+                    raise KafkaError(
+                        ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {partition.topic}"
+                    )
+                counters = partition.counters
+                counters.produce_requests += 1
+                records = data.records
+                if records is None or len(records) < HEADER_BYTES:
+                    raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
+                _check_batch(records, version)
+                info = partition.append(records, acks, now_ms)
+            except KafkaError as error:
+                rows.append(_refusal(index, error, partition))
+                continue
+            first, last = info.first_offset, info.last_offset
+            row = PartitionProduceResponse(
+                index=index,
+                base_offset=first,
+                log_append_time_ms=info.log_append_time,
+                log_start_offset=partition.log.log_start_offset,
+            )
+            rows.append(row)
+            if not info.duplicate:
+                counters.messages_in += last - first + 1
+                counters.bytes_in += len(records)
+            appended.append((partition, last + 1, row))
+    finish = partial(_finish, rooms, request, responses)
+    if appended:
+        replicas.turn.after_flush(PendingProduce(rooms.environment.loop, acks, body.timeout_ms, appended, finish))
+    else:
+        finish()
+
+
+def _check_batch(records: memoryview | bytes, version: int) -> None:
+    """What a client may not send, as far as the head of the batch tells; the log checks the rest."""
+    length, magic, attributes = _BATCH_HEAD.unpack_from(records)
+    if magic != MAGIC:
+        raise KafkaError(
+            ErrorCode.INVALID_RECORD, f"Produce requests are only allowed to contain record batches with magic {MAGIC}"
+        )
+    if length + LOG_OVERHEAD_BYTES != len(records):
+        raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must contain exactly one record batch, and whole")
+    if attributes & (CONTROL_FLAG | TRANSACTIONAL_FLAG):
+        if attributes & CONTROL_FLAG:
+            raise KafkaError(ErrorCode.INVALID_RECORD, "Clients are not allowed to write control records")
+        raise KafkaError(ErrorCode.INVALID_TXN_STATE, "Transactions are not supported by this broker yet")
+    if attributes & COMPRESSION_MASK == ZSTD and version < ZSTD_FROM:
+        raise KafkaError(
+            ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, f"Produce version {version} cannot carry zstd; use {ZSTD_FROM}"
+        )
+
+
+def _refusal(index: int, error: KafkaError, partition: Partition | None) -> PartitionProduceResponse:
+    if partition is not None:
+        partition.counters.failed_produce_requests += 1
+    row = PartitionProduceResponse(
+        index=index,
+        error_code=error.code,
+        base_offset=-1,
+        log_append_time_ms=-1,
+        log_start_offset=-1,
+        error_message=error.message,
+    )
+    record_errors = getattr(error, "record_errors", None)
+    if record_errors:
+        row.record_errors = [
+            BatchIndexAndErrorMessage(batch_index=number, batch_index_error_message=text)
+            for number, text in record_errors
+        ]
+    return row
+
+
+def _finish(rooms: Rooms, request: Request[ProduceRequest], responses: list[TopicProduceResponse]) -> None:
+    """Answer; with acks=0 there is no answer, and the connection is closed if anything failed, as Kafka does."""
+    failed = False
+    for topic in responses:
+        for row in topic.partition_responses:
+            if row.error_code:
+                failed = True
+                break
+    if request.body.acks == 0:
+        if failed:
+            log.info("closing the connection of %s: a produce with acks=0 failed", request.client_id)
+            request.hang_up()
+        else:
+            request.answer_nothing()
+        return
+    response = ProduceResponse(responses=responses)
+    if failed and request.version >= LEADER_FROM:
+        _name_leaders(rooms, request, response)
+    request.answer(response)
+
+
+def _name_leaders(rooms: Rooms, request: Request[ProduceRequest], response: ProduceResponse) -> None:
+    leaders: set[int] = set()
+    for topic in response.responses:
+        name = topic.name
+        if request.version >= TOPIC_IDS_FROM:
+            image = rooms.metadata.image.topics_by_id.get(topic.topic_id)
+            name = "" if image is None else image.name
+        for row in topic.partition_responses:
+            if row.error_code in MOVED:
+                leader = current_leader(rooms, name, row.index)
+                if leader is not None:
+                    row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
+                    leaders.add(leader[0])
+    for broker_id in sorted(leaders):
+        address = endpoint(rooms, broker_id, request.connection.listener)
+        if address is not None:
+            host, port, rack = address
+            response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))

@@ -1,0 +1,51 @@
+"""DescribeProducers (key 61): who writes to a partition with idempotence or in transactions (KIP-664)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.errors import KafkaError
+from broadsheet_broker.wire.messages.describe_producers_response import (
+    DescribeProducersResponse,
+    PartitionResponse,
+    ProducerState,
+    TopicResponse,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.wire.messages.describe_producers_request import DescribeProducersRequest
+
+
+@serves(61, "DescribeProducers", (0, 0))
+def describe_producers(rooms: Rooms, request: Request[DescribeProducersRequest]) -> None:
+    response = DescribeProducersResponse()
+    for topic in request.body.topics:
+        result = TopicResponse(name=topic.name)
+        response.topics.append(result)
+        for index in topic.partition_indexes:
+            row = PartitionResponse(partition_index=index)
+            result.partitions.append(row)
+            try:
+                row.active_producers = _producers(rooms, topic.name, index)
+            except KafkaError as error:
+                row.error_code = error.code
+                row.error_message = error.message
+    request.answer(response)
+
+
+def _producers(rooms: Rooms, topic: str, index: int) -> list[ProducerState]:
+    partition = rooms.replicas.partition(topic, index)
+    partition.check_leader()
+    return [
+        ProducerState(
+            producer_id=producer.producer_id,
+            producer_epoch=producer.epoch,
+            last_sequence=producer.last_sequence,
+            last_timestamp=producer.last_timestamp,
+            coordinator_epoch=producer.coordinator_epoch,
+            current_txn_start_offset=producer.transaction_first_offset,
+        )
+        for producer in partition.log.active_producers()
+    ]

@@ -1,0 +1,248 @@
+"""Reading many partitions for one request, at once or when enough has arrived (KIP-74 limits, delayed fetch).
+
+The first partition that has something returns at least one whole batch, whatever the limits say; the others share what
+remains. If fewer than `min_bytes` are there, the fetch waits on its partitions and is finished by the append that
+completes it or by its timer: nothing is polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from broadsheet_broker.replication.sessions import FetchSession, Position
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.fetch_response import AbortedTransaction, EpochEndOffset, PartitionData
+
+if TYPE_CHECKING:
+    from broadsheet_broker.replication.partition import Partition
+
+Row = tuple[Position, PartitionData]
+CONSUMER = -1
+"""Replica id of whoever is not a replica."""
+UNDEFINED_EPOCH = -1
+
+
+class Hosts(Protocol):
+    """What reading needs of the ReplicaManager."""
+
+    def locate(self, position: Position) -> Partition: ...
+    def finish_soon(self, fetch: Fetch) -> None: ...
+
+
+class Fetch:
+    """One Fetch request while it is being served."""
+
+    __slots__ = (
+        "_answer",
+        "_available",
+        "_hosts",
+        "_incremental",
+        "_timer",
+        "done",
+        "max_bytes",
+        "min_bytes",
+        "read_committed",
+        "replica_id",
+        "scheduled",
+        "session",
+    )
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        session: FetchSession,
+        answer: Callable[[list[Row]], None],
+        *,
+        incremental: bool,
+        replica_id: int,
+        read_committed: bool,
+        min_bytes: int,
+        max_bytes: int,
+    ) -> None:
+        self._hosts = hosts
+        self._answer = answer
+        self._incremental = incremental
+        self._timer: asyncio.TimerHandle | None = None
+        self._available = 0
+        self.session = session
+        self.replica_id = replica_id
+        self.read_committed = read_committed
+        self.min_bytes = min_bytes
+        self.max_bytes = max_bytes
+        self.scheduled = False
+        """True once there is enough and the end of this loop turn will finish it."""
+        self.done = False
+
+    def start(self, loop: asyncio.AbstractEventLoop, max_wait_ms: int) -> None:
+        """Answer now if there is enough, an error, or no time to wait; else wait."""
+        rows, size, urgent = self.read()
+        if urgent or size >= self.min_bytes or max_wait_ms <= 0 or not self.session.positions:
+            self._end(rows)
+            return
+        self._available = size
+        self.session.waiting = self
+        if not self._incremental:
+            self._watch(self.session.positions.values())
+        elif rows:
+            self._watch([position for position, _ in rows])
+        self._timer = loop.call_later(max_wait_ms / 1000, self.complete)
+
+    def _watch(self, positions: Iterable[Position]) -> None:
+        for position in positions:
+            if position.partition is not None:
+                position.seen_bytes = position.partition.visible_bytes
+                position.partition.watch(position)
+
+    def progress(self, position: Position) -> None:
+        """A partition that this fetch waits on has moved: finish at the end of this loop turn if that is enough."""
+        partition = position.partition
+        if self.scheduled or partition is None:
+            return
+        if partition.deleted or not partition.is_leader:
+            self.scheduled = True
+        elif self._limit(partition) > position.fetch_offset:
+            gained = partition.visible_bytes - position.seen_bytes
+            self._available += min(gained, position.max_bytes)
+            self.scheduled = self._available >= self.min_bytes
+        if self.scheduled:
+            self._hosts.finish_soon(self)
+        else:
+            position.seen_bytes = partition.visible_bytes
+            partition.watch(position)
+
+    def complete(self) -> None:
+        """Answer with whatever there is now."""
+        if self.done:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        session = self.session
+        if session.waiting is self:
+            session.waiting = None
+        rows, _, _ = self.read()
+        self._end(rows)
+
+    def _end(self, rows: list[Row]) -> None:
+        self.done = True
+        for position, row in rows:
+            partition = position.partition
+            if partition is None:
+                continue
+            counters = partition.counters
+            counters.fetch_requests += 1
+            if row.error_code:
+                counters.failed_fetch_requests += 1
+            elif row.records and self.replica_id < 0:
+                counters.bytes_out += sum(map(len, row.records))
+        self._answer(rows)
+
+    def _limit(self, partition: Partition) -> int:
+        if self.replica_id >= 0:
+            return partition.flushed_end_offset
+        return partition.last_stable_offset if self.read_committed else partition.high_watermark
+
+    def read(self) -> tuple[list[Row], int, bool]:
+        """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.
+
+        Incremental: positions that have nothing new get no row; they leave the session's `changed` set and wait on
+        their partitions instead.
+        """
+        rows: list[Row] = []
+        size = 0
+        urgent = False
+        budget = self.max_bytes
+        session = self.session
+        incremental = self._incremental
+        for position in list(session.changed) if incremental else session.positions.values():
+            try:
+                partition = position.partition
+                if partition is None or partition.deleted:
+                    partition = position.partition = self._hosts.locate(position)
+                if incremental and self._is_quiet(position, partition):
+                    del session.changed[position]
+                    position.seen_bytes = partition.visible_bytes
+                    partition.watch(position)
+                    continue
+                row, taken = self._read_one(position, partition, budget, not size)
+            except KafkaError as error:
+                row = error_row(position.index, error.code)
+                urgent = True
+            else:
+                size += taken
+                budget = max(0, budget - taken)
+                if row.diverging_epoch.end_offset >= 0:
+                    urgent = True
+            rows.append((position, row))
+        return rows, size, urgent
+
+    def _is_quiet(self, position: Position, partition: Partition) -> bool:
+        """Nothing to read and nothing to tell: the common case of a consumer that has caught up."""
+        return (
+            partition.is_leader
+            and position.fetch_offset == self._limit(partition)
+            and position.sent_high_watermark == partition.high_watermark
+            and position.sent_log_start_offset == partition.log.log_start_offset
+            and position.current_leader_epoch in (UNDEFINED_EPOCH, partition.leader_epoch)
+            and position.last_fetched_epoch in (UNDEFINED_EPOCH, partition.leader_epoch)
+        )
+
+    def _read_one(
+        self, position: Position, partition: Partition, budget: int, min_one: bool
+    ) -> tuple[PartitionData, int]:
+        """The row of one partition and the bytes of its records; errors are raised."""
+        partition.check_leader(position.current_leader_epoch)
+        log = partition.log
+        offset = position.fetch_offset
+        row = PartitionData(
+            partition_index=position.index,
+            high_watermark=partition.high_watermark,
+            last_stable_offset=partition.last_stable_offset,
+            log_start_offset=log.log_start_offset,
+            aborted_transactions=[] if self.read_committed else None,
+            records=b"",
+        )
+        if position.last_fetched_epoch >= 0 and self._diverges(position, partition, row):
+            return row, 0
+        limit = self._limit(partition)
+        if offset >= limit or offset < row.log_start_offset:
+            if offset < row.log_start_offset or offset > log.log_end_offset:
+                raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+            return row, 0
+        max_bytes = min(position.max_bytes, budget)
+        if max_bytes <= 0 and not min_one:
+            return row, 0
+        fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one)
+        if not fetched.size:
+            return row, 0
+        row.records = fetched.buffers
+        if self.read_committed:
+            row.aborted_transactions = [
+                AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
+                for aborted in log.aborted_transactions(offset, fetched.next_offset)
+            ]
+        return row, fetched.size
+
+    def _diverges(self, position: Position, partition: Partition, row: PartitionData) -> bool:
+        """True if the reader's log parted from ours before its fetch offset (KIP-595): it has to truncate first."""
+        epoch, end_offset = partition.log.end_offset_for_epoch(position.last_fetched_epoch)
+        if epoch == UNDEFINED_EPOCH or end_offset < 0:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        if epoch < position.last_fetched_epoch or end_offset < position.fetch_offset:
+            row.diverging_epoch = EpochEndOffset(epoch=epoch, end_offset=end_offset)
+            return True
+        return False
+
+
+def error_row(index: int, code: int) -> PartitionData:
+    """What a Fetch answers for a partition that it cannot read."""
+    return PartitionData(
+        partition_index=index,
+        error_code=code,
+        high_watermark=-1,
+        last_stable_offset=-1,
+        log_start_offset=-1,
+        records=b"",
+    )

@@ -1,0 +1,339 @@
+"""All partitions that this broker holds, kept in step with the cluster's metadata.
+
+The metadata image says what should be; `ReplicaManager.apply` makes it so: opens and deletes logs, hands over
+leadership, follows configuration. Everybody else asks here for a partition and gets it or one of Kafka's errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECKPOINT
+from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.replication.appending import AppendTurn, InternalAppend
+from broadsheet_broker.replication.partition import ALL_ACKS, Partition
+from broadsheet_broker.replication.sessions import FetchSessions, Position
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+if TYPE_CHECKING:
+    from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.log import LogManager
+    from broadsheet_broker.metadata import MetadataCache
+    from broadsheet_broker.metadata.delta import MetadataDelta
+    from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
+    from broadsheet_broker.replication.fetching import Fetch
+    from broadsheet_broker.seams import Environment
+
+log = logging.getLogger(__name__)
+
+LeadershipCallback = Callable[[str, int, int | None], None]
+"""Topic, partition, and the leader epoch in which this broker leads it now, or None when it does not."""
+
+_READ_BYTES = 1024 * 1024
+"""How much `read_committed_log` takes from a log at a time."""
+
+
+class ReplicaManager:
+    """The partitions of this broker."""
+
+    def __init__(
+        self, environment: Environment, config: BrokerConfig, logs: LogManager, metadata: MetadataCache
+    ) -> None:
+        self.environment = environment
+        self.config = config
+        self.logs = logs
+        self.metadata = metadata
+        self.broker_id: int = config.node_id
+        self.turn = AppendTurn(environment.loop)
+        self.sessions = FetchSessions(
+            config.get_int("max.incremental.fetch.session.cache.slots"), environment.random, environment
+        )
+        self.fetch_max_bytes = config.get_int("fetch.max.bytes")
+        self._by_name: dict[str, dict[int, Partition]] = {}
+        self._by_id: dict[UUID, dict[int, Partition]] = {}
+        self._offline: dict[tuple[str, int], str] = {}
+        """Partitions that should be here but whose log cannot be opened, and why."""
+        self._leadership_callbacks: list[LeadershipCallback] = []
+        self._recovered: dict[tuple[str, int], int] = {}
+        """High watermarks from the checkpoints, until their partitions are opened."""
+        self._checkpointed: dict[str, dict[tuple[str, int], int]] = {}
+        self._checkpoint_timer: asyncio.TimerHandle | None = None
+        self._checkpoint_task: asyncio.Task[None] | None = None
+        self._register_metrics()
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Read the high watermark checkpoints and write them from now on. Call before the first `apply`."""
+        for directory in self.logs.directories:
+            path = f"{directory}/{CHECKPOINT}"
+            try:
+                offsets = read_offsets(self.environment.files, path)
+            except (CheckpointError, OSError) as error:
+                # Nothing is lost: the high watermark is found again once the ISR has fetched.
+                log.error("%s: starting from the log start offsets instead", error)
+                offsets = {}
+            self._recovered.update(offsets)
+            self._checkpointed[directory] = offsets
+        self._schedule_checkpoint()
+
+    async def close(self) -> None:
+        """Finish what this loop turn appended and write the checkpoints. The logs are closed by their manager."""
+        if self._checkpoint_timer is not None:
+            self._checkpoint_timer.cancel()
+            self._checkpoint_timer = None
+        if self._checkpoint_task is not None:
+            await asyncio.wait([self._checkpoint_task])
+        self.turn.flush()
+        self.checkpoint_high_watermarks()
+
+    # -- metadata -----------------------------------------------------------------------------------------------------
+
+    def apply(self, delta: MetadataDelta, image: ClusterImage) -> None:
+        """Follow one change of the metadata: deletions, then new and changed partitions, then configuration."""
+        for gone in delta.deleted_topics.values():
+            self._delete_topic(gone)
+        for changed in delta.changed_topics.values():
+            topic = image.topics_by_id.get(changed.id)
+            if topic is not None:
+                for index in changed.changed:
+                    self._apply_partition(topic, index, topic.partitions[index])
+        for resource in delta.changed_configs:
+            if resource.type == ResourceType.TOPIC:
+                self._reconfigure(resource.name)
+            elif resource.type == ResourceType.BROKER:
+                for name in self._by_name:
+                    self._reconfigure(name)
+
+    def _apply_partition(self, topic: TopicImage, index: int, state: PartitionImage) -> None:
+        name = topic.name
+        hosted = self._by_name.get(name, {}).get(index)
+        if self.broker_id not in state.replicas:
+            if hosted is not None:
+                self._drop(hosted)
+            return
+        if hosted is None:
+            hosted = self._open(topic, index)
+            if hosted is None:
+                return
+        if state.leader == self.broker_id:
+            if hosted.become_leader(state):
+                self._tell_leadership(name, index, state.leader_epoch)
+        elif hosted.become_follower(state):
+            self._tell_leadership(name, index, None)
+
+    def _open(self, topic: TopicImage, index: int) -> Partition | None:
+        name = topic.name
+        try:
+            config = LogConfig.of(self.metadata.topic_config(name))
+            partition_log = self.logs.get_or_create(name, index, topic.id, config)
+        except (KafkaError, OSError, ValueError) as error:
+            log.error("%s-%d is offline: %s", name, index, error)
+            self._offline[name, index] = str(error)
+            return None
+        self._offline.pop((name, index), None)
+        partition = Partition(
+            name,
+            index,
+            topic.id,
+            partition_log,
+            broker_id=self.broker_id,
+            queue=self.turn,
+            counters=self.environment.metrics.topic(name),
+            high_watermark=self._recovered.pop((name, index), 0),
+            min_insync_replicas=config.min_insync_replicas,
+        )
+        partitions = self._by_name.get(name)
+        if partitions is None:
+            partitions = self._by_name[name] = self._by_id[topic.id] = {}
+        partitions[index] = partition
+        return partition
+
+    def _drop(self, partition: Partition) -> None:
+        """Stop serving a replica and delete its log."""
+        was_leader = partition.is_leader
+        partition.retire()
+        partitions = self._by_name.get(partition.topic, {})
+        partitions.pop(partition.index, None)
+        if not partitions:
+            self._by_name.pop(partition.topic, None)
+            self._by_id.pop(partition.topic_id, None)
+        if was_leader:
+            self._tell_leadership(partition.topic, partition.index, None)
+        try:
+            self.logs.delete(partition.topic, partition.index)
+        except (KafkaError, OSError) as error:
+            log.error("the log of %s-%d could not be deleted: %s", partition.topic, partition.index, error)
+
+    def _delete_topic(self, topic: TopicImage) -> None:
+        for partition in list(self._by_id.get(topic.id, {}).values()):
+            self._drop(partition)
+        for key in [key for key in self._offline if key[0] == topic.name]:
+            del self._offline[key]
+        self.environment.metrics.forget_topic(topic.name)
+
+    def _reconfigure(self, name: str) -> None:
+        partitions = self._by_name.get(name)
+        if not partitions:
+            return
+        config = LogConfig.of(self.metadata.topic_config(name))
+        for partition in partitions.values():
+            partition.log.reconfigure(config)
+            partition.min_insync_replicas = config.min_insync_replicas
+
+    def on_leadership_change(self, callback: LeadershipCallback) -> None:
+        """Call back whenever this broker begins or ceases to lead a partition."""
+        self._leadership_callbacks.append(callback)
+
+    def _tell_leadership(self, topic: str, index: int, leader_epoch: int | None) -> None:
+        for callback in self._leadership_callbacks:
+            callback(topic, index, leader_epoch)
+
+    # -- finding ------------------------------------------------------------------------------------------------------
+
+    def partition(self, topic: str, index: int) -> Partition:
+        """The replica held here, leader or not; else KafkaError that tells the client where it went wrong."""
+        partitions = self._by_name.get(topic)
+        found = partitions.get(index) if partitions is not None else None
+        if found is None:
+            raise self._missing(topic, index)
+        return found
+
+    def partition_by_id(self, topic_id: UUID, index: int) -> Partition:
+        partitions = self._by_id.get(topic_id)
+        found = partitions.get(index) if partitions is not None else None
+        if found is None:
+            topic = self.metadata.image.topics_by_id.get(topic_id)
+            if topic is None:
+                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
+            raise self._missing(topic.name, index)
+        return found
+
+    def locate(self, position: Position) -> Partition:
+        """The partition that a reader asks for, in the way it asks: by name or by id."""
+        if position.topic_name:
+            return self.partition(position.topic_name, position.index)
+        return self.partition_by_id(position.topic_id, position.index)
+
+    def _missing(self, topic: str, index: int) -> KafkaError:
+        reason = self._offline.get((topic, index))
+        if reason is not None:
+            return KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"Partition {topic}-{index} is offline: {reason}")
+        if self.metadata.image.partition(topic, index) is not None:
+            return KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+
+    def partitions(self) -> Iterator[Partition]:
+        """Every replica held here."""
+        for partitions in self._by_name.values():
+            yield from partitions.values()
+
+    def finish_soon(self, fetch: Fetch) -> None:
+        self.turn.finish_soon(fetch)
+
+    # -- for the coordinators -----------------------------------------------------------------------------------------
+
+    def append_internal(
+        self, topic: str, index: int, batch: bytes | bytearray, callback: Callable[[ErrorCode, int], None]
+    ) -> None:
+        """Append with acks=all; call back with the base offset when committed, or with why not."""
+        try:
+            partition = self.partition(topic, index)
+            now = self.environment.clock.time_ms()
+            info = partition.append(batch, ALL_ACKS, now, origin="coordinator")
+        except KafkaError as error:
+            callback(error.code, -1)
+            return
+        self.turn.after_flush(InternalAppend(partition, info.first_offset, info.last_offset + 1, callback))
+
+    def read_committed_log(self, topic: str, index: int, from_offset: int = 0) -> Iterator[bytes | memoryview]:
+        """What is committed in a partition led here, in chunks of whole batches: for loading coordinators."""
+        partition = self.partition(topic, index)
+        partition.check_leader()
+        offset = max(from_offset, partition.log.log_start_offset)
+        while offset < partition.high_watermark:
+            fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.high_watermark, min_one=True)
+            if not fetched.size:
+                return
+            yield from fetched.buffers
+            offset = fetched.next_offset
+
+    # -- high watermark checkpoint ------------------------------------------------------------------------------------
+
+    def checkpoint_high_watermarks(self) -> None:
+        """Write `replication-offset-checkpoint` of every log directory where something has moved. Blocks."""
+        for directory, offsets in self._moved():
+            self._write_checkpoint(directory, offsets)
+
+    def _moved(self) -> list[tuple[str, dict[tuple[str, int], int]]]:
+        current: dict[str, dict[tuple[str, int], int]] = {directory: {} for directory in self.logs.directories}
+        for partition in self.partitions():
+            directory = partition.log.directory.rpartition("/")[0]
+            current.setdefault(directory, {})[partition.topic, partition.index] = partition.high_watermark
+        return [(path, offsets) for path, offsets in current.items() if offsets != self._checkpointed.get(path)]
+
+    def _write_checkpoint(self, directory: str, offsets: dict[tuple[str, int], int]) -> None:
+        try:
+            write_offsets(self.environment.files, f"{directory}/{CHECKPOINT}", offsets)
+        except OSError as error:
+            log.error("the high watermark checkpoint of %s was not written: %s", directory, error)
+        else:
+            self._checkpointed[directory] = offsets
+
+    def _schedule_checkpoint(self) -> None:
+        interval = self.config.get_int("replica.high.watermark.checkpoint.interval.ms") / 1000
+        self._checkpoint_timer = self.environment.loop.call_later(interval, self._begin_checkpoint)
+
+    def _begin_checkpoint(self) -> None:
+        moved = self._moved()
+        if moved:
+            self._checkpoint_task = self.environment.loop.create_task(self._checkpoint_off_loop(moved))
+        else:
+            self._schedule_checkpoint()
+
+    async def _checkpoint_off_loop(self, moved: Iterable[tuple[str, dict[tuple[str, int], int]]]) -> None:
+        for directory, offsets in moved:
+            await self.environment.offload(self._write_checkpoint, directory, offsets)
+        self._checkpoint_task = None
+        if self._checkpoint_timer is not None:
+            self._schedule_checkpoint()
+
+    # -- metrics ------------------------------------------------------------------------------------------------------
+
+    def _register_metrics(self) -> None:
+        metrics = self.environment.metrics
+        prefix = "kafka_server_replicamanager_"
+        metrics.gauge(f"{prefix}partitioncount", "Replicas held here.", lambda: sum(map(len, self._by_name.values())))
+        metrics.gauge(f"{prefix}leadercount", "Partitions led here.", lambda: self._count(lambda p: p.is_leader))
+        metrics.gauge(
+            f"{prefix}underreplicatedpartitions",
+            "Partitions led here whose ISR is smaller than their replicas.",
+            lambda: self._count(lambda p: p.is_leader and len(p.isr) < len(p.replicas)),
+        )
+        metrics.gauge(
+            f"{prefix}underminisrpartitioncount",
+            "Partitions led here whose ISR is smaller than min.insync.replicas.",
+            lambda: self._count(lambda p: p.is_leader and len(p.isr) < p.effective_min_insync_replicas),
+        )
+        metrics.gauge(
+            f"{prefix}atminisrpartitioncount",
+            "Partitions led here whose ISR is as small as min.insync.replicas allows.",
+            lambda: self._count(lambda p: p.is_leader and len(p.isr) == p.effective_min_insync_replicas),
+        )
+        metrics.gauge(
+            f"{prefix}offlinereplicacount", "Replicas whose log cannot be opened.", lambda: len(self._offline)
+        )
+        metrics.gauge(
+            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+            "Fetch sessions in the cache.",
+            lambda: len(self.sessions),
+        )
+
+    def _count(self, test: Callable[[Partition], bool]) -> int:
+        return sum(1 for partition in self.partitions() if test(partition))
