@@ -133,7 +133,8 @@ def message_module(description: dict[str, Any]) -> str:
     imports = ["from __future__ import annotations", ""]
     if "UUID" in body:
         imports += ["from uuid import UUID", ""]
-    names = sorted(used, key=lambda name: (not name[0].isupper(), name))
+    # Classes first, then functions, numbers in them by size: as ruff sorts imports.
+    names = sorted(used, key=lambda name: (not name[0].isupper(), name.rstrip("0123456789"), len(name), name))
     line = f"from broadsheet_broker.wire.schema import {', '.join(names)}"
     if len(line) > LINE_LENGTH:
         line = "from broadsheet_broker.wire.schema import (\n    " + ",\n    ".join(names) + ",\n)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.wire.schema import Message, Struct, array, int32, int8, octets, string
+from broadsheet_broker.wire.schema import Message, Struct, array, int8, int32, octets, string
 
 
 class ScramCredentialDeletion(Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from broadsheet_broker.wire.schema import Message, array, int32, int64, int8
+from broadsheet_broker.wire.schema import Message, array, int8, int32, int64
 
 
 class BrokerRegistrationChangeRecord(Message, api_key=17, versions="0-3", flexible_from=0):

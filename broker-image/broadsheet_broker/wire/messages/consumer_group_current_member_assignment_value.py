@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from broadsheet_broker.wire.schema import Message, Struct, array, int32, int8, uuid
+from broadsheet_broker.wire.schema import Message, Struct, array, int8, int32, uuid
 
 
 class TopicPartitions(Struct):

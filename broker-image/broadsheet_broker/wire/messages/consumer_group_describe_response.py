@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from broadsheet_broker.wire.schema import Message, Struct, array, int16, int32, int8, string, struct, uuid
+from broadsheet_broker.wire.schema import Message, Struct, array, int8, int16, int32, string, struct, uuid
 
 
 class TopicPartitions(Struct):

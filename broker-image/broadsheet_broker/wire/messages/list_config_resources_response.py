@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.wire.schema import Message, Struct, array, int16, int32, int8, string
+from broadsheet_broker.wire.schema import Message, Struct, array, int8, int16, int32, string
 
 
 class ConfigResource(Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from broadsheet_broker.wire.schema import Message, array, int32, int8, uuid
+from broadsheet_broker.wire.schema import Message, array, int8, int32, uuid
 
 
 class PartitionChangeRecord(Message, api_key=5, versions="0-2", flexible_from=0):

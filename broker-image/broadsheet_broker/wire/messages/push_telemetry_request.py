@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from broadsheet_broker.wire.schema import Message, boolean, int32, int8, octets, uuid
+from broadsheet_broker.wire.schema import Message, boolean, int8, int32, octets, uuid
 
 
 class PushTelemetryRequest(Message, api_key=72, versions="0", flexible_from=0):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.wire.schema import Message, int32, int8, octets, string
+from broadsheet_broker.wire.schema import Message, int8, int32, octets, string
 
 
 class UserScramCredentialRecord(Message, api_key=11, versions="0", flexible_from=0):
