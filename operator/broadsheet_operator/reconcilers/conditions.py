@@ -1,0 +1,129 @@
+"""Conditions and statuses: how they change, and when a change is worth writing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeVar
+
+from broadsheet_operator.api.meta import Condition, Status
+
+S = TypeVar("S", bound=Status)
+MESSAGE_LIMIT = 2048
+
+TruthValue = Literal["True", "False", "Unknown"]
+
+
+class Reason:
+    """Reasons of conditions. Those that Strimzi has are named as there, because people's alerts know them."""
+
+    READY = "Ready"
+    CREATING = "Creating"
+    UPDATING = "Updating"
+    REASSIGNING = "Reassigning"
+    DELETING = "Deleting"
+    PAUSED = "Paused"
+    NOT_SUPPORTED = "NotSupported"
+    RESOURCE_CONFLICT = "ResourceConflict"
+    KAFKA_ERROR = "KafkaError"
+    TOPIC_EXISTS = "TopicExists"
+    PARTITION_OFFLINE = "PartitionOffline"
+    UNDER_REPLICATED = "UnderReplicated"
+    ALL_IN_SYNC = "AllInSync"
+    CLUSTER_NOT_FOUND = "ClusterNotFound"
+    CLUSTER_NOT_READY = "ClusterNotReady"
+    GROUP_NOT_FOUND = "GroupNotFound"
+    GROUP_NOT_EMPTY = "GroupNotEmpty"
+    LAG_TOO_HIGH = "LagTooHigh"
+    WITHIN_LIMITS = "WithinLimits"
+    RESET_DONE = "ResetDone"
+    RESET_REFUSED = "ResetRefused"
+    RESET_PLANNED = "ResetPlanned"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A condition before it has a time."""
+
+    type: str
+    status: TruthValue
+    reason: str
+    message: str = ""
+
+
+def ready(message: str = "") -> list[Statement]:
+    """It is as declared."""
+    return [Statement("Ready", "True", Reason.READY, message)]
+
+
+def working(reason: str, message: str) -> list[Statement]:
+    """It is not yet as declared, and someone is at it."""
+    return [Statement("Ready", "False", reason, message), Statement("Reconciling", "True", reason, message)]
+
+
+def stuck(reason: str, message: str) -> list[Statement]:
+    """It will not become as declared unless somebody changes something."""
+    return [Statement("Ready", "False", reason, message), Statement("Stalled", "True", reason, message)]
+
+
+def waiting(reason: str, message: str) -> list[Statement]:
+    """It is not as declared; it may become so by itself."""
+    return [Statement("Ready", "False", reason, message)]
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as Kubernetes writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def conditions(
+    previous: Status | None, statements: Iterable[Statement], generation: int, now: datetime
+) -> list[Condition]:
+    """The statements as conditions; the time of the last transition stays where the truth value did not change."""
+    result: list[Condition] = []
+    for s in statements:
+        before = previous.condition(s.type) if previous else None
+        unchanged = before is not None and before.status == s.status
+        result.append(
+            Condition(
+                type=s.type,
+                status=s.status,
+                reason=s.reason,
+                message=s.message if len(s.message) <= MESSAGE_LIMIT else s.message[: MESSAGE_LIMIT - 3] + "...",
+                last_transition_time=before.last_transition_time if before and unchanged else format_time(now),
+                observed_generation=generation,
+            )
+        )
+    return result
+
+
+def with_statements(previous: S | None, empty: S, statements: Iterable[Statement], generation: int, now: datetime) -> S:
+    """The previous status with other conditions: for when nothing new could be observed."""
+    base = previous or empty
+    told = conditions(previous, statements, generation, now)
+    return base.model_copy(update={"observed_generation": generation, "conditions": told})
+
+
+def should_write(
+    previous: Status | None,
+    current: Status,
+    volatile: frozenset[str],
+    last_write: datetime | None,
+    now: datetime,
+    quiet_seconds: float = 10.0,
+) -> bool:
+    """Whether the status is to be written: at once when something changed that a person cares about, later otherwise.
+
+    `volatile` names the fields that change all the time (lag, sizes); a change of those alone waits until
+    `quiet_seconds` have passed since the last write.
+    """
+    if previous == current:
+        return False
+    if previous is None or last_write is None:
+        return True
+    if any(
+        getattr(previous, name) != getattr(current, name) for name in type(current).model_fields if name not in volatile
+    ):
+        return True
+    return (now - last_write).total_seconds() >= quiet_seconds

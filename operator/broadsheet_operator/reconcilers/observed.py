@@ -1,0 +1,132 @@
+"""What a gateway saw in a Kafka cluster, as plain values. Planners get these and never a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something did not work. An error is a value here: it becomes the reason and message of a condition."""
+
+    reason: str
+    """One word: Timeout, Unreachable, KafkaError, NotSupported, Unauthorized ..."""
+    message: str
+    """A sentence for people, with Kafka's own words where it has some."""
+    retriable: bool = True
+    """False: trying again without a change is useless."""
+
+
+class TopicPartition(NamedTuple):
+    """One section of one newspaper."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}-{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """A broker as the cluster's metadata has it."""
+
+    id: int
+    host: str = ""
+    port: int = 0
+    rack: str | None = None
+    fenced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterView:
+    """The cluster in a few words."""
+
+    cluster_id: str
+    controller: int | None
+    brokers: tuple[BrokerView, ...]
+
+    @property
+    def alive(self) -> tuple[BrokerView, ...]:
+        """Brokers that can take replicas."""
+        return tuple(b for b in self.brokers if not b.fenced)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionView:
+    """A partition as the cluster's metadata has it."""
+
+    index: int
+    leader: int | None
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    moving: bool = False
+    """A reassignment of this partition is going on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigView:
+    """A topic property as it is in force."""
+
+    value: str | None
+    """None: a secret, or nothing."""
+    overridden: bool
+    """Set on this topic, not inherited from the brokers."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicView:
+    """A topic that exists."""
+
+    name: str
+    topic_id: str
+    partitions: tuple[PartitionView, ...]
+    configs: Mapping[str, ConfigView]
+    internal: bool = False
+    size: int | None = None
+    """Bytes of all replicas on disk; None when the brokers did not say."""
+
+    @property
+    def replication_factor(self) -> int:
+        """Replicas of the partition that has the fewest."""
+        return min((len(p.replicas) for p in self.partitions), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class MemberView:
+    """A member of a group."""
+
+    member_id: str
+    client_id: str
+    host: str
+    instance_id: str | None
+    assigned: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group, and the ends of the logs it reads. Ends were read after the committed offsets, so lag is never negative."""
+
+    group_id: str
+    exists: bool
+    """False: no member and no offset, as far as the coordinator knows."""
+    state: str
+    members: tuple[MemberView, ...] = ()
+    committed: Mapping[TopicPartition, int] = field(default_factory=dict)
+    starts: Mapping[TopicPartition, int] = field(default_factory=dict)
+    ends: Mapping[TopicPartition, int] = field(default_factory=dict)
+    record_times: Mapping[TopicPartition, int] = field(default_factory=dict)
+    """Unix ms of the first record at or after the committed offset, where there is one to read."""
+    offsets_at_time: Mapping[TopicPartition, int] = field(default_factory=dict)
+    """For a reset to a time: the first offset at or after it (the end where there is none)."""
+
+
+class GroupQuery(NamedTuple):
+    """What is to be found out about a group beside its state and offsets."""
+
+    topics: tuple[str, ...] = ()
+    """Look at all partitions of these, too."""
+    time_ms: int | None = None
+    """Find the offsets at this time (Unix ms)."""

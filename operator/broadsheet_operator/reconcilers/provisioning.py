@@ -1,0 +1,289 @@
+"""What a Cluster of ours is made of on Kubernetes: one jinja2 template per kind of child, rendered to plain objects.
+
+Pure: a Cluster, what already exists and the operator's own settings go in, objects for server-side apply come out.
+
+Two rules keep brokers from restarting by surprise. The pod template changes only when one of its *inputs* does (the
+Cluster's spec, the image), and those are hashed into the annotation `broadsheet.io/inputs`: a newer operator that would
+render the same inputs differently leaves a running StatefulSet's template alone. And an image that the Cluster does not
+name is the one it was created with, not the newest operator's default.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+import yaml
+
+from broadsheet_operator.api import Cluster
+from broadsheet_operator.api.cluster import Brokers
+from broadsheet_operator.api.meta import API_VERSION
+from broadsheet_operator.api.quantities import parse_size
+
+INPUTS = "broadsheet.io/inputs"
+CLUSTER_ID = "broadsheet.io/cluster-id"
+CLUSTER_LABEL = "broadsheet.io/cluster"
+CONTROLLER_PORT = 9093
+HTTP_PORT = 9404
+DATA_PATH = "/var/lib/kafka/data"
+ZONE = "topology.kubernetes.io/zone"
+GRACE_SECONDS = 90
+POD_TOPOLOGY_LABELS = {ZONE, "topology.kubernetes.io/region"}
+"""Labels that Kubernetes 1.35 and later copies from a node to its pods (PodTopologyLabelsAdmission)."""
+
+DYNAMIC_PROPERTIES = frozenset(
+    {
+        "background.threads", "compression.type", "leader.replication.throttled.rate",
+        "follower.replication.throttled.rate", "log.cleaner.backoff.ms", "log.cleaner.delete.retention.ms",
+        "log.cleaner.max.compaction.lag.ms", "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms",
+        "log.cleanup.policy", "log.flush.interval.messages", "log.flush.interval.ms", "log.index.interval.bytes",
+        "log.index.size.max.bytes", "log.local.retention.bytes", "log.local.retention.ms",
+        "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", "log.message.timestamp.type",
+        "log.preallocate", "log.retention.bytes", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms",
+        "log.segment.bytes", "log.segment.delete.delay.ms", "max.connection.creation.rate", "max.connections",
+        "max.connections.per.ip", "message.max.bytes", "min.insync.replicas", "num.io.threads", "num.network.threads",
+        "num.recovery.threads.per.data.dir", "num.replica.fetchers", "producer.id.expiration.ms",
+        "transaction.partition.verification.enable", "unclean.leader.election.enable",
+    }
+)  # fmt: skip
+"""Broker properties that Kafka alters live (DynamicBrokerConfig, KIP-226): a change of one restarts no broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator itself brings."""
+
+    image: str
+    """Image of the brokers for Clusters that do not name one, at their creation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """What is already there of a Cluster, as the API server returns it."""
+
+    stateful_set: Mapping[str, Any] | None = None
+    claims: tuple[Mapping[str, Any], ...] = ()
+
+
+def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[dict[str, Any]]:
+    """All objects of the Cluster, in the order in which they are to be applied."""
+    brokers = cluster.spec.brokers
+    if brokers is None:
+        return []
+    context = _context(cluster, brokers, existing, settings)
+    names = ["service-account", "config-map", "headless-service", "bootstrap-service", "network-policy"]
+    names += ["pod-disruption-budget", "stateful-set"]
+    rendered = [_render(name, context) for name in names]
+    stateful_set = rendered[-1]
+    if existing.stateful_set is not None:
+        _keep_what_cannot_change(stateful_set, existing.stateful_set)
+        if _inputs_of(existing.stateful_set) == context["inputs_hash"]:
+            _keep_template(stateful_set, existing.stateful_set)
+    return rendered
+
+
+def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str | None:
+    """Why this pod has to restart to be what the StatefulSet says, in one word as Strimzi has it; None if it does not."""
+    have = pod["metadata"].get("annotations", {}).get(INPUTS)
+    want = stateful_set["spec"]["template"]["metadata"].get("annotations", {}).get(INPUTS)
+    return None if have == want else "PodHasOldRevision"
+
+
+def cluster_id(cluster: Cluster, existing: Existing) -> str:
+    """Kafka's cluster id: that of volumes which are there already, else one made from the resource's uid.
+
+    Made from the uid it needs no state of ours, so a reconcile that was interrupted makes the same one again.
+    """
+    for claim in existing.claims:
+        known = claim["metadata"].get("annotations", {}).get(CLUSTER_ID)
+        if known:
+            return str(known)
+    if cluster.status and cluster.status.cluster_id:
+        return cluster.status.cluster_id
+    raw = uuid.UUID(cluster.metadata.uid).bytes if cluster.metadata.uid else uuid.UUID(int=1).bytes
+    text = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return "A" + text[1:] if text.startswith("-") else text  # Kafka's tools would take it for an option
+
+
+def server_properties(cluster: Cluster, brokers: Brokers, identity: str) -> dict[str, str]:
+    """The brokers' common configuration; node.id and advertised.listeners come from the pod."""
+    name, namespace = cluster.metadata.name, cluster.metadata.namespace
+    listeners = cluster.listeners()
+    voters = [
+        f"{index}@{name}-brokers-{index}.{name}-brokers.{namespace}.svc:{CONTROLLER_PORT}"
+        for index in range(brokers.replicas)
+    ]
+    properties = {
+        "cluster.id": identity,
+        "process.roles": "broker,controller",
+        "controller.quorum.voters": ",".join(voters),
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": listeners[0].name.upper(),
+        "listeners": ",".join(
+            [f"{listener.name.upper()}://0.0.0.0:{listener.port}" for listener in listeners]
+            + [f"CONTROLLER://0.0.0.0:{CONTROLLER_PORT}"]
+        ),
+        "listener.security.protocol.map": ",".join(
+            [f"{listener.name.upper()}:PLAINTEXT" for listener in listeners] + ["CONTROLLER:PLAINTEXT"]
+        ),
+        "log.dirs": DATA_PATH,
+        "broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}",
+        "offsets.topic.replication.factor": str(min(3, brokers.replicas)),
+        "default.replication.factor": str(min(3, brokers.replicas)),
+        "min.insync.replicas": "2" if brokers.replicas >= 3 else "1",
+    }
+    own = {key: str(value) for key, value in (cluster.spec.config or {}).items() if value is not None}
+    return properties | own
+
+
+def needs_restart(properties: Mapping[str, str]) -> dict[str, str]:
+    """The properties whose change a broker notices only at its start."""
+    return {key: value for key, value in properties.items() if key not in DYNAMIC_PROPERTIES}
+
+
+def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
+    """(claim, size) for volumes smaller than asked. A size is a floor: a volume that someone has grown stays so."""
+    if brokers.storage is None or brokers.storage.size is None:
+        return []
+    wanted = parse_size(brokers.storage.size)
+    return [
+        (claim["metadata"]["name"], brokers.storage.size)
+        for claim in claims
+        if parse_size(claim["spec"]["resources"]["requests"]["storage"]) < wanted
+    ]
+
+
+def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: Settings) -> dict[str, Any]:
+    name, namespace = cluster.metadata.name, cluster.metadata.namespace
+    identity = cluster_id(cluster, existing)
+    image = cluster.spec.image or _image_of(existing.stateful_set) or settings.image
+    template = brokers.template
+    properties = server_properties(cluster, brokers, identity)
+    selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
+    headless = f"{name}-brokers"
+    topology_key = brokers.rack.topology_key if brokers.rack else ZONE
+    context = {
+        "name": headless,
+        "headless": headless,
+        "bootstrap": f"{name}-bootstrap",
+        "config_map": f"{name}-config",
+        "cluster_id": identity,
+        "replicas": brokers.replicas,
+        "selector": selector,
+        "labels": selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"},
+        "listeners": [{"name": listener.name, "port": listener.port} for listener in cluster.listeners()],
+        "advertised_listeners": ",".join(
+            f"{listener.name.upper()}://$(POD_NAME).{headless}.{namespace}.svc:{listener.port}"
+            for listener in cluster.listeners()
+        ),
+        "controller_port": CONTROLLER_PORT,
+        "http_port": HTTP_PORT,
+        "data_path": DATA_PATH,
+        "grace_seconds": GRACE_SECONDS,
+        "properties": "".join(f"{key}={value}\n" for key, value in sorted(properties.items())),
+        "image": image,
+        "resources": brokers.resources.model_dump(mode="json", exclude_none=True) if brokers.resources else {},
+        "storage": brokers.storage.model_dump(mode="json") if brokers.storage and brokers.storage.size else None,
+        "topology_key": topology_key,
+        "rack_from_pod": brokers.rack is not None and topology_key in POD_TOPOLOGY_LABELS,
+        "template_labels": (template.labels if template else None) or {},
+        "template_annotations": (template.annotations if template else None) or {},
+        "node_selector": template.node_selector if template else None,
+        "tolerations": template.tolerations if template else None,
+        "affinity": template.affinity if template else None,
+        "priority_class_name": template.priority_class_name if template else None,
+        "max_unavailable": cluster.spec.pod_disruption_budget.max_unavailable
+        if cluster.spec.pod_disruption_budget
+        else 1,
+    }
+    context["inputs_hash"] = _hash(_template_inputs(context, properties))
+    context["metadata"] = _metadata_maker(cluster, context["labels"])
+    return context
+
+
+def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
+    """What a broker is started with. Of the storage only whether there is any: a volume grows without a restart.
+
+    The voters are left out too: a quorum changes through Kafka's own API (KIP-853), never by restarts.
+    """
+    keys = ("image", "listeners", "advertised_listeners", "resources", "template_labels", "template_annotations")
+    keys += ("node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key")
+    derived_from_size = {"controller.quorum.voters", "default.replication.factor", "offsets.topic.replication.factor"}
+    static = {key: value for key, value in needs_restart(properties).items() if key not in derived_from_size}
+    return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
+
+
+def _metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
+    owner = {
+        "apiVersion": API_VERSION,
+        "kind": "Cluster",
+        "name": cluster.metadata.name,
+        "uid": cluster.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+    def metadata(name: str, annotations: Mapping[str, str] | None = None) -> str:
+        # The Cluster's own labels and annotations stay with it: Argo CD would claim a child that carried them.
+        value: dict[str, Any] = {"name": name, "namespace": cluster.metadata.namespace, "labels": dict(labels)}
+        if annotations:
+            value["annotations"] = dict(annotations)
+        return json.dumps(value | {"ownerReferences": [owner]})
+
+    return metadata
+
+
+def _render(template: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    text = _environment().get_template(f"{template}.yaml.j2").render(context)
+    rendered: dict[str, Any] = yaml.safe_load(text)
+    return rendered
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("broadsheet_operator", "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    # Plain JSON is valid YAML whatever a value holds; jinja2's own filter escapes for HTML.
+    environment.filters["tojson"] = lambda value: json.dumps(value)
+    environment.filters["combine"] = lambda first, second: {**first, **second}
+    return environment
+
+
+def _keep_what_cannot_change(desired: dict[str, Any], existing: Mapping[str, Any]) -> None:
+    """A StatefulSet's claim templates are immutable: growth happens on the claims themselves."""
+    templates = existing["spec"].get("volumeClaimTemplates")
+    if templates and "volumeClaimTemplates" in desired["spec"]:
+        fields = ("apiVersion", "kind", "metadata", "spec")
+        desired["spec"]["volumeClaimTemplates"] = [
+            {key: template[key] for key in fields if key in template} for template in templates
+        ]
+
+
+def _keep_template(desired: dict[str, Any], existing: Mapping[str, Any]) -> None:
+    desired["spec"]["template"] = existing["spec"]["template"]
+
+
+def _inputs_of(stateful_set: Mapping[str, Any]) -> str | None:
+    value = stateful_set["spec"]["template"]["metadata"].get("annotations", {}).get(INPUTS)
+    return None if value is None else str(value)
+
+
+def _image_of(stateful_set: Mapping[str, Any] | None) -> str | None:
+    if stateful_set is None:
+        return None
+    return str(stateful_set["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,361 @@
+"""The Topic planner: from what is declared and what is there, to actions and a status. Pure: no I/O, no clock.
+
+A round is: observe, plan, apply the actions, observe again, plan again with what failed. The second plan's status is what
+is written. Asking again without a change yields no action and the same status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from broadsheet_operator.api.meta import DeletionPolicy
+from broadsheet_operator.api.quantities import format_size
+from broadsheet_operator.api.topic import Adoption, Reassignment, Topic, TopicStatus
+from broadsheet_operator.reconcilers.conditions import (
+    Reason,
+    Statement,
+    conditions,
+    ready,
+    stuck,
+    waiting,
+    with_statements,
+    working,
+)
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure, PartitionView, TopicView
+from broadsheet_operator.reconcilers.placement import plan_replicas
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTopic:
+    """Make a topic. None: the cluster's default."""
+
+    name: str
+    partitions: int | None
+    replication_factor: int | None
+    configs: Mapping[str, str]
+
+    def words(self) -> str:
+        """For events and logs."""
+        count = "the default number of" if self.partitions is None else str(self.partitions)
+        return f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddPartitions:
+    """Let a topic grow to `count` partitions."""
+
+    name: str
+    count: int
+    before: int
+
+    def words(self) -> str:
+        """For events and logs."""
+        return f"grow from {self.before} to {self.count} partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterConfigs:
+    """Set some properties of a topic, and give others back to the cluster's defaults."""
+
+    name: str
+    changes: Mapping[str, str]
+    resets: tuple[str, ...]
+
+    def words(self) -> str:
+        """For events and logs."""
+        parts = [f"{key}={value}" for key, value in self.changes.items()]
+        parts += [f"{key} back to the default" for key in self.resets]
+        return "set " + ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    """Move partitions to other replicas: partition to broker ids, the preferred leader first."""
+
+    name: str
+    replicas: Mapping[int, tuple[int, ...]]
+
+    def words(self) -> str:
+        """For events and logs."""
+        return f"move replicas of {len(self.replicas)} partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTopic:
+    """Delete a topic with its records."""
+
+    name: str
+    topic_id: str
+
+    def words(self) -> str:
+        """For events and logs."""
+        return "delete with all its records"
+
+
+TopicAction = CreateTopic | AddPartitions | AlterConfigs | Reassign | DeleteTopic
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """What is to be done, and what can be said."""
+
+    actions: tuple[TopicAction, ...]
+    status: TopicStatus
+    release: bool = False
+    """The resource is being deleted and nothing is left to do for it."""
+    parting_words: str = ""
+    """With `release`: what became of the topic."""
+
+
+UNTOUCHED_CONFIGS = frozenset({"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"})
+"""Reassignment tools set these for a while; they are nobody's drift."""
+
+
+def plan_topic(
+    desired: Topic,
+    observed: TopicView | Failure | None,
+    cluster: ClusterView | Failure,
+    now: datetime,
+    *,
+    rival: str | None = None,
+    failures: Sequence[Failure] = (),
+) -> TopicPlan:
+    """Actions and status for one Topic.
+
+    `observed` is None when the cluster has no such topic; `rival` names an older Topic resource for the same topic;
+    `failures` are what went wrong when the actions of the previous plan were applied.
+    """
+    if desired.metadata.deletion_timestamp is not None:
+        return _plan_deletion(desired, observed, now, rival=rival, failures=failures)
+    if rival is not None:
+        message = f"{rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
+        return _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message), forget=True)
+    unseen = next((v for v in (cluster, observed) if isinstance(v, Failure)), None)
+    if unseen is not None:
+        return _said(desired, now, waiting(unseen.reason, unseen.message))
+    assert not isinstance(cluster, Failure) and not isinstance(observed, Failure)
+    if observed is None:
+        return _plan_creation(desired, cluster, now, failures)
+    wanted, refusals = _difference(desired, observed, cluster)
+    if not _is_ours(desired, observed):
+        refused = _adoption_refused(desired, wanted, refusals)
+        if refused:
+            return TopicPlan((), _status(desired, observed, stuck(Reason.TOPIC_EXISTS, refused), now, ours=False))
+    return TopicPlan(tuple(wanted), _status(desired, observed, _tell(wanted, refusals, failures, observed), now))
+
+
+def _said(desired: Topic, now: datetime, statements: list[Statement], *, forget: bool = False) -> TopicPlan:
+    """Nothing to do, and nothing new to say but the conditions."""
+    previous = None if forget and desired.status and desired.status.topic_id is None else desired.status
+    empty = TopicStatus(topic_name=desired.topic_name)
+    return TopicPlan((), with_statements(previous, empty, statements, desired.metadata.generation, now))
+
+
+def _is_ours(desired: Topic, observed: TopicView) -> bool:
+    return desired.status is not None and desired.status.topic_id == observed.topic_id
+
+
+def _adoption_refused(desired: Topic, wanted: list[TopicAction], refusals: list[str]) -> str:
+    """Why the topic that is there may not be taken over; empty when it may."""
+    if desired.spec.adoption is Adoption.ALWAYS:
+        return ""
+    if desired.spec.adoption is Adoption.NEVER:
+        return (
+            f"the topic {desired.topic_name} exists already, and adoption is Never; "
+            "set adoption: IfIdentical or Always to take it over"
+        )
+    if not wanted and not refusals:
+        return ""
+    differences = "; ".join([a.words() for a in wanted] + refusals)
+    return (
+        f"the topic {desired.topic_name} exists already and is not what is declared here (it would take: {differences}); "
+        "declare it as it is, or set adoption: Always to have it changed"
+    )
+
+
+def _plan_creation(desired: Topic, cluster: ClusterView, now: datetime, failures: Sequence[Failure]) -> TopicPlan:
+    spec = desired.spec
+    too_many = _too_many_replicas(spec.replication_factor, cluster)
+    if too_many:
+        return _said(desired, now, stuck(Reason.NOT_SUPPORTED, too_many))
+    configs = {key: value for key, value in spec.configs().items() if value is not None}
+    action = CreateTopic(desired.topic_name, spec.partitions, spec.replication_factor, configs)
+    if failures:
+        return TopicPlan((action,), _said(desired, now, _failed(failures)).status)
+    told = working(Reason.CREATING, action.words())
+    return TopicPlan((action,), _said(desired, now, told).status)
+
+
+def _too_many_replicas(wanted: int | None, cluster: ClusterView) -> str:
+    alive = sorted(b.id for b in cluster.alive)
+    if wanted is None or wanted <= len(alive):
+        return ""
+    brokers = f"broker {alive[0]}" if len(alive) == 1 else f"{len(alive)} brokers: {', '.join(map(str, alive))}"
+    return f"replicationFactor {wanted} needs as many brokers; the cluster has {brokers}"
+
+
+def _difference(desired: Topic, observed: TopicView, cluster: ClusterView) -> tuple[list[TopicAction], list[str]]:
+    """What would have to be done, and what is asked for but refused, in words."""
+    actions: list[TopicAction] = []
+    refusals: list[str] = []
+    count, wanted = len(observed.partitions), desired.spec.partitions
+    if wanted is not None and wanted > count:
+        actions.append(AddPartitions(desired.topic_name, wanted, count))
+    elif wanted is not None and wanted < count:
+        refusals.append(
+            f"{desired.topic_name} has {count} partitions and {wanted} are asked for: Kafka cannot take a partition away "
+            f"without losing its records. Set partitions back to {count}, or declare a new topic with {wanted} and copy"
+        )
+    changes, resets = config_difference(desired.spec.configs(), observed)
+    if changes or resets:
+        actions.append(AlterConfigs(desired.topic_name, changes, resets))
+    replicas = desired.spec.replication_factor
+    too_many = _too_many_replicas(replicas, cluster)
+    if too_many and replicas != observed.replication_factor:
+        refusals.append(too_many)
+    elif replicas is not None and any(len(p.replicas) != replicas for p in observed.partitions if not p.moving):
+        moves = plan_replicas(observed.partitions, replicas, cluster.brokers)
+        if moves:
+            actions.append(Reassign(desired.topic_name, moves))
+    return actions, refusals
+
+
+def config_difference(wanted: Mapping[str, str | None], observed: TopicView) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Properties to set, and overrides to give back to the default. A key with None is not ours to touch."""
+    changes: dict[str, str] = {}
+    for key, value in wanted.items():
+        current = observed.configs.get(key)
+        if value is not None and (current is None or not _same_value(key, value, current.value)):
+            changes[key] = value
+    resets = tuple(
+        sorted(
+            key
+            for key, view in observed.configs.items()
+            if view.overridden and key not in wanted and key not in UNTOUCHED_CONFIGS
+        )
+    )
+    return changes, resets
+
+
+def _same_value(key: str, wanted: str, current: str | None) -> bool:
+    if current is None or wanted == current:
+        return wanted == current
+    if key == "cleanup.policy":
+        return {p.strip() for p in wanted.split(",")} == {p.strip() for p in current.split(",")}
+    if wanted.strip().lower() == current.strip().lower() and current.strip().lower() in ("true", "false"):
+        return True
+    try:
+        return float(wanted) == float(current) if "." in wanted + current else int(wanted) == int(current)
+    except ValueError:
+        return False
+
+
+def _failed(failures: Sequence[Failure]) -> list[Statement]:
+    message = "; ".join(f.message for f in failures)
+    reason = failures[0].reason
+    return waiting(reason, message) if any(f.retriable for f in failures) else stuck(reason, message)
+
+
+def _tell(
+    wanted: list[TopicAction], refusals: list[str], failures: Sequence[Failure], observed: TopicView
+) -> list[Statement]:
+    """Ready, and why not; then the in-sync replicas."""
+    health = _health(observed.partitions)
+    leaderless = [p.index for p in observed.partitions if p.leader is None]
+    moving = sum(p.moving for p in observed.partitions)
+    if failures:
+        told = _failed(failures)
+    elif refusals:
+        told = stuck(Reason.NOT_SUPPORTED, "; ".join(refusals))
+    elif wanted:
+        told = working(Reason.UPDATING, "; ".join(a.words() for a in wanted))
+    elif moving:
+        told = working(Reason.REASSIGNING, _moving_words(moving))
+    elif leaderless:
+        names = ", ".join(f"{observed.name}-{i}" for i in leaderless[:10])
+        told = waiting(Reason.PARTITION_OFFLINE, f"without a leader: {names}")
+    else:
+        told = ready("The topic is as declared")
+    return [*told, health]
+
+
+def _moving_words(moving: int) -> str:
+    return f"replicas of {moving} {'partition' if moving == 1 else 'partitions'} are moving"
+
+
+def _health(partitions: Sequence[PartitionView]) -> Statement:
+    behind = sum(len(set(p.isr) & set(p.replicas)) < len(p.replicas) for p in partitions)
+    if behind:
+        few = "1 partition has" if behind == 1 else f"{behind} partitions have"
+        return Statement("InSync", "False", Reason.UNDER_REPLICATED, f"{few} replicas that are not in sync")
+    return Statement("InSync", "True", Reason.ALL_IN_SYNC, "Every replica is in sync")
+
+
+def in_sync(partitions: Sequence[PartitionView]) -> str:
+    """Replicas in sync of all replicas, as `9/9`."""
+    alive = sum(len(set(p.isr) & set(p.replicas)) for p in partitions)
+    return f"{alive}/{sum(len(p.replicas) for p in partitions)}"
+
+
+def worst_partition(topic: str, partitions: Sequence[PartitionView]) -> str | None:
+    """The partition that is worst off, in words; None when all replicas are in sync."""
+
+    def badness(p: PartitionView) -> tuple[bool, float]:
+        return p.leader is None, 1 - len(set(p.isr) & set(p.replicas)) / max(1, len(p.replicas))
+
+    worst = max(partitions, key=badness, default=None)
+    if worst is None or badness(worst) == (False, 0.0):
+        return None
+    missing = sorted(set(worst.replicas) - set(worst.isr))
+    alive = f"{len(worst.replicas) - len(missing)} of {len(worst.replicas)} replicas in sync"
+    absent = f", missing: {', '.join(map(str, missing))}" if missing else ""
+    return f"{topic}-{worst.index}: {'no leader, ' if worst.leader is None else ''}{alive}{absent}"
+
+
+def _status(
+    desired: Topic, observed: TopicView, statements: list[Statement], now: datetime, *, ours: bool = True
+) -> TopicStatus:
+    moving = sum(p.moving for p in observed.partitions)
+    return TopicStatus(
+        observed_generation=desired.metadata.generation,
+        conditions=conditions(desired.status, statements, desired.metadata.generation, now),
+        topic_name=observed.name,
+        topic_id=observed.topic_id if ours else None,
+        partitions=len(observed.partitions),
+        replication_factor=observed.replication_factor,
+        configs={k: v.value or "" for k, v in sorted(observed.configs.items()) if v.overridden},
+        in_sync=in_sync(observed.partitions),
+        worst_partition=worst_partition(observed.name, observed.partitions),
+        size=None if observed.size is None else format_size(observed.size),
+        reassignment=Reassignment(partitions=moving, message=_moving_words(moving)) if moving else None,
+    )
+
+
+def _plan_deletion(
+    desired: Topic,
+    observed: TopicView | Failure | None,
+    now: datetime,
+    *,
+    rival: str | None,
+    failures: Sequence[Failure],
+) -> TopicPlan:
+    """Delete the topic only when asked to, and only if it is this resource's own."""
+    name = desired.topic_name
+    kept = _said(desired, now, working(Reason.DELETING, "")).status
+    if desired.spec.deletion_policy is DeletionPolicy.RETAIN:
+        return TopicPlan((), kept, True, f"the topic {name} and its records stay (deletionPolicy Retain)")
+    if rival is not None:
+        return TopicPlan((), kept, True, f"the topic {name} stays: it belongs to {rival}")
+    if isinstance(observed, Failure):
+        return _said(desired, now, waiting(observed.reason, f"cannot delete {name} yet: {observed.message}"))
+    if observed is None:
+        return TopicPlan((), kept, True, f"the topic {name} is deleted with its records")
+    if not _is_ours(desired, observed):
+        return TopicPlan((), kept, True, f"the topic {name} stays: it was never taken over by this resource")
+    if observed.internal:
+        return TopicPlan((), kept, True, f"the topic {name} stays: it is one of Kafka's own")
+    action = DeleteTopic(name, observed.topic_id)
+    told = _failed(failures) if failures else working(Reason.DELETING, action.words())
+    return TopicPlan((action,), _status(desired, observed, told, now))
