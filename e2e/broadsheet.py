@@ -9,7 +9,7 @@ from e2e.process import CLUSTER_ID, BrokerProcess
 
 
 class Broadsheet(BrokerProcess):
-    """`python -m broadsheet_broker broker`: an empty directory is formatted by itself, since the cluster id is given."""
+    """`python -m broadsheet_broker broker`; it formats an empty directory by itself, since it is given a cluster id."""
 
     name = "broadsheet"
     START_DEADLINE_S = 20.0

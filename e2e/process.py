@@ -113,6 +113,7 @@ class BrokerProcess(ABC):
 
     def format(self) -> None:
         """Prepare an empty directory before the first start."""
+        return
 
     def spawn(self) -> subprocess.Popen[bytes]:
         """Run the process and do not wait for it to be ready."""

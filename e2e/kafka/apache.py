@@ -97,6 +97,10 @@ class ApacheKafka(BrokerProcess):
         super().__init__(directory, overrides)
         self.heap = heap
 
+    def properties(self) -> dict[str, str]:
+        share_groups = "share.coordinator.state.topic"
+        return {f"{share_groups}.replication.factor": "1", f"{share_groups}.min.isr": "1", **super().properties()}
+
     def command(self) -> list[str]:
         return java("kafka.Kafka", str(self.properties_file), heap=self.heap, level="INFO")
 

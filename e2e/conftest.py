@@ -1,0 +1,56 @@
+"""What every end-to-end test gets: one broker for the session, and topics of its own on it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+from e2e.broadsheet import Broadsheet
+from e2e.kafka.apache import ApacheKafka
+from e2e.process import BrokerProcess
+
+BROKERS: dict[str, type[BrokerProcess]] = {"broadsheet": Broadsheet, "apache": ApacheKafka}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--broker",
+        choices=sorted(BROKERS),
+        default="broadsheet",
+        help="the broker under test; `apache` is the control: what fails there is a defect of the test",
+    )
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest) -> Iterator[BrokerProcess]:
+    """A running broker, the same one for the whole session."""
+    with BROKERS[request.config.getoption("--broker")]() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def admin(broker: BrokerProcess) -> AdminClient:
+    return AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+
+
+@pytest.fixture(scope="session")
+def new_topic(admin: AdminClient) -> Callable[..., str]:
+    """Make a topic with a name of its own."""
+
+    def create(partitions: int = 3, **config: str) -> str:
+        name = f"orders-{uuid.uuid4().hex[:8]}"
+        settings = {key.replace("_", "."): value for key, value in config.items()}
+        for done in admin.create_topics([NewTopic(name, partitions, 1, config=settings)]).values():
+            done.result(30)
+        return name
+
+    return create
+
+
+@pytest.fixture
+def topic(new_topic: Callable[..., str]) -> str:
+    """A topic with three partitions that no other test uses."""
+    return new_topic()
