@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -30,7 +31,7 @@ def name_problem(name: str) -> str | None:
     if not name:
         return "Topic name is invalid: the empty string is not allowed"
     if name in (".", ".."):
-        return "Topic name is invalid: '.' or '..' is not allowed"
+        return f"Topic name is invalid: '{name}' is not allowed"
     if len(name) > MAX_NAME_LENGTH:
         return f"Topic name is invalid: the length of '{name}' is longer than the max allowed length {MAX_NAME_LENGTH}"
     if not _LEGAL.fullmatch(name):
@@ -55,3 +56,28 @@ def unified(name: str) -> str:
 
 def has_collision_characters(name: str) -> bool:
     return "." in name or "_" in name
+
+
+class NameIndex:
+    """Finds the existing topic whose name would collide with a new one in metric names."""
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names: dict[str, set[str]] = {}
+        for name in names:
+            self.add(name)
+
+    def add(self, name: str) -> None:
+        if has_collision_characters(name):
+            self._names.setdefault(unified(name), set()).add(name)
+
+    def discard(self, name: str) -> None:
+        if has_collision_characters(name):
+            self._names.get(unified(name), set()).discard(name)
+
+    def colliding(self, name: str) -> str | None:
+        """An existing topic with the same metric names, which may be the topic itself; None when there is none."""
+        if not has_collision_characters(name):
+            return None
+        return min(self._names.get(unified(name), ()), default=None)

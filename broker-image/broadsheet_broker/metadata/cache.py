@@ -1,13 +1,13 @@
-"""The broker's view of the cluster metadata: the newest image, who wants to hear of changes, effective configurations."""
+"""The broker's view of the cluster metadata: the newest image, its subscribers, effective configurations."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
 
-from broadsheet_broker.config.broker import BrokerConfig
+from broadsheet_broker.config import KEYS, BrokerConfig, effective_topic_configs
+from broadsheet_broker.config.key import text_of
 from broadsheet_broker.metadata.delta import MetadataDelta
-from broadsheet_broker.metadata.effective import BrokerLayers
 from broadsheet_broker.metadata.image import ClusterImage, ConfigResource, ResourceType
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,7 @@ class MetadataCache:
         self.image = ClusterImage()
         """The newest image: what is committed, and has been told to every subscriber."""
         self._subscribers: list[Subscriber] = []
-        self._layers = BrokerLayers(config, self.image)
-        self._defaults = self._layers.topic_defaults()
+        self._defaults = effective_topic_configs(config)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber(delta, image)` for each new image. Subscribe in the order in which they must hear: a delta
@@ -35,8 +34,7 @@ class MetadataCache:
         """Make an image the newest. A subscriber that fails is logged; the others still hear."""
         self.image = image
         if any(resource.type == ResourceType.BROKER for resource in delta.changed_configs):
-            self._layers = BrokerLayers(self._config, image)
-            self._defaults = self._layers.topic_defaults()
+            self._defaults = effective_topic_configs(self._config, {}, self._own_dynamic(), self._default_dynamic())
         for subscriber in self._subscribers:
             try:
                 subscriber(delta, image)
@@ -54,22 +52,14 @@ class MetadataCache:
         return {**self._defaults, **own} if own else self._defaults
 
     def broker_config(self, name: str) -> str | None:
-        """The effective value of a broker property, as text: dynamic values first."""
-        for _, values in self._layers.layers:
+        """The effective value of a broker property, as text: dynamic values first, then the file, then the default."""
+        for values in (self._own_dynamic(), self._default_dynamic()):
             if name in values:
                 return values[name]
-        value = self._config[name]
-        return None if value is None else _text(value)
+        return text_of(self._config[name]) if name in KEYS else self._config.values.get(name)
 
-    def layers(self, broker_id: int | None = None) -> BrokerLayers:
-        """What DescribeConfigs reads."""
-        return self._layers if broker_id in (None, self._config.node_id) else self._layers_of(broker_id)
+    def _own_dynamic(self) -> Mapping[str, str]:
+        return self.image.config(ResourceType.BROKER, str(self._config.node_id))
 
-    def _layers_of(self, broker_id: int | None) -> BrokerLayers:
-        return BrokerLayers(self._config, self.image, broker_id)
-
-
-def _text(value: object) -> str:
-    from broadsheet_broker.config.key import text_of
-
-    return text_of(value) or ""  # type: ignore[arg-type]
+    def _default_dynamic(self) -> Mapping[str, str]:
+        return self.image.config(ResourceType.BROKER, "")

@@ -46,7 +46,7 @@ from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.messages.unfence_broker_record import UnfenceBrokerRecord
 from broadsheet_broker.wire.messages.unregister_broker_record import UnregisterBrokerRecord
 from broadsheet_broker.wire.messages.user_scram_credential_record import UserScramCredentialRecord
-from broadsheet_broker.wire.messages.zk_migration_record import ZkMigrationRecord
+from broadsheet_broker.wire.messages.zk_migration_state_record import ZkMigrationStateRecord
 
 LEADER_UNCHANGED: Final = -2
 """PartitionChangeRecord.leader when the record does not speak of the leader."""
@@ -417,7 +417,7 @@ class MetadataDelta:
     def _replay_remove_token(self, record: RemoveDelegationTokenRecord) -> None:
         self._tokens.remove(record.token_id)
 
-    def _replay_nothing(self, record: NoOpRecord | ZkMigrationRecord) -> None:
+    def _replay_nothing(self, record: NoOpRecord | ZkMigrationStateRecord) -> None:
         """Records that say nothing to an image."""
 
 
@@ -479,5 +479,5 @@ _HANDLERS: Final[dict[type, Callable[[MetadataDelta, Any], None]]] = {
     UnfenceBrokerRecord: MetadataDelta._replay_unfence_broker,
     UnregisterBrokerRecord: MetadataDelta._replay_unregister_broker,
     UserScramCredentialRecord: MetadataDelta._replay_scram,
-    ZkMigrationRecord: MetadataDelta._replay_nothing,
+    ZkMigrationStateRecord: MetadataDelta._replay_nothing,
 }

@@ -33,7 +33,7 @@ RECORD_TYPES: Final[dict[int, str]] = {
     18: "AccessControlEntryRecord",
     19: "RemoveAccessControlEntryRecord",
     20: "NoOpRecord",
-    21: "ZkMigrationRecord",
+    21: "ZkMigrationStateRecord",
     22: "RemoveUserScramCredentialRecord",
     23: "BeginTransactionRecord",
     24: "EndTransactionRecord",
