@@ -90,7 +90,7 @@ def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[d
 
 
 def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str | None:
-    """Why this pod has to restart to be what the StatefulSet says, in one word as Strimzi has it; None if it does not."""
+    """Why this pod has to restart to be what the StatefulSet says, in Strimzi's word for it; None if it need not."""
     have = pod["metadata"].get("annotations", {}).get(INPUTS)
     want = stateful_set["spec"]["template"]["metadata"].get("annotations", {}).get(INPUTS)
     return None if have == want else "PodHasOldRevision"
@@ -167,9 +167,10 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
     template = brokers.template
     properties = server_properties(cluster, brokers, identity)
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
+    labels = selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"}
     headless = f"{name}-brokers"
     topology_key = brokers.rack.topology_key if brokers.rack else ZONE
-    context = {
+    context: dict[str, Any] = {
         "name": headless,
         "headless": headless,
         "bootstrap": f"{name}-bootstrap",
@@ -177,7 +178,7 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
         "cluster_id": identity,
         "replicas": brokers.replicas,
         "selector": selector,
-        "labels": selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"},
+        "labels": labels,
         "listeners": [{"name": listener.name, "port": listener.port} for listener in cluster.listeners()],
         "advertised_listeners": ",".join(
             f"{listener.name.upper()}://$(POD_NAME).{headless}.{namespace}.svc:{listener.port}"
@@ -204,7 +205,7 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
         else 1,
     }
     context["inputs_hash"] = _hash(_template_inputs(context, properties))
-    context["metadata"] = _metadata_maker(cluster, context["labels"])
+    context["metadata"] = _metadata_maker(cluster, labels)
     return context
 
 
@@ -213,8 +214,8 @@ def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) 
 
     The voters are left out too: a quorum changes through Kafka's own API (KIP-853), never by restarts.
     """
-    keys = ("image", "listeners", "advertised_listeners", "resources", "template_labels", "template_annotations")
-    keys += ("node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key")
+    keys = ["image", "listeners", "advertised_listeners", "resources", "template_labels", "template_annotations"]
+    keys += ["node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key"]
     derived_from_size = {"controller.quorum.voters", "default.replication.factor", "offsets.topic.replication.factor"}
     static = {key: value for key, value in needs_restart(properties).items() if key not in derived_from_size}
     return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
