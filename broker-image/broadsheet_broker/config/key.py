@@ -145,10 +145,10 @@ def one_of(*choices: str) -> Allowed:
 
 
 def some_of(*choices: str) -> Allowed:
-    """A list of distinct values out of these."""
+    """A list of values out of these."""
 
     def check(value: Value) -> str | None:
-        good = isinstance(value, list) and set(value) <= set(choices) and len(set(value)) == len(value)
-        return None if good else "a list of " + ", ".join(choices) + ", each at most once"
+        good = isinstance(value, list) and set(value) <= set(choices)
+        return None if good else "a list of " + ", ".join(choices)
 
     return check
