@@ -1,0 +1,263 @@
+"""Records of `__consumer_offsets`: what the state of groups looks like in the log.
+
+A key begins with its type (int16), a value with its version (int16); see Kafka's GroupCoordinatorRecordSerde. Values
+are written in the versions that Kafka 4.3 writes: group metadata 3, offset commits 4 (1 when the client asked for a
+retention time of its own, which only old versions can hold).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from broadsheet_broker.coordinators.groups.group import (
+    CONSUMER_PROTOCOL_TYPE,
+    ClassicGroup,
+    GroupState,
+    Member,
+)
+from broadsheet_broker.coordinators.groups.turn import Record, log
+from broadsheet_broker.wire.errors import ProtocolError
+from broadsheet_broker.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
+from broadsheet_broker.wire.messages.group_metadata_key import GroupMetadataKey
+from broadsheet_broker.wire.messages.group_metadata_value import GroupMetadataValue, MemberMetadata
+from broadsheet_broker.wire.messages.offset_commit_key import OffsetCommitKey
+from broadsheet_broker.wire.messages.offset_commit_value import OffsetCommitValue
+
+LEGACY_OFFSET_COMMIT = 0
+OFFSET_COMMIT = 1
+GROUP_METADATA = 2
+
+FOREIGN_TYPES = {
+    **dict.fromkeys((3, 4, 5, 6, 7, 8, 16), "consumer"),
+    **dict.fromkeys((10, 11, 12, 13, 14, 15), "share"),
+    **dict.fromkeys((17, 18, 19, 20, 21, 22, 23), "streams"),
+}
+"""Group types of the record types that belong to groups which this broker does not run (KIP-848, 932, 1071)."""
+FOREIGN_GROUP_KEYS = frozenset((3, 11, 17))
+"""Record types that say that such a group exists: its epoch. A tombstone of it ends the group."""
+
+OFFSET_VALUE_VERSION = 4
+OFFSET_VALUE_VERSION_WITH_EXPIRY = 1
+GROUP_VALUE_VERSION = 3
+
+_INT16 = struct.Struct(">h")
+_KEY_TYPE = {type_: _INT16.pack(type_) for type_ in (OFFSET_COMMIT, GROUP_METADATA)}
+_VALUE_VERSION = {version: _INT16.pack(version) for version in range(5)}
+
+
+class CommittedOffset(NamedTuple):
+    """What a group has committed for one partition."""
+
+    offset: int
+    leader_epoch: int
+    """Of the last record read, -1 when the client did not say."""
+    metadata: str
+    commit_ms: int
+    """Wall clock of the commit, milliseconds since the Unix epoch."""
+    expire_ms: int
+    """When the client set a retention of its own (OffsetCommit 2-4); else -1."""
+    topic_id: UUID
+    """Zero when the client committed by topic name."""
+
+
+class OffsetRecord(NamedTuple):
+    """An offset commit read from the log; without a value it is a tombstone."""
+
+    group_id: str
+    topic: str
+    partition: int
+    value: CommittedOffset | None
+
+
+class GroupRecord(NamedTuple):
+    """Group metadata read from the log; without a group it is a tombstone."""
+
+    group_id: str
+    group: ClassicGroup | None
+
+
+@dataclass(slots=True)
+class ForeignRecord:
+    """A record of a kind that this broker does not know."""
+
+    type: int
+    group_id: str | None
+    """None when not even the key could be understood."""
+    tombstone: bool
+
+
+LoadedRecord = OffsetRecord | GroupRecord | ForeignRecord
+
+
+def offset_key(group_id: str, topic: str, partition: int) -> bytes:
+    """The key of an offset commit."""
+    return _KEY_TYPE[OFFSET_COMMIT] + b"".join(
+        OffsetCommitKey(group=group_id, topic=topic, partition=partition).encode(0)
+    )
+
+
+def offset_commit(group_id: str, topic: str, partition: int, value: CommittedOffset) -> Record:
+    """An offset commit."""
+    version = OFFSET_VALUE_VERSION if value.expire_ms == -1 else OFFSET_VALUE_VERSION_WITH_EXPIRY
+    message = OffsetCommitValue(
+        offset=value.offset,
+        leader_epoch=value.leader_epoch,
+        metadata=value.metadata,
+        commit_timestamp=value.commit_ms,
+        expire_timestamp=value.expire_ms,
+        topic_id=value.topic_id,
+    )
+    return offset_key(group_id, topic, partition), _VALUE_VERSION[version] + b"".join(message.encode(version))
+
+
+def offset_tombstone(group_id: str, topic: str, partition: int) -> Record:
+    """The end of a committed offset."""
+    return offset_key(group_id, topic, partition), None
+
+
+def _group_key(group_id: str) -> bytes:
+    return _KEY_TYPE[GROUP_METADATA] + b"".join(GroupMetadataKey(group=group_id).encode(0))
+
+
+def group_metadata(group: ClassicGroup, assignment: dict[str, bytes] | None = None) -> Record:
+    """The group as it is now, with the assignment that is about to be its own if one is given."""
+    members = [
+        MemberMetadata(
+            member_id=member.member_id,
+            group_instance_id=member.instance_id,
+            client_id=member.client_id,
+            client_host=member.client_host,
+            rebalance_timeout=member.rebalance_timeout_ms,
+            session_timeout=member.session_timeout_ms,
+            subscription=member.metadata(group.protocol_name),
+            assignment=member.assignment if assignment is None else assignment.get(member.member_id, b""),
+        )
+        for member in group.members.values()
+    ]
+    message = GroupMetadataValue(
+        protocol_type=group.protocol_type or "",
+        generation=group.generation,
+        protocol=group.protocol_name,
+        leader=group.leader,
+        current_state_timestamp=group.state_changed_ms,
+        members=members,
+    )
+    return _group_key(group.group_id), _group_value(message)
+
+
+def new_group_metadata(group: ClassicGroup) -> Record:
+    """A group that has just been created and has no member yet."""
+    message = GroupMetadataValue(
+        protocol_type="",
+        generation=0,
+        protocol=None,
+        leader=None,
+        current_state_timestamp=group.state_changed_ms,
+        members=[],
+    )
+    return _group_key(group.group_id), _group_value(message)
+
+
+def _group_value(message: GroupMetadataValue) -> bytes:
+    return _VALUE_VERSION[GROUP_VALUE_VERSION] + b"".join(message.encode(GROUP_VALUE_VERSION))
+
+
+def group_tombstone(group_id: str) -> Record:
+    """The end of a group."""
+    return _group_key(group_id), None
+
+
+def read(key: bytes, value: bytes | None) -> LoadedRecord:
+    """Understand a record of the log. What cannot be understood comes back as a `ForeignRecord`."""
+    if len(key) < 2:
+        return ForeignRecord(-1, None, value is None)
+    (type_,) = _INT16.unpack_from(key)
+    try:
+        if type_ in (OFFSET_COMMIT, LEGACY_OFFSET_COMMIT):
+            offset_key_, _ = OffsetCommitKey.decode(memoryview(key), 0, 2)  # the legacy key has the same fields
+            return OffsetRecord(
+                offset_key_.group, offset_key_.topic, offset_key_.partition, None if value is None else _offset(value)
+            )
+        if type_ == GROUP_METADATA:
+            group_key, _ = GroupMetadataKey.decode(memoryview(key), 0, 2)
+            return GroupRecord(group_key.group, None if value is None else _group(group_key.group, value))
+        # Keys of all other types begin with the group's id, as this one does.
+        other_key, _ = GroupMetadataKey.decode(memoryview(key), 0, 2)
+        return ForeignRecord(type_, other_key.group, value is None)
+    except ProtocolError:
+        return ForeignRecord(type_, None, value is None)
+
+
+def _version(value: bytes) -> int:
+    if len(value) < 2:
+        raise ProtocolError("a value without a version")
+    (version,) = _INT16.unpack_from(value)
+    if not 0 <= version <= 4:
+        raise ProtocolError(f"version {version} is not known")
+    return int(version)
+
+
+def _offset(value: bytes) -> CommittedOffset:
+    message, _ = OffsetCommitValue.decode(memoryview(value), _version(value), 2)
+    return CommittedOffset(
+        message.offset,
+        message.leader_epoch,
+        message.metadata,
+        message.commit_timestamp,
+        message.expire_timestamp,
+        message.topic_id,
+    )
+
+
+def _group(group_id: str, value: bytes) -> ClassicGroup:
+    message, _ = GroupMetadataValue.decode(memoryview(value), _version(value), 2)
+    group = ClassicGroup(group_id, message.current_state_timestamp)
+    group.state = GroupState.STABLE if message.members else GroupState.EMPTY
+    group.generation = message.generation
+    group.protocol_type = message.protocol_type or None
+    group.protocol_name = message.protocol
+    group.leader = message.leader
+    for each in message.members:
+        timeout = each.session_timeout if each.rebalance_timeout == -1 else each.rebalance_timeout
+        group.add(
+            Member(
+                each.member_id,
+                each.group_instance_id,
+                each.client_id,
+                each.client_host,
+                timeout,
+                each.session_timeout,
+                message.protocol_type,
+                [(message.protocol or "", each.subscription)],
+                each.assignment,
+            )
+        )
+    group.subscribed = subscribed_topics(group)
+    return group
+
+
+def subscribed_topics(group: ClassicGroup) -> frozenset[str] | None:
+    """The topics of all members' subscriptions, None when they cannot be known.
+
+    Every version of the consumer protocol begins as version 0 does: a version, then the topics.
+    """
+    if group.protocol_type != CONSUMER_PROTOCOL_TYPE:
+        return None
+    if not group.members:
+        return frozenset()
+    if group.protocol_name is None:
+        return None
+    topics: set[str] = set()
+    try:
+        for member in group.members.values():
+            subscription, _ = ConsumerProtocolSubscription.decode(
+                memoryview(member.metadata(group.protocol_name)), 0, 2
+            )
+            topics.update(subscription.topics)
+    except ProtocolError:
+        log.warning("Group %s: the subscription of protocol %s cannot be read", group.group_id, group.protocol_name)
+        return None
+    return frozenset(topics)

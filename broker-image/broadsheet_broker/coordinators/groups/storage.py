@@ -1,0 +1,76 @@
+"""Where the group coordinator keeps its records: what it needs of a log, and the log that a broker has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from broadsheet_broker.coordinators.groups.turn import Record
+from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.records import CONTROL_COMMIT, build_batch, decode_records, iterate_batches
+
+if TYPE_CHECKING:
+    from broadsheet_broker.metadata import MetadataCache
+    from broadsheet_broker.replication import ReplicaManager
+
+GROUP_METADATA_TOPIC = "__consumer_offsets"
+
+
+class StoredBatch(NamedTuple):
+    """A batch read back."""
+
+    records: Sequence[tuple[bytes | None, bytes | None]]
+    producer_id: int | None = None
+    """Of the transaction that the batch belongs to."""
+    commits: bool | None = None
+    """The batch ends that transaction, and this is how; it has no records then."""
+
+
+class Storage(Protocol):
+    """The partitions of `__consumer_offsets`."""
+
+    def partition_count(self) -> int | None:
+        """How many there are, None while the topic does not exist."""
+        ...
+
+    def append(
+        self, partition: int, records: Sequence[Record], time_ms: int, callback: Callable[[ErrorCode], None]
+    ) -> None:
+        """Append one batch. Calls back once, now or later: when it is committed, or with why it never will be.
+        Calls back in the order of the appends."""
+        ...
+
+    def read(self, partition: int) -> Iterator[StoredBatch]:
+        """All that is committed, oldest first, read as it is asked for. Raises what keeps it from being read."""
+        ...
+
+
+class ReplicatedStorage:
+    """The partitions as this broker's replicas have them."""
+
+    __slots__ = ("_metadata", "_replicas")
+
+    def __init__(self, replicas: ReplicaManager, metadata: MetadataCache) -> None:
+        self._replicas = replicas
+        self._metadata = metadata
+
+    def partition_count(self) -> int | None:
+        topic = self._metadata.image.topics_by_name.get(GROUP_METADATA_TOPIC)
+        return None if topic is None else len(topic.partitions)
+
+    def append(
+        self, partition: int, records: Sequence[Record], time_ms: int, callback: Callable[[ErrorCode], None]
+    ) -> None:
+        batch = build_batch([(time_ms, key, value, ()) for key, value in records])
+        self._replicas.append_internal(GROUP_METADATA_TOPIC, partition, batch, lambda error, _: callback(error))
+
+    def read(self, partition: int) -> Iterator[StoredBatch]:
+        for chunk in self._replicas.read_committed_log(GROUP_METADATA_TOPIC, partition):
+            for header, batch in iterate_batches(chunk):
+                producer_id = header.producer_id if header.is_transactional else None
+                rows = decode_records(batch)
+                if not header.is_control:
+                    yield StoredBatch([(row.key, row.value) for row in rows], producer_id)
+                elif rows and rows[0].key is not None:
+                    kind = int.from_bytes(rows[0].key[2:4], "big", signed=True)
+                    yield StoredBatch((), header.producer_id, kind == CONTROL_COMMIT)
