@@ -1,0 +1,30 @@
+"""One partition's log and the directories that hold them, in Apache Kafka's formats.
+
+| module | what |
+| --- | --- |
+| `log` | append and read: the hot path |
+| `segment`, `index_file`, `scan` | a segment's files: batches, offset index, time index |
+| `recovery`, `replay` | opening a log after a clean stop or a crash |
+| `durability` | fsync, recovery point, clean close |
+| `producer_state`, `transaction_index`, `leader_epochs` | what is known of producers, aborted transactions, leaders |
+| `truncation`, `retention`, `lookup` | moving the ends; offsets by time |
+| `cleaner` | compaction |
+| `manager` | all logs of a broker: directories, locks, checkpoints, timers |
+"""
+
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.errors import CorruptLogError, RecordValidationError, StorageError
+from broadsheet_broker.log.log import CLIENT, COORDINATOR, RAFT, AppendInfo, Fetched, Log
+
+__all__ = [
+    "CLIENT",
+    "COORDINATOR",
+    "RAFT",
+    "AppendInfo",
+    "CorruptLogError",
+    "Fetched",
+    "Log",
+    "LogConfig",
+    "RecordValidationError",
+    "StorageError",
+]

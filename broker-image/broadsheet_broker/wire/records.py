@@ -6,7 +6,7 @@
         12     4  partition leader epoch        patched by the leader, not covered by the CRC
         16     1  magic                         2
         17     4  CRC32C                        of everything from 21 to the end
-        21     2  attributes                    0-2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon
+        21     2  attributes                    0-2 codec, 3 time type, 4 transactional, 5 control, 6 delete horizon
         23     4  last offset delta
         27     8  base timestamp                ms; the delete horizon when attribute bit 6 is set
         35     8  max timestamp                 ms

@@ -1,0 +1,101 @@
+"""Making a log survive a loss of power, and stopping it cleanly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, epochs_text
+from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX
+
+if TYPE_CHECKING:
+    from broadsheet_broker.log.log import Log
+    from broadsheet_broker.seams import Files
+
+
+def sync_log(log: Log) -> None:
+    """fsync what was flushed up to now and advance the recovery point. Runs in any thread.
+
+    Descriptors of the loop are not used, since it may close them meanwhile and the number may come back for another
+    file. Truncation meanwhile (`_generation`) makes the result void.
+    """
+    generation = log._generation
+    mark = log._mark
+    end = log._end if mark is None else mark[0]
+    point = log.recovery_point
+    if end <= point and not log.epochs.dirty and not log._directory_dirty:
+        return
+    directory_dirty, log._directory_dirty = log._directory_dirty, False
+    segments = list(log.segments)
+    try:
+        store_epochs(log)
+        for number, segment in enumerate(segments):
+            closed = number + 1 < len(segments)
+            if closed and segments[number + 1].base_offset <= point:
+                continue
+            _sync_file(log.files, segment.stem + LOG_SUFFIX)
+            if closed:  # its indexes are complete, and recovery will not look at them again
+                _sync_file(log.files, segment.stem + INDEX_SUFFIX)
+                _sync_file(log.files, segment.stem + TIME_INDEX_SUFFIX)
+        if directory_dirty:
+            log.files.sync_directory(log.directory)
+    except OSError as error:
+        log._directory_dirty = True
+        failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
+        if log.on_failure is not None:
+            log.on_failure(log, failure)
+        raise failure from error
+    if generation == log._generation:
+        log.recovery_point = max(log.recovery_point, end)
+
+
+def _sync_file(files: Files, path: str) -> None:
+    try:
+        file = files.open(path)
+    except FileNotFoundError:  # deleted by retention meanwhile
+        return
+    try:
+        file.sync()
+    finally:
+        file.close()
+
+
+def store_epochs(log: Log) -> None:
+    """Write the leader epochs when they changed. Needed before the recovery point passes their batches only: what is
+    above it is read again after a crash, and every batch carries its epoch."""
+    epochs = log.epochs
+    if epochs.dirty:
+        entries = epochs.entries()
+        epochs.dirty = False
+        try:
+            log.files.replace(f"{log.directory}/{LEADER_EPOCH_CHECKPOINT}", epochs_text(entries))
+        except OSError:
+            epochs.dirty = True
+            raise
+
+
+def close_log(log: Log) -> None:
+    """Indexes, producers and epochs to disk, everything synced; then the descriptors go."""
+    if log.offline is not None:
+        log.close_files()
+        return
+    log.flush_appends()
+    active = log.segments[-1]
+    try:
+        if active.indexes_loaded:
+            active.load_max_timestamp(log.files, log._pool.file(active))
+            active.finish(log.files)
+        if not log.snapshots or log.snapshots[-1] < log.log_end_offset:
+            before = len(log.snapshots)
+            log.write_snapshot()
+            if len(log.snapshots) > before:
+                _sync_file(log.files, f"{log.directory}/{log.log_end_offset:020d}{SNAPSHOT_SUFFIX}")
+        if log.recovery_point < log.log_end_offset or log.epochs.dirty:
+            log._directory_dirty = True
+            sync_log(log)
+            _sync_file(log.files, active.stem + INDEX_SUFFIX)
+            _sync_file(log.files, active.stem + TIME_INDEX_SUFFIX)
+    except OSError as error:
+        raise StorageError(f"{log.directory}: cannot be closed cleanly: {error}", error) from error
+    finally:
+        log.close_files()

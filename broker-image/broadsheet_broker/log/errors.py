@@ -1,0 +1,31 @@
+"""What goes wrong with files, told so that whoever runs the broker knows where and what to do."""
+
+from __future__ import annotations
+
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+
+class StorageError(KafkaError):
+    """The file system refused (full disk, I/O error): KAFKA_STORAGE_ERROR. What was being appended is not there."""
+
+    def __init__(self, message: str, cause: OSError | None = None) -> None:
+        super().__init__(ErrorCode.KAFKA_STORAGE_ERROR, message)
+        self.cause = cause
+
+
+class CorruptLogError(StorageError):
+    """Acknowledged data cannot be read back: the partition goes offline alone, and nothing is cut or deleted."""
+
+    def __init__(self, path: str, position: int, reason: str, remedy: str) -> None:
+        super().__init__(f"{path}: at byte {position}: {reason}. {remedy}")
+        self.path = path
+        self.position = position
+
+
+class RecordValidationError(KafkaError):
+    """A batch that is refused for some of its records (Produce answers name them: KIP-467)."""
+
+    def __init__(self, code: ErrorCode, message: str, record_errors: list[tuple[int, str]]) -> None:
+        super().__init__(code, message)
+        self.record_errors = record_errors
+        """Pairs (index of the record in its batch, message)."""
