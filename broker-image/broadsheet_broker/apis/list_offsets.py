@@ -86,7 +86,7 @@ def _find(
         row.leader_epoch = partition.leader_epoch
     elif place in (EARLIEST, EARLIEST_LOCAL):
         row.offset = log.log_start_offset
-        row.leader_epoch = log.epoch_for_offset(log.log_start_offset)
+        row.leader_epoch = log.epoch_of(log.log_start_offset)
     elif place == MAX_TIMESTAMP or place >= 0:
         found = log.max_timestamp() if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
         if found is not None and found[1] < end:

@@ -7,7 +7,6 @@ Served from version 3 (KIP-896) and advertised from 0, since librdkafka looks at
 from __future__ import annotations
 
 import logging
-import struct
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,6 @@ from broadsheet_broker.wire.records import (
     COMPRESSION_MASK,
     CONTROL_FLAG,
     HEADER_BYTES,
-    LOG_OVERHEAD_BYTES,
     MAGIC,
     TRANSACTIONAL_FLAG,
 )
@@ -35,6 +33,7 @@ from broadsheet_broker.wire.records import (
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Rooms
     from broadsheet_broker.replication import Partition
+    from broadsheet_broker.seams import Buffer
     from broadsheet_broker.wire.messages.produce_request import ProduceRequest
 
 log = logging.getLogger(__name__)
@@ -50,8 +49,9 @@ ZSTD = 4
 ZSTD_FROM = 7
 """Version from which clients may send zstd (KIP-110)."""
 
-_BATCH_HEAD = struct.Struct(">8xi4xb4xh")
-"""Batch length, magic, attributes."""
+_MAGIC_AT = 16
+_ATTRIBUTES_AT = 22
+"""The low byte of the attributes: the high one has no meaning yet."""
 _VALID_ACKS = (-1, 0, 1)
 
 
@@ -85,7 +85,7 @@ def produce(rooms: Rooms, request: Request[ProduceRequest]) -> None:
                 counters = partition.counters
                 counters.produce_requests += 1
                 records = data.records
-                if records is None or len(records) < HEADER_BYTES:
+                if records is None or isinstance(records, list) or len(records) < HEADER_BYTES:
                     raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
                 _check_batch(records, version)
                 info = partition.append(records, acks, now_ms)
@@ -111,20 +111,18 @@ def produce(rooms: Rooms, request: Request[ProduceRequest]) -> None:
         finish()
 
 
-def _check_batch(records: memoryview | bytes, version: int) -> None:
+def _check_batch(records: Buffer, version: int) -> None:
     """What a client may not send, as far as the head of the batch tells; the log checks the rest."""
-    length, magic, attributes = _BATCH_HEAD.unpack_from(records)
-    if magic != MAGIC:
+    if records[_MAGIC_AT] != MAGIC:
         raise KafkaError(
             ErrorCode.INVALID_RECORD, f"Produce requests are only allowed to contain record batches with magic {MAGIC}"
         )
-    if length + LOG_OVERHEAD_BYTES != len(records):
-        raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must contain exactly one record batch, and whole")
-    if attributes & (CONTROL_FLAG | TRANSACTIONAL_FLAG):
-        if attributes & CONTROL_FLAG:
-            raise KafkaError(ErrorCode.INVALID_RECORD, "Clients are not allowed to write control records")
+    attributes = records[_ATTRIBUTES_AT]
+    if attributes & CONTROL_FLAG:
+        raise KafkaError(ErrorCode.INVALID_RECORD, "Clients are not allowed to write control records")
+    if attributes & TRANSACTIONAL_FLAG:
         raise KafkaError(ErrorCode.INVALID_TXN_STATE, "Transactions are not supported by this broker yet")
-    if attributes & COMPRESSION_MASK == ZSTD and version < ZSTD_FROM:
+    if version < ZSTD_FROM and attributes & COMPRESSION_MASK == ZSTD:
         raise KafkaError(
             ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, f"Produce version {version} cannot carry zstd; use {ZSTD_FROM}"
         )

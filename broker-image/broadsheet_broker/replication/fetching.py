@@ -136,7 +136,7 @@ class Fetch:
             if row.error_code:
                 counters.failed_fetch_requests += 1
             elif row.records and self.replica_id < 0:
-                counters.bytes_out += sum(map(len, row.records))
+                counters.bytes_out += len(row.records)
         self._answer(rows)
 
     def _limit(self, partition: Partition) -> int:
@@ -215,15 +215,16 @@ class Fetch:
         if max_bytes <= 0 and not min_one:
             return row, 0
         fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one)
-        if not fetched.size:
+        size = len(fetched.data)
+        if not size:
             return row, 0
-        row.records = fetched.buffers
+        row.records = fetched.data
         if self.read_committed:
             row.aborted_transactions = [
                 AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
                 for aborted in log.aborted_transactions(offset, fetched.next_offset)
             ]
-        return row, fetched.size
+        return row, size
 
     def _diverges(self, position: Position, partition: Partition, row: PartitionData) -> bool:
         """True if the reader's log parted from ours before its fetch offset (KIP-595): it has to truncate first."""

@@ -252,16 +252,16 @@ class ReplicaManager:
             return
         self.turn.after_flush(InternalAppend(partition, info.first_offset, info.last_offset + 1, callback))
 
-    def read_committed_log(self, topic: str, index: int, from_offset: int = 0) -> Iterator[bytes | memoryview]:
+    def read_committed_log(self, topic: str, index: int, from_offset: int = 0) -> Iterator[bytes]:
         """What is committed in a partition led here, in chunks of whole batches: for loading coordinators."""
         partition = self.partition(topic, index)
         partition.check_leader()
         offset = max(from_offset, partition.log.log_start_offset)
         while offset < partition.high_watermark:
             fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.high_watermark, min_one=True)
-            if not fetched.size:
+            if not fetched.data:
                 return
-            yield from fetched.buffers
+            yield fetched.data
             offset = fetched.next_offset
 
     # -- high watermark checkpoint ------------------------------------------------------------------------------------

@@ -75,6 +75,7 @@ class Partition:
     __slots__ = (
         "_commit_waiters",
         "_queue",
+        "_unwritten_bytes",
         "_watchers",
         "broker_id",
         "counters",
@@ -138,6 +139,7 @@ class Partition:
         self.flush_error: ErrorCode | None = None
         """Why the last write of gathered appends failed, if it did."""
         self.deleted = False
+        self._unwritten_bytes = 0
         self._commit_waiters: deque[tuple[int, CommitCallback]] = deque()
         self._watchers: dict[Watcher, bool] = {}
 
@@ -155,7 +157,7 @@ class Partition:
         if new_epoch:
             self.followers = {replica: Follower() for replica in state.replicas if replica != self.broker_id}
             self.flushed_end_offset = self.log.log_end_offset
-            self.log.assign_epoch(state.leader_epoch)
+            self.log.epochs.assign(state.leader_epoch, self.log.log_end_offset)
         else:
             self.followers = {
                 replica: self.followers.get(replica) or Follower()
@@ -224,9 +226,11 @@ class Partition:
                 f"{self.effective_min_insync_replicas} for partition {self.topic}-{self.index}",
             )
         info = self.log.append_as_leader(memoryview(records), self.leader_epoch, now_ms, origin=origin)
-        if not self.dirty and not info.duplicate:
-            self.dirty = True
-            self._queue.needs_flush(self)
+        if not info.duplicate:
+            self._unwritten_bytes += len(records)
+            if not self.dirty:
+                self.dirty = True
+                self._queue.needs_flush(self)
         return info
 
     def flush(self) -> None:
@@ -236,9 +240,9 @@ class Partition:
         """
         self.dirty = False
         self.flush_error = None
-        before = self.flushed_end_offset
+        size, self._unwritten_bytes = self._unwritten_bytes, 0
         try:
-            written = self.log.flush_appends()
+            self.log.flush_appends()
         except KafkaError as error:
             self.flush_error = error.code
             return
@@ -246,8 +250,8 @@ class Partition:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
             return
         self.flushed_end_offset = self.log.log_end_offset
-        self.visible_bytes += written
-        if self.flushed_end_offset != before and not self._advance_high_watermark() and self._watchers:
+        self.visible_bytes += size
+        if not self._advance_high_watermark() and self._watchers:
             self.wake_readers()  # followers read up to the log end
 
     def on_high_watermark(self, offset: int, callback: CommitCallback) -> None:

@@ -1,0 +1,200 @@
+"""Fakes of what a partition stands on: a log in memory, a loop whose time is turned by hand, a queue of appends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.leader_epochs import LeaderEpochs
+from broadsheet_broker.replication.appending import AppendTurn
+from broadsheet_broker.replication.partition import Partition
+from broadsheet_broker.replication.sessions import FetchSessions, Position
+from broadsheet_broker.seams.metrics import TopicCounters
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+if TYPE_CHECKING:
+    from broadsheet_broker.replication.fetching import Fetch
+
+TOPIC_ID = UUID("6a2f41a3-c54c-4f4a-9d2c-6e2f5cbe1e77")
+
+
+@dataclass
+class State:
+    """A partition as the metadata image has it."""
+
+    leader: int = 1
+    leader_epoch: int = 1
+    isr: tuple[int, ...] = (1,)
+    replicas: tuple[int, ...] = (1,)
+    partition_epoch: int = 1
+
+
+@dataclass
+class Appended:
+    first_offset: int
+    last_offset: int
+    size: int
+    log_append_time: int = -1
+    duplicate: bool = False
+
+
+@dataclass
+class Fetched:
+    data: bytes
+    next_offset: int
+
+
+class FakeLog:
+    """One record per byte of a batch: `append(b"abc")` takes three offsets."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[int, bytes]] = []
+        self.log_start_offset = 0
+        self.log_end_offset = 0
+        self.config = LogConfig()
+        self.directory = "/logs/orders-0"
+        self.epochs = LeaderEpochs([])
+        self.fail: Exception | None = None
+        self.flushes = 0
+        self._written = 0
+
+    def append_as_leader(self, records: memoryview, leader_epoch: int, now_ms: int, *, origin: str) -> Appended:
+        first = self.log_end_offset
+        self.batches.append((first, bytes(records)))
+        self.log_end_offset += len(records)
+        return Appended(first, self.log_end_offset - 1, len(records))
+
+    def flush_appends(self) -> None:
+        self.flushes += 1
+        if self.fail is not None:
+            self.batches = [batch for batch in self.batches if batch[0] < self._written]
+            self.log_end_offset = self._written
+            raise self.fail
+        self._written = self.log_end_offset
+
+    def read(self, offset: int, max_bytes: int, *, limit_offset: int, min_one: bool) -> Fetched:
+        if not self.log_start_offset <= offset <= self.log_end_offset:
+            raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
+        found: list[bytes] = []
+        size, end = 0, offset
+        for first, batch in self.batches:
+            if first + len(batch) <= offset or first >= limit_offset:
+                continue
+            if size + len(batch) > max_bytes and not (min_one and not found):
+                break
+            found.append(batch)
+            size += len(batch)
+            end = first + len(batch)
+        return Fetched(b"".join(found), end)
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]:
+        return self.epochs.end_offset_of(epoch, self.log_end_offset)
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        return high_watermark
+
+    def aborted_transactions(self, first: int, last: int) -> list[Any]:
+        return []
+
+    def advance_log_start_offset(self, offset: int, high_watermark: int) -> None:
+        self.log_start_offset = offset
+
+
+@dataclass
+class Timer:
+    at: float
+    callback: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class HandLoop:
+    """`call_soon` and `call_later` of an event loop; the test turns it."""
+
+    now: float = 1000.0
+    soon: list[tuple[Callable[..., Any], tuple[Any, ...]]] = field(default_factory=list)
+    timers: list[Timer] = field(default_factory=list)
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+    def call_soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
+        self.soon.append((callback, arguments))
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
+        timer = Timer(self.now + delay, callback, arguments)
+        self.timers.append(timer)
+        return timer
+
+    def turn(self) -> None:
+        while self.soon:
+            callback, arguments = self.soon.pop(0)
+            callback(*arguments)
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+        due = [timer for timer in self.timers if timer.at <= self.now]
+        self.timers = [timer for timer in self.timers if timer.at > self.now]
+        for timer in due:
+            if not timer.cancelled:
+                timer.callback(*timer.arguments)
+        self.turn()
+
+    @property
+    def waiting(self) -> int:
+        return sum(1 for timer in self.timers if not timer.cancelled)
+
+    def asyncio(self) -> asyncio.AbstractEventLoop:
+        return self  # type: ignore[return-value]
+
+
+class Stage:
+    """A loop, a turn of appends and partitions of topic `orders`, on broker 1."""
+
+    def __init__(self) -> None:
+        self.loop = HandLoop()
+        self.turn = AppendTurn(self.loop.asyncio())
+        self.partitions: dict[tuple[str, int], Partition] = {}
+        self.sessions = FetchSessions(10, Random(7), self.loop)
+
+    def locate(self, position: Position) -> Partition:
+        found = self.partitions.get((position.topic_name or "orders", position.index))
+        if found is None:
+            raise KafkaError(
+                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if position.topic_name else ErrorCode.UNKNOWN_TOPIC_ID
+            )
+        return found
+
+    def finish_soon(self, fetch: Fetch) -> None:
+        self.turn.finish_soon(fetch)
+
+    def partition(
+        self, index: int = 0, *, topic: str = "orders", min_insync_replicas: int = 1, state: State | None = None
+    ) -> Partition:
+        partition = Partition(
+            topic,
+            index,
+            TOPIC_ID,
+            FakeLog(),  # type: ignore[arg-type]
+            broker_id=1,
+            queue=self.turn,
+            counters=TopicCounters(),
+            min_insync_replicas=min_insync_replicas,
+        )
+        partition.become_leader(state or State())
+        self.partitions[topic, index] = partition
+        return partition
+
+    def append(self, partition: Partition, batch: bytes, acks: int = 1) -> Any:
+        return partition.append(batch, acks, 0)
