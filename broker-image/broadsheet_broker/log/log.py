@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 
 import google_crc32c
 
+from broadsheet_broker.log import durability, lookup, retention, truncation
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
-from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerState, marker_coordinator_epoch
+from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerState, read_marker
 from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET, Segment, stem_of
 from broadsheet_broker.log.transaction_index import AbortedTransaction
@@ -30,8 +31,6 @@ from broadsheet_broker.log.validation import parse_header, refuse_client_batch, 
 from broadsheet_broker.seams import Buffer, Environment, File
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import (
-    CONTROL_ABORT,
-    CONTROL_COMMIT,
     CONTROL_FLAG,
     HEADER,
     HEADER_BYTES,
@@ -43,11 +42,11 @@ from broadsheet_broker.wire.records import (
     CorruptRecordError,
     advance_sequence,
     crc32c,
-    decode_records,
 )
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.file_pool import FilePool
+    from broadsheet_broker.log.lookup import TimestampOffset
 
 CLIENT = "client"
 """Origin of an append: a producer. Everything is checked."""
@@ -617,15 +616,12 @@ class Log:
 
         With `min_one`, the first batch comes even if it is larger than `max_bytes`. Stops at the end of a segment.
         """
-        if self.offline is not None:
-            raise self.offline
         if offset > self._end or offset < self.log_start_offset:
             raise KafkaError(
                 ErrorCode.OFFSET_OUT_OF_RANGE,
                 f"offset {offset} of {self.topic}-{self.partition}, which has {self.log_start_offset} to {self._end}",
             )
-        if self._pending and self._failed is None:
-            self._write_pending()
+        self.flush_for_read()
         limit = self._end if limit_offset is None else min(limit_offset, self._end)
         if offset >= limit:
             return Fetched(b"", offset)
@@ -720,19 +716,74 @@ class Log:
             del hints[next(iter(hints))]
         hints[offset] = (segment, position)
 
+    def flush_for_read(self) -> None:
+        """Put what is queued where readers find it; a failure is kept for the one who appended it."""
+        if self.offline is not None:
+            raise self.offline
+        if self._pending and self._failed is None:
+            self._write_pending()
+
+    def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
+        """The first record with that timestamp (ms) or a later one: (timestamp, offset, leader epoch)."""
+        return lookup.offset_for_timestamp(self, timestamp)
+
+    def max_timestamp(self) -> TimestampOffset | None:
+        """The record with the largest timestamp."""
+        return lookup.max_timestamp(self)
+
+    def aborted_transactions(self, first_offset: int, end_offset: int) -> list[AbortedTransaction]:
+        """Aborted transactions that have records in [first, end)."""
+        return lookup.aborted_transactions(self, first_offset, end_offset)
+
+    def last_stable_offset(self, high_watermark: int) -> int:
+        """Up to where read_committed consumers may read: below it every transaction is decided and replicated."""
+        self.producers.on_high_watermark(high_watermark)
+        unstable = self.producers.first_unstable_offset()
+        return high_watermark if unstable is None else min(unstable, high_watermark)
+
+    # Moving the ends.
+
+    def truncate_to(self, offset: int) -> bool:
+        """Take away every batch with `offset` or a later one; True when there was any."""
+        return truncation.truncate_to(self, offset)
+
+    def truncate_fully_and_start_at(self, offset: int) -> None:
+        truncation.truncate_fully_and_start_at(self, offset)
+
+    def advance_log_start_offset(self, offset: int, high_watermark: int) -> bool:
+        """DeleteRecords. Raises OFFSET_OUT_OF_RANGE above the high watermark; True when the start moved."""
+        return retention.advance_log_start_offset(self, offset, high_watermark)
+
+    def delete_old_segments(self, now_ms: int, high_watermark: int) -> int:
+        """Retention by time, size and log start offset; returns how many segments went."""
+        return retention.delete_old_segments(self, now_ms, high_watermark)
+
+    def purge(self) -> None:
+        """Remove files of deleted segments. Any thread."""
+        retention.purge(self)
+
+    def refresh(self) -> None:
+        """The list of segments changed."""
+        self._bases = [segment.base_offset for segment in self.segments]
+        self._active = self.segments[-1]
+        self._hints.clear()
+
+    def become(self, end_offset: int) -> None:
+        """Segments and end were changed by truncation."""
+        self._end = end_offset
+        self.recovery_point = min(self.recovery_point, end_offset)
+        self._generation += 1
+        self.refresh()
+
     # Durability.
 
     def sync(self) -> None:
         """Make everything flushed so far survive a loss of power, and advance the recovery point. Any thread."""
-        from broadsheet_broker.log.durability import sync_log
-
-        sync_log(self)
+        durability.sync_log(self)
 
     def close(self) -> None:
         """Write everything out for a clean stop; afterwards the log can be opened with `clean_shutdown`."""
-        from broadsheet_broker.log.durability import close_log
-
-        close_log(self)
+        durability.close_log(self)
 
     def close_files(self) -> None:
         """Let go of descriptors, writing nothing (a deleted or offline log)."""
@@ -745,15 +796,3 @@ def _too_large(size: int, config: LogConfig) -> KafkaError:
         ErrorCode.MESSAGE_TOO_LARGE,
         f"record batch of {size} bytes, more than max.message.bytes={config.max_message_bytes}",
     )
-
-
-def read_marker(batch: memoryview) -> tuple[int, int] | None:
-    """(control type, coordinator epoch) of an end transaction marker; None for other control batches."""
-    for record in decode_records(batch):
-        if record.key is None or len(record.key) < 4:
-            raise KafkaError(ErrorCode.INVALID_RECORD, "control record without a type")
-        (control_type,) = struct.unpack_from(">h", record.key, 2)
-        if control_type not in (CONTROL_ABORT, CONTROL_COMMIT):
-            return None
-        return control_type, marker_coordinator_epoch(record.value)
-    return None

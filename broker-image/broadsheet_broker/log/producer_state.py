@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.records import CONTROL_ABORT, crc32c
+from broadsheet_broker.wire.records import CONTROL_ABORT, CONTROL_COMMIT, crc32c, decode_records
 
 CACHED_BATCHES = 5
 """Batches remembered per producer: as many as a client may have in flight (ProducerStateEntry in Kafka)."""
@@ -310,8 +310,18 @@ def read_snapshot(data: bytes) -> Iterator[ProducerEntry]:
         yield ProducerEntry(producer_id, epoch, coordinator_epoch, timestamp, transaction, batches)
 
 
-def marker_coordinator_epoch(value: bytes | None) -> int:
-    """The coordinator's epoch in the value of an end transaction marker (version int16, epoch int32)."""
-    if value is None or len(value) < _MARKER_VALUE.size:
-        raise KafkaError(ErrorCode.INVALID_RECORD, "end transaction marker without a coordinator epoch")
-    return int(_MARKER_VALUE.unpack_from(value)[1])
+def read_marker(batch: memoryview) -> tuple[int, int] | None:
+    """(control type, coordinator epoch) of an end transaction marker; None for other control batches.
+
+    The key holds a version and the type, the value a version (both int16) and the coordinator's epoch (int32).
+    """
+    for record in decode_records(batch):
+        if record.key is None or len(record.key) < 4:
+            raise KafkaError(ErrorCode.INVALID_RECORD, "control record without a type")
+        (control_type,) = struct.unpack_from(">h", record.key, 2)
+        if control_type not in (CONTROL_ABORT, CONTROL_COMMIT):
+            return None
+        if record.value is None or len(record.value) < _MARKER_VALUE.size:
+            raise KafkaError(ErrorCode.INVALID_RECORD, "end transaction marker without a coordinator epoch")
+        return control_type, int(_MARKER_VALUE.unpack_from(record.value)[1])
+    return None

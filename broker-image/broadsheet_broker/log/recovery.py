@@ -354,8 +354,8 @@ class _Opening:
                 fault.position,
                 f"expected the record batch of offset {end}, found {fault.reason}, and valid batches follow "
                 f"(at byte {after} of {where}), so this is no interrupted write but damage to acknowledged records",
-                "Nothing was changed. Restore the file from a replica or a backup; or, to give up everything from offset "
-                f"{end} on, stop the broker, cut the file to {fault.position} bytes and remove the later segments",
+                "Nothing was changed. Restore the file from a replica or a backup; or, to give up everything from "
+                f"offset {end} on, stop the broker, cut the file to {fault.position} bytes and remove later segments",
             )
         if end < self.recovery_point:
             self.refuse_short_log(end)

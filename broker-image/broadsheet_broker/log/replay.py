@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.log.log import read_marker
-from broadsheet_broker.log.producer_state import ProducerState
+from broadsheet_broker.log.producer_state import ProducerState, read_marker
 from broadsheet_broker.log.scan import walk
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.log.transaction_index import AbortedTransaction, read_aborted

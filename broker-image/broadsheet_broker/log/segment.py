@@ -82,6 +82,12 @@ class Segment:
             self.file.close()
             self.file = None
 
+    def forget_timestamps(self) -> None:
+        """The segment was cut: its timestamps have to be read again."""
+        self.max_timestamp = _UNKNOWN
+        self.max_timestamp_offset = self.base_offset
+        self.first_timestamp = None
+
     # Bookkeeping of an append.
 
     def note(self, last_offset: int, max_timestamp: int, size: int, index_interval_bytes: int) -> None:
