@@ -1,0 +1,144 @@
+"""The metadata log on disk: the log of `__cluster_metadata-0` and the snapshots beside it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from typing import Final
+
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.log import RAFT, AppendInfo, Log
+from broadsheet_broker.raft.snapshot import SUFFIX, Snapshot, SnapshotId, list_snapshots, read_snapshot
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.records import BatchHeader, iterate_batches
+
+log = logging.getLogger(__name__)
+
+DIRECTORY: Final = "__cluster_metadata-0"
+TOPIC_ID: Final = uuid.UUID(int=1)
+"""Kafka's fixed id of the metadata topic (Uuid.METADATA_TOPIC_ID), in text AAAAAAAAAAAAAAAAAAAAAQ."""
+
+MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
+"""The largest batch of the metadata log, as in Kafka."""
+
+_READ_BYTES: Final = 1024 * 1024
+
+
+class MetadataLog:
+    """Batches by offset, and snapshots that stand for a prefix of them."""
+
+    def __init__(self, environment: Environment, parent: str, segment_bytes: int, segment_ms: int) -> None:
+        self._environment = environment
+        self._files = environment.files
+        self.directory = f"{parent}/{DIRECTORY}"
+        self._config = LogConfig(
+            segment_bytes=segment_bytes,
+            segment_ms=segment_ms,
+            retention_ms=-1,
+            max_message_bytes=2 * MAX_BATCH_BYTES,
+        )
+        self.snapshots: list[SnapshotId] = []
+        """On disk, oldest first."""
+        self.log: Log
+
+    def open(self) -> Snapshot | None:
+        """Open the log, recovering what a crash left, and read the newest sound snapshot.
+
+        Raises KafkaError when snapshot and log leave a hole between them.
+        """
+        files = self._files
+        files.make_directory(self.directory)
+        for name in files.list(self.directory):
+            if name.endswith((SUFFIX + ".tmp", SUFFIX + ".part", SUFFIX + ".deleted")):
+                files.remove(f"{self.directory}/{name}")  # a snapshot that was not finished, or not wanted
+        self.snapshots = list(list_snapshots(files, self.directory))
+        snapshot = self._newest_snapshot()
+        start = self.snapshots[0].offset if self.snapshots else 0
+        self.log = Log.open(self._environment, self.directory, config=self._config, topic_id=TOPIC_ID)
+        newest = self.snapshots[-1].offset if self.snapshots else 0
+        if self.log.log_end_offset < newest:
+            # The log was synced before its snapshot was written: only a lost file ends it earlier.
+            log.warning("%s ends before snapshot %d and begins anew there", self.directory, newest)
+            self.log.truncate_fully_and_start_at(newest)
+        elif start > self.log.log_start_offset:
+            self.log.advance_log_start_offset(start, self.log.log_end_offset)
+        if self.log.log_start_offset > newest:
+            raise KafkaError(
+                ErrorCode.KAFKA_STORAGE_ERROR,
+                f"{self.directory} begins at offset {self.log.log_start_offset}, and no snapshot stands for what was "
+                "before: a file is missing. Restore the directory from a copy.",
+            )
+        return snapshot
+
+    def _newest_snapshot(self) -> Snapshot | None:
+        """The newest snapshot that can be read; damaged ones are passed over, and told of."""
+        damaged: list[SnapshotId] = []
+        for id in reversed(self.snapshots):
+            try:
+                snapshot = read_snapshot(self._files, self.path(id))
+            except KafkaError as error:
+                log.error("%s; trying an older snapshot", error.message)
+                damaged.append(id)
+                continue
+            self.snapshots = [kept for kept in self.snapshots if kept not in damaged]
+            return snapshot
+        self.snapshots = []
+        return None
+
+    def path(self, id: SnapshotId) -> str:
+        return f"{self.directory}/{id.file_name}"
+
+    # The log.
+
+    @property
+    def end_offset(self) -> int:
+        return self.log.log_end_offset
+
+    @property
+    def last_epoch(self) -> int:
+        """Epoch of the last record, be it in the log or only in a snapshot; 0 before the first."""
+        return max(self.log.latest_epoch, self.snapshots[-1].epoch if self.snapshots else 0, 0)
+
+    def append(self, batch: bytearray, epoch: int, now_ms: int) -> AppendInfo:
+        """Queue one batch; it gets its offsets now and is written by `flush`."""
+        return self.log.append_as_leader(memoryview(batch), epoch, now_ms, origin=RAFT)
+
+    def read(self, offset: int) -> Iterator[tuple[BatchHeader, memoryview]]:
+        """The batches from `offset` to the end."""
+        while offset < self.log.log_end_offset:
+            fetched = self.log.read(offset, _READ_BYTES)
+            for header, batch in iterate_batches(fetched.data):
+                if header.last_offset >= offset:
+                    yield header, batch
+            if fetched.next_offset <= offset:
+                return
+            offset = fetched.next_offset
+
+    # Snapshots.
+
+    def write_snapshot(self, id: SnapshotId, data: bytes) -> None:
+        """Write a snapshot durably. Blocks; safe in another thread."""
+        self._files.replace(self.path(id), data)
+
+    def clean(self, retention_bytes: int, retention_ms: int, now_ms: int) -> None:
+        """Delete the oldest snapshots, and the log before the oldest that stays, as far as retention allows.
+
+        The newest snapshot and the log after it always stay (KIP-630).
+        """
+        while len(self.snapshots) > 1:
+            oldest, following = self.snapshots[0], self.snapshots[1]
+            age = now_ms - self._files.modified_ms(self.path(oldest))
+            if self._total_bytes() <= retention_bytes and not 0 <= retention_ms < age:
+                break
+            self._files.remove(self.path(oldest))
+            del self.snapshots[0]
+            self.log.advance_log_start_offset(following.offset, self.log.log_end_offset)
+        start = self.snapshots[0].offset if self.snapshots else 0
+        if start > self.log.log_start_offset and self._total_bytes() > retention_bytes:
+            self.log.advance_log_start_offset(start, self.log.log_end_offset)
+        self.log.delete_old_segments(now_ms, self.log.log_end_offset)
+
+    def _total_bytes(self) -> int:
+        return self.log.size + sum(self._files.size(self.path(id)) for id in self.snapshots)
