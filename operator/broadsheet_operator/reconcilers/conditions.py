@@ -122,8 +122,7 @@ def should_write(
         return False
     if previous is None or last_write is None:
         return True
-    if any(
-        getattr(previous, name) != getattr(current, name) for name in type(current).model_fields if name not in volatile
-    ):
+    telling = set(type(current).model_fields) - volatile
+    if any(getattr(previous, name) != getattr(current, name) for name in telling):
         return True
     return (now - last_write).total_seconds() >= quiet_seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 
 from broadsheet_operator.api.consumer_group import PartitionLag, Verdict
 from broadsheet_operator.api.quantities import format_duration
@@ -89,7 +90,7 @@ def verdict(history: Sequence[Sample], window_ms: int) -> tuple[Verdict, str]:
         names = ", ".join(map(str, still[:5])) + (f" and {len(still) - 5} more" if len(still) > 5 else "")
         return Verdict.STALLED, f"committed offset of {names} did not move for {window}, though records wait"
     totals = [sum(s.lag.values()) for s in history]
-    if all(b >= a for a, b in zip(totals, totals[1:], strict=False)) and totals[-1] > totals[0]:
+    if all(b >= a for a, b in pairwise(totals)) and totals[-1] > totals[0]:
         return Verdict.WARNING, f"lag grew from {totals[0]} to {totals[-1]} in {window}"
     return Verdict.OK, ""
 
@@ -99,7 +100,7 @@ def _records(count: int) -> str:
 
 
 def _rewound(history: Sequence[Sample]) -> str:
-    for before, after in zip(history, history[1:], strict=False):
+    for before, after in pairwise(history):
         if after.reset:
             continue
         for at, offset in after.committed.items():

@@ -107,7 +107,7 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """A group, and the ends of the logs it reads. Ends were read after the committed offsets, so lag is never negative."""
+    """A group and the logs it reads. Ends were read after the committed offsets, so lag is never negative."""
 
     group_id: str
     exists: bool

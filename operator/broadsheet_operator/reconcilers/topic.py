@@ -1,7 +1,7 @@
 """The Topic planner: from what is declared and what is there, to actions and a status. Pure: no I/O, no clock.
 
-A round is: observe, plan, apply the actions, observe again, plan again with what failed. The second plan's status is what
-is written. Asking again without a change yields no action and the same status.
+A round is: observe, plan, apply the actions, observe again, plan again with what failed. The second plan's status is
+what is written. Asking again without a change yields no action and the same status.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _adoption_refused(desired: Topic, wanted: list[TopicAction], refusals: list[
         return ""
     differences = "; ".join([a.words() for a in wanted] + refusals)
     return (
-        f"the topic {desired.topic_name} exists already and is not what is declared here (it would take: {differences}); "
+        f"the topic {desired.topic_name} exists already and is not what is declared here (to do: {differences}); "
         "declare it as it is, or set adoption: Always to have it changed"
     )
 
@@ -205,8 +205,8 @@ def _difference(desired: Topic, observed: TopicView, cluster: ClusterView) -> tu
         actions.append(AddPartitions(desired.topic_name, wanted, count))
     elif wanted is not None and wanted < count:
         refusals.append(
-            f"{desired.topic_name} has {count} partitions and {wanted} are asked for: Kafka cannot take a partition away "
-            f"without losing its records. Set partitions back to {count}, or declare a new topic with {wanted} and copy"
+            f"{desired.topic_name} has {count} partitions and {wanted} asked for: Kafka cannot take a partition away "
+            f"without losing its records; set partitions back to {count}, or declare a new topic"
         )
     changes, resets = config_difference(desired.spec.configs(), observed)
     if changes or resets:

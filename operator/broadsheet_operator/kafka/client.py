@@ -1,0 +1,46 @@
+"""The gateway over kafka-python: pure Python, Kafka 4's protocol versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from broadsheet_operator.kafka import groups, topics
+from broadsheet_operator.kafka.wire import Wire
+from broadsheet_operator.reconcilers.consumer_group import GroupAction
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure, GroupQuery, GroupView, TopicView
+from broadsheet_operator.reconcilers.topic import TopicAction
+
+
+class KafkaPythonGateway:
+    """A KafkaGateway. Safe to use from one thread at a time."""
+
+    def __init__(self, bootstrap_servers: Sequence[str], timeout_ms: int = 10_000) -> None:
+        self._wire = Wire(bootstrap_servers, timeout_ms)
+
+    def observe_cluster(self) -> ClusterView | Failure:
+        """Brokers and controller."""
+        return topics.observe_cluster(self._wire)
+
+    def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
+        """Each topic, None where there is none of that name."""
+        return topics.observe_topics(self._wire, names) if names else {}
+
+    def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
+        """Each group by its id."""
+        return groups.observe_groups(self._wire, queries) if queries else {}
+
+    def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
+        """Do all the actions, many topics per request."""
+        return topics.apply_topics(self._wire, actions)
+
+    def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
+        """Do all the actions."""
+        return groups.apply_groups(self._wire, actions)
+
+    def list_topics(self) -> list[str] | Failure:
+        """Names of all topics, without Kafka's internal ones."""
+        return topics.list_topics(self._wire)
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        self._wire.close()

@@ -1,0 +1,35 @@
+"""What the planners' world needs of a Kafka cluster. Errors are values; nothing here raises for what Kafka refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from broadsheet_operator.reconcilers.consumer_group import GroupAction
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure, GroupQuery, GroupView, TopicView
+from broadsheet_operator.reconcilers.topic import TopicAction
+
+
+class KafkaGateway(Protocol):
+    """One Kafka cluster. Every call is for many things at once and takes a bounded time."""
+
+    def observe_cluster(self) -> ClusterView | Failure:
+        """Brokers and controller."""
+
+    def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
+        """Each topic, None where there is none of that name."""
+
+    def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
+        """Each group by its id."""
+
+    def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
+        """Do all the actions; the results stand in the order of the actions, None where it worked."""
+
+    def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
+        """Do all the actions; the results stand in the order of the actions, None where it worked."""
+
+    def list_topics(self) -> list[str] | Failure:
+        """Names of all topics, without Kafka's internal ones."""
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
