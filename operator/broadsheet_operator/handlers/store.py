@@ -1,0 +1,62 @@
+"""The latest of each object that the watches have told of: what reconcilers read instead of asking the API server."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from broadsheet_operator.kubernetes.kinds import Kind
+
+Body = Mapping[str, Any]
+
+
+class Key(NamedTuple):
+    """An object by its namespace and name."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def of(cls, body: Body) -> Key:
+        return cls(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
+
+class Store:
+    """Objects by kind and key."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Kind, dict[Key, Body]] = {kind: {} for kind in Kind}
+        self.last_event: dict[Kind, float] = {}
+        """When a watch last said anything about a kind (time.monotonic())."""
+
+    def put(self, kind: Kind, body: Body) -> None:
+        self.last_event[kind] = time.monotonic()
+        self._objects[kind][Key.of(body)] = body
+
+    def remove(self, kind: Kind, key: Key) -> None:
+        self.last_event[kind] = time.monotonic()
+        self._objects[kind].pop(key, None)
+
+    def get(self, kind: Kind, key: Key) -> Body | None:
+        return self._objects[kind].get(key)
+
+    def all(self, kind: Kind) -> Iterator[tuple[Key, Body]]:
+        yield from list(self._objects[kind].items())
+
+    def count(self, kind: Kind) -> int:
+        return len(self._objects[kind])
+
+    def owned_by(self, kind: Kind, owner_uid: str) -> list[Body]:
+        """Objects whose controlling owner is this one."""
+        return [
+            body
+            for body in self._objects[kind].values()
+            if any(
+                owner.get("uid") == owner_uid and owner.get("controller")
+                for owner in body["metadata"].get("ownerReferences", ())
+            )
+        ]
