@@ -1,0 +1,84 @@
+"""FindCoordinator (key 10): which broker coordinates a group.
+
+The topic of the groups is created on the first question. Apache Kafka answers that one with COORDINATOR_NOT_AVAILABLE
+and lets the client ask again; here the answer waits for the topic instead, so that a first consumer starts sooner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.coordinators import GROUP_METADATA_TOPIC
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.wire.messages.find_coordinator_request import FindCoordinatorRequest
+
+GROUP = 0
+TRANSACTION = 1
+BATCHED_FROM = 4
+"""The version from which many keys are asked at once (KIP-699)."""
+
+_UNSERVED = "This broker coordinates groups only; transactions and share groups are not served yet."
+
+
+@serves(10, "FindCoordinator", (0, 6))
+def find_coordinator(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> Awaitable[None] | None:
+    if request.body.key_type == GROUP and GROUP_METADATA_TOPIC not in rooms.metadata.image.topics_by_name:
+        return _after_creation(rooms, request)
+    _answer(rooms, request)
+    return None
+
+
+async def _after_creation(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> None:
+    try:
+        await rooms.controller.ensure_internal_topic(GROUP_METADATA_TOPIC)
+    except KafkaError as error:
+        # Retriable for the client, whatever kept the topic from being created; what it was is worth saying.
+        _answer(rooms, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")
+    else:
+        _answer(rooms, request)
+
+
+def _answer(rooms: Rooms, request: Request[FindCoordinatorRequest], trouble: str | None = None) -> None:
+    body = request.body
+    batched = request.version >= BATCHED_FROM
+    keys = body.coordinator_keys if batched else [body.key]
+    coordinators = [_coordinator(rooms, key, body.key_type, request.connection.listener, trouble) for key in keys]
+    if batched:
+        request.answer(FindCoordinatorResponse(coordinators=coordinators))
+        return
+    only = coordinators[0]
+    request.answer(
+        FindCoordinatorResponse(
+            error_code=only.error_code,
+            error_message=only.error_message,
+            node_id=only.node_id,
+            host=only.host,
+            port=only.port,
+        )
+    )
+
+
+def _coordinator(rooms: Rooms, key: str, key_type: int, listener: str, trouble: str | None) -> Coordinator:
+    if key_type != GROUP:
+        # What Kafka says of a type it does not know. It is not retriable: COORDINATOR_NOT_AVAILABLE would keep a
+        # transactional producer asking for ever, this ends its initTransactions() with the message.
+        return _nowhere(key, ErrorCode.INVALID_REQUEST, _UNSERVED)
+    image = rooms.metadata.image
+    partition = image.partition(GROUP_METADATA_TOPIC, rooms.groups.partition_for(key))
+    broker = None if partition is None else image.brokers.get(partition.leader)
+    endpoint = None if broker is None else broker.endpoints.get(listener)
+    if broker is None or endpoint is None:
+        return _nowhere(key, ErrorCode.COORDINATOR_NOT_AVAILABLE, trouble)
+    return Coordinator(
+        key=key, node_id=broker.id, host=endpoint.host, port=endpoint.port, error_code=0, error_message=None
+    )
+
+
+def _nowhere(key: str, error: ErrorCode, message: str | None) -> Coordinator:
+    return Coordinator(key=key, node_id=-1, host="", port=-1, error_code=error, error_message=message or error.message)

@@ -1,0 +1,44 @@
+"""DescribeGroups, ListGroups and DeleteGroups (keys 15, 16, 42): what administrators ask of groups."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.apis.group_membership import context_of
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.messages.delete_groups_response import DeletableGroupResult, DeleteGroupsResponse
+from broadsheet_broker.wire.messages.describe_groups_response import DescribeGroupsResponse
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.wire.messages.delete_groups_request import DeleteGroupsRequest
+    from broadsheet_broker.wire.messages.describe_groups_request import DescribeGroupsRequest
+    from broadsheet_broker.wire.messages.list_groups_request import ListGroupsRequest
+
+GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
+"""Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (KIP-430): all of them, as nothing is denied."""
+
+
+@serves(15, "DescribeGroups", (0, 6))
+def describe_groups(rooms: Rooms, request: Request[DescribeGroupsRequest]) -> None:
+    body = request.body
+    groups = rooms.groups.describe(body.groups, request.version)
+    if body.include_authorized_operations:
+        for group in groups:
+            if not group.error_code:
+                group.authorized_operations = GROUP_OPERATIONS
+    request.answer(DescribeGroupsResponse(groups=groups))
+
+
+@serves(16, "ListGroups", (0, 5))
+def list_groups(rooms: Rooms, request: Request[ListGroupsRequest]) -> None:
+    body = request.body
+    request.answer(rooms.groups.list_groups(body.states_filter, body.types_filter))
+
+
+@serves(42, "DeleteGroups", (0, 2))
+def delete_groups(rooms: Rooms, request: Request[DeleteGroupsRequest]) -> None:
+    def answer(results: list[DeletableGroupResult]) -> None:
+        request.answer(DeleteGroupsResponse(results=results))
+
+    rooms.groups.delete(request.body.groups_names, context_of(request), answer)
