@@ -1,0 +1,80 @@
+"""ApiVersions, versions 0-4: what this broker speaks, and the features of its cluster (KIP-35, KIP-511, KIP-584).
+
+* The answer's header is always version 0; a version that is not served gets a body of version 0 with
+  UNSUPPORTED_VERSION and the range that is (the network sees to both, since it must happen before decoding).
+* From version 3 on clients tell their name and version, which must look like one (KIP-511): else INVALID_REQUEST.
+* Features whose lowest level is 0 are left out below version 4, since older clients refuse them (KAFKA-17011).
+* Controllers' listeners tell only what controllers serve.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from broadsheet_broker.apis.registry import REGISTRY, serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
+from broadsheet_broker.wire.messages.api_versions_response import (
+    ApiVersion,
+    ApiVersionsResponse,
+    FinalizedFeatureKey,
+    SupportedFeatureKey,
+)
+
+CONTROLLER_APIS = frozenset((1, *range(17, 21), *range(29, 34), *range(36, 42), *range(43, 47), *range(49, 61))) | {
+    *(62, 63, 64, 67, 70, 73),
+    *range(80, 83),
+}
+"""API keys that Kafka serves on the listeners of controllers."""
+
+_SOFTWARE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+SUPPORTED_FEATURES: dict[str, tuple[int, int]] = {
+    "metadata.version": (7, 30),
+    "kraft.version": (0, 1),
+}
+"""Feature -> lowest and highest level that this broker can work with. Only what is finished: clients act on it."""
+
+
+@lru_cache(2)
+def _advertised(controller: bool) -> list[ApiVersion]:
+    """The registry as clients see it; it does not change after the start."""
+    return [
+        ApiVersion(api_key=api.key, min_version=api.lowest_advertised, max_version=api.highest)
+        for api in sorted(REGISTRY.values(), key=lambda api: api.key)
+        if not controller or api.key in CONTROLLER_APIS
+    ]
+
+
+def version_answer(lowest: int, highest: int) -> ApiVersionsResponse:
+    """What a client hears that asked in a version of ApiVersions which is not served."""
+    known = ApiVersion(api_key=18, min_version=lowest, max_version=highest)
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[known])
+
+
+@serves(18, "ApiVersions", (0, 4))
+def api_versions(rooms: Rooms, request: Request[ApiVersionsRequest]) -> None:
+    body = request.body
+    if request.version >= 3 and not (
+        _SOFTWARE.fullmatch(body.client_software_name) and _SOFTWARE.fullmatch(body.client_software_version)
+    ):
+        request.answer(ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST))
+        return
+    image = rooms.metadata.image
+    request.answer(
+        ApiVersionsResponse(
+            api_keys=_advertised(request.connection.listener in rooms.config.controller_listener_names),
+            supported_features=[
+                SupportedFeatureKey(name=name, min_version=low, max_version=high)
+                for name, (low, high) in SUPPORTED_FEATURES.items()
+                if low > 0 or request.version >= 4
+            ],
+            finalized_features_epoch=image.offset,
+            finalized_features=[
+                FinalizedFeatureKey(name=name, min_version_level=level, max_version_level=level)
+                for name, level in sorted(image.features.items())
+            ],
+        )
+    )

@@ -1,0 +1,72 @@
+"""Receive buffers, lent to connections and used again once nobody looks at them any more.
+
+Requests are cut out of the buffer they arrived in: a record batch that a handler appends to a log is a memoryview of
+that buffer, perhaps until much later (a delayed answer, a write gathered at the end of the loop's turn). So a buffer
+must never be overwritten while any view of it lives. Python knows whether one does: a bytearray that somebody views
+cannot change its size. Nobody therefore has to declare when he is done; a buffer whose views are gone is taken again,
+and one whose views live on is left to them, and a new one made.
+
+A connection without an incomplete request holds no buffer at all, so ten thousand idle connections cost nothing here.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+
+CHUNK = 64 * 1024
+"""Bytes of the buffer that a connection reads into while nothing is known of what comes."""
+
+_SIZES = tuple(CHUNK * (2 << step) * part // 4 for step in range(12) for part in (2, 3))
+"""Sizes in which buffers come: 64, 96, 128, 192 KiB ... 192 MiB."""
+
+_TRIES = 4
+"""How many parked buffers of a size are looked at before a new one is made."""
+
+
+class BufferPool:
+    """Buffers of one server. Not for use by several threads."""
+
+    __slots__ = ("_parked", "_parked_bytes", "_parked_limit")
+
+    def __init__(self, parked_limit: int = 16 * 1024 * 1024) -> None:
+        self._parked: dict[int, deque[bytearray]] = {}
+        self._parked_bytes = 0
+        self._parked_limit = parked_limit
+        """Bytes kept for the next use; more are left to Python to free."""
+
+    def acquire(self, size: int) -> bytearray:
+        """A buffer of at least `size` bytes, with anything in it."""
+        position = bisect_left(_SIZES, size)
+        if position == len(_SIZES):
+            return bytearray(size)
+        size = _SIZES[position]
+        parked = self._parked.get(size)
+        if parked:
+            for _ in range(min(len(parked), _TRIES)):
+                buffer = parked.popleft()
+                if not is_viewed(buffer):
+                    self._parked_bytes -= size
+                    return buffer
+                parked.append(buffer)
+        return bytearray(size)
+
+    def release(self, buffer: bytearray) -> None:
+        """Give a buffer back. Views of it may live on; it is not lent again before they are gone."""
+        size = len(buffer)
+        if size in _SIZE_SET and self._parked_bytes + size <= self._parked_limit:
+            self._parked_bytes += size
+            self._parked.setdefault(size, deque()).append(buffer)
+
+
+_SIZE_SET = frozenset(_SIZES)
+
+
+def is_viewed(buffer: bytearray) -> bool:
+    """Whether any memoryview of the buffer is alive."""
+    try:
+        last = buffer.pop()  # refused while anybody views it; costs no allocation, since the capacity stays
+    except BufferError:
+        return True
+    buffer.append(last)
+    return False

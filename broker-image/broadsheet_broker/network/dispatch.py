@@ -1,0 +1,125 @@
+"""From a frame to its handler: header, version, body, call; and an answer in the API's own shape when that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any
+
+from broadsheet_broker.apis.registry import Api, Handler
+from broadsheet_broker.network.error_answers import error_answer
+from broadsheet_broker.wire.api_messages import flexible_from, request_class
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.seams.metrics import Latency, Metrics
+    from broadsheet_broker.wire.schema import Message
+
+log = logging.getLogger(__name__)
+
+
+class ServedApi:
+    """One API of a server, with everything that the path of a request looks up."""
+
+    __slots__ = (
+        "_message",
+        "flexible_from",
+        "flexible_header_from",
+        "handler",
+        "highest",
+        "key",
+        "latency",
+        "lowest",
+        "name",
+    )
+
+    def __init__(self, api: Api, metrics: Metrics) -> None:
+        self.key = api.key
+        self.name = api.name
+        self.lowest = api.lowest
+        self.highest = api.highest
+        self.handler: Handler = api.handler
+        self.latency: Latency = metrics.latency(api.name)
+        self.flexible_from = flexible_from(api.key)
+        """Versions from here on have tagged fields in the header of the request."""
+        self.flexible_header_from = 32767 if api.key == API_VERSIONS else self.flexible_from
+        """Versions from here on have tagged fields in the header of the answer."""
+        self._message: type[Message] | None = None
+
+    @property
+    def message(self) -> type[Message]:
+        """The class of the request, imported when the first one comes."""
+        if self._message is None:
+            self._message = request_class(self.key)
+        return self._message
+
+
+API_VERSIONS = 18
+
+
+class Dispatcher:
+    """Calls handlers, and answers for those that fail."""
+
+    __slots__ = ("_loop", "_rooms", "_tasks", "apis", "controller_apis")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        rooms: Rooms,
+        registry: Mapping[int, Api],
+        metrics: Metrics,
+        controller_keys: frozenset[int],
+    ) -> None:
+        self._loop = loop
+        self._rooms = rooms
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.apis = {key: ServedApi(api, metrics) for key, api in registry.items()}
+        self.controller_apis = {key: api for key, api in self.apis.items() if key in controller_keys}
+        """What is served on the listeners of controllers."""
+
+    def call(self, api: ServedApi, request: Request[Any]) -> None:
+        """Run the handler of a decoded request; never raises."""
+        try:
+            result = api.handler(self._rooms, request)
+        except Exception as error:
+            self._failed(api, request, error)
+            return
+        if result is not None:
+            assert isinstance(result, Coroutine)
+            task = self._loop.create_task(self._await(api, request, result))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _await(self, api: ServedApi, request: Request[Any], result: Coroutine[Any, Any, None]) -> None:
+        try:
+            await result
+        except Exception as error:
+            self._failed(api, request, error)
+
+    def _failed(self, api: ServedApi, request: Request[Any], error: Exception) -> None:
+        if isinstance(error, KafkaError):
+            code, message = error.code, error.message
+        else:
+            code, message = ErrorCode.UNKNOWN_SERVER_ERROR, None
+            log.error(
+                "%s version %d from client %r at %s failed", api.name, request.version, request.client_id,
+                request.connection.host, exc_info=error,
+            )  # fmt: skip
+        if getattr(request, "answered", False):
+            return
+        try:
+            answer = error_answer(api.name, request.version, request.body, code, message)
+            if answer is not None:
+                request.answer(answer)
+                return
+        except Exception:
+            log.exception("no error answer for %s version %d", api.name, request.version)
+        request.hang_up()
+
+    async def close(self) -> None:
+        """Cancel the handlers that still wait."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

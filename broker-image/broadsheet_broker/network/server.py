@@ -1,0 +1,291 @@
+"""The listeners of a node: sockets, connections, their limits and their counters."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import sys
+from collections import Counter as Tally
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, version_answer
+from broadsheet_broker.config.listeners import Listener, parse_map
+from broadsheet_broker.network.buffers import BufferPool
+from broadsheet_broker.network.connection import KafkaConnection
+from broadsheet_broker.network.dispatch import API_VERSIONS, Dispatcher, ServedApi
+from broadsheet_broker.seams.metrics import Family
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.registry import Api
+    from broadsheet_broker.apis.request import Rooms
+    from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.seams import Environment
+
+log = logging.getLogger(__name__)
+
+_REFUSALS_LOGGED_EVERY = 10.0
+"""Seconds between two log lines about refused connections."""
+
+
+class ListenError(Exception):
+    """An address that cannot be listened on: says which, why, and what to do."""
+
+
+class Server:
+    """Listens for clients and hands their requests to the handlers of `registry`.
+
+    `bind` reserves the addresses (a client is refused until `start`, which takes connections), so that a broker can
+    register the ports it really has before it serves.
+    """
+
+    def __init__(
+        self, environment: Environment, config: BrokerConfig, rooms: Rooms, registry: Mapping[int, Api]
+    ) -> None:
+        self.loop = environment.loop
+        self.now = environment.loop.time
+        self.pool = BufferPool()
+        self.largest_request = config.get_int("socket.request.max.bytes")
+        self.most_pending = config.get_int("broadsheet.connection.max.requests")
+        self.most_pending_bytes = config.get_int("broadsheet.connection.max.bytes")
+        queued = config.get_int("queued.max.request.bytes")
+        self.most_queued_bytes = sys.maxsize if queued < 0 else queued
+        self.queued_bytes = 0
+        """Bytes of requests of all connections that are not answered."""
+        self.paused: set[KafkaConnection] = set()
+        """Connections that are not read for the moment."""
+        self.connections: set[KafkaConnection] = set()
+        self.bound_ports: dict[str, int] = {}
+        """The port of each listener, by its name, once bound."""
+        self._config = config
+        self._controller_listeners = frozenset(config.controller_listener_names)
+        self._dispatcher = Dispatcher(self.loop, rooms, registry, environment.metrics, CONTROLLER_APIS)
+        self.call = self._dispatcher.call
+        self._servers: list[asyncio.AbstractServer] = []
+        self._last_id = 0
+        self._most_connections = config.get_int("max.connections")
+        self._most_per_host = config.get_int("max.connections.per.ip")
+        self._most_of_host = _limits_by_host(config)
+        self._hosts: Tally[str] = Tally()
+        self._idle_seconds = config.get_int("connections.max.idle.ms") / 1000
+        self._backlog = config.get_int("socket.listen.backlog.size")
+        self._refused = 0
+        self._refusal_logged = -_REFUSALS_LOGGED_EVERY
+        self._flushes: list[KafkaConnection] = []
+        self._sweep: asyncio.TimerHandle | None = None
+        metrics = environment.metrics
+        name = "kafka_server_socket_server_metrics_connection_"
+        self._opened = metrics.counter(name + "creation_total", "Connections taken.")
+        self._closed = metrics.counter(name + "close_total", "Connections ended.")
+        self._rejected = metrics.counter(
+            "broadsheet_connections_rejected_total", "Connections closed for what they sent."
+        )
+        self._over_limit = metrics.counter("broadsheet_connections_refused_total", "Connections above a limit.")
+        metrics.gauge("broadsheet_request_queue_bytes", "Bytes of unanswered requests.", lambda: self.queued_bytes)
+        metrics.collector(self._families)
+
+    # -- start and stop ------------------------------------------------------------------------------------------------
+
+    async def bind(self) -> None:
+        """Take the addresses of all listeners. Raises ListenError, with nothing left bound."""
+        try:
+            for listener in self._config.listeners:
+                await self._bind(listener)
+        except ListenError:
+            await self.stop()
+            raise
+
+    async def _bind(self, listener: Listener) -> None:
+        def connect() -> KafkaConnection:
+            return KafkaConnection(self, listener.name)
+
+        servers, port = await bind(self.loop, listener, connect, backlog=self._backlog, key="listeners")
+        self._servers += servers
+        self.bound_ports[listener.name] = port
+
+    async def start(self) -> None:
+        """Take connections, on all addresses; binds first if nobody has."""
+        if not self._servers:
+            await self.bind()
+        for server in self._servers:
+            await server.start_serving()
+        self._schedule_sweep()
+
+    async def stop(self) -> None:
+        """Listen no more, close all connections, cancel handlers that wait."""
+        for server in self._servers:
+            server.close()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self.connections):
+            connection.close()
+        await self._dispatcher.close()
+        for connection in list(self.connections):
+            connection.abort()
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+
+    # -- what connections ask ------------------------------------------------------------------------------------------
+
+    def apis_of(self, listener: str) -> dict[int, ServedApi]:
+        if listener in self._controller_listeners:
+            return self._dispatcher.controller_apis
+        return self._dispatcher.apis
+
+    def next_connection_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def admit(self, connection: KafkaConnection, transport: asyncio.Transport) -> bool:
+        """Whether the limits leave room for this connection, which is then counted."""
+        host = connection.host
+        limit = self._most_of_host.get(host, self._most_per_host)
+        if len(self.connections) >= self._most_connections or self._hosts[host] >= limit:
+            self._refuse(host)
+            return False
+        self.connections.add(connection)
+        self._hosts[host] += 1
+        self._opened.value += 1
+        self._set_buffer_sizes(transport)
+        return True
+
+    def forget(self, connection: KafkaConnection, pending_bytes: int) -> None:
+        """A connection has ended, with so many bytes of requests unanswered."""
+        if connection not in self.connections:
+            return
+        self.connections.discard(connection)
+        self.paused.discard(connection)
+        self.queued_bytes -= pending_bytes
+        self._closed.value += 1
+        self._hosts[connection.host] -= 1
+        if not self._hosts[connection.host]:
+            del self._hosts[connection.host]
+
+    def count_rejected(self) -> None:
+        self._rejected.value += 1
+
+    def version_answer(self, api: ServedApi) -> Any | None:
+        """The answer to a version that is not served, where there is one."""
+        return version_answer(api.lowest, api.highest) if api.key == API_VERSIONS else None
+
+    def flush_later(self, connection: KafkaConnection) -> None:
+        """Write what this connection has to send at the end of the loop's turn, together with the others."""
+        if not self._flushes:
+            self.loop.call_soon(self._flush_all)
+        self._flushes.append(connection)
+
+    def _flush_all(self) -> None:
+        connections, self._flushes = self._flushes, []
+        for connection in connections:
+            connection.flush()
+        if self.paused and self.queued_bytes < self.most_queued_bytes < sys.maxsize:
+            for connection in list(self.paused):
+                connection.resume()
+
+    # -- limits --------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, host: str) -> None:
+        self._refused += 1
+        self._over_limit.value += 1
+        now = self.now()
+        if now - self._refusal_logged >= _REFUSALS_LOGGED_EVERY:
+            self._refusal_logged = now
+            log.warning(
+                "refused %d connection(s), the last one of %s: max.connections is %d, max.connections.per.ip %d",
+                self._refused, host, self._most_connections, self._most_of_host.get(host, self._most_per_host),
+            )  # fmt: skip
+            self._refused = 0
+
+    def _set_buffer_sizes(self, transport: asyncio.Transport) -> None:
+        """Only what was asked for: a fixed size switches off the system's own, which is mostly the better one."""
+        import socket  # the names of two options; nothing is opened here
+
+        own = transport.get_extra_info("socket")
+        for key, option in (
+            ("socket.send.buffer.bytes", socket.SO_SNDBUF),
+            ("socket.receive.buffer.bytes", socket.SO_RCVBUF),
+        ):
+            if self._config.is_set(key) and own is not None and self._config.get_int(key) > 0:
+                own.setsockopt(socket.SOL_SOCKET, option, self._config.get_int(key))
+
+    def _schedule_sweep(self) -> None:
+        interval = 5.0 if self._idle_seconds <= 0 else min(max(self._idle_seconds / 4, 0.1), 5.0)
+        self._sweep = self.loop.call_later(interval, self._sweep_connections)
+
+    def _sweep_connections(self) -> None:
+        """End idle connections, and let those that dawdle hold less memory."""
+        now = self.now()
+        for connection in list(self.connections):
+            if self._idle_seconds > 0 and now - connection.last_active > self._idle_seconds and not connection.busy:
+                log.debug("closing the idle connection of %s on listener %s", connection.host, connection.listener)
+                connection.abort()
+            elif now - connection.last_active > 1.0:
+                connection.shrink()
+        self._schedule_sweep()
+
+    # -- metrics -------------------------------------------------------------------------------------------------------
+
+    def _families(self) -> list[Family]:
+        tally = Tally(connection.listener for connection in self.connections)
+        samples = [((("listener", item.name),), float(tally[item.name])) for item in self._config.listeners]
+        name = "kafka_server_socket_server_metrics_connection_count"
+        return [Family(name, "gauge", "Connections there are, by listener.", samples)]
+
+
+def _limits_by_host(config: BrokerConfig) -> dict[str, int]:
+    key = "max.connections.per.ip.overrides"
+    return {host: int(number) for host, number in parse_map(key, config.get_str(key)).items()}
+
+
+async def bind(
+    loop: asyncio.AbstractEventLoop, listener: Listener, connect: Any, *, backlog: int = 50, key: str
+) -> tuple[list[asyncio.AbstractServer], int]:
+    """Servers on every address that a listener's host stands for, not serving yet, and their common port.
+
+    A name may stand for IPv4 and IPv6; one of them may be missing on this machine. Raises ListenError.
+    """
+    try:
+        found = await loop.getaddrinfo(listener.host or None, listener.port, type=_STREAM, flags=_PASSIVE)
+    except OSError as error:
+        raise ListenError(f"cannot listen on {listener}: unknown host {listener.host}; change {key}") from error
+    addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
+    servers: list[asyncio.AbstractServer] = []
+    port = listener.port
+    missing: OSError | None = None
+    for address in addresses:
+        try:
+            server = await loop.create_server(connect, address, port, backlog=backlog, start_serving=False)
+        except OSError as error:
+            if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(addresses) > 1:
+                missing = error
+                continue
+            for bound in servers:
+                bound.close()
+            raise _explain(listener, error, key) from error
+        servers.append(server)
+        port = port or server.sockets[0].getsockname()[1]
+    if not servers:
+        assert missing is not None
+        raise _explain(listener, missing, key) from missing
+    return servers, port
+
+
+_STREAM = 1
+"""socket.SOCK_STREAM."""
+_PASSIVE = 1
+"""socket.AI_PASSIVE: no host means every address."""
+
+
+def _explain(listener: Listener, error: OSError, key: str) -> ListenError:
+    match error.errno:
+        case errno.EADDRINUSE:
+            hint = f"the port is in use; stop what listens there (another broker?) or change {key}"
+        case errno.EACCES | errno.EPERM:
+            hint = f"no permission; ports below 1024 are reserved, change {key}"
+        case errno.EADDRNOTAVAIL:
+            hint = f"this machine has no such address; change {key} (advertised.listeners may still name it)"
+        case _:
+            hint = f"{error.strerror or error}; change {key}"
+    return ListenError(f"cannot listen on {listener}: {hint}")
