@@ -14,6 +14,15 @@ from broadsheet_broker.wire.primitives import decode_uvarint
 
 FRAME_VERSION: Final = 1
 
+V3_3_IV3: Final = 7
+"""The oldest metadata.version that Kafka 4 reads, and so do we."""
+V3_7_IV2: Final = 17
+"""Log directories have ids (KIP-858)."""
+V4_0_IV1: Final = 23
+"""Eligible leader replicas (KIP-966)."""
+V4_3_IV0: Final = 30
+"""What new clusters get."""
+
 RECORD_TYPES: Final[dict[int, str]] = {
     0: "RegisterBrokerRecord",
     1: "UnregisterBrokerRecord",
@@ -44,9 +53,6 @@ RECORD_TYPES: Final[dict[int, str]] = {
 }
 """Record types by API key, as their descriptions in Kafka 4.3 number them."""
 
-_VERSIONS_WRITTEN: Final = {"RegisterBrokerRecord": 4, "PartitionRecord": 2, "PartitionChangeRecord": 2}
-"""Body versions at metadata.version 4.3-IV0; all other types are at version 0, but see `_version_of`."""
-
 _KEYS: Final = {name: key for key, name in RECORD_TYPES.items()}
 _classes: dict[int, Any] = {}
 
@@ -64,19 +70,28 @@ def _class_of(key: int) -> Any:
     return found
 
 
-def _version_of(name: str, record: Any) -> int:
-    if name == "BrokerRegistrationChangeRecord":
-        # The lowest that holds what is said, as Kafka does.
-        if record.cordoned_log_dirs is not None:
-            return 3
-        return 2 if record.log_dirs else 1 if record.in_controlled_shutdown else 0
-    return _VERSIONS_WRITTEN.get(name, 0)
+def _version_of(name: str, record: Any, metadata_version: int) -> int:
+    """The body version that every node at this metadata.version can read (org.apache.kafka MetadataVersion)."""
+    match name:
+        case "RegisterBrokerRecord":
+            return 4 if metadata_version >= V4_3_IV0 else 3 if metadata_version >= V3_7_IV2 else 2
+        case "PartitionRecord" | "PartitionChangeRecord":
+            return 2 if metadata_version >= V4_0_IV1 else 1 if metadata_version >= V3_7_IV2 else 0
+        case "BrokerRegistrationChangeRecord":  # the lowest that holds what is said, as Kafka does
+            if record.cordoned_log_dirs is not None:
+                return 3
+            return 2 if record.log_dirs else 1 if record.in_controlled_shutdown else 0
+        case _:
+            return 0
 
 
-def encode_record(record: Any) -> bytes:
+def encode_record(record: Any, metadata_version: int = V4_3_IV0) -> bytes:
     """A record as the value of a log record."""
     name = type(record).__name__
-    version = _version_of(name, record)
+    version = _version_of(name, record, metadata_version)
+    if version == 0 and name in ("PartitionRecord", "PartitionChangeRecord") and record.directories:
+        # Nodes this old know nothing of directories.
+        record.directories = [] if name == "PartitionRecord" else None
     # Keys and versions are below 128, so each varint is one byte.
     return bytes((FRAME_VERSION, _KEYS[name], version)) + b"".join(record.encode(version))
 
