@@ -1,0 +1,166 @@
+"""What is measured, what is aimed at, and one round of it on one broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from e2e.bench import load
+from e2e.bench.gauges import PeakMemory, cpu_seconds, resident_mb
+from e2e.process import BrokerProcess
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table. `aim` and `floor` are ratios of ours to Apache Kafka's; None: nothing was promised."""
+
+    key: str
+    title: str
+    unit: str
+    more_is_better: bool
+    aim: float | None = None
+    floor: float | None = None
+
+
+MEASURES = (
+    Measure("produce_16k_acks1", "produce, batch.size=16384, acks=1", "MiB/s", True, 1.5, 1.3),
+    Measure("produce_16k_all", "produce, batch.size=16384, acks=all", "MiB/s", True, 1.5, 1.3),
+    Measure("produce_64k_acks1", "produce, batch.size=65536, acks=1", "MiB/s", True, 1.5, 1.3),
+    Measure("produce_64k_all", "produce, batch.size=65536, acks=all", "MiB/s", True, 1.5, 1.3),
+    Measure("single", "one record a request (linger.ms=0, batch.size=1)", "requests/s", True, 1.0, 1.0),
+    Measure("consume", "consume", "MiB/s", True, 1.5, 1.2),
+    Measure("latency_p50", "end to end at 500 records/s, p50", "ms", False),
+    Measure("latency_p99", "end to end at 500 records/s, p99", "ms", False, 0.8, 1.0),
+    Measure("end_to_end", "EndToEndLatency, one at a time, average", "ms", False),
+    Measure("cpu_16k", "broker CPU per GB in, batch.size=16384", "s", False, 0.5, 0.7),
+    Measure("cpu_64k", "broker CPU per GB in, batch.size=65536", "s", False, 0.5, 0.7),
+    Measure("cpu_single", "broker CPU per 1,000 requests of one record", "ms", False),
+    Measure("memory_idle", "resident memory, idle", "MB", False, 0.1, 1 / 6),
+    Measure("memory_load", "resident memory under load, highest", "MB", False, 0.1, 1 / 6),
+    Measure("start", "start to first acknowledged record", "s", False, 0.1, 0.1),
+    Measure("many_create", "1,000 partitions: create, and a record into each", "s", False),
+    Measure("many_produce", "1,000 partitions: produce, batch.size=16384, acks=all", "MiB/s", True),
+    Measure("many_memory", "1,000 partitions: resident memory after it", "MB", False),
+    Measure("many_metadata", "1,000 partitions: Metadata answer", "ms", False),
+)
+GROUPS = ("start", "produce", "single", "consume", "latency", "partitions")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much load a round puts on a broker. Records are 1 KiB."""
+
+    warmup_records: int = 300_000
+    produce_records: int = 400_000
+    single_records: int = 50_000
+    latency_seconds: float = 10.0
+    end_to_end_records: int = 5_000
+    partitions: int = 1_000
+    many_records: int = 50_000
+
+
+QUICK = Sizes(50_000, 100_000, 10_000, 4.0, 1_000, 1_000, 20_000)
+GB = 1e9
+
+
+class Round:
+    """One round on a fresh broker: start it, warm it up, measure, stop it."""
+
+    def __init__(
+        self, broker: BrokerProcess, sizes: Sizes, groups: Collection[str], say: Callable[[str], None]
+    ) -> None:
+        self.broker = broker
+        self.sizes = sizes
+        self.groups = groups
+        self.say = say
+        self.figures: dict[str, float] = {}
+
+    def run(self) -> dict[str, float]:
+        """All figures of this round, by the keys of MEASURES."""
+        self.broker.start()
+        load.create_topic(self.broker.bootstrap, "first", 1)
+        if "start" in self.groups:
+            self.start()
+        if {"produce", "consume"} & set(self.groups):
+            self.produce()
+        for group in ("consume", "single", "latency", "partitions"):
+            if group in self.groups:
+                getattr(self, group)()
+        return self.figures
+
+    def record(self, key: str, figure: float) -> None:
+        self.figures[key] = figure
+        self.say(f"{self.broker.name:>10}  {key:<20} {figure:,.2f}")
+
+    def start(self) -> None:
+        """The second start, so that making and formatting the directory is not counted for either."""
+        self.broker.stop()
+        producer = load.FirstProduce(self.broker.bootstrap, "first")
+        began = time.perf_counter()
+        self.broker.spawn()
+        self.record("start", producer.wait() - began)
+        time.sleep(3.0)  # idle is what it is after it has settled
+        self.record("memory_idle", resident_mb(self.broker.pid))
+
+    def produce(self) -> None:
+        """The first runs warm the broker's JVM up and are thrown away."""
+        bootstrap = self.broker.bootstrap
+        load.create_topic(bootstrap, "warm", 3)
+        for batch_size in ("16384", "65536"):
+            load.produce(bootstrap, "warm", self.sizes.warmup_records // 2, 1000, batch_size=batch_size, acks="all")
+        with PeakMemory(self.broker.pid) as peak:
+            for size, batch_size in (("16k", "16384"), ("64k", "65536")):
+                used = 0.0
+                for acks in ("1", "all"):
+                    topic = f"produce-{size}-{acks}"
+                    load.create_topic(bootstrap, topic, 3)
+                    before = cpu_seconds(self.broker.pid)
+                    _, rate = load.produce(
+                        bootstrap, topic, self.sizes.produce_records, 50_000, batch_size=batch_size, acks=acks
+                    )
+                    used += cpu_seconds(self.broker.pid) - before
+                    self.record(f"produce_{size}_{'acks1' if acks == '1' else acks}", rate)
+                taken_in = 2 * (self.sizes.produce_records + 50_000) * 1024
+                self.record(f"cpu_{size}", used / (taken_in / GB))
+        self.record("memory_load", peak.mb)
+
+    def consume(self) -> None:
+        """From the page cache, as a consumer that keeps up reads; the first run is thrown away."""
+        rates = [
+            load.consume(self.broker.bootstrap, f"produce-16k-{acks}", self.sizes.produce_records)
+            for acks in ("1", "all", "1", "all")
+        ]
+        self.record("consume", sum(rates[1:]) / 3)
+
+    def single(self) -> None:
+        """A batch of one byte has no room for a second record, and one partition makes one batch a request."""
+        load.create_topic(self.broker.bootstrap, "single", 1)
+        settings = {"batch_size": "1", "linger_ms": "0", "acks": "1"}
+        warmup = self.sizes.single_records // 5
+        load.produce(self.broker.bootstrap, "single", warmup, 1000, **settings)
+        before = cpu_seconds(self.broker.pid)
+        rate, _ = load.produce(self.broker.bootstrap, "single", self.sizes.single_records, warmup, **settings)
+        used = cpu_seconds(self.broker.pid) - before
+        self.record("single", rate)
+        self.record("cpu_single", used * 1000 / ((self.sizes.single_records + warmup) / 1000))
+
+    def latency(self) -> None:
+        load.create_topic(self.broker.bootstrap, "latency", 1)
+        load.steady_latency(self.broker.bootstrap, "latency", 500, 3.0)
+        p50, p99 = load.steady_latency(self.broker.bootstrap, "latency", 500, self.sizes.latency_seconds)
+        self.record("latency_p50", p50)
+        self.record("latency_p99", p99)
+        load.create_topic(self.broker.bootstrap, "end-to-end", 1)
+        self.record("end_to_end", load.end_to_end(self.broker.bootstrap, "end-to-end", self.sizes.end_to_end_records))
+
+    def partitions(self) -> None:
+        bootstrap = self.broker.bootstrap
+        began = time.perf_counter()
+        load.create_topic(bootstrap, "many", self.sizes.partitions)
+        load.write_to_each(bootstrap, "many", self.sizes.partitions)
+        self.record("many_create", time.perf_counter() - began)
+        self.record("many_metadata", load.metadata_ms(bootstrap))
+        _, rate = load.produce(bootstrap, "many", self.sizes.many_records, 20_000, batch_size="16384", acks="all")
+        self.record("many_produce", rate)
+        self.record("many_memory", resident_mb(self.broker.pid))
