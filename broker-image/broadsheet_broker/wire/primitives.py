@@ -45,7 +45,7 @@ def decode_uvarint(view: Buffer, position: int) -> tuple[int, int]:
         value |= (view[position] & 127) << shift
         shift += 7
     if value > _MAX_INT32:
-        # Every unsigned varint of a message is a length, a count or a tag, which Kafka keeps in a signed 32 bit integer.
+        # Every unsigned varint of a message is a length, a count or a tag: signed 32 bit integers in Kafka.
         raise ProtocolError(f"varint {value} does not fit 31 bits")
     return value, position + 1
 
