@@ -37,7 +37,7 @@ def delete_old_segments(log: Log, now_ms: int, high_watermark: int) -> int:
     """
     if log.offline is not None:
         return 0
-    log.flush_appends()
+    log.flush_for_read()  # a failure stays noted for the one who appended
     try:
         doomed = _doomed(log, now_ms, high_watermark)
         if not doomed:
