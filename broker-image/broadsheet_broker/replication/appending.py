@@ -199,6 +199,19 @@ class InternalAppend:
         self._callback(code, -1 if code else self._base_offset)
 
 
+class RefusedAppend:
+    """An append of the broker itself that was refused: told in its turn, after those before it."""
+
+    __slots__ = ("_callback", "_code")
+
+    def __init__(self, code: ErrorCode, callback: Callable[[ErrorCode, int], None]) -> None:
+        self._code = code
+        self._callback = callback
+
+    def written(self) -> None:
+        self._callback(self._code, -1)
+
+
 def refuse(row: PartitionProduceResponse, code: ErrorCode, message: str | None = None) -> None:
     """Turn a row into a refusal: no offsets in it."""
     row.error_code = code

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECK
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.metadata.image import ResourceType
-from broadsheet_broker.replication.appending import AppendTurn, InternalAppend
+from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.replication.sessions import FetchSessions, Position
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -65,6 +65,7 @@ class ReplicaManager:
         self._checkpointed: dict[str, dict[tuple[str, int], int]] = {}
         self._checkpoint_timer: asyncio.TimerHandle | None = None
         self._checkpoint_task: asyncio.Task[None] | None = None
+        self._parsed_config: tuple[Mapping[str, str], LogConfig] | None = None
         self._register_metrics()
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class ReplicaManager:
     def _open(self, topic: TopicImage, index: int) -> Partition | None:
         name = topic.name
         try:
-            config = LogConfig.of(self.metadata.topic_config(name))
+            config = self._log_config(name)
             partition_log = self.logs.get_or_create(name, index, topic.id, config)
         except (KafkaError, OSError, ValueError) as error:
             log.error("%s-%d is offline: %s", name, index, error)
@@ -154,6 +155,13 @@ class ReplicaManager:
             partitions = self._by_name[name] = self._by_id[topic.id] = {}
         partitions[index] = partition
         return partition
+
+    def _log_config(self, name: str) -> LogConfig:
+        """Parsed once for all topics that have the same effective values object: those without values of their own."""
+        values = self.metadata.topic_config(name)
+        if self._parsed_config is None or self._parsed_config[0] is not values:
+            self._parsed_config = values, LogConfig.of(values)
+        return self._parsed_config[1]
 
     def _drop(self, partition: Partition) -> None:
         """Stop serving a replica and delete its log."""
@@ -182,7 +190,7 @@ class ReplicaManager:
         partitions = self._by_name.get(name)
         if not partitions:
             return
-        config = LogConfig.of(self.metadata.topic_config(name))
+        config = self._log_config(name)
         for partition in partitions.values():
             partition.log.reconfigure(config)
             partition.min_insync_replicas = config.min_insync_replicas
@@ -248,7 +256,7 @@ class ReplicaManager:
             now = self.environment.clock.time_ms()
             info = partition.append(batch, ALL_ACKS, now, origin="coordinator")
         except KafkaError as error:
-            callback(error.code, -1)
+            self.turn.after_flush(RefusedAppend(error.code, callback))
             return
         self.turn.after_flush(InternalAppend(partition, info.first_offset, info.last_offset + 1, callback))
 

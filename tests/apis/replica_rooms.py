@@ -1,0 +1,210 @@
+"""Rooms with real logs in a directory, as far as Produce, Fetch and their relatives need them, and requests by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from broadsheet_broker.apis.registry import REGISTRY
+from broadsheet_broker.apis.request import Request
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.log import Log
+from broadsheet_broker.metadata.delta import MetadataDelta
+from broadsheet_broker.metadata.image import EMPTY_IMAGE
+from broadsheet_broker.replication import ReplicaManager
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.api_messages import request_class, response_class
+from broadsheet_broker.wire.messages.config_record import ConfigRecord
+from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
+from broadsheet_broker.wire.messages.partition_record import PartitionRecord
+from broadsheet_broker.wire.messages.register_broker_record import BrokerEndpoint, RegisterBrokerRecord
+from broadsheet_broker.wire.messages.remove_topic_record import RemoveTopicRecord
+from broadsheet_broker.wire.messages.topic_record import TopicRecord
+from broadsheet_broker.wire.records import build_batch
+
+NOW_MS = 1_700_000_000_000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def time_ms(self) -> int:
+        return self.now_ms
+
+
+class Logs:
+    """What ReplicaManager needs of the LogManager: one directory of real logs."""
+
+    def __init__(self, environment: Environment, directory: str) -> None:
+        self.environment = environment
+        self.directories = [directory]
+        self.open: dict[tuple[str, int], Log] = {}
+
+    def get_or_create(self, topic: str, partition: int, topic_id: uuid.UUID, config: LogConfig) -> Log:
+        path = f"{self.directories[0]}/{topic}-{partition}"
+        self.environment.files.make_directory(path)
+        log = Log.open(self.environment, path, config=config, topic_id=topic_id)
+        self.open[topic, partition] = log
+        return log
+
+    def delete(self, topic: str, partition: int) -> None:
+        log = self.open.pop((topic, partition))
+        log.close_files()
+        self.environment.files.remove_tree(log.directory)
+
+    def close(self) -> None:
+        for log in self.open.values():
+            log.close()
+
+
+class Metadata:
+    """A MetadataCache that takes records directly."""
+
+    def __init__(self) -> None:
+        self.image = EMPTY_IMAGE
+        self.defaults: dict[str, str] = {}
+        self.subscriber: Any = None
+
+    def topic_config(self, name: str) -> dict[str, str]:
+        own = self.image.config(2, name)
+        return {**self.defaults, **own} if own else self.defaults
+
+    def replay(self, *records: Any) -> None:
+        delta = MetadataDelta(self.image).replay_all(records)
+        self.image = delta.apply(self.image.offset + len(records), 1, NOW_MS)
+        self.subscriber(delta, self.image)
+
+
+class Settings:
+    node_id = 1
+    values = {
+        "max.incremental.fetch.session.cache.slots": 1000,
+        "fetch.max.bytes": 55 * 1024 * 1024,
+        "replica.high.watermark.checkpoint.interval.ms": 5000,
+    }
+
+    def get_int(self, key: str) -> int:
+        return self.values[key]
+
+
+class Connection:
+    id = 1
+    listener = "PLAINTEXT"
+    host = "127.0.0.1"
+    principal = "User:ANONYMOUS"
+    closed = False
+
+
+class Call(Request[Any]):
+    """A request that went over the wire, and its answer that came back over the wire."""
+
+    __slots__ = ("hung_up", "outcome", "silent")
+
+    def answer(self, message: Any) -> None:
+        assert self.outcome is None
+        assert not self.silent
+        data = b"".join(message.encode(self.version))
+        self.outcome, end = response_class(self.api_key).decode(memoryview(data), self.version)
+        assert end == len(data)
+
+    def answer_nothing(self) -> None:
+        self.silent = True
+
+    def hang_up(self) -> None:
+        self.hung_up = True
+
+
+class Bench:
+    """A broker's rooms around a loop. Use inside `asyncio.run`."""
+
+    def __init__(self, directory: Path) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock = Clock()
+        self.environment = Environment(loop=loop, clock=self.clock)
+        self.logs = Logs(self.environment, str(directory))
+        self.metadata = Metadata()
+        self.replicas = ReplicaManager(
+            self.environment,
+            Settings(),  # type: ignore[arg-type]
+            self.logs,  # type: ignore[arg-type]
+            self.metadata,  # type: ignore[arg-type]
+        )
+        self.replicas.start()
+        self.metadata.subscriber = self.replicas.apply
+        self.rooms: Any = SimpleNamespace(
+            environment=self.environment, config=Settings(), metadata=self.metadata, replicas=self.replicas
+        )
+        for broker in (1, 2):
+            self.metadata.replay(
+                RegisterBrokerRecord(
+                    broker_id=broker,
+                    end_points=[BrokerEndpoint(name="PLAINTEXT", host=f"host-{broker}", port=9092)],
+                    fenced=False,
+                )
+            )
+
+    def create(self, name: str = "orders", partitions: int = 1, *, leader: int = 1, **configs: str) -> uuid.UUID:
+        topic_id = uuid.uuid4()
+        replicas = [1] if leader == 1 else [1, leader]
+        self.metadata.replay(
+            *(
+                ConfigRecord(resource_type=2, resource_name=name, name=key.replace("_", "."), value=value)
+                for key, value in configs.items()
+            ),
+            TopicRecord(name=name, topic_id=topic_id),
+            *(
+                PartitionRecord(
+                    partition_id=index,
+                    topic_id=topic_id,
+                    replicas=replicas,
+                    isr=replicas,
+                    leader=leader,
+                    leader_epoch=0,
+                    partition_epoch=0,
+                )
+                for index in range(partitions)
+            ),
+        )
+        return topic_id
+
+    def move_leader(self, topic_id: uuid.UUID, leader: int, index: int = 0) -> None:
+        self.metadata.replay(
+            PartitionChangeRecord(partition_id=index, topic_id=topic_id, leader=leader, replicas=[1, 2], isr=[1, 2])
+        )
+
+    def delete(self, topic_id: uuid.UUID) -> None:
+        self.metadata.replay(RemoveTopicRecord(topic_id=topic_id))
+
+    def begin(self, key: int, version: int, body: Any, client_id: str = "test") -> Call:
+        """Send a request through its encoded form; the answer may come later."""
+        data = b"".join(body.encode(version))
+        decoded, end = request_class(key).decode(memoryview(data), version)
+        assert end == len(data)
+        call = Call(key, version, 1, client_id, decoded, Connection(), self.environment.monotonic())
+        call.outcome, call.silent, call.hung_up = None, False, False
+        REGISTRY[key].handler(self.rooms, call)
+        return call
+
+    async def call(self, key: int, version: int, body: Any, client_id: str = "test") -> Any:
+        """Send a request and wait for its answer."""
+        call = self.begin(key, version, body, client_id)
+        await self.until(lambda: call.outcome is not None or call.silent or call.hung_up)
+        return call.outcome if call.outcome is not None else call
+
+    async def until(self, condition: Any, seconds: float = 10) -> None:
+        deadline = self.environment.loop.time() + seconds
+        while not condition():
+            assert self.environment.loop.time() < deadline, "timed out"
+            await asyncio.sleep(0.001 if seconds else 0)
+
+    async def close(self) -> None:
+        await self.replicas.close()
+        self.logs.close()
+
+
+def batch(*values: bytes, key: bytes | None = b"k", timestamp: int = NOW_MS, **options: Any) -> bytes:
+    return bytes(build_batch([(timestamp, key, value, []) for value in values], **options))
