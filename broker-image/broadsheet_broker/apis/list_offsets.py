@@ -31,6 +31,7 @@ EARLIEST_PENDING_UPLOAD = -6
 _SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
 """The version that brought each named place."""
 
+LEADER_EPOCH_FROM = 4
 DEBUGGING_REPLICA = -2
 READ_COMMITTED = 1
 
@@ -61,6 +62,8 @@ def list_offsets(rooms: Rooms, request: Request[ListOffsetsRequest]) -> None:
                 if body.replica_id != DEBUGGING_REPLICA:
                     partition.check_leader(wanted.current_leader_epoch)
                 _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED)
+                if request.version < LEADER_EPOCH_FROM:
+                    row.leader_epoch = -1
             except KafkaError as error:
                 row.error_code = error.code
         response.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=rows))

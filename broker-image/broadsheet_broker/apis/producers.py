@@ -47,5 +47,5 @@ def _producers(rooms: Rooms, topic: str, index: int) -> list[ProducerState]:
             coordinator_epoch=producer.coordinator_epoch,
             current_txn_start_offset=producer.transaction_first_offset,
         )
-        for producer in partition.log.active_producers()
+        for producer in partition.log.producers.producers.values()
     ]
