@@ -17,6 +17,9 @@ from broadsheet_broker.config.listeners import (
 from broadsheet_broker.config.passive_keys import REMOVED
 from broadsheet_broker.config.table import KEYS, REFUSED, nearest
 
+_ALIASES = {"cluster.id": "broadsheet.cluster.id"}
+"""Kafka keeps the cluster's id in meta.properties only; whoever writes it here means the id to format with."""
+
 
 class BrokerConfig:
     """What a node was told. Raises ConfigError when it cannot start with that.
@@ -26,7 +29,7 @@ class BrokerConfig:
     """
 
     def __init__(self, values: Mapping[str, str], *, hostname: str = "localhost") -> None:
-        self.values: dict[str, str] = dict(values)
+        self.values: dict[str, str] = {_ALIASES.get(name, name): text for name, text in values.items()}
         """What was set, as text: Kafka's static broker configuration."""
         self.warnings: list[str] = []
         """What somebody should know at the start: keys that are unknown or removed."""

@@ -1,0 +1,257 @@
+"""The process: `python -m broadsheet_broker broker --config server.properties`, and `format`.
+
+Exits with 0 only when it did what it was asked to: a broker that was told to stop and has stopped cleanly. What keeps
+it from starting is one line on standard error. SIGTERM and SIGINT stop it cleanly, a second one at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, parse_overrides
+
+if TYPE_CHECKING:
+    from broadsheet_broker.broker import Broker
+
+log = logging.getLogger("broadsheet_broker.main")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the process's exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        config = _load(options)
+        command: int = options.run(options, config)
+        return command
+    except ConfigError as error:
+        return _fail(str(error))
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="broadsheet", description="A Kafka broker.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    broker = commands.add_parser("broker", help="run a broker until it is told to stop")
+    broker.set_defaults(run=_run_broker)
+    format_ = commands.add_parser("format", help="prepare empty log directories, as Kafka's storage tool does")
+    format_.set_defaults(run=_format)
+    format_.add_argument("--cluster-id", "-t", metavar="ID", help="the id of the cluster; a new one when left out")
+    format_.add_argument(
+        "--ignore-formatted", "-g", action="store_true", help="leave directories alone that are formatted already"
+    )
+    format_.add_argument(
+        "--standalone", "-s", action="store_true", help="make a quorum that can grow, with this node as its first voter"
+    )
+    format_.add_argument(
+        "--release-version", "-r", metavar="RELEASE", help="the release of Kafka to be compatible with"
+    )
+    format_.add_argument("--feature", "-f", action="append", default=[], metavar="NAME=LEVEL", help="a feature's level")
+    for command in (broker, format_):
+        command.add_argument("--config", "-c", metavar="FILE", help="server.properties; a local broker when left out")
+        command.add_argument(
+            "--override", action="append", default=[], metavar="KEY=VALUE", help="set one property; may be repeated"
+        )
+    return parser
+
+
+def _load(options: argparse.Namespace) -> BrokerConfig:
+    text = None
+    if options.config is not None:
+        with open(options.config, encoding="utf-8") as file:
+            try:
+                text = file.read()
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"{options.config} is not UTF-8: {error.reason}") from None
+    return load_config(text, options.override, os.environ, hostname=_hostname())
+
+
+def _hostname() -> str:
+    """What to advertise for a listener without host: this machine's name if it can be resolved."""
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, None)
+    except OSError:
+        return "localhost"
+    return name
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"broadsheet: {message}\n")
+    return 1
+
+
+# -- broker ------------------------------------------------------------------------------------------------------------
+
+
+def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
+    import uvloop
+
+    configure_logging(config.get_str("broadsheet.log.level"))
+    for warning in config.warnings:
+        log.warning(warning)
+    for note in config.notes:
+        log.debug(note)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config))
+
+
+async def _serve(config: BrokerConfig) -> int:
+    from broadsheet_broker.broker import Broker
+    from broadsheet_broker.network import process_metrics
+    from broadsheet_broker.seams import Environment
+
+    environment = Environment(asyncio.get_running_loop())
+    process_metrics.register(environment)
+    stop = _stop_signal(environment.loop)
+    broker = Broker(environment, config)
+    began = environment.monotonic()
+    try:
+        if not await _start(broker, stop):
+            return 0
+    except Exception as error:
+        return _start_failed(error)
+    _tune_garbage_collection()
+    listeners = ", ".join(str(item) for item in config.advertised_listeners or config.listeners)
+    took = (environment.monotonic() - began) * 1000
+    log.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
+    await stop.wait()
+    log.info("stopping")
+    await broker.stop()
+    log.info("stopped")
+    return 0
+
+
+async def _start(broker: Broker, stop: asyncio.Event) -> bool:
+    """Start the broker; False when it was told to stop before it was up."""
+    starting = asyncio.ensure_future(broker.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        stopping.cancel()
+        if starting.exception() is not None:
+            await broker.stop()
+        starting.result()
+        return True
+    log.info("told to stop while starting")
+    starting.cancel()
+    await asyncio.wait((starting,))
+    await broker.stop()
+    return False
+
+
+def _start_failed(error: Exception) -> int:
+    """One line for what a person can act on; the whole story for what only we can."""
+    from broadsheet_broker.network import ListenError
+    from broadsheet_broker.wire.errors import KafkaError
+
+    if isinstance(error, ListenError | ConfigError | KafkaError):
+        return _fail(str(error))
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}")
+    if type(error).__module__.startswith("broadsheet_broker."):
+        return _fail(str(error))
+    log.error("cannot start", exc_info=error)
+    return _fail(f"cannot start: {type(error).__name__}: {error}")
+
+
+def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
+    """An event that SIGTERM or SIGINT sets; the second one ends the process at once."""
+    stop = asyncio.Event()
+
+    def stop_or_die(number: signal.Signals) -> None:
+        if stop.is_set():
+            log.warning("told to stop again: ending at once")
+            os._exit(128 + number)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop_or_die, number)
+    return stop
+
+
+def _tune_garbage_collection() -> None:
+    """What there is after the start stays, so the collector need not look at it; and requests make few cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+# -- format ------------------------------------------------------------------------------------------------------------
+
+
+def _format(options: argparse.Namespace, config: BrokerConfig) -> int:
+    from broadsheet_broker.controller.storage_tool import StorageError, format_directories
+    from broadsheet_broker.seams import Environment
+    from broadsheet_broker.wire.primitives import uuid_text
+
+    configure_logging("WARNING")
+    loop = asyncio.new_event_loop()
+    try:
+        environment = Environment(loop)
+        lines = format_directories(
+            environment,
+            config,
+            options.cluster_id or config.cluster_id or uuid_text(environment.uuid()),
+            ignore_formatted=options.ignore_formatted,
+            standalone=options.standalone,
+            release=options.release_version,
+            features=_features(options.feature),
+        )
+    except StorageError as error:
+        return _fail(str(error))
+    finally:
+        loop.close()
+    sys.stdout.writelines(line + "\n" for line in lines)
+    return 0
+
+
+def _features(texts: Sequence[str]) -> dict[str, int]:
+    """`--feature name=level` arguments."""
+    levels = {}
+    for name, level in parse_overrides(texts).items():
+        if not level.isdigit():
+            raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number")
+        levels[name] = int(level)
+    return levels
+
+
+# -- logging -----------------------------------------------------------------------------------------------------------
+
+
+class LineFormatter(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO    network: closing the connection ...`: time in UTC, level, room, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        room = record.name.removeprefix("broadsheet_broker.").partition(".")[0]
+        line = f"{seconds}.{int(record.msecs):03d}Z {record.levelname:<7} {room}: {record.getMessage()}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def configure_logging(level: str) -> None:
+    """Log lines go to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What Prometheus's client libraries tell about a process, from Linux's /proc; nothing where there is none."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.seams.metrics import Family
+
+if TYPE_CHECKING:
+    from broadsheet_broker.seams import Environment
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def register(environment: Environment) -> None:
+    """Export resident memory, CPU time and the idle share of the event loop."""
+    started = environment.clock.time_ms() / 1000
+    last = [environment.monotonic(), _cpu_seconds()]
+
+    def families() -> Iterable[Family]:
+        cpu = _cpu_seconds()
+        yield Family("process_start_time_seconds", "gauge", "Start, seconds since the epoch.", [((), started)])
+        yield Family("process_cpu_seconds_total", "counter", "CPU time, user and system.", [((), cpu)])
+        resident = _resident_bytes(environment)
+        if resident:
+            yield Family("process_resident_memory_bytes", "gauge", "Resident memory.", [((), resident)])
+        now = environment.monotonic()
+        elapsed, busy = now - last[0], cpu - last[1]
+        last[:] = [now, cpu]
+        idle = min(max(1 - busy / elapsed, 0.0), 1.0) if elapsed > 0 else 1.0
+        yield Family(
+            "kafka_network_socketserver_networkprocessoravgidle_percent",
+            "gauge",
+            "Share of a core, 0 to 1, that the process left unused since the last scrape.",
+            [((), idle)],
+        )
+
+    environment.metrics.collector(families)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _resident_bytes(environment: Environment) -> int:
+    try:
+        return int(environment.files.read_bytes("/proc/self/statm").split()[1]) * _PAGE
+    except OSError:
+        return 0
