@@ -66,5 +66,5 @@ async def lead(
     if not election.done():
         election.cancel()
     await asyncio.gather(election, return_exceptions=True)
-    if ended.done() and not ended.cancelled() and ended.exception():
-        raise ended.exception()
+    if ended.done() and not ended.cancelled():
+        ended.result()  # raises what ended the work

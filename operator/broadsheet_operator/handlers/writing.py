@@ -1,0 +1,99 @@
+"""What the operator says about its resources: status, events and finalizers, each written only when it changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from broadsheet_operator.api.meta import Status
+from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
+from broadsheet_operator.reconcilers.conditions import should_write
+
+logger = logging.getLogger(__name__)
+
+FINALIZER = "broadsheet.io/cleanup"
+"""Held only while something in Kafka is to be deleted with the resource: nothing else may keep a namespace alive."""
+
+
+class Writer:
+    """Status, events and finalizers."""
+
+    def __init__(self, api: Kubernetes, store: Store) -> None:
+        self._api = api
+        self._store = store
+        self._last_status: dict[tuple[Kind, Key], datetime] = {}
+        self.statuses_written = 0
+
+    async def status(
+        self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, volatile: frozenset[str],
+        now: datetime,
+    ) -> bool:  # fmt: skip
+        """Write a status if it says something new; True if it was written. Announces a change of Ready as an event."""
+        key = Key.of(body)
+        if not should_write(before, after, volatile, self._last_status.get((kind, key)), now):
+            return False
+        metadata = {"name": key.name, "namespace": key.namespace}
+        told = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": metadata,
+            "status": after.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+        try:
+            written = await self._api.apply_status(told)
+        except KubernetesError as error:
+            if error.status == 404:  # deleted meanwhile
+                return False
+            raise
+        self._last_status[kind, key] = now
+        self.statuses_written += 1
+        if self._store.get(kind, key) is not None:
+            self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+        await self._announce(body, before, after)
+        return True
+
+    async def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
+        """One event per transition: when Ready, or its reason, is another one."""
+        old = before.condition("Ready") if before else None
+        new = after.condition("Ready")
+        if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
+            return
+        stalled = after.condition("Stalled")
+        severity = "Warning" if stalled is not None and stalled.status == "True" else "Normal"
+        await self.event(body, severity, new.reason, new.message or new.reason)
+
+    async def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
+        """An event is a courtesy: that it cannot be written stops nothing."""
+        key = Key.of(body)
+        logger.info("%s %s: %s: %s", body["kind"], key, reason, note)
+        try:
+            await self._api.event(body, severity, reason, "Reconcile", note)
+        except KubernetesError as error:
+            logger.info("%s %s: the event could not be written: %s", body["kind"], key, error)
+
+    async def hold(self, kind: Kind, body: Mapping[str, Any], wanted: bool) -> None:
+        """Have our finalizer on an object, or not."""
+        metadata = body["metadata"]
+        finalizers = list(metadata.get("finalizers", ()))
+        if (FINALIZER in finalizers) == wanted:
+            return
+        if wanted and metadata.get("deletionTimestamp"):
+            return  # the API server takes no new finalizers on what is being deleted
+        changed = [*finalizers, FINALIZER] if wanted else [name for name in finalizers if name != FINALIZER]
+        key = Key.of(body)
+        patch = {"metadata": {"finalizers": changed, "resourceVersion": metadata["resourceVersion"]}}
+        try:
+            written = await self._api.patch(kind, key.namespace, key.name, patch)
+        except KubernetesError as error:
+            if error.status == 404:
+                return
+            raise
+        if wanted and self._store.get(kind, key) is not None:
+            self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+
+    def forget(self, kind: Kind, key: Key) -> None:
+        """The object is gone."""
+        self._last_status.pop((kind, key), None)

@@ -1,0 +1,61 @@
+"""Who may keep Topics and ConsumerGroups of which Cluster, and who declares a thing when two resources do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.topic import Topic
+
+Dependent = Topic | ConsumerGroup
+
+
+def cluster_of(resource: Dependent) -> tuple[str, str]:
+    """Namespace and name of the Cluster that a resource refers to: `name`, or `namespace/name`."""
+    namespace, _, name = resource.spec.cluster.rpartition("/")
+    return namespace or resource.metadata.namespace, name
+
+
+def kafka_name(resource: Dependent) -> str:
+    """The name of the topic or group in Kafka."""
+    return resource.topic_name if isinstance(resource, Topic) else resource.group_id
+
+
+def refusal(resource: Dependent, cluster: Cluster) -> str:
+    """Why this resource may not speak for that Cluster; empty when it may."""
+    namespace = resource.metadata.namespace
+    home = cluster.metadata.namespace
+    if namespace == home:
+        return ""
+    rules = cluster.spec.allowed_namespaces or []
+    matching = [rule for rule in rules if rule.namespace in (namespace, "*")]
+    if not matching:
+        return (
+            f"the Cluster {home}/{cluster.metadata.name} does not let the namespace {namespace} keep resources of it; "
+            f"add it to spec.allowedNamespaces there"
+        )
+    name = kafka_name(resource)
+    if any(name.startswith(rule.prefix or "") for rule in matching):
+        return ""
+    prefixes = " or ".join(repr(rule.prefix) for rule in matching)
+    return f"names declared in the namespace {namespace} must start with {prefixes}; {name!r} does not"
+
+
+def rivals(resources: Iterable[Dependent]) -> dict[tuple[str, str], str]:
+    """For each resource that an older one declares the same topic or group as: that one's `namespace/name`.
+
+    All resources must refer to one Cluster and be of one kind. Age is the creation time, then the uid: both are the
+    same for every observer.
+    """
+    by_name: dict[str, list[Dependent]] = {}
+    for resource in resources:
+        by_name.setdefault(kafka_name(resource), []).append(resource)
+    found: dict[tuple[str, str], str] = {}
+    for same in by_name.values():
+        if len(same) > 1:
+            same.sort(key=lambda r: (r.metadata.creation_timestamp, r.metadata.uid))
+            oldest = same[0].metadata
+            for younger in same[1:]:
+                found[younger.metadata.namespace, younger.metadata.name] = f"{oldest.namespace}/{oldest.name}"
+    return found
