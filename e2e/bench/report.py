@@ -106,7 +106,8 @@ Produce and single-record rates are ProducerPerformance's after its own warm-up;
 the first fetch on, out of the page cache. A request of one record is made by `batch.size=1` on one partition. Latency
 at a steady rate is measured by an open loop with librdkafka at both ends, acks=all, from the time a record is due to
 its receipt; EndToEndLatency sends the next record when the last has arrived. CPU is the broker process's user and
-system time, memory its VmRSS. The start is one on an existing directory, from the call to the first acknowledged record.
+system time, memory its VmRSS. The start is one on an existing directory, from the call to the first record that is
+acknowledged.
 """
 
 
