@@ -15,6 +15,7 @@
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import CorruptLogError, RecordValidationError, StorageError
 from broadsheet_broker.log.log import CLIENT, COORDINATOR, RAFT, AppendInfo, Fetched, Log
+from broadsheet_broker.log.manager import LogManager, LogManagerSettings
 
 __all__ = [
     "CLIENT",
@@ -25,6 +26,8 @@ __all__ = [
     "Fetched",
     "Log",
     "LogConfig",
+    "LogManager",
+    "LogManagerSettings",
     "RecordValidationError",
     "StorageError",
 ]

@@ -23,9 +23,9 @@ from broadsheet_broker.log import durability, lookup, retention, truncation
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
-from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerState, read_marker
+from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState, read_marker
 from broadsheet_broker.log.scan import BadBatchError, walk
-from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET, Segment, stem_of
+from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET, TRANSACTION_INDEX_SUFFIX, Segment, stem_of
 from broadsheet_broker.log.transaction_index import AbortedTransaction
 from broadsheet_broker.log.validation import parse_header, refuse_client_batch, transform_batch
 from broadsheet_broker.seams import Buffer, Environment, File
@@ -516,7 +516,7 @@ class Log:
 
     def _write_aborted(self) -> None:
         completed, self._completed = self._completed, []
-        index = self._active.stem
+        index = self._active.stem + TRANSACTION_INDEX_SUFFIX
         for transaction in completed:
             if transaction.aborted:
                 AbortedTransaction.of(transaction).append_to(self.files, index)
@@ -740,6 +740,10 @@ class Log:
         self.producers.on_high_watermark(high_watermark)
         unstable = self.producers.first_unstable_offset()
         return high_watermark if unstable is None else min(unstable, high_watermark)
+
+    def active_producers(self) -> list[ProducerEntry]:
+        """What is known of each producer (DescribeProducers)."""
+        return list(self.producers.producers.values())
 
     # Moving the ends.
 

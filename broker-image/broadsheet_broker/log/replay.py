@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broadsheet_broker.log.producer_state import ProducerState, read_marker
 from broadsheet_broker.log.scan import walk
-from broadsheet_broker.log.segment import Segment
+from broadsheet_broker.log.segment import TRANSACTION_INDEX_SUFFIX, Segment
 from broadsheet_broker.log.transaction_index import AbortedTransaction, read_aborted
 from broadsheet_broker.seams import Files
 
@@ -43,6 +43,6 @@ def replay(files: Files, segment: Segment, state: ProducerState) -> None:
             header.producer_id, header.producer_epoch, *marker, header.base_offset, header.max_timestamp
         )
         if completed is not None and completed.aborted and completed.last_offset not in known:
-            AbortedTransaction.of(completed).append_to(files, segment.stem)
+            AbortedTransaction.of(completed).append_to(files, segment.stem + TRANSACTION_INDEX_SUFFIX)
             segment.aborted = True
     state.commit()

@@ -28,8 +28,8 @@ class AbortedTransaction(NamedTuple):
             transaction.producer_id, transaction.first_offset, transaction.last_offset, transaction.last_stable_offset
         )
 
-    def append_to(self, files: Files, stem: str) -> None:
-        file = files.open(stem + TRANSACTION_INDEX_SUFFIX, create=True)
+    def append_to(self, files: Files, path: str) -> None:
+        file = files.open(path, create=True)
         try:
             file.append([_ENTRY.pack(0, *self)])
         finally:

@@ -1,0 +1,345 @@
+"""Compaction of one log: of every key only the last record stays (`cleanup.policy=compact`).
+
+As in Kafka: the closed segments above the first dirty offset are read into a map key -> last offset; then all closed
+segments up to the end of the map are copied, in groups that fit one segment, leaving out records whose key has a later
+offset in the map. Offsets never change. A tombstone (null value) stays for delete.retention.ms after the first pass
+that kept it as its key's last record: that pass writes the time when it may go into its batch as the delete horizon
+(KIP-534). A batch may lose all of its records; the empty batch stays while it is the last of its producer, whose
+sequence numbers live in it.
+
+The copy is written to `.cleaned` files, made durable, renamed to `.swap`, then the old segments are renamed to
+`.deleted` and the copy takes their place. A crash at any point leaves what recovery can finish or undo.
+
+`clean` is a generator: it yields after each bounded piece of work, so that it can run between other things on the
+event loop. Where it yields a function, that function blocks (fsync) and should run in a thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.log.scan import BadBatchError, walk
+from broadsheet_broker.log.segment import (
+    CLEANED_SUFFIX,
+    DELETED_SUFFIX,
+    INDEX_SUFFIX,
+    INDEX_SUFFIXES,
+    LOG_SUFFIX,
+    MAX_RELATIVE_OFFSET,
+    SWAP_SUFFIX,
+    TIME_INDEX_SUFFIX,
+    TRANSACTION_INDEX_SUFFIX,
+    Segment,
+)
+from broadsheet_broker.log.transaction_index import AbortedTransaction, read_aborted
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.records import (
+    COMPRESSION_MASK,
+    DELETE_HORIZON_FLAG,
+    HEADER,
+    BatchHeader,
+    Record,
+    assemble_batch,
+    decode_records,
+    encode_record,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.log.log import Log
+
+Step = Callable[[], None] | None
+
+_STEP_BYTES = 128 * 1024
+_WRITE_BYTES = 1024 * 1024
+_LONG_KEY_BYTES = 32
+_ENTRY_OVERHEAD_BYTES = 150
+"""What a key and its offset cost in a dict, roughly."""
+
+
+class CleaningAborted(Exception):
+    """The log changed under the cleaner (truncation, deletion): the copy is thrown away."""
+
+
+class OffsetMap:
+    """Key -> its last offset, in bounded memory."""
+
+    __slots__ = ("_bytes", "_limit", "_offsets", "end_offset")
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._offsets: dict[bytes, int] = {}
+        self._bytes = 0
+        self._limit = limit_bytes
+        self.end_offset = 0
+        """The map knows everything below."""
+
+    @property
+    def full(self) -> bool:
+        return self._bytes >= self._limit
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def put(self, key: bytes, offset: int) -> None:
+        key = _short(key)
+        if key not in self._offsets:
+            self._bytes += len(key) + _ENTRY_OVERHEAD_BYTES
+        self._offsets[key] = offset
+
+    def get(self, key: bytes) -> int:
+        """-1 for a key that is not in the map."""
+        return self._offsets.get(_short(key), -1)
+
+
+def _short(key: bytes) -> bytes:
+    return key if len(key) <= _LONG_KEY_BYTES else hashlib.blake2b(key, digest_size=_LONG_KEY_BYTES).digest()
+
+
+class Cleaning:
+    """One pass over one log."""
+
+    def __init__(self, log: Log, first_dirty_offset: int, end_offset: int, now_ms: int, map_bytes: int) -> None:
+        self.log = log
+        self.first_dirty_offset = first_dirty_offset
+        self.end_offset = end_offset
+        """The first offset that may not be cleaned: at most the active segment's base."""
+        self.now_ms = now_ms
+        self.map = OffsetMap(map_bytes)
+        self.generation = log._generation
+        self.open_transactions: set[int] = set()
+        """Producers with transactional records since their last marker."""
+        self.aborted: list[AbortedTransaction] = []
+
+    def clean(self) -> Iterator[Step]:
+        """Do the pass; afterwards `map.end_offset` is the new first dirty offset. Raises CleaningAborted."""
+        closed = [segment for segment in self.log.segments[:-1] if segment.base_offset < self.end_offset]
+        for segment in closed:
+            if segment.aborted:
+                self.aborted += read_aborted(self.log.files, segment.stem)
+        try:
+            yield from self.build_map(closed)
+            self.open_transactions.clear()
+            for group in self.groups([s for s in closed if s.base_offset < self.map.end_offset]):
+                yield from self.clean_group(group)
+        except BadBatchError as error:
+            raise KafkaError(ErrorCode.CORRUPT_MESSAGE, f"a closed segment is damaged {error}") from error
+
+    def check_unchanged(self) -> None:
+        if self.log._generation != self.generation or self.log.offline is not None:
+            raise CleaningAborted("the log was truncated or deleted meanwhile")
+
+    # The map.
+
+    def build_map(self, closed: list[Segment]) -> Iterator[Step]:
+        self.map.end_offset = self.first_dirty_offset
+        done = 0
+        for number, segment in enumerate(closed):
+            following = closed[number + 1].base_offset if number + 1 < len(closed) else self.end_offset
+            if following <= self.first_dirty_offset:
+                continue
+            for _, header, batch in self.batches(segment):
+                if header.last_offset >= self.first_dirty_offset and not header.is_control:
+                    if self.map.full:
+                        return
+                    if not self.is_aborted(header):
+                        for record in decode_records(batch):
+                            if record.key is not None and record.offset >= self.first_dirty_offset:
+                                self.map.put(record.key, record.offset)
+                self.map.end_offset = header.last_offset + 1
+                done += header.size
+                if done >= _STEP_BYTES:
+                    done = 0
+                    yield None
+            self.map.end_offset = max(self.map.end_offset, min(following, self.end_offset))
+
+    def batches(self, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
+        self.check_unchanged()
+        file = self.log._pool.file(segment)
+        for position, header in walk(file, 0, segment.size, segment.base_offset):
+            self.check_unchanged()
+            # The pool may have closed the file between two steps.
+            data = self.log._pool.file(segment).read(position, header.size)
+            yield position, header, memoryview(data)
+
+    def is_aborted(self, header: BatchHeader) -> bool:
+        return header.is_transactional and any(
+            entry.producer_id == header.producer_id and entry.first_offset <= header.base_offset <= entry.last_offset
+            for entry in self.aborted
+        )
+
+    # The copy.
+
+    def groups(self, segments: list[Segment]) -> Iterator[list[Segment]]:
+        """Neighbours that together fit into one segment, so that compaction does not leave ever smaller ones."""
+        group: list[Segment] = []
+        size = 0
+        for segment in segments:
+            if group and (
+                size + segment.size > self.log.config.segment_bytes
+                or self.log.segments[self.log.segments.index(segment) + 1].base_offset - group[0].base_offset
+                > MAX_RELATIVE_OFFSET
+            ):
+                yield group
+                group, size = [], 0
+            group.append(segment)
+            size += segment.size
+        if group:
+            yield group
+
+    def clean_group(self, group: list[Segment]) -> Iterator[Step]:
+        files = self.log.files
+        first = group[0]
+        copy = Segment(first.stem, first.base_offset, 0, created_ms=group[-1].created_ms, jitter_ms=first.jitter_ms)
+        copy.begin_empty()
+        copy.offsets.path += CLEANED_SUFFIX
+        copy.times.path += CLEANED_SUFFIX
+        path = copy.path + CLEANED_SUFFIX
+        self.remove_copy(first.stem, CLEANED_SUFFIX)
+        file = files.open(path, create=True)
+        try:
+            waiting: list[bytes | bytearray | memoryview] = []
+            size = done = 0
+            for segment in group:
+                for _, header, batch in self.batches(segment):
+                    kept = self.filter(header, batch)
+                    if kept is not None:
+                        new = BatchHeader(*HEADER.unpack_from(kept))
+                        copy.note(new.last_offset, new.max_timestamp, len(kept), self.log.config.index_interval_bytes)
+                        waiting.append(kept)
+                        size += len(kept)
+                    if size >= _WRITE_BYTES:
+                        file.append(waiting)
+                        waiting, size = [], 0
+                    done += header.size
+                    if done >= _STEP_BYTES:
+                        done = 0
+                        yield None
+            if waiting:
+                file.append(waiting)
+            copy.finish(files)
+            for segment in group:
+                for entry in read_aborted(files, segment.stem) if segment.aborted else ():
+                    entry.append_to(files, copy.stem + TRANSACTION_INDEX_SUFFIX + CLEANED_SUFFIX)
+                    copy.aborted = True
+            yield file.sync
+            self.check_unchanged()
+        except BaseException:
+            file.close()
+            self.remove_copy(first.stem, CLEANED_SUFFIX)
+            raise
+        file.close()
+        self.swap(group, copy)
+
+    def remove_copy(self, stem: str, suffix: str) -> None:
+        for part in (LOG_SUFFIX, *INDEX_SUFFIXES):
+            self.log.files.remove(stem + part + suffix)
+
+    def swap(self, group: list[Segment], copy: Segment) -> None:
+        """Put the copy in the place of its sources; runs without a pause."""
+        log, files = self.log, self.log.files
+        names = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX]
+        if copy.aborted:
+            names.append(TRANSACTION_INDEX_SUFFIX)
+        for name in reversed(names):  # the .log last: a .swap of it says that the copy is complete
+            files.rename(copy.stem + name + CLEANED_SUFFIX, copy.stem + name + SWAP_SUFFIX)
+        files.sync_directory(log.directory)
+        for segment in group:
+            log._pool.close(segment)
+            for suffix in (LOG_SUFFIX, *INDEX_SUFFIXES):
+                old = segment.stem + suffix
+                if suffix == LOG_SUFFIX or files.exists(old):
+                    files.rename(old, old + DELETED_SUFFIX)
+                    log.trash.append(old + DELETED_SUFFIX)
+        for name in names:
+            files.rename(copy.stem + name + SWAP_SUFFIX, copy.stem + name)
+        copy.offsets.path = copy.offsets.path.removesuffix(CLEANED_SUFFIX)
+        copy.times.path = copy.times.path.removesuffix(CLEANED_SUFFIX)
+        at = log.segments.index(group[0])
+        log.segments[at : at + len(group)] = [copy]
+        log.refresh()
+        files.sync_directory(log.directory)
+
+    def filter(self, header: BatchHeader, batch: memoryview) -> bytes | bytearray | memoryview | None:
+        """The batch as it goes into the copy; None when nothing of it is needed any more."""
+        expired = header.has_delete_horizon and header.base_timestamp <= self.now_ms
+        if header.is_control:
+            return self.filter_marker(header, batch, expired)
+        if header.is_transactional and header.record_count:
+            self.open_transactions.add(header.producer_id)
+        records = decode_records(batch)
+        if self.is_aborted(header):
+            kept: list[Record] = []
+        else:
+            kept = [record for record in records if self.is_needed(record, expired)]
+        horizon = None
+        if not header.has_delete_horizon and any(record.value is None for record in kept):
+            horizon = self.now_ms + self.log.config.delete_retention_ms
+        if not kept:
+            return rebuild(header, [], None) if self.is_last_of_producer(header) else None
+        if len(kept) == len(records) and horizon is None:
+            return batch
+        return rebuild(header, kept, horizon)
+
+    def is_needed(self, record: Record, expired: bool) -> bool:
+        if record.offset >= self.map.end_offset:
+            return True
+        if record.key is None or record.offset < self.map.get(record.key):
+            return False
+        return record.value is not None or not expired
+
+    def filter_marker(
+        self, header: BatchHeader, batch: memoryview, expired: bool
+    ) -> bytes | bytearray | memoryview | None:
+        """A marker is needed while records of its transaction are there, and delete.retention.ms longer."""
+        if header.producer_id < 0 or header.record_count == 0:
+            keep = header.producer_id < 0 or self.is_last_of_producer(header)
+            return batch if keep else None
+        if header.producer_id in self.open_transactions:
+            self.open_transactions.discard(header.producer_id)
+            return batch
+        if not header.has_delete_horizon:
+            return rebuild(header, decode_records(batch), self.now_ms + self.log.config.delete_retention_ms)
+        if not expired:
+            return batch
+        return rebuild(header, [], None) if self.is_last_of_producer(header) else None
+
+    def is_last_of_producer(self, header: BatchHeader) -> bool:
+        entry = self.log.producers.producers.get(header.producer_id)
+        if entry is None:
+            return False
+        if entry.batches:
+            return entry.last_offset == header.last_offset
+        return header.is_control and entry.epoch == header.producer_epoch
+
+
+def rebuild(header: BatchHeader, kept: list[Record], horizon: int | None) -> bytearray:
+    """The batch with only these records; its offsets, producer and codec stay. Without records it is header only."""
+    base_timestamp = header.base_timestamp if horizon is None else horizon
+    payload = bytearray()
+    for record in kept:
+        encode_record(
+            payload,
+            record.timestamp - base_timestamp,
+            record.offset - header.base_offset,
+            record.key,
+            record.value,
+            record.headers,
+        )
+    attributes = header.attributes if horizon is None else header.attributes | DELETE_HORIZON_FLAG
+    if not kept:
+        attributes &= ~COMPRESSION_MASK  # nothing to compress
+    latest = max((record.timestamp for record in kept), default=header.max_timestamp)
+    return assemble_batch(
+        payload,
+        base_offset=header.base_offset,
+        leader_epoch=header.partition_leader_epoch,
+        attributes=attributes,
+        last_offset_delta=header.last_offset_delta,
+        base_timestamp=base_timestamp,
+        max_timestamp=header.max_timestamp if header.is_log_append_time else latest,
+        producer_id=header.producer_id,
+        producer_epoch=header.producer_epoch,
+        base_sequence=header.base_sequence,
+        record_count=len(kept),
+    )

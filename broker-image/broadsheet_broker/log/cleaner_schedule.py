@@ -1,0 +1,148 @@
+"""Which log is compacted next, and how far each one is: `cleaner-offset-checkpoint`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.log import checkpoints
+from broadsheet_broker.log.checkpoints import CLEANER_CHECKPOINT, TopicPartition
+from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted
+from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.wire.errors import KafkaError
+
+if TYPE_CHECKING:
+    from broadsheet_broker.log.log import Log
+    from broadsheet_broker.log.manager import LogManager
+
+logger = logging.getLogger(__name__)
+
+
+class CleanerSchedule:
+    """Cleans the dirtiest log first, one at a time, in small steps between the broker's other work."""
+
+    def __init__(self, manager: LogManager) -> None:
+        self._manager = manager
+        self._dirty_from: dict[str, dict[TopicPartition, int]] = {}
+        """Per log directory, the first dirty offset of each log."""
+        self.uncleanable: dict[TopicPartition, str] = {}
+        """Logs that failed, which are left alone until the next start, and why."""
+
+    async def run(self) -> None:
+        """Clean until no log needs it."""
+        while (found := self._next()) is not None:
+            if not await self._clean(*found):
+                return
+
+    def _first_dirty(self, log: Log) -> int:
+        parent = log.directory.rpartition("/")[0]
+        offsets = self._dirty_from.get(parent)
+        if offsets is None:
+            try:
+                offsets = checkpoints.read_offsets(log.files, f"{parent}/{CLEANER_CHECKPOINT}")
+            except checkpoints.CheckpointError as error:
+                logger.warning("%s; cleaning begins again at the start of each log", error)
+                offsets = {}
+            self._dirty_from[parent] = offsets
+        known = offsets.get((log.topic, log.partition), 0)
+        if known > log.log_end_offset:  # the log was truncated, or is another one
+            known = 0
+        return max(known, log.segments[0].base_offset)
+
+    def _end(self, log: Log, now_ms: int) -> int:
+        """The first offset that may not be cleaned: active segment, undecided transactions, min.compaction.lag.ms."""
+        end = min(log.segments[-1].base_offset, log.last_stable_offset(self._manager.high_watermark_of(log)))
+        lag = log.config.min_compaction_lag_ms
+        if lag > 0:
+            for segment in log.segments[:-1]:
+                if segment.max_timestamp < -1:
+                    segment.load_max_timestamp(log.files, log._pool.file(segment))
+                if segment.max_timestamp > now_ms - lag:
+                    return min(end, segment.base_offset)
+        return end
+
+    def _next(self) -> tuple[Log, int, int] | None:
+        """The dirtiest log above its min.cleanable.dirty.ratio (or beyond max.compaction.lag.ms), and its range."""
+        best: tuple[float, Log, int, int] | None = None
+        now_ms = self._manager.environment.clock.time_ms()
+        for log in self._manager:
+            config = log.config
+            if not config.compacts or log.offline is not None or (log.topic, log.partition) in self.uncleanable:
+                continue
+            if len(log.segments) < 2:
+                continue
+            try:
+                first, end = self._first_dirty(log), self._end(log, now_ms)
+            except (OSError, KafkaError) as error:
+                self._give_up(log, error)
+                continue
+            if first >= end:
+                continue
+            clean = dirty = 0
+            oldest = now_ms
+            for segment in log.segments[:-1]:
+                if segment.base_offset < first:
+                    clean += segment.size
+                elif segment.base_offset < end:
+                    dirty += segment.size
+                    oldest = min(oldest, segment.created_ms)
+            ratio = dirty / (clean + dirty) if dirty else 0.0
+            overdue = now_ms - oldest > config.max_compaction_lag_ms
+            if dirty and (ratio > config.min_cleanable_dirty_ratio or overdue) and (best is None or ratio > best[0]):
+                best = (ratio, log, first, end)
+        return best[1:] if best is not None else None
+
+    async def _clean(self, log: Log, first: int, end: int) -> bool:
+        """False when the next look should wait: the broker stops, or this log is changing."""
+        environment = self._manager.environment
+        cleaning = Cleaning(
+            log, first, end, environment.clock.time_ms(), self._manager.settings.cleaner_dedupe_buffer_bytes
+        )
+        before = log.size
+        try:
+            for step in cleaning.clean():
+                if step is None:
+                    await asyncio.sleep(0)
+                else:
+                    await environment.offload(step)
+                if self._manager.closing:
+                    return False
+        except CleaningAborted as error:
+            logger.info("cleaning of %s-%d was given up: %s", log.topic, log.partition, error)
+            return False
+        except (OSError, KafkaError) as error:
+            self._give_up(log, error)
+            return True
+        if cleaning.map.end_offset <= first:  # not even one batch's keys fitted: never try again in circles
+            self._give_up(log, StorageError("the keys of one batch are larger than log.cleaner.dedupe.buffer.size"))
+            return True
+        logger.debug("cleaned %s-%d: %d -> %d bytes", log.topic, log.partition, before, log.size)
+        self._remember(log, cleaning.map.end_offset)
+        if log.trash:
+            await environment.offload(log.purge)
+        return True
+
+    def _give_up(self, log: Log, error: Exception) -> None:
+        self.uncleanable[log.topic, log.partition] = str(error)
+        logger.error("%s-%d cannot be compacted and is left as it is: %s", log.topic, log.partition, error)
+
+    def _remember(self, log: Log, offset: int) -> None:
+        parent = log.directory.rpartition("/")[0]
+        offsets = self._dirty_from.setdefault(parent, {})
+        offsets[log.topic, log.partition] = offset
+        self._drop_gone(offsets)
+        try:
+            checkpoints.write_offsets(log.files, f"{parent}/{CLEANER_CHECKPOINT}", offsets)
+        except OSError as error:
+            logger.warning("%s/%s was not written: %s", parent, CLEANER_CHECKPOINT, error)
+
+    def _drop_gone(self, offsets: dict[TopicPartition, int]) -> None:
+        for partition in [key for key in offsets if self._manager.get(*key) is None]:
+            del offsets[partition]
+
+    def forget(self, topic: str, partition: int) -> None:
+        """The log was deleted: one of the same name begins dirty."""
+        self.uncleanable.pop((topic, partition), None)
+        for offsets in self._dirty_from.values():
+            offsets.pop((topic, partition), None)

@@ -1,0 +1,128 @@
+"""One of the broker's log directories: its lock, its checkpoints, its clean-shutdown marker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+
+from broadsheet_broker.log import checkpoints
+from broadsheet_broker.log.checkpoints import TopicPartition
+from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.meta_properties import MetaPropertiesError, read_meta_properties
+from broadsheet_broker.log.recovery import split_directory_name
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.primitives import parse_uuid_text
+
+DELETE_SUFFIX = "-delete"
+STRAY_SUFFIX = "-stray"
+FUTURE_SUFFIX = "-future"
+METADATA_TOPIC = "__cluster_metadata"
+
+logger = logging.getLogger(__name__)
+
+
+class LogDirectory:
+    """A live log directory. OSError anywhere here means that the directory is lost."""
+
+    def __init__(self, environment: Environment, path: str) -> None:
+        self.path = path
+        self.files = environment.files
+        self.lock: object | None = None
+        self.directory_id: uuid.UUID | None = None
+        self.clean = False
+        """Whether the last process that used it stopped cleanly."""
+        self.previous_broker_epoch = -1
+        """Broker epoch in the clean-shutdown marker; -1 without one (KIP-966)."""
+        self.recovery_points: dict[TopicPartition, int] = {}
+        self.log_start_offsets: dict[TopicPartition, int] = {}
+
+    def prepare(self) -> None:
+        """Create, lock, and read what the last process left. The marker goes: from now on a crash is a crash."""
+        files = self.files
+        files.make_directory(self.path)
+        self.lock = files.lock(f"{self.path}/.lock")
+        if self.lock is None:
+            raise StorageError(
+                f"{self.path}: another process uses this log directory (it holds {self.path}/.lock). "
+                "Stop it, or set other log.dirs"
+            )
+        try:
+            properties = read_meta_properties(files, self.path)
+        except MetaPropertiesError as error:
+            raise StorageError(str(error)) from error
+        if properties is not None and properties.directory_id is not None:
+            self.directory_id = parse_uuid_text(properties.directory_id)
+        marker = f"{self.path}/{checkpoints.CLEAN_SHUTDOWN_MARKER}"
+        if files.exists(marker):
+            self.clean = True
+            self.previous_broker_epoch = _marker_epoch(files.read_bytes(marker))
+            files.remove(marker)
+            files.sync_directory(self.path)
+        self.recovery_points = self._read(checkpoints.RECOVERY_POINT_CHECKPOINT)
+        self.log_start_offsets = self._read(checkpoints.LOG_START_OFFSET_CHECKPOINT)
+
+    def _read(self, name: str) -> dict[TopicPartition, int]:
+        """A damaged checkpoint costs time, not data: recovery then reads every segment."""
+        try:
+            return checkpoints.read_offsets(self.files, f"{self.path}/{name}")
+        except checkpoints.CheckpointError as error:
+            logger.warning("%s; starting without it: every segment is checked", error)
+            self.clean = False
+            return {}
+
+    def partitions(self) -> list[str]:
+        """Names of the directories `<topic>-<partition>` here, without the metadata log."""
+        return [name for name in self._directories() if _is_partition(name)]
+
+    def doomed(self) -> list[str]:
+        """Names of directories whose deletion a stop interrupted."""
+        return [name for name in self._directories() if name.endswith(DELETE_SUFFIX)]
+
+    def _directories(self) -> list[str]:
+        return [name for name in self.files.list(self.path) if self.files.is_directory(f"{self.path}/{name}")]
+
+    def store_recovery_points(self, points: Mapping[TopicPartition, int]) -> None:
+        """Durable, if anything changed."""
+        if points != self.recovery_points:
+            checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.RECOVERY_POINT_CHECKPOINT}", points)
+            self.recovery_points = dict(points)
+
+    def store_log_start_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
+        if offsets != self.log_start_offsets:
+            checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.LOG_START_OFFSET_CHECKPOINT}", offsets)
+            self.log_start_offsets = dict(offsets)
+
+    def forget(self, partition: TopicPartition) -> None:
+        """The partition's log goes: a new one of that name must not be measured by old checkpoints."""
+        if partition in self.recovery_points:
+            self.store_recovery_points({k: v for k, v in self.recovery_points.items() if k != partition})
+        if partition in self.log_start_offsets:
+            self.store_log_start_offsets({k: v for k, v in self.log_start_offsets.items() if k != partition})
+
+    def write_marker(self, broker_epoch: int) -> None:
+        content = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
+        self.files.replace(f"{self.path}/{checkpoints.CLEAN_SHUTDOWN_MARKER}", content.encode())
+
+    def unlock(self) -> None:
+        close = getattr(self.lock, "close", None)
+        if close is not None:
+            close()
+        self.lock = None
+
+
+def _is_partition(name: str) -> bool:
+    if name.endswith((DELETE_SUFFIX, STRAY_SUFFIX, FUTURE_SUFFIX)):
+        return False
+    try:
+        return split_directory_name(name)[0] != METADATA_TOPIC
+    except ValueError:
+        return False
+
+
+def _marker_epoch(data: bytes) -> int:
+    try:
+        return int(json.loads(data)["brokerEpoch"])
+    except (ValueError, KeyError, TypeError):
+        return -1

@@ -1,0 +1,431 @@
+"""All logs of a broker: which directories hold them, opening them, and what has to be done from time to time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+
+from broadsheet_broker.log.checkpoints import TopicPartition
+from broadsheet_broker.log.cleaner_schedule import CleanerSchedule
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.errors import CorruptLogError, StorageError
+from broadsheet_broker.log.file_pool import DEFAULT_LIMIT, FilePool
+from broadsheet_broker.log.log import Log
+from broadsheet_broker.log.log_directory import DELETE_SUFFIX, STRAY_SUFFIX, LogDirectory
+from broadsheet_broker.log.recovery import split_directory_name
+from broadsheet_broker.seams import Environment
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogManagerSettings:
+    """Broker properties, with Kafka's defaults."""
+
+    retention_check_interval_ms: int = 300_000
+    flush_offset_checkpoint_interval_ms: int = 60_000
+    flush_start_offset_checkpoint_interval_ms: int = 60_000
+    recovery_threads: int = 2
+    producer_id_expiration_ms: int = 24 * 3600 * 1000
+    cleaner_enable: bool = True
+    cleaner_backoff_ms: int = 15_000
+    cleaner_dedupe_buffer_bytes: int = 16 * 1024 * 1024
+    """Bound of the memory for one cleaning; Kafka's 128 MiB are held at all times, ours only while it cleans."""
+    open_files: int = DEFAULT_LIMIT
+
+
+class LogManager:
+    """Opens, finds, creates, deletes and closes logs. Lives on the event loop; what blocks for long is offloaded."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        directories: list[str],
+        *,
+        config_for: Callable[[str], LogConfig],
+        settings: LogManagerSettings | None = None,
+    ) -> None:
+        self.environment = environment
+        self.settings = settings or LogManagerSettings()
+        self.config_for = config_for
+        """Effective configuration of a topic by name."""
+        self.high_watermark_of: Callable[[Log], int] = lambda log: log.log_end_offset
+        """Replication's view of what is committed, which bounds retention."""
+        self.on_directory_failure: Callable[[str, StorageError], None] = lambda path, error: None
+        """Told once of each directory that goes offline."""
+        self.pool = FilePool(environment.files, self.settings.open_files)
+        self.offline_directories: dict[str, StorageError] = {}
+        self.cleaner = CleanerSchedule(self)
+        self._all_directories = list(directories)
+        self._live: dict[str, LogDirectory] = {}
+        self._logs: dict[TopicPartition, Log] = {}
+        self._failed: dict[TopicPartition, tuple[str, StorageError]] = {}
+        """Partitions whose log cannot be opened: their directory and why."""
+        self._doomed: list[str] = []
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.closing = False
+
+    # Questions.
+
+    @property
+    def directories(self) -> list[str]:
+        """Paths of the live log directories."""
+        return list(self._live)
+
+    def directory_id(self, path: str) -> uuid.UUID | None:
+        directory = self._live.get(path)
+        return directory.directory_id if directory is not None else None
+
+    @property
+    def previous_broker_epoch(self) -> int:
+        """The broker epoch of the last stop if that was clean in every directory, else -1 (KIP-966)."""
+        return min((directory.previous_broker_epoch for directory in self._live.values()), default=-1)
+
+    def get(self, topic: str, partition: int) -> Log | None:
+        return self._logs.get((topic, partition))
+
+    def __iter__(self) -> Iterator[Log]:
+        return iter(self._logs.values())
+
+    def __len__(self) -> int:
+        return len(self._logs)
+
+    def failure(self, topic: str, partition: int) -> StorageError | None:
+        """Why this partition's log could not be opened."""
+        failed = self._failed.get((topic, partition))
+        return failed[1] if failed is not None else None
+
+    # Start.
+
+    async def start(self) -> None:
+        """Take the directories and open every log in them. Raises StorageError when no directory is usable.
+
+        A directory that cannot be used goes offline alone, and so does a log that cannot be opened. Directories in use
+        by another process are an error at once: somebody made a mistake.
+        """
+        for path in self._all_directories:
+            directory = LogDirectory(self.environment, path)
+            try:
+                directory.prepare()
+                names = directory.partitions()
+                self._doomed += [f"{path}/{name}" for name in directory.doomed()]
+            except OSError as error:
+                self._lose(path, StorageError(f"{path}: this log directory cannot be used: {error}", error))
+                continue
+            self._live[path] = directory
+            await self._open_all(directory, names)
+        if not self._live:
+            reasons = "; ".join(str(error) for error in self.offline_directories.values())
+            raise StorageError(f"none of log.dirs can be used: {reasons}")
+        settings = self.settings
+        self._every("retention", settings.retention_check_interval_ms, self.check_retention)
+        self._every("recovery", settings.flush_offset_checkpoint_interval_ms, self.checkpoint_recovery_points)
+        self._every("start", settings.flush_start_offset_checkpoint_interval_ms, self.checkpoint_log_start_offsets)
+        if settings.cleaner_enable:
+            self._every("clean", settings.cleaner_backoff_ms, self.cleaner.run)
+        if self._doomed:
+            self._run(self._remove_doomed())
+
+    async def _open_all(self, directory: LogDirectory, names: list[str]) -> None:
+        """A few at a time, so that recovery of many logs needs the memory of a few."""
+        waiting = iter(names)
+
+        async def worker() -> None:
+            for name in waiting:
+                partition = split_directory_name(name)
+                try:
+                    log = await self.environment.offload(self._open, directory, name, partition)
+                except StorageError as error:
+                    self._failed[partition] = (directory.path, error)
+                    logger.error("%s stays offline: %s", name, error)
+                    continue
+                self._admit(partition, log)
+
+        await asyncio.gather(*(worker() for _ in range(min(self.settings.recovery_threads, max(1, len(names))))))
+        for partition, point in directory.recovery_points.items():
+            if point and partition not in self._logs and partition not in self._failed:
+                logger.warning(
+                    "%s: the checkpoint knows %s-%d up to offset %d, but its directory is gone",
+                    directory.path,
+                    *partition,
+                    point,
+                )
+
+    def _open(self, directory: LogDirectory, name: str, partition: TopicPartition) -> Log:
+        """In a worker thread."""
+        return Log.open(
+            self.environment,
+            f"{directory.path}/{name}",
+            config=self.config_for(partition[0]),
+            recovery_point=directory.recovery_points.get(partition, 0),
+            log_start_offset=directory.log_start_offsets.get(partition, 0),
+            clean_shutdown=directory.clean,
+            pool=self.pool,
+        )
+
+    def _admit(self, partition: TopicPartition, log: Log) -> None:
+        known = self._logs.get(partition)
+        if known is not None:
+            error = StorageError(f"{log.directory} and {known.directory} hold the same partition. Move one away")
+            self._failed[partition] = (log.directory.rpartition("/")[0], error)
+            logger.error("%s", error)
+            del self._logs[partition]
+            return
+        log.on_failure = self._on_log_failure
+        self._logs[partition] = log
+
+    # Logs that come and go.
+
+    def get_or_create(self, topic: str, partition: int, topic_id: uuid.UUID | None, config: LogConfig) -> Log:
+        """The partition's log. One that belongs to an earlier topic of that name is moved aside, not deleted.
+
+        Raises StorageError when the log cannot be opened or no directory takes it.
+        """
+        key = (topic, partition)
+        log = self._logs.get(key)
+        if log is not None:
+            if topic_id is None or log.topic_id is None or log.topic_id == topic_id:
+                if log.topic_id is None and topic_id is not None:
+                    self._identify(log, topic_id)
+                log.reconfigure(config)
+                return log
+            logger.warning("%s holds an earlier topic of that name (id %s)", log.directory, log.topic_id)
+            self._remove(log, STRAY_SUFFIX)
+        failed = self._failed.get(key)
+        if failed is not None:
+            raise failed[1]
+        if not self._live:
+            raise StorageError("every log directory is offline")
+        counts = dict.fromkeys(self._live, 0)
+        for other in self._logs.values():
+            parent = other.directory.rpartition("/")[0]
+            counts[parent] = counts.get(parent, 0) + 1
+        path = min(self._live, key=lambda live: counts[live])
+        directory = self._live[path]
+        try:
+            directory.forget(key)
+        except OSError as error:
+            raise self._lose(path, StorageError(f"{path}: {error}", error)) from error
+        log = Log.open(
+            self.environment, f"{path}/{topic}-{partition}", config=config, topic_id=topic_id, pool=self.pool
+        )
+        log.on_failure = self._on_log_failure
+        self._logs[key] = log
+        return log
+
+    def _identify(self, log: Log, topic_id: uuid.UUID) -> None:
+        from broadsheet_broker.log.checkpoints import write_topic_id
+
+        write_topic_id(self.environment.files, log.directory, topic_id)
+        log.topic_id = topic_id
+
+    def delete(self, topic: str, partition: int) -> None:
+        """The log is gone at once (renamed, so also after a crash); its files go after file.delete.delay.ms."""
+        log = self._logs.get((topic, partition))
+        if log is None:
+            failed = self._failed.pop((topic, partition), None)
+            if failed is not None:
+                logger.warning("%s-%d is deleted, but its damaged log stays where it is", topic, partition)
+            return
+        target = self._remove(log, DELETE_SUFFIX)
+        self._doomed.append(target)
+        delay_ms = log.config.file_delete_delay_ms
+        self.environment.loop.call_later(delay_ms / 1000, self._begin_removal)
+
+    def _remove(self, log: Log, suffix: str) -> str:
+        key = (log.topic, log.partition)
+        parent, _, name = log.directory.rpartition("/")
+        # Kafka cuts the topic's name where the whole would be longer than 255 bytes.
+        unique = f".{self.environment.uuid().hex}{suffix}"
+        head, number = log.topic[: 255 - len(unique) - len(str(log.partition)) - 1], log.partition
+        target = f"{parent}/{head}-{number}{unique}"
+        log.close_files()
+        log.offline = StorageError(f"{name} was deleted")
+        del self._logs[key]
+        self.cleaner.forget(*key)
+        files = self.environment.files
+        try:
+            files.rename(log.directory, target)
+            files.sync_directory(parent)
+            directory = self._live.get(parent)
+            if directory is not None:
+                directory.forget(key)
+        except OSError as error:
+            raise self._lose(parent, StorageError(f"{log.directory}: cannot be deleted: {error}", error)) from error
+        return target
+
+    def _begin_removal(self) -> None:
+        if not self.closing and self._doomed:
+            self._run(self._remove_doomed())
+
+    async def _remove_doomed(self) -> None:
+        while self._doomed:
+            path = self._doomed.pop()
+            try:
+                await self.environment.offload(self.environment.files.remove_tree, path)
+            except OSError as error:
+                logger.warning("%s was not removed: %s", path, error)
+
+    # Failures.
+
+    def _on_log_failure(self, log: Log, error: StorageError) -> None:
+        """A write or fsync failed, and not for want of space. May run in a worker thread."""
+        path = log.directory.rpartition("/")[0]
+        self.environment.loop.call_soon_threadsafe(self._lose, path, error)
+
+    def _lose(self, path: str, error: StorageError) -> StorageError:
+        """Take a directory and all its logs offline."""
+        if path in self.offline_directories:
+            return error
+        self.offline_directories[path] = error
+        logger.error("log directory %s is offline: %s", path, error)
+        directory = self._live.pop(path, None)
+        for key, log in list(self._logs.items()):
+            if log.directory.rpartition("/")[0] == path:
+                log.offline = error
+                log.close_files()
+                self._failed[key] = (path, error)
+                del self._logs[key]
+        if directory is not None:
+            directory.unlock()
+        self.on_directory_failure(path, error)
+        return error
+
+    # From time to time.
+
+    def _every(self, name: str, interval_ms: int, action: Callable[[], Awaitable[None]]) -> None:
+        async def run() -> None:
+            try:
+                await action()
+            except Exception:
+                logger.exception("%s failed; it is tried again", name)
+            finally:
+                if not self.closing:
+                    self._every(name, interval_ms, action)
+
+        self._timers[name] = self.environment.loop.call_later(interval_ms / 1000, lambda: self._run(run()))
+
+    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = self.environment.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def check_retention(self) -> None:
+        """Old segments, old producers, segments due to roll. Yields between logs, since each takes a moment."""
+        for log in list(self._logs.values()):
+            now_ms = self.environment.clock.time_ms()
+            try:
+                log.roll_if_needed(now_ms)
+                log.delete_old_segments(now_ms, self.high_watermark_of(log))
+            except StorageError as error:
+                logger.warning("retention of %s-%d: %s", log.topic, log.partition, error)
+            log.producers.remove_expired(now_ms, self.settings.producer_id_expiration_ms)
+            if log.trash:
+                await self.environment.offload(log.purge)
+            else:
+                await asyncio.sleep(0)
+
+    async def checkpoint_recovery_points(self) -> None:
+        """Sync what flush.ms or a rolled segment asks for, then store how far each log is durable."""
+        for log in list(self._logs.values()):
+            active = log.segments[-1]
+            behind = log.recovery_point < active.base_offset
+            timely = log.config.flush_ms < 2**63 - 1 and log.recovery_point < log.log_end_offset
+            if (behind or timely) and log.offline is None:
+                try:
+                    await self.environment.offload(log.sync)
+                except StorageError as error:
+                    logger.error("%s-%d: %s", log.topic, log.partition, error)
+        await self._store(LogDirectory.store_recovery_points, self._recovery_points)
+
+    async def checkpoint_log_start_offsets(self) -> None:
+        await self._store(LogDirectory.store_log_start_offsets, self._log_start_offsets)
+
+    async def _store(
+        self,
+        store: Callable[[LogDirectory, dict[TopicPartition, int]], None],
+        values: Callable[[LogDirectory], dict[TopicPartition, int]],
+    ) -> None:
+        for directory in list(self._live.values()):
+            try:
+                await self.environment.offload(store, directory, values(directory))
+            except OSError as error:
+                self._checkpoint_failed(directory.path, error)
+
+    def _checkpoint_failed(self, path: str, error: OSError) -> None:
+        """A full disk is no reason to give the directory up: the old checkpoint stands, recovery takes longer."""
+        if error.errno in FULL_DISK:
+            logger.warning("%s: checkpoints are not written, the disk is full", path)
+        else:
+            self._lose(path, StorageError(f"{path}: checkpoints cannot be written: {error}", error))
+
+    def _recovery_points(self, directory: LogDirectory) -> dict[TopicPartition, int]:
+        points = self._kept(directory, directory.recovery_points)
+        for key, log in self._logs.items():
+            if log.directory.rpartition("/")[0] == directory.path:
+                points[key] = log.recovery_point
+        return points
+
+    def _log_start_offsets(self, directory: LogDirectory) -> dict[TopicPartition, int]:
+        """Only where the start is not simply that of the first segment, as Kafka has it."""
+        offsets = self._kept(directory, directory.log_start_offsets)
+        for key, log in self._logs.items():
+            if (
+                log.directory.rpartition("/")[0] == directory.path
+                and log.log_start_offset > log.segments[0].base_offset
+            ):
+                offsets[key] = log.log_start_offset
+        return offsets
+
+    def _kept(self, directory: LogDirectory, stored: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """What the checkpoint says of logs that could not be opened stays."""
+        return {key: stored[key] for key, (path, _) in self._failed.items() if path == directory.path and key in stored}
+
+    # Stop.
+
+    async def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
+        """Write everything out and mark the directories as cleanly stopped; or with `clean=False` just let go."""
+        self.closing = True
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks))
+        unclean: set[str] = set()
+        if clean:
+            waiting = iter(list(self._logs.values()))
+
+            async def worker() -> None:
+                for log in waiting:
+                    try:
+                        log.flush_appends()
+                        await self.environment.offload(log.close)
+                    except StorageError as error:
+                        logger.error("%s-%d was not closed cleanly: %s", log.topic, log.partition, error)
+                        unclean.add(log.directory.rpartition("/")[0])
+
+            await asyncio.gather(*(worker() for _ in range(self.settings.recovery_threads * 2)))
+        for directory in self._live.values():
+            if clean:
+                # A log that recovery refused must be looked at again: without the marker, recovery does so.
+                unclean.update(path for path, error in self._failed.values() if isinstance(error, CorruptLogError))
+                await self._close_directory(directory, marked=directory.path not in unclean, broker_epoch=broker_epoch)
+            directory.unlock()
+        if not clean:
+            for log in self._logs.values():
+                log.close_files()
+
+    async def _close_directory(self, directory: LogDirectory, *, marked: bool, broker_epoch: int) -> None:
+        try:
+            await self.environment.offload(directory.store_recovery_points, self._recovery_points(directory))
+            await self.environment.offload(directory.store_log_start_offsets, self._log_start_offsets(directory))
+            if marked:
+                await self.environment.offload(directory.write_marker, broker_epoch)
+        except OSError as error:
+            logger.error("%s was not closed cleanly: %s", directory.path, error)
