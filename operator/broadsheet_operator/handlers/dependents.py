@@ -1,0 +1,286 @@
+"""Topics and ConsumerGroups: from dirty keys of one cluster to rounds, statuses, events and finalizers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus
+from broadsheet_operator.api.manifests import ManifestError, parse
+from broadsheet_operator.api.meta import DeletionPolicy, Status
+from broadsheet_operator.api.topic import Topic, TopicStatus
+from broadsheet_operator.handlers.rounds import GroupResult, TopicResult, group_round, topic_round
+from broadsheet_operator.handlers.session import Session
+from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.writing import FINALIZER, Writer
+from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal, rivals
+from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.lag import Sample
+from broadsheet_operator.reconcilers.observed import GroupView
+
+logger = logging.getLogger(__name__)
+
+WRITES_AT_ONCE = 20
+"""Status writes in flight: the API server answers about 270 a second so, and more are no faster."""
+VOLATILE = {
+    Kind.TOPIC: frozenset({"size"}),
+    Kind.CONSUMER_GROUP: frozenset({"partitions", "lag", "lag_seconds", "members", "verdict_message"}),
+}
+GROUP_INTERVAL_SECONDS = 5.0
+"""A group is looked at so often: its lag changes without any event."""
+UNFINISHED_SECONDS = 1.0
+"""Something is going on in Kafka (a reassignment, a creation): look again soon."""
+
+
+class Dependents:
+    """What is done for resources that belong to a Cluster."""
+
+    def __init__(self, store: Store, writer: Writer, session_of: Callable[[Key], Session | None]) -> None:
+        self._store = store
+        self._writer = writer
+        self._session_of = session_of
+        self._histories: dict[Key, list[Sample]] = {}
+        self.group_views: dict[Key, GroupView] = {}
+        """The last look at each group: exact figures for /metrics."""
+
+    # -- routing ------------------------------------------------------------------------------------------------------
+
+    async def route(self, kind: Kind, key: Key) -> float | None:
+        """Queue a resource with its cluster's session, or say why it has none. Seconds until it is looked at again."""
+        body = self._store.get(kind, key)
+        if body is None:
+            self.forget(kind, key)
+            return 0.0
+        resource = await self._read(kind, body)
+        if resource is None:
+            return 0.0
+        target = Key(*cluster_of(resource))
+        cluster = self._cluster(target)
+        if cluster is None or cluster.metadata.deletion_timestamp:
+            await self._without_cluster(kind, body, resource, target)
+            return 0.0
+        if await self._namespace_is_going(kind, body, resource):
+            return 0.0
+        refused = refusal(resource, cluster)
+        if refused:
+            await self._say(kind, body, resource, stuck("NamespaceNotAllowed", refused))
+            if resource.metadata.deletion_timestamp:
+                await self._release(kind, body, f"{resource.spec.cluster} was never changed by this resource")
+            return 0.0
+        session = self._session_of(target)
+        if session is None:
+            message = f"the Cluster {target} has no address yet"
+            await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_READY, message))
+            return 0.0
+        queue = session.topics if kind is Kind.TOPIC else session.groups
+        queue.add(key)
+        return 0.0
+
+    def forget(self, kind: Kind, key: Key) -> None:
+        self._writer.forget(kind, key)
+        if kind is Kind.CONSUMER_GROUP:
+            self._histories.pop(key, None)
+            self.group_views.pop(key, None)
+
+    async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
+        """The resource as a model. What the schema lets through and the model does not is said in its status."""
+        try:
+            return read_dependent(kind, body)
+        except (ManifestError, ValidationError) as error:
+            generation = body["metadata"].get("generation", 1)
+            empty: Status = TopicStatus() if kind is Kind.TOPIC else ConsumerGroupStatus()
+            statements = stuck("InvalidResource", str(error)[:4000])
+            now = datetime.now(UTC)
+            before = _status_of(kind, body)
+            after = with_statements(before, empty, statements, generation, now)
+            await self._writer.status(kind, body, before, after, frozenset(), now)
+            if body["metadata"].get("deletionTimestamp"):
+                await self._writer.hold(kind, body, False)
+            return None
+
+    def _cluster(self, key: Key) -> Cluster | None:
+        body = self._store.get(Kind.CLUSTER, key)
+        if body is None:
+            return None
+        try:
+            return Cluster.model_validate(_known_fields(body))
+        except ValidationError:
+            return None
+
+    async def _without_cluster(self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: Key) -> None:
+        if resource.metadata.deletion_timestamp:
+            await self._release(kind, body, f"its Cluster {target} is gone, so nothing was deleted in Kafka")
+            return
+        message = f"there is no Cluster {target}; create it, or correct spec.cluster"
+        cluster = self._store.get(Kind.CLUSTER, target)
+        if cluster is not None:
+            message = f"the Cluster {target} is being deleted"
+        await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_FOUND, message))
+
+    async def _namespace_is_going(self, kind: Kind, body: Mapping[str, Any], resource: Dependent) -> bool:
+        """A namespace in deletion waits for our finalizer; what Kafka keeps must not hold it up."""
+        if not resource.metadata.deletion_timestamp or FINALIZER not in body["metadata"].get("finalizers", ()):
+            return False
+        namespace = self._store.get(Kind.NAMESPACE, Key("", resource.metadata.namespace))
+        if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
+            return False
+        name = resource.topic_name if isinstance(resource, Topic) else resource.group_id
+        note = f"{resource.kind} {Key.of(body)}: {name} stays in Kafka, because the whole namespace is being deleted"
+        await self._writer.event({**namespace, "apiVersion": "v1", "kind": "Namespace"}, "Warning", "Orphaned", note)
+        await self._writer.hold(kind, body, False)
+        return True
+
+    async def _say(self, kind: Kind, body: Mapping[str, Any], resource: Dependent, statements: list[Statement]) -> None:
+        now = datetime.now(UTC)
+        generation = resource.metadata.generation
+        after: Status
+        if isinstance(resource, Topic):
+            after = with_statements(resource.status, TopicStatus(), statements, generation, now)
+        else:
+            after = with_statements(resource.status, ConsumerGroupStatus(), statements, generation, now)
+        await self._writer.status(kind, body, resource.status, after, frozenset(), now)
+
+    async def _release(self, kind: Kind, body: Mapping[str, Any], words: str) -> None:
+        if FINALIZER in body["metadata"].get("finalizers", ()):
+            await self._writer.event(body, "Warning", "Orphaned", words)
+            await self._writer.hold(kind, body, False)
+
+    # -- rounds -------------------------------------------------------------------------------------------------------
+
+    async def topics(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
+        """A round for Topics of one cluster."""
+        topics: dict[Key, Topic] = {}
+        for key, resource in await self._batch(Kind.TOPIC, session, batch):
+            assert isinstance(resource, Topic)
+            topics[key] = resource
+        older = {Key(*key): rival for key, rival in rivals(self._all(Kind.TOPIC, session.cluster)).items()}
+        now = datetime.now(UTC)
+        results = await session.topic_lane.call(topic_round, topics, older, now)
+        return await self._finish(Kind.TOPIC, results, now)
+
+    async def groups(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
+        """A round for ConsumerGroups of one cluster; each is looked at again after a while."""
+        groups: dict[Key, ConsumerGroup] = {}
+        for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch):
+            assert isinstance(resource, ConsumerGroup)
+            groups[key] = resource
+        now = datetime.now(UTC)
+        results = await session.group_lane.call(group_round, groups, self._histories, now)
+        for key, result in results.items():
+            if isinstance(result.view, GroupView):
+                self.group_views[key] = result.view
+        again = dict(await self._finish(Kind.CONSUMER_GROUP, results, now))
+        for key in groups:
+            if key not in again and self._store.get(Kind.CONSUMER_GROUP, key) is not None:
+                again[key] = GROUP_INTERVAL_SECONDS
+        return again
+
+    async def _batch(self, kind: Kind, session: Session, batch: list[Key]) -> list[tuple[Key, Dependent]]:
+        """The resources behind dirty keys, as they are now; those that are not this cluster's any more drop out."""
+        cluster = self._cluster(session.cluster)
+        if cluster is None or cluster.metadata.deletion_timestamp:
+            return []
+        found: list[tuple[Key, Dependent]] = []
+        for key in batch:
+            body = self._store.get(kind, key)
+            resource = await self._read(kind, body) if body is not None else None
+            if body is None or resource is None or Key(*cluster_of(resource)) != session.cluster:
+                continue
+            if refusal(resource, cluster):
+                continue
+            if cluster.spec.paused:
+                message = f"the Cluster {session.cluster} is paused"
+                await self._say(kind, body, resource, waiting(Reason.PAUSED, message))
+                continue
+            # Before anything is made that a deletion would have to undo.
+            wanted = resource.spec.deletion_policy is DeletionPolicy.DELETE
+            if not resource.metadata.deletion_timestamp:
+                await self._writer.hold(kind, body, wanted)
+            found.append((key, resource))
+        return found
+
+    def _all(self, kind: Kind, cluster: Key) -> list[Dependent]:
+        found: list[Dependent] = []
+        for _, body in self._store.all(kind):
+            try:
+                resource = read_dependent(kind, body)
+            except (ManifestError, ValidationError):
+                continue
+            if Key(*cluster_of(resource)) == cluster:
+                found.append(resource)
+        return found
+
+    async def _finish(
+        self, kind: Kind, results: Mapping[Key, TopicResult | GroupResult], now: datetime
+    ) -> dict[Key, float | None]:
+        """Write what a round found out, many at a time, and decide who is looked at again."""
+        gate = asyncio.Semaphore(WRITES_AT_ONCE)
+        again: dict[Key, float | None] = {}
+
+        async def write(key: Key, result: TopicResult | GroupResult) -> None:
+            async with gate:
+                try:
+                    delay = await self._conclude(kind, key, result, now)
+                except KubernetesError as error:
+                    logger.warning("%s %s: %s", kind.kind, key, error)
+                    again[key] = None
+                    return
+            if delay is None or delay > 0:
+                again[key] = delay
+
+        await asyncio.gather(*(write(key, result) for key, result in results.items()))
+        return again
+
+    async def _conclude(self, kind: Kind, key: Key, result: TopicResult | GroupResult, now: datetime) -> float | None:
+        """Events, status or release for one resource. 0: done; None: failed, try again later."""
+        body = self._store.get(kind, key)
+        if body is None:
+            return 0.0
+        for words in result.done:
+            await self._writer.event(body, "Normal", "Updated", words)
+        for failure in result.failures:
+            await self._writer.event(body, "Warning", failure.reason, failure.message)
+        if result.plan.release:
+            if FINALIZER in body["metadata"].get("finalizers", ()):
+                await self._writer.event(body, "Normal", "Deleted", result.plan.parting_words)
+                await self._writer.hold(kind, body, False)
+            return 0.0
+        await self._writer.status(kind, body, _status_of(kind, body), result.plan.status, VOLATILE[kind], now)
+        if result.failures:
+            return None
+        condition = result.plan.status.condition("Ready")
+        stalled = result.plan.status.condition("Stalled")
+        if stalled is not None and stalled.status == "True":
+            return 0.0  # only a change of the resource or a resync makes a difference
+        if condition is None or condition.status != "True":
+            return GROUP_INTERVAL_SECONDS if kind is Kind.CONSUMER_GROUP else UNFINISHED_SECONDS
+        return 0.0
+
+
+def read_dependent(kind: Kind, body: Mapping[str, Any]) -> Dependent:
+    """The model of a Topic or ConsumerGroup as the API server holds it."""
+    resource = parse(_known_fields(body), f"{kind.kind} {Key.of(body)}")
+    assert isinstance(resource, Topic if kind is Kind.TOPIC else ConsumerGroup)
+    return resource
+
+
+def _known_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec", "status") if key in body}
+
+
+def _status_of(kind: Kind, body: Mapping[str, Any]) -> TopicStatus | ConsumerGroupStatus | None:
+    status = body.get("status")
+    if not status:
+        return None
+    model: type[TopicStatus] | type[ConsumerGroupStatus] = TopicStatus if kind is Kind.TOPIC else ConsumerGroupStatus
+    try:
+        return model.model_validate(status)
+    except ValidationError:
+        return None  # written by a stranger: overwrite it
