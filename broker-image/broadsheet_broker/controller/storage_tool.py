@@ -44,8 +44,8 @@ RELEASES: Final[Mapping[str, int]] = {
 """The last metadata.version of each release of Kafka that 4.3 can still read."""
 
 DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0}
-"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions and eligible
-leader replicas; they stay off until they are built here, since clients act on them."""
+"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions and
+eligible leader replicas; they stay off until they are built here, since clients act on them."""
 
 
 class StorageError(Exception):
@@ -196,8 +196,8 @@ def _identity(config: BrokerConfig, found: Mapping[str, MetaProperties], failure
         _check_owner(path, meta, config, cluster_id)
         if meta.directory_id is None:
             raise StorageError(
-                f"{path}/{META_PROPERTIES} has no directory.id, as Kafka before 3.7 wrote it. Start Apache Kafka 3.7 to "
-                "4.x once on this directory; it adds one."
+                f"{path}/{META_PROPERTIES} has no directory.id, as Kafka before 3.7 wrote it. Start Apache Kafka 3.7 "
+                "to 4.x once on this directory; it adds one."
             )
         for other, id in directories.items():
             if id == meta.directory_id:
@@ -233,9 +233,7 @@ def _check_cluster_id(cluster_id: str) -> None:
 
 def _check_quorum(config: BrokerConfig, standalone: bool) -> None:
     if standalone and config.quorum_voters:
-        raise StorageError(
-            "--standalone makes a dynamic quorum: leave controller.quorum.voters out of the configuration."
-        )
+        raise StorageError("--standalone makes a dynamic quorum: leave out controller.quorum.voters.")
     if standalone and not config.is_controller:
         raise StorageError("--standalone needs a node with the controller role in process.roles.")
 

@@ -1,0 +1,62 @@
+"""What the configuration says of the metadata quorum, and the first records of a new cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller.storage_tool import BOOTSTRAP_CHECKPOINT, DEFAULT_FEATURES
+from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.metadata.records import decode_record
+from broadsheet_broker.raft.node import RaftSettings
+from broadsheet_broker.raft.snapshot import read_snapshot
+from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.messages.begin_transaction_record import BeginTransactionRecord
+from broadsheet_broker.wire.messages.config_record import ConfigRecord
+from broadsheet_broker.wire.messages.end_transaction_record import EndTransactionRecord
+from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
+
+
+def voter_set(config: BrokerConfig) -> VoterSet:
+    """The voters of controller.quorum.voters; without it, this node alone, unless the log names others."""
+    name = next(iter(config.controller_listener_names), "CONTROLLER")
+    configured = {
+        voter.id: Voter(ReplicaKey(voter.id), {name: (voter.host, voter.port)}) for voter in config.quorum_voters
+    }
+    if not configured:
+        endpoints = {item.name: (item.host or "localhost", item.port) for item in config.controller_listeners}
+        configured = {config.node_id: Voter(ReplicaKey(config.node_id), endpoints)}
+    return VoterSet(configured)
+
+
+def raft_settings(config: BrokerConfig) -> RaftSettings:
+    return RaftSettings(
+        segment_bytes=config.get_int("metadata.log.segment.bytes"),
+        segment_ms=config.get_int("metadata.log.segment.ms"),
+        snapshot_bytes=config.get_int("metadata.log.max.record.bytes.between.snapshots"),
+        snapshot_interval_ms=config.get_int("metadata.log.max.snapshot.interval.ms"),
+        retention_bytes=config.get_int("metadata.max.retention.bytes"),
+        retention_ms=config.get_int("metadata.max.retention.ms"),
+    )
+
+
+def first_records(environment: Environment, directory: str, min_insync_replicas: int = 1) -> list[Any]:
+    """What the first leader appends to an empty metadata log: the features that formatting chose, in one metadata
+    transaction, as Kafka does."""
+    path = f"{directory}/{BOOTSTRAP_CHECKPOINT}"
+    if environment.files.exists(path):
+        chosen = [decode_record(value) for value in read_snapshot(environment.files, path).values]
+    else:
+        chosen = [FeatureLevelRecord(name=name, feature_level=level) for name, level in DEFAULT_FEATURES.items()]
+    if any(getattr(r, "name", "") == "eligible.leader.replicas.version" for r in chosen):
+        # With eligible leader replicas this property belongs to the cluster, no longer to each broker (KIP-966).
+        chosen.append(
+            ConfigRecord(
+                resource_type=ResourceType.BROKER,
+                resource_name="",
+                name="min.insync.replicas",
+                value=str(min_insync_replicas),
+            )
+        )
+    return [BeginTransactionRecord(name="Bootstrap records"), *chosen, EndTransactionRecord()]
