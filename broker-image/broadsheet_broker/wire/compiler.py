@@ -49,8 +49,22 @@ _UNSET: Any = object()
 
 
 @lru_cache(None)
-def _struct(format: str) -> struct.Struct:
-    return struct.Struct(">" + format)
+def _unpack(format: str) -> Codec:
+    return struct.Struct(">" + format).unpack_from
+
+
+@lru_cache(None)
+def _pack(format: str) -> Codec:
+    return struct.Struct(">" + format).pack
+
+
+_SHORT = 16
+"""Arrays of numbers with fewer elements than this are packed, with their length, by a `Struct` made in advance."""
+
+
+@lru_cache(None)
+def _short_array_packers(length_format: str, format: str) -> tuple[Codec, ...]:
+    return tuple(_pack(f"{length_format}{count}{format}") for count in range(_SHORT))
 
 
 def compile_constructor(cls: type[Struct]) -> Codec:
@@ -227,7 +241,7 @@ class _DecoderWriter(_Writer):
     def _flush(self) -> None:
         if not self._formats:
             return
-        unpack = self.constant(f"unpack_{self._formats.replace('?', 'o')}", _struct(self._formats).unpack_from)
+        unpack = self.constant(f"unpack_{self._formats.replace('?', 'o')}", _unpack(self._formats))
         self.line(f"{', '.join(self._targets)}, = {unpack}(view, p)")
         self.line(f"p += {self._size}")
         for text in self._after:
@@ -430,7 +444,7 @@ class _EncoderWriter(_Writer):
     def _take(self, extra: str = "") -> tuple[str, str]:
         """The pending run and its values as the name of a pack function and its arguments."""
         formats = self._formats + extra
-        return self.constant(f"pack_{formats.replace('?', 'o')}", _struct(formats).pack), ", ".join(self._values)
+        return self.constant(f"pack_{formats.replace('?', 'o')}", _pack(formats)), ", ".join(self._values)
 
     def _flush(self) -> None:
         if self._formats:
@@ -597,20 +611,39 @@ class _EncoderWriter(_Writer):
         self.line(f"{variable} = {value}")
         if nullable:
             self._null_branch(variable, self.flexible, b"\xff\xff\xff\xff")
-        self._length(f"len({variable})", self.flexible, "i")
-        type = field.type
-        if type in FIXED and type != "uuid":
-            pack = self.constant("pack", struct.pack)
-            self.line(f"add({pack}(f'>{{len({variable})}}{FIXED[type][0]}', *{variable}))")
+        if field.type in FIXED and field.type != "uuid":
+            self._numbers(FIXED[field.type][0], variable)
         else:
-            element = self.fresh("m")
-            self.line(f"for {element} in {variable}:")
-            self.deeper()
-            if isinstance(type, str):
-                self._value(type, element, False, self.flexible)
-            else:
-                self._struct(type, element)
-            self._flush()
-            self.back()
+            self._length(f"len({variable})", self.flexible, "i")
+            self._elements(field.type, variable)
         if nullable:
             self.back()
+
+    def _numbers(self, format: str, variable: str) -> None:
+        """An array of numbers, length and all in one call when it is short."""
+        self._flush()
+        pack = self.constant("pack", struct.pack)
+        count = self.fresh("n")
+        if self.flexible:
+            length_format, length, long_length = "B", f"{count} + 1", f"to_uvarint({count} + 1)"
+        else:
+            length_format, length, long_length = "i", count, f"{pack}('>i', {count})"
+        name = f"short_{length_format}{format.replace('?', 'o')}"
+        short = self.constant(name, _short_array_packers(length_format, format))
+        self.line(f"{count} = len({variable})")
+        self.line(f"if {count} < {_SHORT}:")
+        self.line(f"    add({short}[{count}]({length}, *{variable}))")
+        self.line("else:")
+        self.line(f"    add({long_length})")
+        self.line(f"    add({pack}(f'>{{{count}}}{format}', *{variable}))")
+
+    def _elements(self, type: str | type[Struct], variable: str) -> None:
+        element = self.fresh("m")
+        self.line(f"for {element} in {variable}:")
+        self.deeper()
+        if isinstance(type, str):
+            self._value(type, element, False, self.flexible)
+        else:
+            self._struct(type, element)
+        self._flush()
+        self.back()

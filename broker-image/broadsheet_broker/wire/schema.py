@@ -77,7 +77,7 @@ class Field:
         self.tagged = version_range(tagged)
         """The versions in which the field is a tagged field (KIP-482), with `tag`."""
         self.flexible = flexible
-        """False for the one field that keeps its old encoding in flexible versions (client id of the request header)."""
+        """False for the one field with the old encoding in flexible versions (client id of the request header)."""
 
 
 class StructType(type):
