@@ -169,10 +169,10 @@ class Stage:
         self.sessions = FetchSessions(10, Random(7), self.loop)
 
     def locate(self, position: Position) -> Partition:
-        found = self.partitions.get((position.topic_name or "orders", position.index))
+        found = self.partitions.get((position.topic.name or "orders", position.index))
         if found is None:
             raise KafkaError(
-                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if position.topic_name else ErrorCode.UNKNOWN_TOPIC_ID
+                ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if position.topic.name else ErrorCode.UNKNOWN_TOPIC_ID
             )
         return found
 

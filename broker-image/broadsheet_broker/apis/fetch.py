@@ -7,7 +7,6 @@ says where the leader is.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
 from broadsheet_broker.apis.registry import serves
@@ -22,7 +21,7 @@ from broadsheet_broker.wire.messages.fetch_response import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Rooms
-    from broadsheet_broker.replication.sessions import FetchContext
+    from broadsheet_broker.replication.sessions import FetchContext, TopicPositions
     from broadsheet_broker.wire.messages.fetch_request import FetchRequest
 
 REPLICA_STATE_FROM = 15
@@ -75,13 +74,13 @@ class _Answer:
     def __call__(self, rows: list[Row]) -> None:
         error, session_id, rows = self._context.finish(rows)
         response = FetchResponse(error_code=error, session_id=session_id)
-        topics: dict[str | UUID, FetchableTopicResponse] = {}
+        topics: dict[TopicPositions, FetchableTopicResponse] = {}
         moved = False
         for position, row in rows:
-            key = position.topic_name or position.topic_id
-            topic = topics.get(key)
+            place = position.topic
+            topic = topics.get(place)
             if topic is None:
-                topic = topics[key] = FetchableTopicResponse(topic=position.topic_name, topic_id=position.topic_id)
+                topic = topics[place] = FetchableTopicResponse(topic=place.name, topic_id=place.id)
             topic.partitions.append(row)
             if row.error_code and row.error_code in MOVED:
                 moved = True
@@ -96,9 +95,9 @@ class _Answer:
         for position, row in rows:
             if row.error_code not in MOVED:
                 continue
-            name = position.topic_name
+            name = position.topic.name
             if not name:
-                image = rooms.metadata.image.topics_by_id.get(position.topic_id)
+                image = rooms.metadata.image.topics_by_id.get(position.topic.id)
                 name = "" if image is None else image.name
             leader = current_leader(rooms, name, position.index)
             if leader is not None:

@@ -39,6 +39,7 @@ class Fetch:
         "_available",
         "_hosts",
         "_incremental",
+        "_rows",
         "_timer",
         "done",
         "max_bytes",
@@ -66,6 +67,7 @@ class Fetch:
         self._incremental = incremental
         self._timer: asyncio.TimerHandle | None = None
         self._available = 0
+        self._rows: list[Row] = []
         self.session = session
         self.replica_id = replica_id
         self.read_committed = read_committed
@@ -77,23 +79,21 @@ class Fetch:
 
     def start(self, loop: asyncio.AbstractEventLoop, max_wait_ms: int) -> None:
         """Answer now if there is enough, an error, or no time to wait; else wait."""
-        rows, size, urgent = self.read()
-        if urgent or size >= self.min_bytes or max_wait_ms <= 0 or not self.session.positions:
+        session = self.session
+        rows, size, urgent = self._read(list(session.changed))
+        if urgent or size >= self.min_bytes or max_wait_ms <= 0 or not session.size:
             self._end(rows)
             return
         self._available = size
-        self.session.waiting = self
+        self._rows = rows
+        session.waiting = self
         if not self._incremental:
-            self._watch(self.session.positions.values())
-        elif rows:
-            self._watch([position for position, _ in rows])
-        self._timer = loop.call_later(max_wait_ms / 1000, self.complete)
-
-    def _watch(self, positions: Iterable[Position]) -> None:
-        for position in positions:
+            session.changed = {}
+        for position, _ in rows:
             if position.partition is not None:
                 position.seen_bytes = position.partition.visible_bytes
                 position.partition.watch(position)
+        self._timer = loop.call_later(max_wait_ms / 1000, self.complete)
 
     def progress(self, position: Position) -> None:
         """A partition that this fetch waits on has moved: finish at the end of this loop turn if that is enough."""
@@ -122,8 +122,19 @@ class Fetch:
         session = self.session
         if session.waiting is self:
             session.waiting = None
-        rows, _, _ = self.read()
+        if self._incremental:
+            rows, _, _ = self._read(list(session.changed))
+        else:
+            rows = self._read_again()
+            session.changed = dict.fromkeys(session.positions(), True)
         self._end(rows)
+
+    def _read_again(self) -> list[Row]:
+        """Every row of a full fetch that has waited: only the positions that moved meanwhile are read again."""
+        moved = self.session.changed
+        kept = sum(len(row.records) for position, row in self._rows if row.records and position not in moved)
+        fresh = dict(self._read([position for position, _ in self._rows if position in moved], kept)[0])
+        return [(position, fresh.get(position) or row) for position, row in self._rows]
 
     def _end(self, rows: list[Row]) -> None:
         self.done = True
@@ -144,19 +155,17 @@ class Fetch:
             return partition.flushed_end_offset
         return partition.last_stable_offset if self.read_committed else partition.high_watermark
 
-    def read(self) -> tuple[list[Row], int, bool]:
+    def _read(self, positions: Iterable[Position], size: int = 0) -> tuple[list[Row], int, bool]:
         """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.
 
-        Incremental: positions that have nothing new get no row; they leave the session's `changed` set and wait on
-        their partitions instead.
+        `size` bytes of the answer are taken already. Incremental: positions that have nothing new get no row; they
+        leave the session's `changed` set and wait on their partitions instead.
         """
         rows: list[Row] = []
-        size = 0
         urgent = False
-        budget = self.max_bytes
         session = self.session
         incremental = self._incremental
-        for position in list(session.changed) if incremental else session.positions.values():
+        for position in positions:
             try:
                 partition = position.partition
                 if partition is None or partition.deleted:
@@ -166,13 +175,12 @@ class Fetch:
                     position.seen_bytes = partition.visible_bytes
                     partition.watch(position)
                     continue
-                row, taken = self._read_one(position, partition, budget, not size)
+                row, taken = self._read_one(position, partition, max(0, self.max_bytes - size), not size)
             except KafkaError as error:
                 row = error_row(position.index, error.code)
                 urgent = True
             else:
                 size += taken
-                budget = max(0, budget - taken)
                 if row.diverging_epoch.end_offset >= 0:
                     urgent = True
             rows.append((position, row))

@@ -225,9 +225,10 @@ class ReplicaManager:
 
     def locate(self, position: Position) -> Partition:
         """The partition that a reader asks for, in the way it asks: by name or by id."""
-        if position.topic_name:
-            return self.partition(position.topic_name, position.index)
-        return self.partition_by_id(position.topic_id, position.index)
+        topic = position.topic
+        if topic.name:
+            return self.partition(topic.name, position.index)
+        return self.partition_by_id(topic.id, position.index)
 
     def _missing(self, topic: str, index: int) -> KafkaError:
         reason = self._offline.get((topic, index))

@@ -10,7 +10,7 @@ session may take the place of one that is smaller and not new, and a follower's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
@@ -43,6 +43,18 @@ class TimeSource(Protocol):
     def monotonic(self) -> float: ...
 
 
+class TopicPositions:
+    """The positions of one reader in one topic."""
+
+    __slots__ = ("id", "name", "positions")
+
+    def __init__(self, name: str, id: UUID) -> None:
+        self.name = name
+        """Empty where the request knows the topic by id."""
+        self.id = id
+        self.positions: dict[int, Position] = {}
+
+
 class Position:
     """Where a reader stands in one partition, and what it was last told of it."""
 
@@ -58,15 +70,12 @@ class Position:
         "sent_high_watermark",
         "sent_log_start_offset",
         "session",
-        "topic_id",
-        "topic_name",
+        "topic",
     )
 
-    def __init__(self, session: FetchSession, topic_name: str, topic_id: UUID, index: int) -> None:
+    def __init__(self, session: FetchSession, topic: TopicPositions, index: int) -> None:
         self.session = session
-        self.topic_name = topic_name
-        """Empty where the request knows the topic by id."""
-        self.topic_id = topic_id
+        self.topic = topic
         self.index = index
         self.partition: Partition | None = None
         """Where it was found last; looked up again once that is deleted."""
@@ -104,8 +113,9 @@ class FetchSession:
         "epoch",
         "id",
         "last_used",
-        "positions",
         "privileged",
+        "size",
+        "topics",
         "uses_topic_ids",
         "waiting",
     )
@@ -116,38 +126,52 @@ class FetchSession:
         self.uses_topic_ids = uses_topic_ids
         self.privileged = privileged
         """Made by a follower."""
-        self.positions: dict[tuple[str | UUID, int], Position] = {}
+        self.topics: dict[str | UUID, TopicPositions] = {}
+        self.size = 0
+        """How many positions there are."""
         self.changed: dict[Position, bool] = {}
         """An ordered set: who is read first. Whoever got records goes to the end of the queue."""
         self.waiting: Fetch | None = None
         self.created = 0.0
         self.last_used = 0.0
 
+    def positions(self) -> Iterator[Position]:
+        for topic in self.topics.values():
+            yield from topic.positions.values()
+
     def add(self, topics: Iterable[FetchTopic]) -> None:
-        by_id = self.uses_topic_ids
-        positions = self.positions
-        for topic in topics:
-            key = topic.topic_id if by_id else topic.topic
-            for wanted in topic.partitions:
-                position = positions.get((key, wanted.partition))
+        """Positions that are new, or that have moved."""
+        changed = self.changed
+        for wanted in topics:
+            key = wanted.topic_id if self.uses_topic_ids else wanted.topic
+            topic = self.topics.get(key)
+            if topic is None:
+                topic = self.topics[key] = TopicPositions(wanted.topic, wanted.topic_id)
+            positions = topic.positions
+            for partition in wanted.partitions:
+                index = partition.partition
+                position = positions.get(index)
                 if position is None:
-                    position = Position(self, topic.topic, topic.topic_id, wanted.partition)
-                    positions[key, wanted.partition] = position
-                position.update(wanted)
-                self.changed[position] = True
+                    position = positions[index] = Position(self, topic, index)
+                    self.size += 1
+                position.update(partition)
+                changed[position] = True
 
     def forget(self, topics: Iterable[ForgottenTopic]) -> None:
-        for topic in topics:
-            key = topic.topic_id if self.uses_topic_ids else topic.topic
-            for index in topic.partitions:
-                position = self.positions.pop((key, index), None)
+        for gone in topics:
+            topic = self.topics.get(gone.topic_id if self.uses_topic_ids else gone.topic)
+            if topic is None:
+                continue
+            for index in gone.partitions:
+                position = topic.positions.pop(index, None)
                 if position is not None:
+                    self.size -= 1
                     self.changed.pop(position, None)
                     position.release()
 
     def release(self) -> None:
         """Take all positions off their partitions."""
-        for position in self.positions.values():
+        for position in self.positions():
             position.release()
 
     def told(self, rows: Sequence[tuple[Position, PartitionData]]) -> list[tuple[Position, PartitionData]]:
@@ -222,7 +246,7 @@ class FetchSessions:
 
     @property
     def partition_count(self) -> int:
-        return sum(len(session.positions) for session in self._sessions.values())
+        return sum(session.size for session in self._sessions.values())
 
     def begin(
         self,
@@ -241,7 +265,7 @@ class FetchSessions:
                 self.remove(session_id)
             session = FetchSession(uses_topic_ids=by_id, privileged=privileged)
             session.add(topics)
-            create = epoch == INITIAL_EPOCH and bool(session.positions)
+            create = epoch == INITIAL_EPOCH and session.size > 0
             return FetchContext(self, session, incremental=False, create=create)
         return self._resume(session_id, epoch, by_id, topics, forgotten)
 
@@ -262,7 +286,7 @@ class FetchSessions:
             raise KafkaError(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
         found.add(topics)
         found.forget(forgotten)
-        if not found.positions:
+        if not found.size:
             self.remove(session_id)
             return FetchContext(self, found, incremental=False, create=False)
         found.last_used = self._time.monotonic()
@@ -325,4 +349,4 @@ class FetchSessions:
 
 def _value(session: FetchSession) -> tuple[bool, int]:
     """What eviction goes by: followers before consumers, then the number of partitions."""
-    return session.privileged, len(session.positions)
+    return session.privileged, session.size
