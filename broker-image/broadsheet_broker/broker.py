@@ -1,0 +1,174 @@
+"""One broker: the rooms, put together. The only module that knows them all.
+
+The order of the start follows what needs what: directories, sockets reserved (a port in use is found before anything is
+opened), logs, metadata, and only then clients. The stop goes the other way round.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from broadsheet_broker import apis
+from broadsheet_broker.apis.request import Rooms
+from broadsheet_broker.controller import Controller
+from broadsheet_broker.controller.storage_tool import load_identity
+from broadsheet_broker.coordinators import GroupCoordinator, ReplicatedStorage
+from broadsheet_broker.log import LogConfig, LogManager, LogManagerSettings
+from broadsheet_broker.metadata import MetadataCache
+from broadsheet_broker.network import Server
+from broadsheet_broker.network.http import HttpEndpoint
+from broadsheet_broker.replication import ReplicaManager
+from broadsheet_broker.wire.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.log import Log, StorageError
+    from broadsheet_broker.seams import Environment
+
+log = logging.getLogger(__name__)
+
+CLEANER_BUFFER_BYTES = 16 * 1024 * 1024
+"""Most memory for one compaction, whatever log.cleaner.dedupe.buffer.size says: it is only taken while one runs."""
+
+
+class Broker:
+    """A node that is broker and controller."""
+
+    def __init__(self, environment: Environment, config: BrokerConfig) -> None:
+        self.environment = environment
+        self.config = config
+        self.failure: str | None = None
+        """Why this broker can no longer do its work; liveness tells it."""
+        self.on_failure: Callable[[str], None] = lambda reason: None
+        self._serving = False
+        self._http: HttpEndpoint | None = None
+        self._server: Server | None = None
+        self._logs: LogManager | None = None
+        self._replicas: ReplicaManager | None = None
+        self._controller: Controller | None = None
+        self._groups: GroupCoordinator | None = None
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """The port of each listener, by its name: what was bound where the configuration says 0."""
+        return dict(self._server.bound_ports) if self._server else {}
+
+    async def start(self) -> None:
+        """Returns when clients are served. Raises what keeps the broker from starting, in words."""
+        environment, config = self.environment, self.config
+        await self._start_http()
+        identity = load_identity(environment, config)
+        metadata = MetadataCache(config)
+        logs = self._logs = LogManager(
+            environment,
+            list(identity.directories),
+            config_for=lambda topic: LogConfig.of(metadata.topic_config(topic)),
+            settings=_log_settings(config),
+        )
+        replicas = self._replicas = ReplicaManager(environment, config, logs, metadata)
+        groups = self._groups = GroupCoordinator(environment, config, ReplicatedStorage(replicas, metadata))
+        logs.high_watermark_of = _high_watermark(replicas)
+        logs.on_directory_failure = self._directory_failed
+        replicas.on_leadership_change(groups.on_leadership_change)
+        metadata.subscribe(replicas.apply)
+        metadata.subscribe(groups.on_metadata)
+        # The controller is made with the ports that were bound, and the server with rooms that hold the controller.
+        rooms = Rooms(environment, config, metadata, None, replicas, groups)  # type: ignore[arg-type]
+        server = self._server = Server(environment, config, rooms, apis.load())
+        await server.bind()
+        await logs.start()
+        replicas.start()
+        controller = rooms.controller = self._controller = Controller(
+            environment, config, metadata, identity, bound_ports=server.bound_ports
+        )
+        controller.on_failure = self._metadata_failed
+        await controller.start()
+        await server.start()
+        self._serving = True
+
+    async def stop(self) -> None:
+        """Serve no more, hand everything to the disk and mark the directories as cleanly stopped."""
+        self._serving = False
+        if self._server is not None:
+            await self._server.stop()
+        if self._groups is not None:
+            self._groups.close()
+        epoch = self._broker_epoch()
+        if self._controller is not None:
+            await self._controller.stop()
+        if self._replicas is not None:
+            await self._replicas.close()
+        if self._logs is not None:
+            await self._logs.close(broker_epoch=epoch)
+        if self._http is not None:
+            await self._http.stop()
+
+    def kill(self) -> None:
+        """What a simulated kill -9 leaves behind: nothing is written, nobody is told."""
+        self._serving = False
+        if self._server is not None:
+            for connection in list(self._server.connections):
+                connection.abort()
+
+    async def _start_http(self) -> None:
+        listener = self.config.http_listener
+        if listener is not None:
+            self._http = HttpEndpoint(self.environment, listener, healthy=self._unhealthy, ready=self._unready)
+            await self._http.start()
+
+    def _unhealthy(self) -> list[str]:
+        return [self.failure] if self.failure else []
+
+    def _unready(self) -> list[str]:
+        complaints = self._unhealthy()
+        if not self._serving:
+            complaints.append("the broker is starting" if self._logs is None or not self._logs.closing else "stopping")
+        return complaints
+
+    def _broker_epoch(self) -> int:
+        if self._controller is None or self._replicas is None:
+            return -1
+        broker = self._replicas.metadata.image.brokers.get(self.config.node_id)
+        return -1 if broker is None else broker.epoch
+
+    def _directory_failed(self, path: str, error: StorageError) -> None:
+        log.error("log directory %s is offline: %s", path, error)
+        if self._logs is not None and not self._logs.directories:
+            self._fail(f"every log directory is offline; the last one was {path}: {error}")
+
+    def _metadata_failed(self, error: KafkaError) -> None:
+        self._fail(f"the metadata log cannot be written: {error.message}")
+
+    def _fail(self, reason: str) -> None:
+        if self.failure is None:
+            self.failure = reason
+            log.critical("%s", reason)
+            self.on_failure(reason)
+
+
+def _high_watermark(replicas: ReplicaManager) -> Callable[[Log], int]:
+    """Retention and compaction stop at what is committed, or at the log's start when this broker does not know."""
+
+    def of(own: Log) -> int:
+        try:
+            return replicas.partition(own.topic, own.partition).high_watermark
+        except KafkaError:
+            return own.log_start_offset
+
+    return of
+
+
+def _log_settings(config: BrokerConfig) -> LogManagerSettings:
+    return LogManagerSettings(
+        retention_check_interval_ms=config.get_int("log.retention.check.interval.ms"),
+        flush_offset_checkpoint_interval_ms=config.get_int("log.flush.offset.checkpoint.interval.ms"),
+        flush_start_offset_checkpoint_interval_ms=config.get_int("log.flush.start.offset.checkpoint.interval.ms"),
+        recovery_threads=config.get_int("num.recovery.threads.per.data.dir"),
+        producer_id_expiration_ms=config.get_int("producer.id.expiration.ms"),
+        cleaner_enable=config.get_bool("log.cleaner.enable"),
+        cleaner_backoff_ms=config.get_int("log.cleaner.backoff.ms"),
+        cleaner_dedupe_buffer_bytes=min(CLEANER_BUFFER_BYTES, config.get_int("log.cleaner.dedupe.buffer.size")),
+    )
