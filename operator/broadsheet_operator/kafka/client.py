@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from broadsheet_operator.kafka import groups, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
-from broadsheet_operator.reconcilers.observed import ClusterView, Failure, GroupQuery, GroupView, TopicView
+from broadsheet_operator.reconcilers.observed import (
+    ClusterHealth,
+    ClusterView,
+    Failure,
+    GroupQuery,
+    GroupView,
+    TopicView,
+)
 from broadsheet_operator.reconcilers.topic import TopicAction
 
 
@@ -20,6 +27,10 @@ class KafkaPythonGateway:
     def observe_cluster(self) -> ClusterView | Failure:
         """Brokers and controller."""
         return topics.observe_cluster(self._wire)
+
+    def observe_health(self) -> ClusterHealth | Failure:
+        """How all partitions are."""
+        return topics.observe_health(self._wire)
 
     def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
         """Each topic, None where there is none of that name."""

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
-from broadsheet_operator.reconcilers.observed import ClusterView, Failure, GroupQuery, GroupView, TopicView
+from broadsheet_operator.reconcilers.observed import (
+    ClusterHealth,
+    ClusterView,
+    Failure,
+    GroupQuery,
+    GroupView,
+    TopicView,
+)
 from broadsheet_operator.reconcilers.topic import TopicAction
 
 
@@ -15,6 +22,9 @@ class KafkaGateway(Protocol):
 
     def observe_cluster(self) -> ClusterView | Failure:
         """Brokers and controller."""
+
+    def observe_health(self) -> ClusterHealth | Failure:
+        """How all partitions are."""
 
     def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
         """Each topic, None where there is none of that name."""

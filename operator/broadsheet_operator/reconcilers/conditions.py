@@ -35,6 +35,7 @@ class Reason:
     CLUSTER_NOT_READY = "ClusterNotReady"
     GROUP_NOT_FOUND = "GroupNotFound"
     GROUP_NOT_EMPTY = "GroupNotEmpty"
+    BROKER_DOWN = "BrokerDown"
     LAG_TOO_HIGH = "LagTooHigh"
     WITHIN_LIMITS = "WithinLimits"
     RESET_DONE = "ResetDone"

@@ -130,3 +130,17 @@ class GroupQuery(NamedTuple):
     """Look at all partitions of these, too."""
     time_ms: int | None = None
     """Find the offsets at this time (Unix ms)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHealth:
+    """How all partitions of a cluster are."""
+
+    topics: int
+    """Without Kafka's internal ones."""
+    under_replicated: int
+    offline: int
+    leaders: Mapping[int, int]
+    """Broker id to the partitions it leads."""
+    replicas: Mapping[int, int]
+    """Broker id to the partitions it keeps a replica of."""

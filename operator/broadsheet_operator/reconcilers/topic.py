@@ -121,11 +121,13 @@ def plan_topic(
     *,
     rival: str | None = None,
     failures: Sequence[Failure] = (),
+    just_created: bool = False,
 ) -> TopicPlan:
     """Actions and status for one Topic.
 
     `observed` is None when the cluster has no such topic; `rival` names an older Topic resource for the same topic;
-    `failures` are what went wrong when the actions of the previous plan were applied.
+    `failures` are what went wrong when the actions of the previous plan were applied; `just_created` says that one of
+    them made the topic, so there is nothing to adopt.
     """
     if desired.metadata.deletion_timestamp is not None:
         return _plan_deletion(desired, observed, now, rival=rival, failures=failures)
@@ -139,7 +141,7 @@ def plan_topic(
     if observed is None:
         return _plan_creation(desired, cluster, now, failures)
     wanted, refusals = _difference(desired, observed, cluster)
-    if not _is_ours(desired, observed):
+    if not just_created and not _is_ours(desired, observed):
         refused = _adoption_refused(desired, wanted, refusals)
         if refused:
             return TopicPlan((), _status(desired, observed, stuck(Reason.TOPIC_EXISTS, refused), now, ours=False))

@@ -1,0 +1,165 @@
+"""The command `broadsheet`.
+
+Imports are few on purpose: `broadsheet broker` hands over to the broker before anything else is loaded, because the
+memory and the start of a broker are part of the promise.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+BROKER_COMMANDS = ("broker", "format")
+"""Commands that are the broker's own; it has its own help for them."""
+
+DESCRIPTION = """\
+Kafka in Python: brokers that speak Kafka's protocol, declared by manifests.
+
+New here?            broadsheet quickstart
+Run manifests:       broadsheet up -f docs/examples/quickstart.yaml
+Look at them:        broadsheet get topics
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0 only when what was asked has happened."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in BROKER_COMMANDS:
+        return _hand_over(given)
+    parser = _parser()
+    options = parser.parse_args(given)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return _run(options, parser)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does.
+        sys.stderr.close()
+        return 0
+
+
+def _hand_over(arguments: Sequence[str]) -> int:
+    """Become the broker: its module runs in this process, under its own name."""
+    import runpy
+
+    sys.argv = ["broadsheet", *arguments]
+    try:
+        runpy.run_module("broadsheet_broker", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+            return 1
+        return int(end.code or 0)
+    return 0
+
+
+def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    import logging
+
+    from broadsheet_operator.api.manifests import ManifestError
+    from broadsheet_operator.local import commands
+
+    # What the client library notices (a broker that is just restarting) is told in our own words.
+    logging.getLogger("kafka").addHandler(logging.NullHandler())
+    logging.getLogger("kafka").propagate = False
+    try:
+        match options.command:
+            case "up":
+                return commands.up(options.filename, options.data, options.output)
+            case "apply":
+                return commands.apply(options.filename, options.data, options.timeout, options.output)
+            case "get":
+                kind, names = _kind_and_names(options.what, parser)
+                return commands.get(kind, names, options.data, options.output)
+            case "delete":
+                targets = _targets(options, parser)
+                return commands.delete(targets, options.filename, options.data, options.timeout, options.output)
+            case _:
+                from broadsheet_operator.local.quickstart import quickstart
+
+                return quickstart(once=options.once, data=options.data, port=options.port)
+    except ManifestError as error:
+        commands.complain(commands.manifest_problem(error), options.output)
+    except commands.Refused as error:
+        commands.complain(str(error), options.output)
+    return 1
+
+
+def _kind_and_names(what: Sequence[str], parser: argparse.ArgumentParser) -> tuple[str | None, list[str]]:
+    """`topics`, `topic orders`, `topic/orders` or nothing at all."""
+    from broadsheet_operator.local.tables import NAMES
+
+    if not what or what[0].lower() in ("all", "broadsheet"):
+        return None, []
+    word, slash, name = what[0].partition("/")
+    if word.lower() not in NAMES:
+        parser.error(f'there is no kind "{word}"; the kinds are: clusters, topics, consumergroups')
+    return NAMES[word.lower()], [*([name] if slash else []), *what[1:]]
+
+
+def _targets(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
+    if not options.what:
+        if not options.filename:
+            parser.error("say what to delete: `delete topic orders`, `delete topic/orders` or `delete -f FILE`")
+        return []
+    kind, names = _kind_and_names(options.what, parser)
+    if kind is None or not names:
+        parser.error("say which: `delete topic orders`")
+    return [(str(kind), name) for name in names]
+
+
+def _parser() -> argparse.ArgumentParser:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="broadsheet", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, words: str, outputs: Sequence[str] = ("table", "json")) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        sub.add_argument("--data", default=".broadsheet", metavar="DIR", help="state directory (default: .broadsheet)")
+        sub.add_argument("-o", "--output", choices=outputs, default=outputs[0], help=f"default: {outputs[0]}")
+        return sub
+
+    def files(sub: argparse.ArgumentParser, *, required: bool) -> None:
+        sub.add_argument(
+            "-f",
+            "--filename",
+            action="append",
+            required=required,
+            default=None if required else [],
+            metavar="FILE",
+            help="manifest file or directory; may be given several times",
+        )
+
+    def patience(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--timeout", type=float, default=30, metavar="SECONDS", help="how long to wait (default: 30)")
+
+    start = command("quickstart", "a Kafka on localhost:9092 and a short demonstration")
+    start.add_argument("--once", action="store_true", help="end after the demonstration")
+    start.add_argument("--port", type=int, default=None, metavar="PORT", help="another port than 9092")
+    files(command("up", "run what manifests declare on this machine, until Ctrl-C"), required=True)
+    sub = command("apply", "declare resources to a running `up`, and wait until they are ready")
+    files(sub, required=True)
+    patience(sub)
+    sub = command("get", "show resources as they really are", ("table", "wide", "json", "yaml"))
+    sub.add_argument("what", nargs="*", metavar="KIND [NAME]", help="clusters, topics or consumergroups; or nothing")
+    sub = command("delete", "delete resources; what happens to the data is up to their deletionPolicy")
+    sub.add_argument("what", nargs="*", metavar="KIND NAME", help="as in `topic orders` or `topic/orders`")
+    files(sub, required=False)
+    patience(sub)
+    commands.add_parser("broker", help="run one broker: broadsheet broker --config server.properties", add_help=False)
+    commands.add_parser("format", help="prepare a broker's data directories, as kafka-storage does", add_help=False)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

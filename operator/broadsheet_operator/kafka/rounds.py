@@ -1,0 +1,147 @@
+"""One round of reconciling many resources of one cluster: observe, plan, apply, observe again, plan again.
+
+Here nothing is decided; that is the planners' work. The same rounds serve the operator and the local runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus
+from broadsheet_operator.api.topic import Topic, TopicStatus
+from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, GroupPlan, plan_group, query_of, window_ms
+from broadsheet_operator.reconcilers.lag import Sample, remember, sample
+from broadsheet_operator.reconcilers.observed import Failure, GroupView
+from broadsheet_operator.reconcilers.rivals import Key
+from broadsheet_operator.reconcilers.rivals import key as topic_key
+from broadsheet_operator.reconcilers.topic import CreateTopic, TopicAction, TopicPlan, plan_topic
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a round did for one resource."""
+
+    status: TopicStatus | ConsumerGroupStatus
+    done: tuple[str, ...] = ()
+    """What was changed in Kafka, in words."""
+    pending: bool = False
+    """Actions are left; look again soon."""
+    release: bool = False
+    """The resource is being deleted and may go."""
+    parting_words: str = ""
+
+
+@dataclass(slots=True)
+class Histories:
+    """What verdicts remember, by group resource."""
+
+    samples: dict[Key, list[Sample]] = field(default_factory=dict)
+
+    def look(self, key: Key, view: GroupView | Failure, window: int, now: datetime, *, reset: bool) -> list[Sample]:
+        """Remember this observation, and give the history with it."""
+        history = self.samples.get(key, [])
+        if not isinstance(view, Failure):
+            history = remember(history, sample(view, now, reset=reset), window)
+            self.samples[key] = history
+        return history
+
+
+def reconcile_topics(
+    gateway: KafkaGateway, topics: Sequence[Topic], rivals: Mapping[Key, str], clock: Clock
+) -> dict[Key, Outcome]:
+    """One round for these Topics of one cluster."""
+    if not topics:
+        return {}
+
+    def look(some: Sequence[Topic], failures: Mapping[Key, list[Failure]], created: set[Key]) -> dict[Key, TopicPlan]:
+        cluster = gateway.observe_cluster()
+        seen = {} if isinstance(cluster, Failure) else gateway.observe_topics([t.topic_name for t in some])
+        now = clock()
+        return {
+            topic_key(t): plan_topic(
+                t,
+                cluster if isinstance(cluster, Failure) else seen.get(t.topic_name),
+                cluster,
+                now,
+                rival=rivals.get(topic_key(t)),
+                failures=failures.get(topic_key(t), ()),
+                just_created=topic_key(t) in created,
+            )
+            for t in some
+        }
+
+    plans = look(topics, {}, set())
+    todo: list[tuple[Key, TopicAction]] = [(key, action) for key, plan in plans.items() for action in plan.actions]
+    done: dict[Key, list[str]] = {}
+    if todo:
+        failures: dict[Key, list[Failure]] = {}
+        for (key, action), failure in zip(todo, gateway.apply_topics([a for _, a in todo]), strict=True):
+            if failure is None:
+                done.setdefault(key, []).append(action.words())
+            else:
+                failures.setdefault(key, []).append(failure)
+        touched = {key for key, _ in todo}
+        # What was created a moment ago is ours: the second look must not ask whether to adopt it.
+        created = {key for key, action in todo if isinstance(action, CreateTopic) and key not in failures}
+        plans |= look([t for t in topics if topic_key(t) in touched], failures, created)
+    return {
+        key: Outcome(plan.status, tuple(done.get(key, ())), bool(plan.actions), plan.release, plan.parting_words)
+        for key, plan in plans.items()
+    }
+
+
+def reconcile_groups(
+    gateway: KafkaGateway, groups: Sequence[ConsumerGroup], histories: Histories, clock: Clock
+) -> dict[Key, Outcome]:
+    """One round for these ConsumerGroups of one cluster."""
+    if not groups:
+        return {}
+
+    def look(
+        some: Sequence[ConsumerGroup], failures: Mapping[Key, list[Failure]], reset: frozenset[Key]
+    ) -> dict[Key, GroupPlan]:
+        seen = gateway.observe_groups({g.group_id: query_of(g) for g in some})
+        now = clock()
+        plans: dict[Key, GroupPlan] = {}
+        for g in some:
+            view, key = seen[g.group_id], _group_key(g)
+            history = histories.look(key, view, window_ms(g), now, reset=key in reset)
+            plans[key] = plan_group(g, view, history, now, failures=failures.get(key, ()))
+        return plans
+
+    plans = look(groups, {}, frozenset())
+    todo = [(key, action) for key, plan in plans.items() for action in plan.actions]
+    done: dict[Key, list[str]] = {}
+    if todo:
+        failures: dict[Key, list[Failure]] = {}
+        was_reset: set[Key] = set()
+        for (key, action), failure in zip(todo, gateway.apply_groups([a for _, a in todo]), strict=True):
+            if failure is not None:
+                failures.setdefault(key, []).append(failure)
+                continue
+            done.setdefault(key, []).append(action.words())
+            if isinstance(action, CommitOffsets):
+                was_reset.add(key)
+        again: list[ConsumerGroup] = []
+        for g in groups:
+            key = _group_key(g)
+            if key not in {k for k, _ in todo}:
+                continue
+            status = plans[key].status
+            if key in was_reset:
+                status = status.model_copy(update={"last_reset": plans[key].reset})
+            again.append(g.model_copy(update={"status": status}))
+        plans |= look(again, failures, frozenset(was_reset))
+    return {
+        key: Outcome(plan.status, tuple(done.get(key, ())), bool(plan.actions), plan.release, plan.parting_words)
+        for key, plan in plans.items()
+    }
+
+
+def _group_key(group: ConsumerGroup) -> Key:
+    return group.metadata.namespace, group.metadata.name

@@ -1,0 +1,221 @@
+"""A broker as a child process: its configuration, its start, its end, and its return with a growing delay."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.reconcilers.cluster import BrokerState
+
+FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
+"""Seconds before a dead broker is started again; doubled each time, and back to the first when it stayed up."""
+STEADY_SECONDS = 30.0
+STOP_SECONDS = 30.0
+"""How long a broker may take to stop before it is killed."""
+
+INTERNAL_TOPIC_REPLICAS = (
+    "offsets.topic.replication.factor",
+    "transaction.state.log.replication.factor",
+    "share.coordinator.state.topic.replication.factor",
+)
+
+
+def broker_command(properties: Path) -> list[str]:
+    """How our broker is started: by name, in a process of its own."""
+    return [sys.executable, "-m", "broadsheet_broker", "broker", "--config", str(properties)]
+
+
+def endpoint(cluster: Cluster, node_id: int) -> tuple[str, int]:
+    """Where clients reach a broker: its first listener on this machine."""
+    return "localhost", cluster.listeners()[0].port + node_id
+
+
+def render_properties(
+    cluster: Cluster, node_id: int, *, cluster_id: str, data: Path, controller_ports: Sequence[int]
+) -> dict[str, str]:
+    """server.properties of one of the cluster's brokers, for any number of brokers."""
+    count = len(controller_ports)
+    doors = [(door.name.upper(), door.port + node_id) for door in cluster.listeners()]
+    listeners = [f"{name}://localhost:{port}" for name, port in doors]
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": str(node_id),
+        "cluster.id": cluster_id,
+        "controller.quorum.voters": ",".join(f"{i}@localhost:{p}" for i, p in enumerate(controller_ports)),
+        "controller.listener.names": "CONTROLLER",
+        "listeners": ",".join([*listeners, f"CONTROLLER://localhost:{controller_ports[node_id]}"]),
+        "advertised.listeners": ",".join(listeners),
+        "listener.security.protocol.map": ",".join(
+            f"{name}:PLAINTEXT" for name in [*(n for n, _ in doors), "CONTROLLER"]
+        ),
+        "inter.broker.listener.name": doors[0][0],
+        "log.dirs": str(data),
+        "group.initial.rebalance.delay.ms": "0",
+    }
+    properties |= dict.fromkeys(INTERNAL_TOPIC_REPLICAS, str(min(3, count)))
+    for key, value in (cluster.spec.config or {}).items():
+        if value is not None:
+            properties[key] = str(value)
+    return properties
+
+
+def write_properties(path: Path, properties: Mapping[str, str]) -> None:
+    """A Java properties file; what would be read as something else is escaped."""
+    lines = [f"{key}={value}".replace("\\", "\\\\") for key, value in properties.items()]
+    path.write_text(
+        "# Written by broadsheet; change the Cluster instead.\n" + "\n".join(lines) + "\n", encoding="utf-8"
+    )
+
+
+def port_in_use(port: int) -> bool:
+    """Whether something listens on this port of localhost already."""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((address, port))
+        except OSError as error:
+            if error.errno == 98:  # EADDRINUSE; without IPv6 the other errors say nothing about the port
+                return True
+    return False
+
+
+def free_port() -> int:
+    """A port of localhost that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Runs in the child: the kernel sends it SIGTERM when the process that started it is gone."""
+    if _LIBC is not None:
+        _LIBC.prctl(1, signal.SIGTERM)
+
+
+class BrokerProcess:
+    """One broker and its process, which may come and go."""
+
+    def __init__(
+        self,
+        directory: Path,
+        node_id: int,
+        address: tuple[str, int],
+        command: Callable[[Path], list[str]] = broker_command,
+    ) -> None:
+        self.directory = directory
+        self.node_id = node_id
+        self.address = address
+        self.log_file = directory / f"broker-{node_id}.log"
+        self.properties_file = directory / f"broker-{node_id}.properties"
+        self.properties: dict[str, str] = {}
+        self.was_ready = False
+        self.failures = 0
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._again_at = 0.0
+        self._trouble = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, while there is one."""
+        return self._process.pid if self._process is not None else None
+
+    def start(self, properties: Mapping[str, str]) -> None:
+        """Start it. OSError when that is not possible."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.properties = dict(properties)
+        write_properties(self.properties_file, properties)
+        with open(self.log_file, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command(self.properties_file),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # A session of its own: Ctrl-C in the terminal is ours to hand on, in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        self._started = time.monotonic()
+
+    def look(self) -> str:
+        """Start it again if it is time; words about what has just happened, if anything has."""
+        now = time.monotonic()
+        if self._process is None:
+            if self._again_at and now >= self._again_at:
+                self._again_at = 0.0
+                self.start(self.properties)
+                return f"broker {self.node_id} is started again"
+            return ""
+        code = self._process.poll()
+        if code is None:
+            if self.failures and now - self._started > STEADY_SECONDS:
+                self.failures = 0
+            return ""
+        self._process = None
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2**self.failures)
+        self.failures += 1
+        self._again_at = now + delay
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        last = self.last_words()
+        self._trouble = f"broker {self.node_id} {how}" + (f": {last}" if last else "")
+        return f"{self._trouble}; it is started again in {delay:g} s (log: {self.log_file})"
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        try:
+            with open(self.log_file, "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
+                lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        except OSError:
+            return ""
+        return lines[-1].strip()[:300] if lines else ""
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        if self._process is None:
+            return False
+        try:
+            with socket.create_connection(self.address, timeout=0.5):
+                return True
+        except OSError:
+            return False
+
+    def state(self, *, ready: bool) -> BrokerState:
+        """What there is to say about it."""
+        where = f"{self.address[0]}:{self.address[1]}"
+        if self._process is None:
+            return BrokerState(self.node_id, "Restarting" if self._again_at else "Stopped", where, self._trouble)
+        return BrokerState(self.node_id, "Running" if ready else "Starting", where)
+
+    def terminate(self) -> None:
+        """Ask it to stop."""
+        self._again_at = 0.0
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def wait(self, seconds: float = STOP_SECONDS) -> bool:
+        """Wait for its end; after the deadline it is killed. True if it ended by itself."""
+        if self._process is None:
+            return True
+        clean = True
+        try:
+            self._process.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired:
+            clean = False
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+        return clean

@@ -1,0 +1,325 @@
+"""`broadsheet up`: the same resources as on Kubernetes, with brokers as processes of this machine.
+
+One loop, level-triggered: read what is declared, see after the brokers, reconcile what is due, write what changed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.manifests import AnyResource, ManifestError, load_paths, manifest_files
+from broadsheet_operator.api.meta import Condition, Status
+from broadsheet_operator.api.topic import Topic
+from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
+from broadsheet_operator.local.broker import broker_command
+from broadsheet_operator.local.cluster import CannotStart, LocalCluster
+from broadsheet_operator.local.store import APPLIED, Entry, Key, Store
+from broadsheet_operator.reconcilers.conditions import Reason, Statement, waiting, with_statements
+from broadsheet_operator.reconcilers.rivals import topic_rivals
+
+TICK_SECONDS = 0.1
+"""How often files and processes are looked at."""
+TOPIC_SECONDS, GROUP_SECONDS = 2.0, 1.0
+"""How often everything is looked at again, though nothing was declared anew."""
+SOON_SECONDS = 0.2
+"""When to look again after something was left to do."""
+START_ATTEMPTS = 3
+"""A broker that ends so often before it was ever ready will not come up by itself."""
+
+
+def utc_now() -> datetime:
+    """The time of day."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Watched:
+    """A file or directory of the command line, as it was when last read."""
+
+    path: str
+    seen: tuple[tuple[str, int, int], ...] = ()
+    declared: set[Key] = field(default_factory=set)
+
+
+class Runtime:
+    """Runs what a state directory and some manifest files declare."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        store: Store,
+        say: Callable[[str, str], None],
+        *,
+        adapt: Callable[[AnyResource], AnyResource] = lambda resource: resource,
+        command: Callable[[Path], list[str]] = broker_command,
+    ) -> None:
+        self.store = store
+        self.clusters: dict[str, LocalCluster] = {}
+        self.entries: dict[Key, Entry] = {}
+        self._watched = [Watched(p) for p in paths]
+        self._say = say
+        self._adapt = adapt
+        self._command = command
+        self._histories = Histories()
+        self._fingerprint: tuple[int, ...] = ()
+        self._due = {"Topic": 0.0, "ConsumerGroup": 0.0}
+        self._told: dict[Key, tuple[str, str, str]] = {}
+
+    def start(self) -> None:
+        """Read the manifests and start the brokers. ManifestError or CannotStart says what is wrong."""
+        self.store.prepare()
+        resources = [(w, load_paths([w.path])) for w in self._watched]
+        self._forget_other_files()
+        for watched, found in resources:
+            watched.seen = _fingerprint(watched.path)
+            self._declare(watched, found)
+        self._read_declared()
+        for entry in self.entries.values():
+            if isinstance(entry.resource, Cluster) and entry.resource.metadata.deletion_timestamp is None:
+                self._local(entry.resource).start()
+
+    def run(self, stop: threading.Event) -> None:
+        """Until told to stop."""
+        while not stop.is_set():
+            self.step()
+            stop.wait(TICK_SECONDS)
+
+    def step(self) -> None:
+        """One turn of the loop. CannotStart when a broker will not come up."""
+        for watched in self._watched:
+            self._reread(watched)
+        if self.store.fingerprint() != self._fingerprint:
+            self._read_declared()
+        for cluster in list(self.clusters.values()):
+            cluster.look()
+            self._give_up_on(cluster)
+            self._write(("Cluster", cluster.resource.metadata.name), cluster.status(utc_now()))
+        now = time.monotonic()
+        if now >= self._due["Topic"]:
+            self._due["Topic"] = now + TOPIC_SECONDS
+            self._reconcile_topics()
+        if now >= self._due["ConsumerGroup"]:
+            self._due["ConsumerGroup"] = now + GROUP_SECONDS
+            self._reconcile_groups()
+
+    def stop(self) -> bool:
+        """Stop all brokers. True if all ended by themselves."""
+        clean = True
+        for cluster in self.clusters.values():
+            clean &= cluster.stop()
+        return clean
+
+    # What is declared
+
+    def _forget_other_files(self) -> None:
+        """Resources that came from a file which is not given this time are no concern of this run."""
+        paths = {_origin(w.path) for w in self._watched}
+        for (kind, name), entry in self.store.entries().items():
+            if entry.origin != APPLIED and entry.origin not in paths:
+                self.store.remove(kind, name, entry.resource.metadata.uid)
+
+    def _declare(self, watched: Watched, resources: Sequence[AnyResource]) -> None:
+        """What the file says is applied; what it said before and says no more is deleted."""
+        origin = _origin(watched.path)
+        now = {(type(r).__name__, r.metadata.name) for r in resources}
+        before = watched.declared or {k for k, e in self.store.entries().items() if e.origin == origin}
+        for resource in resources:
+            kind, name = type(resource).__name__, resource.metadata.name
+            try:
+                change = self.store.apply(self._adapt(resource), origin)
+            except ManifestError as error:
+                self._say(f"{kind.lower()}/{name}", "; ".join(f"{m.field}: {m.message}" for m in error.mistakes))
+                continue
+            if change == "configured":
+                self._say(f"{kind.lower()}/{name}", "configured")
+        for kind, name in before - now:
+            if self.store.mark_deleted(kind, name):
+                self._say(f"{kind.lower()}/{name}", f"no longer in {watched.path}: it is deleted")
+        watched.declared = now
+
+    def _reread(self, watched: Watched) -> None:
+        seen = _fingerprint(watched.path)
+        if seen == watched.seen:
+            return
+        if not seen:
+            # An editor may be about to put the new file in place of the old one.
+            return
+        watched.seen = seen
+        try:
+            resources = load_paths([watched.path])
+        except ManifestError as error:
+            for mistake in error.mistakes:
+                self._say("not applied", str(mistake))
+            return
+        self._declare(watched, resources)
+
+    def _read_declared(self) -> None:
+        self._fingerprint = self.store.fingerprint()
+        self.entries = self.store.entries()
+        self._due = dict.fromkeys(self._due, 0.0)
+        for entry in self.entries.values():
+            if isinstance(entry.resource, Cluster):
+                self._take_on(entry.resource)
+        for name in set(self.clusters) - {n for k, n in self.entries if k == "Cluster"}:
+            self.clusters.pop(name).stop()
+
+    def _take_on(self, resource: Cluster) -> None:
+        name = resource.metadata.name
+        if resource.metadata.deletion_timestamp is not None:
+            words = self.clusters.pop(name).delete() if name in self.clusters else "deleted"
+            self._say(f"cluster/{name}", words)
+            self._gone(("Cluster", name), resource)
+        elif name in self.clusters:
+            self.clusters[name].change(resource)
+        elif self._told or self.clusters:
+            # Declared while we run; at the start of all, start() does this and lets a failure end us.
+            cluster = self._local(resource)
+            try:
+                cluster.start()
+            except CannotStart as error:
+                cluster.refusal = str(error)
+
+    def _local(self, resource: Cluster) -> LocalCluster:
+        name = resource.metadata.name
+        if name not in self.clusters:
+            directory = self.store.directory / "clusters" / name
+            self.clusters[name] = LocalCluster(resource, directory, self._say, self._command)
+        return self.clusters[name]
+
+    def _give_up_on(self, cluster: LocalCluster) -> None:
+        for broker in cluster.brokers:
+            if not broker.was_ready and broker.failures >= START_ATTEMPTS:
+                words = broker.last_words() or "it says nothing"
+                raise CannotStart(
+                    f"{cluster.name}: broker {broker.node_id} does not start: {words} (log: {broker.log_file})"
+                )
+
+    # What is done about it
+
+    def _reconcile_topics(self) -> None:
+        topics = [e.resource for e in self.entries.values() if isinstance(e.resource, Topic)]
+        rivals = topic_rivals([t for t in topics if t.metadata.deletion_timestamp is None])
+        for name, some in self._by_cluster(topics).items():
+            started = time.monotonic()
+            outcomes = reconcile_topics(self.clusters[name].gateway, some, rivals, utc_now)
+            self._take_in("Topic", some, outcomes)
+            # With very many topics a look takes its time; most of the time is to be left to others.
+            slow = time.monotonic() + 10 * (time.monotonic() - started)
+            self._due["Topic"] = max(self._due["Topic"], slow)
+            if any(o.pending or o.done for o in outcomes.values()):
+                self._due["Topic"] = time.monotonic() + SOON_SECONDS
+
+    def _reconcile_groups(self) -> None:
+        groups = [e.resource for e in self.entries.values() if isinstance(e.resource, ConsumerGroup)]
+        for name, some in self._by_cluster(groups).items():
+            outcomes = reconcile_groups(self.clusters[name].gateway, some, self._histories, utc_now)
+            self._take_in("ConsumerGroup", some, outcomes)
+
+    def _by_cluster(self, resources: Sequence[Any]) -> dict[str, list[Any]]:
+        """Resources by their cluster; those whose cluster cannot be asked now are told so."""
+        result: dict[str, list[Any]] = {}
+        for resource in resources:
+            name = resource.spec.cluster.rpartition("/")[2]
+            cluster = self.clusters.get(name)
+            deleted = resource.metadata.deletion_timestamp is not None
+            if cluster is not None and cluster.ready:
+                result.setdefault(name, []).append(resource)
+            elif deleted and cluster is None:
+                key = (type(resource).__name__, resource.metadata.name)
+                self._say(f"{key[0].lower()}/{key[1]}", "deleted; its cluster is gone, so nothing else was touched")
+                self._gone(key, resource)
+            elif cluster is None:
+                words = f"there is no Cluster {name}; declare it, or correct spec.cluster"
+                self._excuse(resource, waiting(Reason.CLUSTER_NOT_FOUND, words))
+            else:
+                self._excuse(resource, waiting(Reason.CLUSTER_NOT_READY, f"cluster/{name} does not take requests yet"))
+        return result
+
+    def _excuse(self, resource: Topic | ConsumerGroup, told: list[Statement]) -> None:
+        kind = type(resource).__name__
+        base = resource.status or _empty_status(resource)
+        status = with_statements(resource.status, base, told, resource.metadata.generation, utc_now())
+        self._write((kind, resource.metadata.name), status)
+
+    def _take_in(
+        self, kind: str, resources: Sequence[Topic | ConsumerGroup], outcomes: dict[tuple[str, str], Outcome]
+    ) -> None:
+        for resource in resources:
+            key = (kind, resource.metadata.name)
+            outcome = outcomes[resource.metadata.namespace, resource.metadata.name]
+            for words in outcome.done:
+                self._say(f"{kind.lower()}/{key[1]}", words)
+            if outcome.release:
+                self._say(f"{kind.lower()}/{key[1]}", outcome.parting_words)
+                self._gone(key, resource)
+            else:
+                self._write(key, outcome.status)
+
+    def _gone(self, key: Key, resource: AnyResource) -> None:
+        self.store.remove(*key, resource.metadata.uid)
+        self.entries.pop(key, None)
+        self._told.pop(key, None)
+        self._histories.samples.pop((resource.metadata.namespace, key[1]), None)
+
+    def _write(self, key: Key, status: Status) -> None:
+        """Keep a status, write it if it is another one, and say what a person wants to hear of it."""
+        entry = self.entries.get(key)
+        if entry is None or entry.resource.status == status:
+            return
+        resource = entry.resource.model_copy(update={"status": status})
+        self.entries[key] = Entry(resource, entry.origin)
+        if isinstance(resource, Cluster) and key[1] in self.clusters:
+            self.clusters[key[1]].resource = resource
+        self.store.write_status(*key, status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        ready = status.condition("Ready")
+        if ready is not None and self._told.get(key) != _gist(ready):
+            self._told[key] = _gist(ready)
+            self._say(f"{key[0].lower()}/{key[1]}", _sentence(ready, status))
+
+
+def _empty_status(resource: Topic | ConsumerGroup) -> Any:
+    from broadsheet_operator.api.consumer_group import ConsumerGroupStatus
+    from broadsheet_operator.api.topic import TopicStatus
+
+    if isinstance(resource, Topic):
+        return TopicStatus(topic_name=resource.topic_name)
+    return ConsumerGroupStatus(group_id=resource.group_id)
+
+
+def _gist(ready: Condition) -> tuple[str, str, str]:
+    return ready.status, ready.reason, ready.message
+
+
+def _sentence(ready: Condition, status: Status) -> str:
+    if ready.status != "True":
+        return f"{ready.reason}: {ready.message}" if ready.message else ready.reason
+    partitions = getattr(status, "partitions", None)
+    if isinstance(partitions, int):
+        replicas = getattr(status, "replication_factor", 0)
+        count = f"{partitions} {'partition' if partitions == 1 else 'partitions'}"
+        return f"ready: {count}, {replicas} {'replica' if replicas == 1 else 'replicas'} each"
+    return f"ready: {ready.message[0].lower()}{ready.message[1:]}" if ready.message else "ready"
+
+
+def _origin(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+def _fingerprint(path: str) -> tuple[tuple[str, int, int], ...]:
+    """Changes whenever a manifest is written, added or taken away; empty while there is nothing to read."""
+    found: list[tuple[str, int, int]] = []
+    try:
+        for file in manifest_files(path):
+            stat = Path(file).stat()
+            found.append((file, stat.st_mtime_ns, stat.st_size))
+    except (OSError, ManifestError):
+        return ()
+    return tuple(found)
