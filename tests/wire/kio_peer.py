@@ -11,12 +11,13 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any
 
-from broadsheet_broker.wire.primitives import ZERO_UUID
-from broadsheet_broker.wire.schema import Struct
 from hypothesis import strategies as st
 from kio.schema.errors import ErrorCode
 from kio.schema.index import schema_name_map
 from kio.serial import entity_reader, entity_writer
+
+from broadsheet_broker.wire.primitives import ZERO_UUID
+from broadsheet_broker.wire.schema import Struct
 
 _EPOCH = datetime.datetime.fromtimestamp(0, tz=datetime.UTC)
 _MILLISECOND = datetime.timedelta(milliseconds=1)

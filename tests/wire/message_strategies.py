@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from hypothesis import strategies as st
+
 from broadsheet_broker.wire import messages
 from broadsheet_broker.wire.compiler import version_of
 from broadsheet_broker.wire.schema import Field, Message, Struct
-from hypothesis import strategies as st
 
 INTEGERS = {
     "int8": (-(2**7), 2**7 - 1),
