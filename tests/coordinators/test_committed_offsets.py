@@ -381,7 +381,7 @@ def test_a_retention_of_the_clients_own_counts_for_that_commit() -> None:
     bench = Bench()
     bench.commit({P0: 1}, retention_ms=3_600_000, version=4)
     bench.commit({P1: 1})
-    key, value = list(bench.storage.latest().items())[0]
+    key, value = next(iter(bench.storage.latest().items()))
     assert value is not None
     assert value[:2] == b"\x00\x01", "only version 1 has an expiry"
     stored = records.read(key, value)

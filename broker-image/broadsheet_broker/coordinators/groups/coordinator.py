@@ -11,9 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from broadsheet_broker.coordinators.groups.classic import ClassicProtocol, join_error, sync_error
+from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
 from broadsheet_broker.coordinators.groups.offsets import commit_error
 from broadsheet_broker.coordinators.groups.partition import CoordinatedPartition, PartitionState
+from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error
 from broadsheet_broker.coordinators.groups.storage import GROUP_METADATA_TOPIC, Storage
 from broadsheet_broker.coordinators.groups.turn import (
     Context,
@@ -32,7 +33,8 @@ from broadsheet_broker.wire.messages.offset_delete_response import OffsetDeleteR
 from broadsheet_broker.wire.messages.offset_fetch_response import OffsetFetchResponseGroup
 
 if TYPE_CHECKING:
-    from broadsheet_broker.coordinators.groups.classic import JoinReply, LeaveReply, SyncReply
+    from broadsheet_broker.coordinators.groups.classic import LeaveReply, SyncReply
+    from broadsheet_broker.coordinators.groups.joining import JoinReply
     from broadsheet_broker.coordinators.groups.offsets import CommitReply
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage

@@ -18,7 +18,7 @@ from broadsheet_broker.coordinators.groups.records import (
     offset_commit,
     offset_tombstone,
 )
-from broadsheet_broker.coordinators.groups.turn import GroupSettings, Record, Turn
+from broadsheet_broker.coordinators.groups.turn import GroupSettings, Record, Turn, Write
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.offset_commit_request import OffsetCommitRequest
 from broadsheet_broker.wire.messages.offset_commit_response import (
@@ -104,13 +104,13 @@ class Offsets:
         changes: list[OffsetRecord],
         turn: Turn,
         done: Callable[[Turn, ErrorCode], None] | None,
-    ) -> None:
+    ) -> Write:
         for group_id, topic, partition, _ in changes:
             waiting = self._on_their_way.setdefault(group_id, {})
             waiting[topic, partition] = waiting.get((topic, partition), 0) + 1
-        turn.write(records, done, partial(self._settle, changes))
+        return turn.write(records, done, partial(self._settle, changes))
 
-    def _settle(self, changes: list[OffsetRecord], committed: bool) -> None:
+    def _settle(self, changes: list[OffsetRecord], turn: Turn, error: ErrorCode) -> None:
         for change in changes:
             group_id, topic, partition, _ = change
             waiting = self._on_their_way[group_id]
@@ -121,7 +121,7 @@ class Offsets:
                 del waiting[topic, partition]
                 if not waiting:
                     del self._on_their_way[group_id]
-            if committed:
+            if not error:
                 self.apply(change)
 
     # Commit
@@ -219,11 +219,11 @@ class Offsets:
         turn: Turn,
         done: Callable[[Turn, ErrorCode], None] | None = None,
         then: Iterable[Record] = (),
-    ) -> None:
+    ) -> Write:
         """Write tombstones for some partitions, and other records with them."""
         changes = [OffsetRecord(group_id, topic, partition, None) for topic, partition in partitions]
         records = [offset_tombstone(group_id, topic, partition) for topic, partition in partitions]
-        self._write([*records, *then], changes, turn, done)
+        return self._write([*records, *then], changes, turn, done)
 
     def all_of(self, group_id: str) -> list[tuple[str, int]]:
         """Every partition of the group that needs a tombstone when the group goes."""

@@ -257,7 +257,7 @@ class CoordinatedPartition:
 
     def _finish(self, write: Write, turn: Turn, error: ErrorCode, *, ended: bool) -> None:
         if ended and write.apply is not None:
-            write.apply(not error)
+            write.apply(turn, error)
         done, write.done = write.done, None
         if done is not None:
             done(turn, error)

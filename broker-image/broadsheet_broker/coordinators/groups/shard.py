@@ -11,15 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.classic import (
-    ClassicProtocol,
-    JoinReply,
-    LeaveReply,
-    SyncReply,
-    join_error,
-    sync_error,
-    validate_member,
-)
+from broadsheet_broker.coordinators.groups.classic import ClassicProtocol, LeaveReply, SyncReply
 from broadsheet_broker.coordinators.groups.group import (
     CONSUMER_PROTOCOL_TYPE,
     ClassicGroup,
@@ -27,7 +19,9 @@ from broadsheet_broker.coordinators.groups.group import (
     Group,
     GroupState,
 )
+from broadsheet_broker.coordinators.groups.joining import JoinReply
 from broadsheet_broker.coordinators.groups.offsets import CommitReply, Offsets, commit_error
+from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error, validate_member
 from broadsheet_broker.coordinators.groups.turn import Context, GroupSettings, Turn, log
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup, DescribedGroupMember
@@ -47,6 +41,10 @@ GROUP_NOT_FOUND_FROM = 9
 """OffsetCommit version from which a missing group is called so; before, ILLEGAL_GENERATION."""
 DESCRIBE_NOT_FOUND_FROM = 6
 """DescribeGroups version from which a missing group is an error; before, it was described as Dead."""
+
+
+Step = Callable[[Turn, ErrorCode], None]
+"""What follows when the fate of a write is known."""
 
 
 class GroupShard:
@@ -155,7 +153,7 @@ class GroupShard:
             del self.groups[request.group_id]  # refused: nothing to keep
         elif not turn.writes:
             # The group must outlive a change of coordinator from now on, or a member id just given out means nothing.
-            turn.write([records.new_group_metadata(group)], partial(self._created, group))
+            turn.write([records.new_group_metadata(group)], apply=partial(self._created, group))
 
     def _create(self, group_id: str, turn: Turn) -> ClassicGroup:
         group = ClassicGroup(group_id, turn.time_ms)
@@ -210,21 +208,19 @@ class GroupShard:
             if not self.offsets.commit(request, turn, reply):
                 del self.groups[request.group_id]
                 return
-            turn.writes[-1].done = partial(self._first_commit, group, turn.writes[-1].done)
+            turn.writes[-1].apply = partial(self._first_commit, group, turn.writes[-1].apply)
             return
         if isinstance(group, ClassicGroup) and group.state is not GroupState.COMPLETING_REBALANCE:
             self.protocol.extend_session(group, request.member_id, turn.now)
         self.offsets.commit(request, turn, reply)
 
-    def _first_commit(
-        self, group: ClassicGroup, done: Callable[[Turn, ErrorCode], None] | None, turn: Turn, error: ErrorCode
-    ) -> None:
+    def _first_commit(self, group: ClassicGroup, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
+        if settle is not None:
+            settle(turn, error)
         if error and self.groups.get(group.group_id) is group and group.protocol_type is None:
             untouched = not group.members and not group.pending_joins and not self.offsets.has_any(group.group_id)
             if untouched:
                 del self.groups[group.group_id]
-        if done is not None:
-            done(turn, error)
 
     def _check_commit(self, group: Group | None, request: OffsetCommitRequest, version: int) -> ErrorCode:
         """Whether a commit comes from a member of the generation, or from a client outside any group (KIP-211)."""
@@ -295,19 +291,19 @@ class GroupShard:
         turn: Turn,
         reply: Callable[[ErrorCode], None] | None,
     ) -> None:
+        """Take the group out at once, so that nobody joins it any more, and put it back if the log does not want it."""
         del self.groups[group.group_id]
-        done = partial(self._deleted, group, reply)
-        self.offsets.tombstone(group.group_id, partitions, turn, done, then=[records.group_tombstone(group.group_id)])
+        tombstones = [records.group_tombstone(group.group_id)]
+        write = self.offsets.tombstone(group.group_id, partitions, turn, partial(_answer, reply), tombstones)
+        write.apply = partial(self._deleted, group, write.apply)
 
-    def _deleted(
-        self, group: ClassicGroup, reply: Callable[[ErrorCode], None] | None, turn: Turn, error: ErrorCode
-    ) -> None:
+    def _deleted(self, group: ClassicGroup, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
+        if settle is not None:
+            settle(turn, error)
         if error:
             self.groups.setdefault(group.group_id, group)
         else:
             self.protocol.abandon(group, turn, ErrorCode.UNKNOWN_MEMBER_ID)
-        if reply is not None:
-            turn.reply(reply, error)
 
     def cleanup(self, turn: Turn) -> int:
         """Expire offsets, and delete empty groups that have none left. Returns how many records that takes."""
@@ -382,6 +378,11 @@ class GroupShard:
                 "members": len(group.members) if isinstance(group, ClassicGroup) else 0,
                 "offsets": self.offsets.count(group.group_id),
             }
+
+
+def _answer(reply: Callable[[ErrorCode], None] | None, turn: Turn, error: ErrorCode) -> None:
+    if reply is not None:
+        turn.reply(reply, error)
 
 
 def not_found(group_id: str, version: int) -> DescribedGroup:

@@ -32,18 +32,18 @@ class Write:
         self,
         records: list[Record],
         done: Callable[[Turn, ErrorCode], None] | None = None,
-        apply: Callable[[bool], None] | None = None,
+        apply: Callable[[Turn, ErrorCode], None] | None = None,
         group_id: str | None = None,
     ) -> None:
         self.records = records
         self.group_id = group_id
         """The group whose deadlines `done` may change."""
         self.done = done
-        """Gives the answers. Called exactly once, with NONE or with the error that a client may see; NONE only when
-        the records are committed. Called with an error when they take longer than `offsets.commit.timeout.ms`."""
+        """Gives the answers. Called exactly once: with NONE when the records are committed, with the error that a
+        client may see when they are not, or not within `offsets.commit.timeout.ms`."""
         self.apply = apply
-        """Brings memory to the state of the log. Called exactly once and before `done`, with True when the records are
-        committed (however late) and with False when they never will be."""
+        """Brings memory to the state of the log. Called exactly once and before `done`, unless that gave up earlier:
+        with NONE when the records are committed, however late, with an error when they never will be."""
 
 
 class Turn:
@@ -67,7 +67,7 @@ class Turn:
         self,
         records: list[Record],
         done: Callable[[Turn, ErrorCode], None] | None = None,
-        apply: Callable[[bool], None] | None = None,
+        apply: Callable[[Turn, ErrorCode], None] | None = None,
         group_id: str | None = None,
     ) -> Write:
         """Append records to the log after this step, in order with all other writes of the partition."""
