@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request
-from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.log.log import Log
+from broadsheet_broker.log import LogConfig, LogManager
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import EMPTY_IMAGE
 from broadsheet_broker.replication import ReplicaManager
-from broadsheet_broker.seams import Environment
+from broadsheet_broker.seams import Environment, Files, LocalFiles
 from broadsheet_broker.wire.api_messages import request_class, response_class
 from broadsheet_broker.wire.messages.config_record import ConfigRecord
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
@@ -36,31 +36,6 @@ class Clock:
         return self.now_ms
 
 
-class Logs:
-    """What ReplicaManager needs of the LogManager: one directory of real logs."""
-
-    def __init__(self, environment: Environment, directory: str) -> None:
-        self.environment = environment
-        self.directories = [directory]
-        self.open: dict[tuple[str, int], Log] = {}
-
-    def get_or_create(self, topic: str, partition: int, topic_id: uuid.UUID, config: LogConfig) -> Log:
-        path = f"{self.directories[0]}/{topic}-{partition}"
-        self.environment.files.make_directory(path)
-        log = Log.open(self.environment, path, config=config, topic_id=topic_id)
-        self.open[topic, partition] = log
-        return log
-
-    def delete(self, topic: str, partition: int) -> None:
-        log = self.open.pop((topic, partition))
-        log.close_files()
-        self.environment.files.remove_tree(log.directory)
-
-    def close(self) -> None:
-        for log in self.open.values():
-            log.close()
-
-
 class Metadata:
     """A MetadataCache that takes records directly."""
 
@@ -77,6 +52,20 @@ class Metadata:
         delta = MetadataDelta(self.image).replay_all(records)
         self.image = delta.apply(self.image.offset + len(records), 1, NOW_MS)
         self.subscriber(delta, self.image)
+
+
+def run(directory: Path, scenario: Callable[[Bench], Awaitable[None]], *, files: Files | None = None) -> None:
+    """Run a scenario in rooms whose logs are in `directory`, then stop cleanly."""
+
+    async def main() -> None:
+        bench = Bench(directory, files or LocalFiles())
+        await bench.start()
+        try:
+            await scenario(bench)
+        finally:
+            await bench.close()
+
+    asyncio.run(main())
 
 
 class Settings:
@@ -121,23 +110,30 @@ class Call(Request[Any]):
 class Bench:
     """A broker's rooms around a loop. Use inside `asyncio.run`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, files: Files) -> None:
         loop = asyncio.get_running_loop()
         self.clock = Clock()
-        self.environment = Environment(loop=loop, clock=self.clock)
-        self.logs = Logs(self.environment, str(directory))
+        self.environment = Environment(loop=loop, clock=self.clock, files=files)
         self.metadata = Metadata()
+        self.logs = LogManager(
+            self.environment,
+            [str(directory)],
+            config_for=lambda topic: LogConfig.of(self.metadata.topic_config(topic)),
+        )
         self.replicas = ReplicaManager(
             self.environment,
             Settings(),  # type: ignore[arg-type]
-            self.logs,  # type: ignore[arg-type]
+            self.logs,
             self.metadata,  # type: ignore[arg-type]
         )
-        self.replicas.start()
         self.metadata.subscriber = self.replicas.apply
         self.rooms: Any = SimpleNamespace(
             environment=self.environment, config=Settings(), metadata=self.metadata, replicas=self.replicas
         )
+
+    async def start(self) -> None:
+        await self.logs.start()
+        self.replicas.start()
         for broker in (1, 2):
             self.metadata.replay(
                 RegisterBrokerRecord(
@@ -203,7 +199,7 @@ class Bench:
 
     async def close(self) -> None:
         await self.replicas.close()
-        self.logs.close()
+        await self.logs.close()
 
 
 def batch(*values: bytes, key: bytes | None = b"k", timestamp: int = NOW_MS, **options: Any) -> bytes:

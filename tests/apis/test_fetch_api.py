@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import Bench, batch
+from tests.apis.replica_rooms import Bench, batch, run
 
 import broadsheet_broker.apis.fetch
 import broadsheet_broker.apis.produce  # noqa: F401 - both register their handlers
@@ -18,19 +17,7 @@ from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchR
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import decode_records, iterate_batches
 
-Scenario = Callable[[Bench], Awaitable[None]]
 NOBODY = uuid.UUID(int=0)
-
-
-def run(directory: Path, scenario: Scenario) -> None:
-    async def main() -> None:
-        bench = Bench(directory)
-        try:
-            await scenario(bench)
-        finally:
-            await bench.close()
-
-    asyncio.run(main())
 
 
 async def produce(bench: Bench, *values: bytes, topic: str = "orders", index: int = 0) -> None:

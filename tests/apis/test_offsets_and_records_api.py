@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import NOW_MS, Bench, batch
+from tests.apis.replica_rooms import NOW_MS, Bench, batch, run
 
 import broadsheet_broker.apis.delete_records
 import broadsheet_broker.apis.leader_epoch
@@ -35,19 +33,6 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
-
-Scenario = Callable[[Bench], Awaitable[None]]
-
-
-def run(directory: Path, scenario: Scenario) -> None:
-    async def main() -> None:
-        bench = Bench(directory)
-        try:
-            await scenario(bench)
-        finally:
-            await bench.close()
-
-    asyncio.run(main())
 
 
 async def produce(bench: Bench, records: bytes, topic: str = "orders") -> None:

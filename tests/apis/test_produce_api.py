@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import errno
+import os
 import uuid
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import NOW_MS, Bench, batch
+from tests.apis.replica_rooms import NOW_MS, Bench, batch, run
 
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import iterate_batches
-
-Scenario = Callable[[Bench], Awaitable[None]]
-
-
-def run(directory: Path, scenario: Scenario) -> None:
-    async def main() -> None:
-        bench = Bench(directory)
-        try:
-            await scenario(bench)
-        finally:
-            await bench.close()
-
-    asyncio.run(main())
 
 
 def request(
@@ -233,10 +220,10 @@ def test_a_deleted_topic_is_gone_and_may_come_back(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
-class FullDisk(LocalFiles):
-    """Refuses appends while `full` is set."""
+class BadDisk(LocalFiles):
+    """Refuses appends to segments while `error` is set."""
 
-    full = False
+    error = 0
 
     def open(self, path: str, *, create: bool = False, read_only: bool = False) -> Any:
         file: Any = super().open(path, create=create, read_only=read_only)
@@ -246,8 +233,8 @@ class FullDisk(LocalFiles):
             __slots__ = ()
 
             def append(self, buffers: Any) -> int:
-                if disk.full:
-                    raise OSError(28, "No space left on device")
+                if disk.error and self.path.endswith(".log"):
+                    raise OSError(disk.error, os.strerror(disk.error))
                 return int(super().append(buffers))
 
         file.__class__ = Wrapped
@@ -255,22 +242,41 @@ class FullDisk(LocalFiles):
 
 
 def test_a_full_disk_acknowledges_nothing_and_recovers(tmp_path: Path) -> None:
+    disk = BadDisk()
+
     async def scenario(bench: Bench) -> None:
-        disk = bench.environment.files = FullDisk()
         bench.create()
         assert row_of(await bench.call(0, 9, request(batch(b"a")))).base_offset == 0
-        disk.full = True
+        disk.error = errno.ENOSPC
         calls = [bench.begin(0, 9, request(batch(b"lost"), acks=acks)) for acks in (1, -1, 1)]
         silent = bench.begin(0, 9, request(batch(b"lost"), acks=0))
         await bench.until(lambda: all(call.outcome for call in calls))
         assert {row_of(call.outcome).error_code for call in calls} == {ErrorCode.KAFKA_STORAGE_ERROR}
         assert {row_of(call.outcome).base_offset for call in calls} == {-1}
         assert silent.hung_up
-        disk.full = False
+        disk.error = 0
         assert row_of(await bench.call(0, 9, request(batch(b"b")))).base_offset == 1
         assert bench.replicas.partition("orders", 0).high_watermark == 2
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, files=disk)
+
+
+def test_a_failing_directory_takes_its_partitions_offline(tmp_path: Path) -> None:
+    disk = BadDisk()
+
+    async def scenario(bench: Bench) -> None:
+        told: list[tuple[str, int, int | None]] = []
+        bench.create()
+        bench.replicas.on_leadership_change(lambda *change: told.append(change))
+        disk.error = errno.EIO
+        await refused(bench, ErrorCode.KAFKA_STORAGE_ERROR, batch(b"lost"))
+        await bench.until(lambda: told)
+        assert told == [("orders", 0, None)]
+        await refused(bench, ErrorCode.KAFKA_STORAGE_ERROR, batch(b"lost"))
+        disk.error = 0
+        await refused(bench, ErrorCode.KAFKA_STORAGE_ERROR, batch(b"still offline"))
+
+    run(tmp_path, scenario, files=disk)
 
 
 def test_internal_appends_call_back_when_committed(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def describe_log_dirs(rooms: Rooms, request: Request[DescribeLogDirsRequest]) ->
     response = DescribeLogDirsResponse()
     for directory in rooms.replicas.logs.directories:
         response.results.append(_describe(rooms, directory, held.get(directory, [])))
+    for directory in rooms.replicas.logs.offline_directories:
+        response.results.append(
+            DescribeLogDirsResult(
+                log_dir=directory, error_code=ErrorCode.KAFKA_STORAGE_ERROR, total_bytes=-1, usable_bytes=-1
+            )
+        )
     request.answer(response)
 
 

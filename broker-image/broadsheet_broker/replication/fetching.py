@@ -100,7 +100,7 @@ class Fetch:
         partition = position.partition
         if self.scheduled or partition is None:
             return
-        if partition.deleted or not partition.is_leader:
+        if not partition.is_leader:
             self.scheduled = True
         elif self._limit(partition) > position.fetch_offset:
             gained = partition.visible_bytes - position.seen_bytes
@@ -168,7 +168,7 @@ class Fetch:
         for position in positions:
             try:
                 partition = position.partition
-                if partition is None or partition.deleted:
+                if partition is None or partition.retired is not None:
                     partition = position.partition = self._hosts.locate(position)
                 if incremental and self._is_quiet(position, partition):
                     del session.changed[position]

@@ -23,7 +23,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
     from broadsheet_broker.config import BrokerConfig
-    from broadsheet_broker.log import LogManager
+    from broadsheet_broker.log import Log, LogManager, StorageError
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
@@ -82,7 +82,20 @@ class ReplicaManager:
                 offsets = {}
             self._recovered.update(offsets)
             self._checkpointed[directory] = offsets
+        tell = self.logs.on_directory_failure
+
+        def directory_failed(path: str, error: StorageError) -> None:
+            self._lose_directory(path, error)
+            tell(path, error)
+
+        self.logs.on_directory_failure = directory_failed
         self._schedule_checkpoint()
+
+    def _lose_directory(self, path: str, error: StorageError) -> None:
+        """Every partition in a failed log directory is offline until the broker starts again."""
+        for partition in [found for found in self.partitions() if _parent(found.log) == path]:
+            self._offline[partition.topic, partition.index] = str(error)
+            self._forget(partition, ErrorCode.KAFKA_STORAGE_ERROR)
 
     async def close(self) -> None:
         """Finish what this loop turn appended and write the checkpoints. The logs are closed by their manager."""
@@ -165,25 +178,30 @@ class ReplicaManager:
 
     def _drop(self, partition: Partition) -> None:
         """Stop serving a replica and delete its log."""
-        was_leader = partition.is_leader
-        partition.retire()
-        partitions = self._by_name.get(partition.topic, {})
-        partitions.pop(partition.index, None)
-        if not partitions:
-            self._by_name.pop(partition.topic, None)
-            self._by_id.pop(partition.topic_id, None)
-        if was_leader:
-            self._tell_leadership(partition.topic, partition.index, None)
+        self._forget(partition, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         try:
             self.logs.delete(partition.topic, partition.index)
         except (KafkaError, OSError) as error:
             log.error("the log of %s-%d could not be deleted: %s", partition.topic, partition.index, error)
 
+    def _forget(self, partition: Partition, code: ErrorCode) -> None:
+        """Stop serving a replica: whoever waits for it or holds it hears `code`."""
+        was_leader = partition.is_leader
+        partitions = self._by_name.get(partition.topic, {})
+        partitions.pop(partition.index, None)
+        if not partitions:
+            self._by_name.pop(partition.topic, None)
+            self._by_id.pop(partition.topic_id, None)
+        partition.retire(code)
+        if was_leader:
+            self._tell_leadership(partition.topic, partition.index, None)
+
     def _delete_topic(self, topic: TopicImage) -> None:
         for partition in list(self._by_id.get(topic.id, {}).values()):
             self._drop(partition)
-        for key in [key for key in self._offline if key[0] == topic.name]:
-            del self._offline[key]
+        for name, index in [key for key in self._offline if key[0] == topic.name]:
+            del self._offline[name, index]
+            self.logs.delete(name, index)
         self.environment.metrics.forget_topic(topic.name)
 
     def _reconfigure(self, name: str) -> None:
@@ -283,8 +301,7 @@ class ReplicaManager:
     def _moved(self) -> list[tuple[str, dict[tuple[str, int], int]]]:
         current: dict[str, dict[tuple[str, int], int]] = {directory: {} for directory in self.logs.directories}
         for partition in self.partitions():
-            directory = partition.log.directory.rpartition("/")[0]
-            current.setdefault(directory, {})[partition.topic, partition.index] = partition.high_watermark
+            current.setdefault(_parent(partition.log), {})[partition.topic, partition.index] = partition.high_watermark
         return [(path, offsets) for path, offsets in current.items() if offsets != self._checkpointed.get(path)]
 
     def _write_checkpoint(self, directory: str, offsets: dict[tuple[str, int], int]) -> None:
@@ -346,3 +363,8 @@ class ReplicaManager:
 
     def _count(self, test: Callable[[Partition], bool]) -> int:
         return sum(1 for partition in self.partitions() if test(partition))
+
+
+def _parent(partition_log: Log) -> str:
+    """The log directory that holds a partition's directory."""
+    return partition_log.directory.rpartition("/")[0]

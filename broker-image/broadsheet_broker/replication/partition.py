@@ -79,7 +79,6 @@ class Partition:
         "_watchers",
         "broker_id",
         "counters",
-        "deleted",
         "dirty",
         "flush_error",
         "flushed_end_offset",
@@ -94,6 +93,7 @@ class Partition:
         "min_insync_replicas",
         "partition_epoch",
         "replicas",
+        "retired",
         "topic",
         "topic_id",
         "visible_bytes",
@@ -138,7 +138,8 @@ class Partition:
         """True while the log holds appends of this loop turn that are not written yet."""
         self.flush_error: ErrorCode | None = None
         """Why the last write of gathered appends failed, if it did."""
-        self.deleted = False
+        self.retired: ErrorCode | None = None
+        """Set once this object is no longer the partition: look it up again."""
         self._unwritten_bytes = 0
         self._commit_waiters: deque[tuple[int, CommitCallback]] = deque()
         self._watchers: dict[Watcher, bool] = {}
@@ -185,11 +186,11 @@ class Partition:
             self._release(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return changed
 
-    def retire(self) -> None:
-        """The topic was deleted, or the replica moved away."""
-        self.deleted = True
+    def retire(self, code: ErrorCode = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION) -> None:
+        """The topic was deleted, the replica moved away, or (KAFKA_STORAGE_ERROR) its directory is lost."""
+        self.retired = code
         self.is_leader = False
-        self._release(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        self._release(code)
 
     def _release(self, code: ErrorCode) -> None:
         waiters, self._commit_waiters = self._commit_waiters, deque()
@@ -199,8 +200,8 @@ class Partition:
 
     def check_leader(self, current_leader_epoch: int = -1) -> None:
         """Refuse unless this broker leads, in the epoch that the client knows (KIP-320)."""
-        if self.deleted:
-            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+        if self.retired is not None:
+            raise KafkaError(self.retired)
         if current_leader_epoch >= 0 and current_leader_epoch != self.leader_epoch:
             if current_leader_epoch < self.leader_epoch:
                 raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH)
@@ -218,7 +219,7 @@ class Partition:
     def append(self, records: Buffer, required_acks: int, now_ms: int, origin: str = "client") -> AppendInfo:
         """Append a batch as the leader. It is written, and may be acknowledged, when the queue has been flushed."""
         if not self.is_leader:
-            raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION if self.deleted else ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            raise KafkaError(self.retired or ErrorCode.NOT_LEADER_OR_FOLLOWER)
         if required_acks == ALL_ACKS and len(self.isr) < self.effective_min_insync_replicas:
             raise KafkaError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,
@@ -243,6 +244,8 @@ class Partition:
         size, self._unwritten_bytes = self._unwritten_bytes, 0
         try:
             self.log.flush_appends()
+            if self.retired == ErrorCode.KAFKA_STORAGE_ERROR:
+                raise KafkaError(self.retired)
         except KafkaError as error:
             self.flush_error = error.code
             return
