@@ -15,15 +15,15 @@ from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupS
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy, Status
 from broadsheet_operator.api.topic import Topic, TopicStatus
-from broadsheet_operator.handlers.rounds import GroupResult, TopicResult, group_round, topic_round
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
+from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
 from broadsheet_operator.kubernetes import Kind, KubernetesError
-from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal, rivals
+from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
-from broadsheet_operator.reconcilers.lag import Sample
 from broadsheet_operator.reconcilers.observed import GroupView
+from broadsheet_operator.reconcilers.rivals import topic_rivals
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Dependents:
         self._store = store
         self._writer = writer
         self._session_of = session_of
-        self._histories: dict[Key, list[Sample]] = {}
+        self._histories = Histories()
         self.group_views: dict[Key, GroupView] = {}
         """The last look at each group: exact figures for /metrics."""
 
@@ -86,7 +86,7 @@ class Dependents:
     def forget(self, kind: Kind, key: Key) -> None:
         self._writer.forget(kind, key)
         if kind is Kind.CONSUMER_GROUP:
-            self._histories.pop(key, None)
+            self._histories.samples.pop(key, None)
             self.group_views.pop(key, None)
 
     async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
@@ -97,7 +97,7 @@ class Dependents:
             generation = body["metadata"].get("generation", 1)
             empty: Status = TopicStatus() if kind is Kind.TOPIC else ConsumerGroupStatus()
             statements = stuck("InvalidResource", str(error)[:4000])
-            now = datetime.now(UTC)
+            now = utc_now()
             before = _status_of(kind, body)
             after = with_statements(before, empty, statements, generation, now)
             await self._writer.status(kind, body, before, after, frozenset(), now)
@@ -138,7 +138,7 @@ class Dependents:
         return True
 
     async def _say(self, kind: Kind, body: Mapping[str, Any], resource: Dependent, statements: list[Statement]) -> None:
-        now = datetime.now(UTC)
+        now = utc_now()
         generation = resource.metadata.generation
         after: Status
         if isinstance(resource, Topic):
@@ -160,10 +160,9 @@ class Dependents:
         for key, resource in await self._batch(Kind.TOPIC, session, batch):
             assert isinstance(resource, Topic)
             topics[key] = resource
-        older = {Key(*key): rival for key, rival in rivals(self._all(Kind.TOPIC, session.cluster)).items()}
-        now = datetime.now(UTC)
-        results = await session.topic_lane.call(topic_round, topics, older, now)
-        return await self._finish(Kind.TOPIC, results, now)
+        rivals = topic_rivals(self._topics_of(session.cluster))
+        outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now)
+        return await self._finish(Kind.TOPIC, {key: outcomes[key] for key in topics})
 
     async def groups(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for ConsumerGroups of one cluster; each is looked at again after a while."""
@@ -171,12 +170,12 @@ class Dependents:
         for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch):
             assert isinstance(resource, ConsumerGroup)
             groups[key] = resource
-        now = datetime.now(UTC)
-        results = await session.group_lane.call(group_round, groups, self._histories, now)
-        for key, result in results.items():
-            if isinstance(result.view, GroupView):
-                self.group_views[key] = result.view
-        again = dict(await self._finish(Kind.CONSUMER_GROUP, results, now))
+        outcomes = await session.group_lane.call(reconcile_groups, list(groups.values()), self._histories, utc_now)
+        for key in groups:
+            view = outcomes[key].view
+            if view is not None:
+                self.group_views[key] = view
+        again = dict(await self._finish(Kind.CONSUMER_GROUP, {key: outcomes[key] for key in groups}))
         for key in groups:
             if key not in again and self._store.get(Kind.CONSUMER_GROUP, key) is not None:
                 again[key] = GROUP_INTERVAL_SECONDS
@@ -206,28 +205,28 @@ class Dependents:
             found.append((key, resource))
         return found
 
-    def _all(self, kind: Kind, cluster: Key) -> list[Dependent]:
-        found: list[Dependent] = []
-        for _, body in self._store.all(kind):
+    def _topics_of(self, cluster: Key) -> list[Topic]:
+        """All Topics that declare something in a cluster: an older one for the same topic wins."""
+        found: list[Topic] = []
+        for _, body in self._store.all(Kind.TOPIC):
             try:
-                resource = read_dependent(kind, body)
+                topic = read_dependent(Kind.TOPIC, body)
             except (ManifestError, ValidationError):
                 continue
-            if Key(*cluster_of(resource)) == cluster:
-                found.append(resource)
+            assert isinstance(topic, Topic)
+            if Key(*cluster_of(topic)) == cluster and topic.metadata.deletion_timestamp is None:
+                found.append(topic)
         return found
 
-    async def _finish(
-        self, kind: Kind, results: Mapping[Key, TopicResult | GroupResult], now: datetime
-    ) -> dict[Key, float | None]:
+    async def _finish(self, kind: Kind, outcomes: Mapping[Key, Outcome]) -> dict[Key, float | None]:
         """Write what a round found out, many at a time, and decide who is looked at again."""
         gate = asyncio.Semaphore(WRITES_AT_ONCE)
         again: dict[Key, float | None] = {}
 
-        async def write(key: Key, result: TopicResult | GroupResult) -> None:
+        async def write(key: Key, outcome: Outcome) -> None:
             async with gate:
                 try:
-                    delay = await self._conclude(kind, key, result, now)
+                    delay = await self._conclude(kind, key, outcome)
                 except KubernetesError as error:
                     logger.warning("%s %s: %s", kind.kind, key, error)
                     again[key] = None
@@ -235,33 +234,37 @@ class Dependents:
             if delay is None or delay > 0:
                 again[key] = delay
 
-        await asyncio.gather(*(write(key, result) for key, result in results.items()))
+        await asyncio.gather(*(write(key, outcome) for key, outcome in outcomes.items()))
         return again
 
-    async def _conclude(self, kind: Kind, key: Key, result: TopicResult | GroupResult, now: datetime) -> float | None:
+    async def _conclude(self, kind: Kind, key: Key, outcome: Outcome) -> float | None:
         """Events, status or release for one resource. 0: done; None: failed, try again later."""
         body = self._store.get(kind, key)
         if body is None:
             return 0.0
-        for words in result.done:
+        for words in outcome.done:
             await self._writer.event(body, "Normal", "Updated", words)
-        for failure in result.failures:
+        for failure in outcome.failures:
             await self._writer.event(body, "Warning", failure.reason, failure.message)
-        if result.plan.release:
+        if outcome.release:
             if FINALIZER in body["metadata"].get("finalizers", ()):
-                await self._writer.event(body, "Normal", "Deleted", result.plan.parting_words)
+                await self._writer.event(body, "Normal", "Deleted", outcome.parting_words)
                 await self._writer.hold(kind, body, False)
             return 0.0
-        await self._writer.status(kind, body, _status_of(kind, body), result.plan.status, VOLATILE[kind], now)
-        if result.failures:
+        await self._writer.status(kind, body, _status_of(kind, body), outcome.status, VOLATILE[kind], utc_now())
+        if outcome.failures:
             return None
-        condition = result.plan.status.condition("Ready")
-        stalled = result.plan.status.condition("Stalled")
+        condition = outcome.status.condition("Ready")
+        stalled = outcome.status.condition("Stalled")
         if stalled is not None and stalled.status == "True":
             return 0.0  # only a change of the resource or a resync makes a difference
         if condition is None or condition.status != "True":
             return GROUP_INTERVAL_SECONDS if kind is Kind.CONSUMER_GROUP else UNFINISHED_SECONDS
         return 0.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def read_dependent(kind: Kind, body: Mapping[str, Any]) -> Dependent:

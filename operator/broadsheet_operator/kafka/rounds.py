@@ -34,6 +34,10 @@ class Outcome:
     release: bool = False
     """The resource is being deleted and may go."""
     parting_words: str = ""
+    failures: tuple[Failure, ...] = ()
+    """Actions that did not work."""
+    view: GroupView | None = None
+    """The last look at a group."""
 
 
 @dataclass(slots=True)
@@ -78,8 +82,8 @@ def reconcile_topics(
     plans = look(topics, {}, set())
     todo: list[tuple[Key, TopicAction]] = [(key, action) for key, plan in plans.items() for action in plan.actions]
     done: dict[Key, list[str]] = {}
+    failures: dict[Key, list[Failure]] = {}
     if todo:
-        failures: dict[Key, list[Failure]] = {}
         for (key, action), failure in zip(todo, gateway.apply_topics([a for _, a in todo]), strict=True):
             if failure is None:
                 done.setdefault(key, []).append(action.words())
@@ -90,7 +94,14 @@ def reconcile_topics(
         created = {key for key, action in todo if isinstance(action, CreateTopic) and key not in failures}
         plans |= look([t for t in topics if topic_key(t) in touched], failures, created)
     return {
-        key: Outcome(plan.status, tuple(done.get(key, ())), bool(plan.actions), plan.release, plan.parting_words)
+        key: Outcome(
+            plan.status,
+            tuple(done.get(key, ())),
+            bool(plan.actions),
+            plan.release,
+            plan.parting_words,
+            tuple(failures.get(key, ())),
+        )
         for key, plan in plans.items()
     }
 
@@ -101,6 +112,7 @@ def reconcile_groups(
     """One round for these ConsumerGroups of one cluster."""
     if not groups:
         return {}
+    views: dict[Key, GroupView] = {}
 
     def look(
         some: Sequence[ConsumerGroup], failures: Mapping[Key, list[Failure]], reset: frozenset[Key]
@@ -110,6 +122,8 @@ def reconcile_groups(
         plans: dict[Key, GroupPlan] = {}
         for g in some:
             view, key = seen[g.group_id], _group_key(g)
+            if isinstance(view, GroupView):
+                views[key] = view
             history = histories.look(key, view, window_ms(g), now, reset=key in reset)
             plans[key] = plan_group(g, view, history, now, failures=failures.get(key, ()))
         return plans
@@ -117,8 +131,8 @@ def reconcile_groups(
     plans = look(groups, {}, frozenset())
     todo = [(key, action) for key, plan in plans.items() for action in plan.actions]
     done: dict[Key, list[str]] = {}
+    failures: dict[Key, list[Failure]] = {}
     if todo:
-        failures: dict[Key, list[Failure]] = {}
         was_reset: set[Key] = set()
         for (key, action), failure in zip(todo, gateway.apply_groups([a for _, a in todo]), strict=True):
             if failure is not None:
@@ -138,7 +152,15 @@ def reconcile_groups(
             again.append(g.model_copy(update={"status": status}))
         plans |= look(again, failures, frozenset(was_reset))
     return {
-        key: Outcome(plan.status, tuple(done.get(key, ())), bool(plan.actions), plan.release, plan.parting_words)
+        key: Outcome(
+            plan.status,
+            tuple(done.get(key, ())),
+            bool(plan.actions),
+            plan.release,
+            plan.parting_words,
+            tuple(failures.get(key, ())),
+            views.get(key),
+        )
         for key, plan in plans.items()
     }
 

@@ -1,8 +1,6 @@
-"""Who may keep Topics and ConsumerGroups of which Cluster, and who declares a thing when two resources do. Pure."""
+"""Who may keep Topics and ConsumerGroups of which Cluster. Pure."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
@@ -40,22 +38,3 @@ def refusal(resource: Dependent, cluster: Cluster) -> str:
         return ""
     prefixes = " or ".join(repr(rule.prefix) for rule in matching)
     return f"names declared in the namespace {namespace} must start with {prefixes}; {name!r} does not"
-
-
-def rivals(resources: Iterable[Dependent]) -> dict[tuple[str, str], str]:
-    """For each resource that an older one declares the same topic or group as: that one's `namespace/name`.
-
-    All resources must refer to one Cluster and be of one kind. Age is the creation time, then the uid: both are the
-    same for every observer.
-    """
-    by_name: dict[str, list[Dependent]] = {}
-    for resource in resources:
-        by_name.setdefault(kafka_name(resource), []).append(resource)
-    found: dict[tuple[str, str], str] = {}
-    for same in by_name.values():
-        if len(same) > 1:
-            same.sort(key=lambda r: (r.metadata.creation_timestamp, r.metadata.uid))
-            oldest = same[0].metadata
-            for younger in same[1:]:
-                found[younger.metadata.namespace, younger.metadata.name] = f"{oldest.namespace}/{oldest.name}"
-    return found
