@@ -54,3 +54,22 @@ def new_topic(admin: AdminClient) -> Callable[..., str]:
 def topic(new_topic: Callable[..., str]) -> str:
     """A topic with three partitions that no other test uses."""
     return new_topic()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say how many tests were really executed: a skipped one must not look like a passed one."""
+    counts = {
+        outcome: len(terminalreporter.getreports(outcome)) for outcome in ("passed", "failed", "error", "skipped")
+    }
+    executed = counts["passed"] + counts["failed"]
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+    terminalreporter.write_line(
+        f"end to end against {config.getoption('--broker')}: {executed} tests executed ({told})"
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A skipped end-to-end test is a failure: whoever runs them wants to know that they work."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus == 0 and reporter is not None and reporter.getreports("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,144 @@
+"""kill -9 during produce: every acknowledged record is there afterwards, exactly, and where the broker said it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import pytest
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+from e2e.broadsheet import Broadsheet
+from e2e.process import wait_until
+
+SEED = int(os.environ.get("SEED", "20260101"))
+KILLS = int(os.environ.get("KILLS", "200"))
+TOPIC = "orders"
+PARTITIONS = 3
+
+
+class Sender:
+    """Produces numbered records without end, and remembers which were acknowledged, and where."""
+
+    def __init__(self, bootstrap: str, name: str, **config: object) -> None:
+        self.name = name
+        self.acknowledged: dict[tuple[int, int], str] = {}
+        self.refused: list[str] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "message.timeout.ms": 120_000,
+                "reconnect.backoff.ms": 5,
+                "reconnect.backoff.max.ms": 20,
+                "retry.backoff.ms": 10,
+                "linger.ms": 1,
+                "queue.buffering.max.messages": 500,
+                "log_level": 0,
+                **{key.replace("_", "."): value for key, value in config.items()},
+            }
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send, daemon=True)
+
+    def _send(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            value = f"{self.name}:{number}:{'x' * (number * 37 % 300)}"
+            try:
+                self._producer.produce(TOPIC, value, partition=number % PARTITIONS, on_delivery=self._delivered)
+                number += 1
+            except BufferError:
+                self._producer.poll(0.01)
+            self._producer.poll(0)
+
+    def _delivered(self, error: object, record: Message) -> None:
+        if error is not None:
+            self.refused.append(str(error))
+            return
+        partition, offset, value = record.partition(), record.offset(), record.value()
+        assert partition is not None and offset is not None and value is not None
+        if offset >= 0:  # librdkafka knows no offset for a batch that the broker has found to be a duplicate
+            self.acknowledged[partition, offset] = value.decode()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._producer.flush(60)
+
+
+def everything(bootstrap: str) -> dict[tuple[int, int], str]:
+    """All records of the topic by partition and offset."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "check", "log_level": 0})
+    ends = {
+        partition: consumer.get_watermark_offsets(TopicPartition(TOPIC, partition), timeout=20)[1]
+        for partition in range(PARTITIONS)
+    }
+    consumer.assign([TopicPartition(TOPIC, partition, OFFSET_BEGINNING) for partition in range(PARTITIONS)])
+    found: dict[tuple[int, int], str] = {}
+    deadline = time.monotonic() + 120
+    while len(found) < sum(ends.values()):
+        assert time.monotonic() < deadline, f"{len(found)} of {sum(ends.values())} records could be read"
+        for record in consumer.consume(5000, 0.5):
+            assert record.error() is None, record.error()
+            partition, offset, value = record.partition(), record.offset(), record.value()
+            assert partition is not None and offset is not None and value is not None
+            found[partition, offset] = value.decode()
+    consumer.close()
+    return found
+
+
+@pytest.fixture
+def broker() -> Iterator[Broadsheet]:
+    with Broadsheet() as broker:
+        yield broker
+
+
+def test_every_acknowledged_record_survives_kill_9(broker: Broadsheet) -> None:
+    chance = random.Random(SEED)
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(20)
+    with (
+        Sender(broker.bootstrap, "one", acks=1, enable_idempotence=False) as one,
+        Sender(broker.bootstrap, "all", acks="all", enable_idempotence=False) as every,
+        Sender(broker.bootstrap, "idempotent", acks="all", enable_idempotence=True) as idempotent,
+    ):
+        senders = (one, every, idempotent)
+        for kill in range(KILLS):
+            goals = {sender: len(sender.acknowledged) + chance.randint(1, 300) for sender in senders}
+            wait_until(
+                lambda goals=goals: any(len(sender.acknowledged) >= goal for sender, goal in goals.items()),  # type: ignore[misc]
+                f"acknowledgements before kill {kill} (SEED={SEED})\n{broker.last_words()}",
+            )
+            broker.kill()
+            broker.start()
+        goals = {sender: len(sender.acknowledged) + 1 for sender in senders}
+        wait_until(
+            lambda: all(len(sender.acknowledged) >= goal for sender, goal in goals.items()), "every sender to come back"
+        )
+    found = everything(broker.bootstrap)
+    for sender in senders:
+        assert not sender.refused, sender.refused[:3]
+        lost = {place: value for place, value in sender.acknowledged.items() if found.get(place) != value}
+        assert not lost, f"{len(lost)} of {len(sender.acknowledged)} records acknowledged to {sender.name}: {lost}"[
+            :2000
+        ]
+    in_order: dict[int, list[int]] = defaultdict(list)
+    for (partition, _), value in sorted(found.items()):
+        name, number, _ = value.split(":")
+        if name == "idempotent":
+            in_order[partition].append(int(number))
+    for partition, numbers in in_order.items():
+        assert numbers == list(range(partition, numbers[-1] + 1, PARTITIONS)), "duplicates, gaps or another order"
+    print(f"{KILLS} kills, {len(found)} records, acknowledged: { {s.name: len(s.acknowledged) for s in senders} }")
