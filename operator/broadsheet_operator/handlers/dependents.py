@@ -110,7 +110,7 @@ class Dependents:
         if body is None:
             return None
         try:
-            return Cluster.model_validate(_known_fields(body))
+            return Cluster.model_validate(known_fields(body))
         except ValidationError:
             return None
 
@@ -269,12 +269,12 @@ def utc_now() -> datetime:
 
 def read_dependent(kind: Kind, body: Mapping[str, Any]) -> Dependent:
     """The model of a Topic or ConsumerGroup as the API server holds it."""
-    resource = parse(_known_fields(body), f"{kind.kind} {Key.of(body)}")
+    resource = parse(known_fields(body), f"{kind.kind} {Key.of(body)}")
     assert isinstance(resource, Topic if kind is Kind.TOPIC else ConsumerGroup)
     return resource
 
 
-def _known_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     return {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec", "status") if key in body}
 
 

@@ -1,0 +1,285 @@
+"""Clusters: children applied, volumes grown, pods restarted one by one, configuration altered live, status written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from broadsheet_operator.api.cluster import Cluster, ClusterStatus
+from broadsheet_operator.api.manifests import ManifestError, parse
+from broadsheet_operator.api.meta import DeletionPolicy
+from broadsheet_operator.handlers.dependents import known_fields, utc_now
+from broadsheet_operator.handlers.session import Session
+from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.writing import FINALIZER, Writer
+from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
+from broadsheet_operator.reconcilers import provisioning
+from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
+from broadsheet_operator.reconcilers.conditions import stuck, with_statements
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing, Settings
+from broadsheet_operator.reconcilers.rollout import PodView, Step, next_step
+
+logger = logging.getLogger(__name__)
+
+VOLATILE = frozenset({"brokers", "topics"})
+UNREADY_SECONDS = 1.0
+READY_SECONDS = 15.0
+"""A Cluster's partitions change without any event: look at them so often."""
+SessionFor = Callable[[Key, tuple[str, ...]], Awaitable[Session]]
+
+
+class Clusters:
+    """What is done for Cluster resources."""
+
+    def __init__(
+        self,
+        api: Kubernetes,
+        store: Store,
+        writer: Writer,
+        settings: Settings,
+        session_for: SessionFor,
+        close_session: Callable[[Key], Awaitable[None]],
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._writer = writer
+        self._settings = settings
+        self._session_for = session_for
+        self._close_session = close_session
+
+    async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
+        """A round for these Clusters."""
+        again: dict[Key, float | None] = {}
+        for key in batch:
+            try:
+                delay = await self._one(key)
+            except KubernetesError as error:
+                logger.warning("Cluster %s: %s", key, error)
+                delay = None
+            if delay is None or delay > 0:
+                again[key] = delay
+        return again
+
+    async def _one(self, key: Key) -> float | None:
+        body = self._store.get(Kind.CLUSTER, key)
+        if body is None:
+            self._writer.forget(Kind.CLUSTER, key)
+            await self._close_session(key)
+            return 0.0
+        try:
+            cluster = read_cluster(body)
+        except (ManifestError, ValidationError) as error:
+            await self._say_invalid(body, str(error))
+            return 0.0
+        if cluster.metadata.deletion_timestamp:
+            await self._delete(key, cluster, body)
+            return 0.0
+        await self._writer.hold(Kind.CLUSTER, body, _deletes_volumes(cluster))
+        if cluster.spec.brokers is not None and not cluster.spec.paused:
+            await self._provision(key, cluster)
+        session = await self._session_for(key, bootstrap_servers(cluster))
+        return await self._report(key, body, cluster, session)
+
+    # -- what is made -------------------------------------------------------------------------------------------------
+
+    async def _provision(self, key: Key, cluster: Cluster) -> None:
+        existing = Existing(
+            self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers")), self._claims(key)
+        )
+        assert cluster.spec.brokers is not None
+        for child in provisioning.children(cluster, existing, self._settings):
+            kind = Kind.of(child)
+            have = self._store.get(kind, Key.of(child))
+            if have is None or not _contains(have, child):
+                written = await self._api.apply(child)
+                self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+        for name, size in provisioning.claims_to_grow(cluster.spec.brokers, existing.claims):
+            patch = {"spec": {"resources": {"requests": {"storage": size}}}}
+            await self._api.patch(Kind.VOLUME_CLAIM, key.namespace, name, patch)
+
+    def _claims(self, key: Key) -> tuple[Mapping[str, Any], ...]:
+        return tuple(
+            claim
+            for at, claim in self._store.all(Kind.VOLUME_CLAIM)
+            if at.namespace == key.namespace and claim["metadata"].get("labels", {}).get(CLUSTER_LABEL) == key.name
+        )
+
+    # -- what is said -------------------------------------------------------------------------------------------------
+
+    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session) -> float | None:
+        pods = self._pods(key, cluster)
+        states = [_state_of(index, pods.get(index), cluster) for index in range(_replicas(cluster))]
+        view: ClusterView | Failure | None = None
+        health: ClusterHealth | Failure | None = None
+        if cluster.spec.external is not None or any(state.state == "Running" for state in states):
+            view, health = await session.group_lane.call(_observe)
+        step = self._next_step(key, cluster, pods, view, health)
+        if step.restart is not None:
+            await self._restart(body, step)
+        now = utc_now()
+        status = cluster_status(cluster, states, view, health, now)
+        status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
+        await self._writer.status(Kind.CLUSTER, body, cluster.status, status, VOLATILE, now)
+        condition = status.condition("Ready")
+        settled = condition is not None and condition.status == "True" and not step.words
+        return READY_SECONDS if settled else UNREADY_SECONDS
+
+    def _pods(self, key: Key, cluster: Cluster) -> dict[int, Mapping[str, Any]]:
+        """The brokers' pods by node id."""
+        prefix = f"{key.name}-brokers-"
+        found: dict[int, Mapping[str, Any]] = {}
+        for at, pod in self._store.all(Kind.POD):
+            labels = pod["metadata"].get("labels", {})
+            if at.namespace == key.namespace and labels.get(CLUSTER_LABEL) == key.name and at.name.startswith(prefix):
+                found[int(at.name.removeprefix(prefix))] = pod
+        return found
+
+    def _next_step(
+        self,
+        key: Key,
+        cluster: Cluster,
+        pods: Mapping[int, Mapping[str, Any]],
+        view: ClusterView | Failure | None,
+        health: ClusterHealth | Failure | None,
+    ) -> Step:
+        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
+        if cluster.spec.brokers is None or cluster.spec.paused or stateful_set is None:
+            return Step(None, "")
+        views = [
+            PodView(
+                id=index,
+                name=pod["metadata"]["name"],
+                uid=pod["metadata"]["uid"],
+                ready=is_ready(pod),
+                outdated=provisioning.pod_is_outdated(pod, stateful_set),
+                deleting="deletionTimestamp" in pod["metadata"],
+            )
+            for index, pod in sorted(pods.items())
+        ]
+        controller = view.controller if isinstance(view, ClusterView) else None
+        unsafe: dict[int, str] | None = None
+        if isinstance(health, ClusterHealth):
+            unsafe = {}
+            if cluster.spec.brokers.replicas > 1 and health.under_replicated:
+                words = f"{health.under_replicated} partitions are not fully in sync"
+                unsafe = dict.fromkeys(range(cluster.spec.brokers.replicas), words)
+        return next_step(views, cluster.spec.brokers.replicas, controller, unsafe)
+
+    async def _restart(self, body: Mapping[str, Any], step: Step) -> None:
+        pod = step.restart
+        assert pod is not None
+        if await self._api.delete(Kind.POD, body["metadata"]["namespace"], pod.name, pod.uid):
+            await self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
+
+    async def _say_invalid(self, body: Mapping[str, Any], words: str) -> None:
+        before = _status_of(body)
+        generation = body["metadata"].get("generation", 1)
+        now = utc_now()
+        after = with_statements(before, ClusterStatus(), stuck("InvalidResource", words[:4000]), generation, now)
+        await self._writer.status(Kind.CLUSTER, body, before, after, frozenset(), now)
+        if body["metadata"].get("deletionTimestamp"):
+            await self._writer.hold(Kind.CLUSTER, body, False)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def _delete(self, key: Key, cluster: Cluster, body: Mapping[str, Any]) -> None:
+        """Children go with their owner; volumes only when asked for, and after the pods that use them."""
+        await self._close_session(key)
+        if FINALIZER not in body["metadata"].get("finalizers", ()):
+            return
+        for claim in self._claims(key) if _deletes_volumes(cluster) else ():
+            metadata = claim["metadata"]
+            await self._api.delete(Kind.VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
+        count = len(self._claims(key))
+        note = f"{count} {'volume' if count == 1 else 'volumes'} deleted (storage.deletionPolicy Delete)"
+        await self._writer.event(body, "Normal", "Deleted", note)
+        await self._writer.hold(Kind.CLUSTER, body, False)
+
+
+def read_cluster(body: Mapping[str, Any]) -> Cluster:
+    """The model of a Cluster as the API server holds it."""
+    resource = parse(known_fields(body), f"Cluster {Key.of(body)}")
+    assert isinstance(resource, Cluster)
+    return resource
+
+
+def bootstrap_servers(cluster: Cluster) -> tuple[str, ...]:
+    """host:port by which the operator and clients inside Kubernetes reach the cluster."""
+    if cluster.spec.external is not None:
+        return tuple(cluster.spec.external.bootstrap_servers)
+    listener = cluster.listeners()[0]
+    return (f"{cluster.metadata.name}-bootstrap.{cluster.metadata.namespace}.svc:{listener.port}",)
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether Kubernetes sends traffic to this pod."""
+    conditions = pod.get("status", {}).get("conditions", ())
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def _observe(gateway: KafkaGateway) -> tuple[ClusterView | Failure, ClusterHealth | Failure]:
+    view = gateway.observe_cluster()
+    return view, view if isinstance(view, Failure) else gateway.observe_health()
+
+
+def _replicas(cluster: Cluster) -> int:
+    return cluster.spec.brokers.replicas if cluster.spec.brokers else 0
+
+
+def _deletes_volumes(cluster: Cluster) -> bool:
+    brokers = cluster.spec.brokers
+    return bool(brokers and brokers.storage and brokers.storage.deletion_policy is DeletionPolicy.DELETE)
+
+
+def _state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster) -> BrokerState:
+    """A broker as its pod tells it, with the container's own words where it fails."""
+    metadata = cluster.metadata
+    host = f"{metadata.name}-brokers-{index}.{metadata.name}-brokers.{metadata.namespace}.svc"
+    endpoint = f"{host}:{cluster.listeners()[0].port}"
+    if pod is None:
+        return BrokerState(index, "Starting", endpoint, "")
+    if "deletionTimestamp" in pod["metadata"]:
+        return BrokerState(index, "Stopping", endpoint, "")
+    if is_ready(pod):
+        return BrokerState(index, "Running", endpoint)
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    for status in statuses:
+        waiting = status.get("state", {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason and reason not in ("ContainerCreating", "PodInitializing"):
+            last = (status.get("lastState", {}).get("terminated") or {}).get("message", "")
+            words = ": ".join(filter(None, [reason, waiting.get("message", ""), last.strip()[-500:]]))
+            return BrokerState(index, "Failed", endpoint, f"broker {index}: {words}")
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return BrokerState(index, "Starting", endpoint, f"broker {index}: {condition.get('message', '')}")
+    return BrokerState(index, "Starting", endpoint, "")
+
+
+def _addresses(cluster: Cluster) -> dict[str, Any]:
+    if cluster.spec.brokers is None:
+        return {}
+    selector = f"app.kubernetes.io/name=broadsheet,{CLUSTER_LABEL}={cluster.metadata.name}"
+    return {"bootstrap_servers": ",".join(bootstrap_servers(cluster)), "selector": selector}
+
+
+def _status_of(body: Mapping[str, Any]) -> ClusterStatus | None:
+    try:
+        return ClusterStatus.model_validate(body["status"]) if body.get("status") else None
+    except ValidationError:
+        return None
+
+
+def _contains(have: Any, wanted: Any) -> bool:
+    """Whether everything we would apply is there already. Lists must agree item by item."""
+    if isinstance(wanted, Mapping):
+        return isinstance(have, Mapping) and all(key in have and _contains(have[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        same = isinstance(have, list) and len(have) == len(wanted)
+        return same and all(_contains(a, b) for a, b in zip(have, wanted, strict=True))
+    return bool(have == wanted)
