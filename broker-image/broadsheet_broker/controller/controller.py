@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, validate_topic_configs
-from broadsheet_broker.controller import brokers, configs, elections, reassignments, topics
+from broadsheet_broker.controller import brokers, configs, elections, features, reassignments, topics
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.names import GROUP_METADATA_TOPIC, NameIndex
 from broadsheet_broker.controller.plan import MAX_RECORDS, Context, Plan
@@ -57,6 +57,8 @@ from broadsheet_broker.wire.messages.elect_leaders_response import ElectLeadersR
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import IncrementalAlterConfigsRequest
 from broadsheet_broker.wire.messages.incremental_alter_configs_response import IncrementalAlterConfigsResponse
 from broadsheet_broker.wire.messages.producer_ids_record import ProducerIdsRecord
+from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
+from broadsheet_broker.wire.messages.update_features_response import UpdateFeaturesResponse
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +140,8 @@ class Controller:
         if METADATA_VERSION not in self._pending.features:
             await self._append(first_records(self._environment, self._identity.metadata_directory))
         brokers.check_features(self._pending)
-        self._append(
-            brokers.register_controller(self._pending, self._config.node_id, self.incarnation_id, self._endpoints())
-        )
+        node_id = self._config.node_id
+        self._append(brokers.register_controller(self._pending, node_id, self.incarnation_id, self._endpoints()))
         if self._config.is_broker:
             registration = self._registration()
             self._append_in_parts(brokers.register_broker(self._pending, registration, self.raft.storage.end_offset))
@@ -199,6 +200,9 @@ class Controller:
 
     async def elect_leaders(self, request: ElectLeadersRequest) -> ElectLeadersResponse:
         return await self._carry_out(elections.elect_leaders(self._pending, request))
+
+    async def update_features(self, request: UpdateFeaturesRequest, version: int) -> UpdateFeaturesResponse:
+        return await self._carry_out(features.update_features(self._pending, request, version))
 
     async def alter_partition_reassignments(
         self, request: AlterPartitionReassignmentsRequest
@@ -368,7 +372,9 @@ class Controller:
                 self._pending = self._loading.apply(*self._position, leader_id)
                 self._names = NameIndex(self._pending.topics_by_name)
 
-    def snapshot_source(self) -> SnapshotSource:
+    def snapshot_source(self) -> SnapshotSource | None:
+        if self._loading is not None:
+            return None
         image = self._committed
         level = image.features.get(METADATA_VERSION, V4_3_IV0)
         return SnapshotSource(

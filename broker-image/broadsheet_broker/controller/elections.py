@@ -88,7 +88,7 @@ def elect_leaders(image: ClusterImage, request: ElectLeadersRequest) -> Plan[Ele
         for index in indexes:
             try:
                 plan.records.append(_elect(image, image.topics_by_name.get(name), name, index, request.election_type))
-                results.partition_result.append(PartitionResult(partition_id=index))
+                results.partition_result.append(PartitionResult(partition_id=index, error_message=None))
             except KafkaError as error:
                 if everything and error.code is ErrorCode.ELECTION_NOT_NEEDED:
                     continue

@@ -36,11 +36,11 @@ def alter_reassignments(
 ) -> Plan[AlterPartitionReassignmentsResponse]:
     """Plan new replicas for partitions; null replicas cancel what is under way."""
     allowed = request.allow_replication_factor_change
-    plan = Plan(AlterPartitionReassignmentsResponse(allow_replication_factor_change=allowed))
+    plan = Plan(AlterPartitionReassignmentsResponse(allow_replication_factor_change=allowed, error_message=None))
     for topic in request.topics:
         results = ReassignableTopicResponse(name=topic.name)
         for target in topic.partitions:
-            result = ReassignablePartitionResponse(partition_index=target.partition_index)
+            result = ReassignablePartitionResponse(partition_index=target.partition_index, error_message=None)
             try:
                 plan.records += _alter(context, topic.name, target, allow_factor_change=allowed)
             except KafkaError as error:
@@ -123,7 +123,7 @@ def list_reassignments(
     image: ClusterImage, request: ListPartitionReassignmentsRequest
 ) -> ListPartitionReassignmentsResponse:
     """What is under way, of all topics or of those asked for."""
-    response = ListPartitionReassignmentsResponse()
+    response = ListPartitionReassignmentsResponse(error_message=None)
     wanted: Iterable[tuple[str, Iterable[int]]]
     if request.topics is None:
         wanted = ((topic.name, range(len(topic.partitions))) for topic in image.topics_by_name.values())

@@ -87,6 +87,7 @@ def _create_topic(context: Context, topic: CreatableTopic) -> tuple[list[Any], C
     return records, CreatableTopicResult(
         name=name,
         topic_id=topic_id,
+        error_message=None,
         num_partitions=len(assignments),
         replication_factor=len(assignments[0]),
     )
@@ -280,7 +281,7 @@ def delete_topics(image: ClusterImage, request: DeleteTopicsRequest) -> Plan[Del
             doomed[found.id] = found
     for found in doomed.values():
         plan.records.append(RemoveTopicRecord(topic_id=found.id))
-        answers.append(DeletableTopicResult(name=found.name, topic_id=found.id))
+        answers.append(DeletableTopicResult(name=found.name, topic_id=found.id, error_message=None))
     return plan
 
 
@@ -297,7 +298,7 @@ def create_partitions(context: Context, request: CreatePartitionsRequest) -> Pla
     for topic in wanted:
         try:
             plan.records += _create_partitions(context, topic)
-            plan.answer.results.append(CreatePartitionsTopicResult(name=topic.name))
+            plan.answer.results.append(CreatePartitionsTopicResult(name=topic.name, error_message=None))
         except KafkaError as error:
             plan.answer.results.append(
                 CreatePartitionsTopicResult(name=topic.name, error_code=error.code, error_message=error.message)

@@ -77,7 +77,9 @@ class RaftListener(Protocol):
 
     def handle_leader(self, epoch: int, leader_id: int | None) -> None: ...
 
-    def snapshot_source(self) -> SnapshotSource: ...
+    def snapshot_source(self) -> SnapshotSource | None:
+        """None while the listener has no whole picture."""
+        ...
 
 
 class RaftSettings(NamedTuple):
@@ -334,7 +336,6 @@ class RaftNode:
             self._snapshot = self._environment.loop.create_task(self._take_snapshot())
 
     async def _take_snapshot(self) -> None:
-        """Write what the listener has now, and let go of what retention no longer wants."""
         self._bytes_since_snapshot = 0
         self._snapshot_at_ms = self.now_ms()
         try:
@@ -344,8 +345,11 @@ class RaftNode:
         finally:
             self._snapshot = None
 
-    async def write_snapshot(self) -> SnapshotId:
+    async def write_snapshot(self) -> SnapshotId | None:
+        """Write what the listener has now, and let go of what retention no longer wants."""
         source = self._listener.snapshot_source()
+        if source is None:
+            return None
         id = SnapshotId(source.last_offset + 1, source.epoch)
         if id not in self.storage.snapshots:
             now = self._environment.clock.time_ms()

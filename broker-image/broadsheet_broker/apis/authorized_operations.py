@@ -1,0 +1,25 @@
+"""What a client may do, as bit sets, for the answers that tell it (KIP-430).
+
+Without an authorizer everybody may do everything: the bits are then all operations that a resource knows. A bit's number
+is the code of the operation (org.apache.kafka.common.acl.AclOperation).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+NOT_ASKED: Final = -(2**31)
+"""What stands in an answer when the client did not ask."""
+
+_READ, _WRITE, _CREATE, _DELETE, _ALTER, _DESCRIBE = 3, 4, 5, 6, 7, 8
+_CLUSTER_ACTION, _DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE = 9, 10, 11, 12
+
+
+def _bits(*operations: int) -> int:
+    return sum(1 << operation for operation in operations)
+
+
+TOPIC: Final = _bits(_READ, _WRITE, _CREATE, _DESCRIBE, _DELETE, _ALTER, _DESCRIBE_CONFIGS, _ALTER_CONFIGS)
+CLUSTER: Final = _bits(
+    _CREATE, _CLUSTER_ACTION, _DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE, _ALTER, _DESCRIBE
+)

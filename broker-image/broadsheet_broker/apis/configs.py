@@ -1,0 +1,158 @@
+"""DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44), ListConfigResources (74).
+
+Every property that the broker knows is described, with its value, where that comes from, its type, what it does, and all
+places that set it. A secret is shown without its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.config import KEYS, Entry, Key, Setting, Source, describe_broker, describe_topic
+from broadsheet_broker.controller.names import validate_name
+from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.alter_configs_request import AlterConfigsRequest
+from broadsheet_broker.wire.messages.describe_configs_request import DescribeConfigsRequest, DescribeConfigsResource
+from broadsheet_broker.wire.messages.describe_configs_response import (
+    DescribeConfigsResourceResult,
+    DescribeConfigsResponse,
+    DescribeConfigsResult,
+    DescribeConfigsSynonym,
+)
+from broadsheet_broker.wire.messages.incremental_alter_configs_request import IncrementalAlterConfigsRequest
+from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
+from broadsheet_broker.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
+
+
+@serves(32, "DescribeConfigs", (1, 4))
+def describe_configs(rooms: Rooms, request: Request[DescribeConfigsRequest]) -> None:
+    body = request.body
+    answer = DescribeConfigsResponse()
+    for resource in body.resources:
+        result = DescribeConfigsResult(
+            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
+        )
+        try:
+            result.configs = [
+                _row(entry, with_synonyms=body.include_synonyms, with_documentation=body.include_documentation)
+                for entry in _selected(_entries(rooms, resource), resource.configuration_keys)
+            ]
+        except KafkaError as error:
+            result.error_code, result.error_message = error.code, error.message
+        answer.results.append(result)
+    request.answer(answer)
+
+
+def _selected(entries: Iterable[Entry], names: list[str] | None) -> Iterator[Entry]:
+    """Null names mean all, as does an empty list."""
+    wanted = set(names) if names else None
+    return (entry for entry in entries if wanted is None or entry.name in wanted)
+
+
+def _entries(rooms: Rooms, resource: DescribeConfigsResource) -> Iterable[Entry]:
+    image, name = rooms.metadata.image, resource.resource_name
+    defaults = image.config(ResourceType.BROKER, "")
+    own_broker = image.config(ResourceType.BROKER, str(rooms.config.node_id))
+    match resource.resource_type:
+        case ResourceType.TOPIC:
+            validate_name(name)
+            if name not in image.topics_by_name:
+                raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            return describe_topic(rooms.config, image.config(ResourceType.TOPIC, name), own_broker, defaults)
+        case ResourceType.BROKER if not name:
+            return [_default_entry(KEYS.get(key), key, value) for key, value in defaults.items()]
+        case ResourceType.BROKER:
+            _check_is_this_broker(rooms, name, " or empty string")
+            return describe_broker(rooms.config, own_broker, defaults)
+        case ResourceType.BROKER_LOGGER | ResourceType.CLIENT_METRICS | ResourceType.GROUP:
+            kind = ResourceType(resource.resource_type).name
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Configurations of type {kind} are not supported.")
+        case _:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource.resource_type}")
+
+
+def _check_is_this_broker(rooms: Rooms, name: str, or_else: str) -> None:
+    if not name.lstrip("-").isdigit():
+        raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
+    if int(name) != rooms.config.node_id:
+        expected = f"expected {rooms.config.node_id}{or_else}"
+        raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unexpected broker id, {expected}, but received {name}")
+
+
+def _default_entry(key: Key | None, name: str, value: str) -> Entry:
+    """A value that is set for all brokers."""
+    source = Source.DYNAMIC_DEFAULT_BROKER
+    settings = [Setting(name, value, source)]
+    if key is None:
+        from broadsheet_broker.config import Kind
+
+        return Entry(name, value, source, Kind.STRING, False, False, "", settings)
+    shown = None if key.sensitive else value
+    return Entry(name, shown, source, key.kind, False, key.sensitive, key.doc, settings)
+
+
+def _row(entry: Entry, *, with_synonyms: bool, with_documentation: bool) -> DescribeConfigsResourceResult:
+    synonyms = []
+    if with_synonyms:
+        synonyms = [
+            DescribeConfigsSynonym(
+                name=setting.name, value=None if entry.sensitive else setting.value, source=setting.source
+            )
+            for setting in entry.synonyms
+        ]
+    return DescribeConfigsResourceResult(
+        name=entry.name,
+        value=None if entry.sensitive else entry.value,
+        read_only=entry.read_only,
+        config_source=entry.source,
+        is_sensitive=entry.sensitive,
+        synonyms=synonyms,
+        config_type=entry.kind,
+        documentation=entry.documentation if with_documentation else None,
+    )
+
+
+@serves(33, "AlterConfigs", (0, 2))
+async def alter_configs(rooms: Rooms, request: Request[AlterConfigsRequest]) -> None:
+    request.answer(await rooms.controller.alter_configs(request.body))
+
+
+@serves(44, "IncrementalAlterConfigs", (0, 1))
+async def incremental_alter_configs(rooms: Rooms, request: Request[IncrementalAlterConfigsRequest]) -> None:
+    request.answer(await rooms.controller.incremental_alter_configs(request.body))
+
+
+_LISTED = (
+    ResourceType.TOPIC,
+    ResourceType.BROKER,
+    ResourceType.BROKER_LOGGER,
+    ResourceType.CLIENT_METRICS,
+    ResourceType.GROUP,
+)
+
+
+@serves(74, "ListConfigResources", (0, 1))
+def list_config_resources(rooms: Rooms, request: Request[ListConfigResourcesRequest]) -> None:
+    """Which resources there are to configure (KIP-1142). Version 0 asks for client metrics only."""
+    image = rooms.metadata.image
+    types: list[int] = list(request.body.resource_types) or list(_LISTED)
+    if request.version == 0:
+        types = [ResourceType.CLIENT_METRICS]
+    answer = ListConfigResourcesResponse()
+    if not set(types) <= set(_LISTED):
+        answer.error_code = ErrorCode.UNSUPPORTED_VERSION
+        request.answer(answer)
+        return
+    for type in types:
+        match type:
+            case ResourceType.TOPIC:
+                names: Iterable[str] = image.topics_by_name
+            case ResourceType.BROKER | ResourceType.BROKER_LOGGER:
+                names = map(str, image.brokers)
+            case _:
+                names = (resource.name for resource in image.configs if resource.type == type)
+        answer.config_resources += (ConfigResource(resource_name=name, resource_type=type) for name in names)
+    request.answer(answer)

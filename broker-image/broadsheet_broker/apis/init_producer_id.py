@@ -1,0 +1,25 @@
+"""InitProducerId (key 22): an id for an idempotent producer (KIP-98, KIP-360).
+
+Ids come from blocks that the controller hands out, so that no two producers of a cluster ever have the same one. A
+producer that brings its old id gets a new one: without transactions there is nothing to fence with a higher epoch.
+"""
+
+from __future__ import annotations
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.init_producer_id_request import InitProducerIdRequest
+from broadsheet_broker.wire.messages.init_producer_id_response import InitProducerIdResponse
+
+
+@serves(22, "InitProducerId", (0, 5))
+async def init_producer_id(rooms: Rooms, request: Request[InitProducerIdRequest]) -> None:
+    body = request.body
+    if body.transactional_id is not None:
+        code = ErrorCode.INVALID_REQUEST if not body.transactional_id else ErrorCode.UNSUPPORTED_VERSION
+        raise KafkaError(code, "Transactions are not supported: leave out transactional.id.")
+    if (body.producer_id == -1) != (body.producer_epoch == -1):
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Producer id and epoch are given both or not at all.")
+    producer_id = await rooms.controller.next_producer_id()
+    request.answer(InitProducerIdResponse(producer_id=producer_id, producer_epoch=0))

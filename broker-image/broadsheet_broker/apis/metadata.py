@@ -1,0 +1,186 @@
+"""Metadata (key 3), versions 0-13: the brokers, and the topics that a client asks about, by name or by id.
+
+* Null topics (in version 0: an empty list) means all of them; an empty list means none.
+* A topic that does not exist is created when the client lets it (`allow_auto_topic_creation`) and
+  `auto.create.topics.enable` is on; the answer waits for that, so that the client need not ask again.
+* From version 12 on topics may be given by id; an unknown id is answered with UNKNOWN_TOPIC_ID.
+* Addresses are those of the listener that the request came on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from uuid import UUID
+
+from broadsheet_broker.apis import authorized_operations
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.controller.names import is_internal, name_problem
+from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, TopicImage
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
+from broadsheet_broker.wire.messages.metadata_response import (
+    MetadataResponse,
+    MetadataResponseBroker,
+    MetadataResponsePartition,
+    MetadataResponseTopic,
+)
+from broadsheet_broker.wire.primitives import ZERO_UUID
+
+_IDS_FROM = 12
+
+
+@serves(3, "Metadata", (0, 13))
+def metadata(rooms: Rooms, request: Request[MetadataRequest]) -> Awaitable[None] | None:
+    body = request.body
+    image = rooms.metadata.image
+    wanted = body.topics
+    if wanted is None or (request.version == 0 and not wanted):
+        listener = request.connection.listener
+        _answer(image, request, [described(image, topic, listener) for topic in image.topics_by_name.values()])
+        return None
+    _check(wanted, request.version)
+    if body.allow_auto_topic_creation and rooms.config.get_bool("auto.create.topics.enable"):
+        missing = [
+            topic.name
+            for topic in wanted
+            if topic.name is not None and topic.topic_id == ZERO_UUID and topic.name not in image.topics_by_name
+        ]
+        if missing:
+            return _create_and_answer(rooms, request, list(dict.fromkeys(missing)))
+    _answer(image, request, list(_found(image, wanted, request.connection.listener, {})))
+    return None
+
+
+async def _create_and_answer(rooms: Rooms, request: Request[MetadataRequest], missing: list[str]) -> None:
+    errors = await _create(rooms, missing)
+    image = rooms.metadata.image
+    _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, errors)))
+
+
+def _answer(image: ClusterImage, request: Request[MetadataRequest], topics: list[MetadataResponseTopic]) -> None:
+    body = request.body
+    if body.include_topic_authorized_operations:
+        topics = [_with_operations(topic) for topic in topics]
+    answer = MetadataResponse(
+        brokers=list(broker_addresses(image, request.connection.listener)),
+        cluster_id=image.cluster_id,
+        controller_id=visible_controller(image),
+        topics=topics,
+    )
+    if body.include_cluster_authorized_operations:
+        answer.cluster_authorized_operations = authorized_operations.CLUSTER
+    request.answer(answer)
+
+
+def _check(wanted: Iterable[MetadataRequestTopic], version: int) -> None:
+    if version >= _IDS_FROM:
+        return
+    for topic in wanted:
+        if topic.name is None:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Topic name can not be null for version {version}")
+        if topic.topic_id != ZERO_UUID:
+            raise KafkaError(
+                ErrorCode.INVALID_REQUEST, f"Topic IDs are not supported in requests for version {version}"
+            )
+
+
+async def _create(rooms: Rooms, names: list[str]) -> dict[str, KafkaError]:
+    """Create topics that a client named; returns why some could not be."""
+    errors: dict[str, KafkaError] = {}
+    try:
+        response = await rooms.controller.create_automatically(names)
+    except KafkaError as error:
+        return dict.fromkeys(names, error)
+    codes = {int(code): code for code in ErrorCode}
+    for result in response.topics:
+        if result.error_code not in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS):
+            errors[result.name] = KafkaError(codes[result.error_code], result.error_message)
+    return errors
+
+
+def _found(
+    image: ClusterImage, wanted: Iterable[MetadataRequestTopic], listener: str, errors: dict[str, KafkaError]
+) -> Iterable[MetadataResponseTopic]:
+    seen: set[str | UUID] = set()
+    for asked in wanted:
+        by_id = asked.topic_id != ZERO_UUID
+        key = asked.topic_id if by_id else asked.name or ""
+        if key in seen:
+            continue
+        seen.add(key)
+        topic = image.topics_by_id.get(asked.topic_id) if by_id else image.topics_by_name.get(asked.name or "")
+        if topic is not None:
+            yield described(image, topic, listener)
+        elif by_id:
+            yield MetadataResponseTopic(error_code=ErrorCode.UNKNOWN_TOPIC_ID, name=None, topic_id=asked.topic_id)
+        else:
+            name = asked.name or ""
+            code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+            if name in errors:
+                code = errors[name].code
+            elif name_problem(name) is not None:
+                code = ErrorCode.INVALID_TOPIC_EXCEPTION
+            yield MetadataResponseTopic(error_code=code, name=name, is_internal=is_internal(name))
+
+
+def described(image: ClusterImage, topic: TopicImage, listener: str) -> MetadataResponseTopic:
+    """A topic as the answer tells it; made once for each state of the topic and the brokers."""
+    cached = topic.described
+    if cached is not None and cached[0] is image.brokers and cached[1] == listener:
+        answer: MetadataResponseTopic = cached[2]
+        return answer
+    reachable = {id for id, broker in image.brokers.items() if not broker.fenced and listener in broker.endpoints}
+    partitions = []
+    for index, partition in enumerate(topic.partitions):
+        leader, error = partition.leader, ErrorCode.NONE
+        if leader == NO_LEADER:
+            error = ErrorCode.LEADER_NOT_AVAILABLE
+        elif leader not in reachable:
+            broker = image.brokers.get(leader)
+            up = broker is not None and not broker.fenced
+            leader, error = NO_LEADER, ErrorCode.LISTENER_NOT_FOUND if up else ErrorCode.LEADER_NOT_AVAILABLE
+        partitions.append(
+            MetadataResponsePartition(
+                error_code=error,
+                partition_index=index,
+                leader_id=leader,
+                leader_epoch=partition.leader_epoch,
+                replica_nodes=list(partition.replicas),
+                isr_nodes=list(partition.isr),
+                offline_replicas=[id for id in partition.replicas if id not in reachable],
+            )
+        )
+    answer = MetadataResponseTopic(
+        name=topic.name, topic_id=topic.id, is_internal=is_internal(topic.name), partitions=partitions
+    )
+    topic.described = (image.brokers, listener, answer)
+    return answer
+
+
+def _with_operations(topic: MetadataResponseTopic) -> MetadataResponseTopic:
+    """A copy that tells what the client may do, as the cached answer must not."""
+    if topic.error_code == ErrorCode.UNKNOWN_TOPIC_ID:
+        return topic
+    return MetadataResponseTopic(
+        error_code=topic.error_code,
+        name=topic.name,
+        topic_id=topic.topic_id,
+        is_internal=topic.is_internal,
+        partitions=topic.partitions,
+        topic_authorized_operations=authorized_operations.TOPIC,
+    )
+
+
+def broker_addresses(image: ClusterImage, listener: str) -> Iterable[MetadataResponseBroker]:
+    """The brokers that clients of this listener can reach."""
+    for broker in image.brokers.values():
+        endpoint = broker.endpoints.get(listener)
+        if endpoint is not None and not broker.fenced:
+            yield MetadataResponseBroker(node_id=broker.id, host=endpoint.host, port=endpoint.port, rack=broker.rack)
+
+
+def visible_controller(image: ClusterImage) -> int:
+    """The broker that clients send controller requests to: brokers pass them on, so any that is up will do."""
+    up = [broker.id for broker in image.brokers.values() if not broker.fenced]
+    return image.controller_id if image.controller_id in up else next(iter(up), -1)

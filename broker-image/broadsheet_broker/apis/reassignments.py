@@ -1,0 +1,19 @@
+"""AlterPartitionReassignments (45) and ListPartitionReassignments (46): replicas on the move (KIP-455)."""
+
+from __future__ import annotations
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.controller.reassignments import list_reassignments
+from broadsheet_broker.wire.messages.alter_partition_reassignments_request import AlterPartitionReassignmentsRequest
+from broadsheet_broker.wire.messages.list_partition_reassignments_request import ListPartitionReassignmentsRequest
+
+
+@serves(45, "AlterPartitionReassignments", (0, 1))
+async def alter_partition_reassignments(rooms: Rooms, request: Request[AlterPartitionReassignmentsRequest]) -> None:
+    request.answer(await rooms.controller.alter_partition_reassignments(request.body))
+
+
+@serves(46, "ListPartitionReassignments", (0, 0))
+def list_partition_reassignments(rooms: Rooms, request: Request[ListPartitionReassignmentsRequest]) -> None:
+    request.answer(list_reassignments(rooms.metadata.image, request.body))

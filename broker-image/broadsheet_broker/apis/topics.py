@@ -1,0 +1,65 @@
+"""CreateTopics (19), DeleteTopics (20) and CreatePartitions (37): the controller's work, passed on.
+
+Refusals of single topics are in the controller's answer; what concerns the whole request comes as KafkaError.
+"""
+
+from __future__ import annotations
+
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.config import describe_topic
+from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.create_partitions_request import CreatePartitionsRequest
+from broadsheet_broker.wire.messages.create_topics_request import CreateTopicsRequest
+from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicConfigs
+from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
+
+_CONFIGS_FROM = 5
+"""Version from which CreateTopics answers with the configuration of new topics (KIP-525)."""
+_DELETION_DISABLED_FROM = 3
+"""Version from which clients know TOPIC_DELETION_DISABLED."""
+
+
+@serves(19, "CreateTopics", (2, 7))
+async def create_topics(rooms: Rooms, request: Request[CreateTopicsRequest]) -> None:
+    answer = await rooms.controller.create_topics(request.body)
+    if request.version >= _CONFIGS_FROM:
+        set_on = {topic.name: topic.configs for topic in request.body.topics}
+        for result in answer.topics:
+            if result.error_code == ErrorCode.NONE:
+                own = {config.name: config.value for config in set_on[result.name] if config.value is not None}
+                result.configs = _configs(rooms, own)
+    request.answer(answer)
+
+
+def _configs(rooms: Rooms, own: dict[str, str]) -> list[CreatableTopicConfigs]:
+    image = rooms.metadata.image
+    dynamic = image.config(ResourceType.BROKER, str(rooms.config.node_id))
+    entries = describe_topic(rooms.config, own, dynamic, image.config(ResourceType.BROKER, ""))
+    return [
+        CreatableTopicConfigs(
+            name=entry.name,
+            value=None if entry.sensitive else entry.value,
+            read_only=entry.read_only,
+            config_source=entry.source,
+            is_sensitive=entry.sensitive,
+        )
+        for entry in entries
+    ]
+
+
+@serves(20, "DeleteTopics", (1, 6))
+async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> None:
+    try:
+        answer = await rooms.controller.delete_topics(request.body)
+    except KafkaError as error:
+        if error.code is ErrorCode.TOPIC_DELETION_DISABLED and request.version < _DELETION_DISABLED_FROM:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.") from None
+        raise
+    request.answer(answer)
+
+
+@serves(37, "CreatePartitions", (0, 3))
+async def create_partitions(rooms: Rooms, request: Request[CreatePartitionsRequest]) -> None:
+    request.answer(await rooms.controller.create_partitions(request.body))

@@ -1,0 +1,72 @@
+"""UpdateFeatures: the levels at which the cluster works (KIP-584, KIP-1022)."""
+
+from __future__ import annotations
+
+from broadsheet_broker.controller.brokers import supported_features
+from broadsheet_broker.controller.plan import Plan
+from broadsheet_broker.metadata.image import METADATA_VERSION, ClusterImage
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
+from broadsheet_broker.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
+from broadsheet_broker.wire.messages.update_features_response import UpdatableFeatureResult, UpdateFeaturesResponse
+
+UPGRADE, SAFE_DOWNGRADE, UNSAFE_DOWNGRADE = 1, 2, 3
+
+
+def update_features(image: ClusterImage, request: UpdateFeaturesRequest, version: int) -> Plan[UpdateFeaturesResponse]:
+    """Plan new levels: all of them, or none when one is refused."""
+    plan = Plan(UpdateFeaturesResponse(error_message=None))
+    for update in request.feature_updates:
+        try:
+            plan.records += _update(image, update, version)
+        except KafkaError as error:
+            plan.records = []
+            plan.answer.error_code = error.code
+            plan.answer.error_message = (
+                "The update failed for all features since the following feature had an error: " + error.message
+            )
+            return plan
+    if version < 2:
+        plan.answer.results = [
+            UpdatableFeatureResult(feature=update.feature, error_message=None) for update in request.feature_updates
+        ]
+    if request.validate_only:
+        plan.records = []
+    return plan
+
+
+def _update(image: ClusterImage, update: FeatureUpdateKey, version: int) -> list[FeatureLevelRecord]:
+    name, level = update.feature, update.max_version_level
+    kind = update.upgrade_type
+    if version == 0:
+        kind = SAFE_DOWNGRADE if update.allow_downgrade else UPGRADE
+    if kind not in (UPGRADE, SAFE_DOWNGRADE, UNSAFE_DOWNGRADE):
+        raise _invalid(name, level, "The controller does not support the given upgrade type.")
+    low, high = supported_features(image).get(name, (0, 0))
+    if not low <= level <= high:
+        raise _invalid(name, level, f"This node supports levels {low} to {high} of it.")
+    for broker in image.brokers.values():
+        low, high = broker.features.get(name, (0, 0))
+        if not low <= level <= high:
+            raise _invalid(name, level, f"Broker {broker.id} supports levels {low} to {high} of it.")
+    current = image.features.get(name, 0)
+    if level == current:
+        return []
+    if level < current and kind == UPGRADE:
+        raise _invalid(
+            name,
+            level,
+            "Can't downgrade the version of this feature without setting the upgrade type to either safe or unsafe "
+            "downgrade.",
+        )
+    if level > current and kind != UPGRADE:
+        raise _invalid(name, level, "Can't downgrade to a newer version.")
+    if name == METADATA_VERSION and level < current:
+        raise _invalid(name, level, "Records that are in the metadata log already need the current version.")
+    if name == "kraft.version":
+        raise _invalid(name, level, "The quorum keeps the form that it was formatted with.")
+    return [FeatureLevelRecord(name=name, feature_level=level)]
+
+
+def _invalid(name: str, level: int, why: str) -> KafkaError:
+    return KafkaError(ErrorCode.INVALID_UPDATE_VERSION, f"Invalid update version {level} for feature {name}. {why}")
