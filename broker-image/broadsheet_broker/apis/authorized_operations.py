@@ -1,7 +1,7 @@
 """What a client may do, as bit sets, for the answers that tell it (KIP-430).
 
-Without an authorizer everybody may do everything: the bits are then all operations that a resource knows. A bit's number
-is the code of the operation (org.apache.kafka.common.acl.AclOperation).
+Without an authorizer everybody may do everything: the bits are then all operations that a resource knows. The number
+of a bit is the code of the operation (org.apache.kafka.common.acl.AclOperation).
 """
 
 from __future__ import annotations

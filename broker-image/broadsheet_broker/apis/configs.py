@@ -1,7 +1,7 @@
 """DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44), ListConfigResources (74).
 
-Every property that the broker knows is described, with its value, where that comes from, its type, what it does, and all
-places that set it. A secret is shown without its value.
+Every property that the broker knows is described, with its value, where that comes from, its type, what it does, and
+all places that set it. A secret is shown without its value.
 """
 
 from __future__ import annotations
