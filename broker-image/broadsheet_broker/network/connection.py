@@ -380,14 +380,14 @@ class KafkaConnection(asyncio.BufferedProtocol):
         if not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-            self._server.paused.add(self)
+            self._server.paused[self] = None
 
     def resume(self) -> None:
         """Go on reading if nothing speaks against it any more."""
         if not self._paused or self.closed or self._transport is None or not self._may_read():
             return
         self._paused = False
-        self._server.paused.discard(self)
+        self._server.paused.pop(self, None)
         self._parse()
         self._read_on()
 

@@ -53,9 +53,10 @@ class Server:
         self.most_queued_bytes = sys.maxsize if queued < 0 else queued
         self.queued_bytes = 0
         """Bytes of requests of all connections that are not answered."""
-        self.paused: set[KafkaConnection] = set()
+        self.paused: dict[KafkaConnection, None] = {}
         """Connections that are not read for the moment."""
-        self.connections: set[KafkaConnection] = set()
+        self.connections: dict[KafkaConnection, None] = {}
+        """In the order in which they came; a set's order would differ from run to run in the simulation."""
         self.bound_ports: dict[str, int] = {}
         """The port of each listener, by its name, once bound."""
         self._config = config
@@ -145,7 +146,7 @@ class Server:
         if len(self.connections) >= self._most_connections or self._hosts[host] >= limit:
             self._refuse(host)
             return False
-        self.connections.add(connection)
+        self.connections[connection] = None
         self._hosts[host] += 1
         self._opened.value += 1
         self._set_buffer_sizes(transport)
@@ -155,8 +156,8 @@ class Server:
         """A connection has ended, with so many bytes of requests unanswered."""
         if connection not in self.connections:
             return
-        self.connections.discard(connection)
-        self.paused.discard(connection)
+        del self.connections[connection]
+        self.paused.pop(connection, None)
         self.queued_bytes -= pending_bytes
         self._closed.value += 1
         self._hosts[connection.host] -= 1
