@@ -90,10 +90,13 @@ def epochs_text(epochs: list[tuple[int, int]]) -> bytes:
 
 
 def read_topic_id(files: Files, directory: str) -> uuid.UUID | None:
-    """The topic id in a partition's directory; None when the file is not there."""
+    """The topic id in a partition's directory; None when the file is not there, or was not yet written out when the
+    power went (it is made durable with the partition's first records)."""
     path = f"{directory}/{PARTITION_METADATA}"
     try:
         text = files.read_bytes(path).decode()
+        if not text.strip("\0"):
+            return None
         fields = dict(line.split(": ", 1) for line in text.splitlines() if line.strip())
         if fields["version"].strip() != "0":
             raise CheckpointError(f"{path}: version {fields['version']}; only version 0 is known")
@@ -107,5 +110,11 @@ def read_topic_id(files: Files, directory: str) -> uuid.UUID | None:
 
 
 def write_topic_id(files: Files, directory: str, topic_id: uuid.UUID) -> None:
+    """Not durable by itself: a thousand new partitions would wait for a thousand fsyncs. The log's sync sees to it."""
     text = base64.urlsafe_b64encode(topic_id.bytes).decode().rstrip("=")
-    files.replace(f"{directory}/{PARTITION_METADATA}", f"version: 0\ntopic_id: {text}".encode())
+    file = files.open(f"{directory}/{PARTITION_METADATA}", create=True)
+    try:
+        file.truncate(0)
+        file.append([f"version: 0\ntopic_id: {text}".encode()])
+    finally:
+        file.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, epochs_text
+from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, epochs_text
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX
 
@@ -38,7 +38,9 @@ def sync_log(log: Log) -> None:
                 _sync_file(log.files, segment.stem + INDEX_SUFFIX)
                 _sync_file(log.files, segment.stem + TIME_INDEX_SUFFIX)
         if directory_dirty:
+            _sync_file(log.files, f"{log.directory}/{PARTITION_METADATA}")
             log.files.sync_directory(log.directory)
+            log.files.sync_directory(log.directory.rpartition("/")[0])
     except OSError as error:
         log._directory_dirty = True
         failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)

@@ -225,6 +225,7 @@ class LogManager:
 
         write_topic_id(self.environment.files, log.directory, topic_id)
         log.topic_id = topic_id
+        log._directory_dirty = True
 
     def delete(self, topic: str, partition: int) -> None:
         """The log is gone at once (renamed, so also after a crash); its files go after file.delete.delay.ms."""

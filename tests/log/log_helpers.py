@@ -1,0 +1,89 @@
+"""What the tests of the log share: an environment whose files are in memory and whose clock is set by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tests.support.memory_files import MemoryFiles
+
+from broadsheet_broker.log import AppendInfo, Log, LogConfig
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
+
+NOW_MS = 1_700_000_000_000
+DIRECTORY = "/logs/orders-0"
+
+
+class HandClock:
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def time_ms(self) -> int:
+        return self.now_ms
+
+
+class MemoryEnvironment(Environment):
+    """Blocking work runs at once, where it is called."""
+
+    clock: HandClock
+    files: MemoryFiles
+
+    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*arguments)
+
+
+def memory_environment(seed: int = 1) -> MemoryEnvironment:
+    clock = HandClock()
+    files = MemoryFiles(clock.time_ms)
+    files.make_directory("/logs")
+    loop: Any = None
+    return MemoryEnvironment(loop, clock, random.Random(seed), files)
+
+
+def open_log(environment: Environment, *, config: LogConfig | None = None, **options: Any) -> Log:
+    return Log.open(environment, DIRECTORY, config=config or LogConfig(), **options)
+
+
+def batch(*values: str | None, key: str | None = "k", timestamp: int = NOW_MS, **options: Any) -> memoryview:
+    """A writable batch as it comes from a connection."""
+    rows = [
+        (timestamp, None if key is None else key.encode(), None if value is None else value.encode(), [])
+        for value in values
+    ]
+    return memoryview(build_batch(rows, **options))
+
+
+def keyed(*pairs: tuple[str, str | None], timestamp: int = NOW_MS, **options: Any) -> memoryview:
+    rows = [(timestamp, key.encode(), None if value is None else value.encode(), []) for key, value in pairs]
+    return memoryview(build_batch(rows, **options))
+
+
+def append(log: Log, records: memoryview, epoch: int = 0, now_ms: int = NOW_MS, **options: Any) -> AppendInfo:
+    info = log.append_as_leader(records, epoch, now_ms, **options)
+    log.flush_appends()
+    return info
+
+
+def records_of(log: Log, offset: int | None = None) -> list[Record]:
+    """Everything that a consumer would read."""
+    at = log.log_start_offset if offset is None else offset
+    found: list[Record] = []
+    while at < log.log_end_offset:
+        fetched = log.read(at, 1_000_000)
+        if not fetched.data:
+            break
+        for _, part in iterate_batches(fetched.data):
+            found += [record for record in decode_records(part) if record.offset >= at]
+        assert fetched.next_offset > at
+        at = fetched.next_offset
+    return found
+
+
+def values_of(log: Log, offset: int | None = None) -> list[tuple[int, str | None]]:
+    return [
+        (record.offset, None if record.value is None else record.value.decode()) for record in records_of(log, offset)
+    ]
