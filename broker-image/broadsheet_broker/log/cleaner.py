@@ -17,7 +17,7 @@ event loop. Where it yields a function, that function blocks (fsync) and should 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.scan import BadBatchError, walk
@@ -111,7 +111,7 @@ class Cleaning:
         """Producers with transactional records since their last marker."""
         self.aborted: list[AbortedTransaction] = []
 
-    def clean(self) -> Iterator[Step]:
+    def clean(self) -> Generator[Step, None, None]:
         """Do the pass; afterwards `map.end_offset` is the new first dirty offset. Raises CleaningAborted."""
         closed = [segment for segment in self.log.segments[:-1] if segment.base_offset < self.end_offset]
         for segment in closed:
@@ -131,7 +131,7 @@ class Cleaning:
 
     # The map.
 
-    def build_map(self, closed: list[Segment]) -> Iterator[Step]:
+    def build_map(self, closed: list[Segment]) -> Generator[Step, None, None]:
         self.map.end_offset = self.first_dirty_offset
         done = 0
         for number, segment in enumerate(closed):
@@ -187,7 +187,7 @@ class Cleaning:
         if group:
             yield group
 
-    def clean_group(self, group: list[Segment]) -> Iterator[Step]:
+    def clean_group(self, group: list[Segment]) -> Generator[Step, None, None]:
         files = self.log.files
         first = group[0]
         copy = Segment(first.stem, first.base_offset, 0, created_ms=group[-1].created_ms, jitter_ms=first.jitter_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -101,13 +102,14 @@ class CleanerSchedule:
         )
         before = log.size
         try:
-            for step in cleaning.clean():
-                if step is None:
-                    await asyncio.sleep(0)
-                else:
-                    await environment.offload(step)
-                if self._manager.closing:
-                    return False
+            with contextlib.closing(cleaning.clean()) as steps:
+                for step in steps:
+                    if step is None:
+                        await asyncio.sleep(0)
+                    else:
+                        await environment.offload(step)
+                    if self._manager.closing:
+                        return False
         except CleaningAborted as error:
             logger.info("cleaning of %s-%d was given up: %s", log.topic, log.partition, error)
             return False
