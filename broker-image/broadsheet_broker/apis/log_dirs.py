@@ -49,6 +49,9 @@ def _describe(rooms: Rooms, directory: str, partitions: list[Partition]) -> Desc
     except OSError:
         result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
         return result
+    broker = rooms.metadata.image.brokers.get(rooms.config.node_id)
+    if broker is not None and broker.cordoned_log_dirs:
+        result.is_cordoned = rooms.replicas.logs.directory_id(directory) in broker.cordoned_log_dirs
     topics: dict[str, DescribeLogDirsTopic] = {}
     for partition in partitions:
         topic = topics.get(partition.topic)

@@ -16,6 +16,7 @@ from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECK
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.replication import metrics
 from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.replication.sessions import FetchSessions, Position
@@ -66,7 +67,7 @@ class ReplicaManager:
         self._checkpoint_timer: asyncio.TimerHandle | None = None
         self._checkpoint_task: asyncio.Task[None] | None = None
         self._parsed_config: tuple[Mapping[str, str], LogConfig] | None = None
-        self._register_metrics()
+        metrics.register(environment.metrics, self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -264,6 +265,11 @@ class ReplicaManager:
     def finish_soon(self, fetch: Fetch) -> None:
         self.turn.finish_soon(fetch)
 
+    @property
+    def offline_count(self) -> int:
+        """Partitions that should be here and cannot be served."""
+        return len(self._offline)
+
     # -- for the coordinators -----------------------------------------------------------------------------------------
 
     def append_internal(
@@ -329,40 +335,6 @@ class ReplicaManager:
         self._checkpoint_task = None
         if self._checkpoint_timer is not None:
             self._schedule_checkpoint()
-
-    # -- metrics ------------------------------------------------------------------------------------------------------
-
-    def _register_metrics(self) -> None:
-        metrics = self.environment.metrics
-        prefix = "kafka_server_replicamanager_"
-        metrics.gauge(f"{prefix}partitioncount", "Replicas held here.", lambda: sum(map(len, self._by_name.values())))
-        metrics.gauge(f"{prefix}leadercount", "Partitions led here.", lambda: self._count(lambda p: p.is_leader))
-        metrics.gauge(
-            f"{prefix}underreplicatedpartitions",
-            "Partitions led here whose ISR is smaller than their replicas.",
-            lambda: self._count(lambda p: p.is_leader and len(p.isr) < len(p.replicas)),
-        )
-        metrics.gauge(
-            f"{prefix}underminisrpartitioncount",
-            "Partitions led here whose ISR is smaller than min.insync.replicas.",
-            lambda: self._count(lambda p: p.is_leader and len(p.isr) < p.effective_min_insync_replicas),
-        )
-        metrics.gauge(
-            f"{prefix}atminisrpartitioncount",
-            "Partitions led here whose ISR is as small as min.insync.replicas allows.",
-            lambda: self._count(lambda p: p.is_leader and len(p.isr) == p.effective_min_insync_replicas),
-        )
-        metrics.gauge(
-            f"{prefix}offlinereplicacount", "Replicas whose log cannot be opened.", lambda: len(self._offline)
-        )
-        metrics.gauge(
-            "kafka_server_fetchsessioncache_numincrementalfetchsessions",
-            "Fetch sessions in the cache.",
-            lambda: len(self.sessions),
-        )
-
-    def _count(self, test: Callable[[Partition], bool]) -> int:
-        return sum(1 for partition in self.partitions() if test(partition))
 
 
 def _parent(partition_log: Log) -> str:
