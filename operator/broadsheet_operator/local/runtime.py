@@ -111,10 +111,14 @@ class Runtime:
             self._reconcile_groups()
 
     def stop(self) -> bool:
-        """Stop all brokers. True if all ended by themselves."""
+        """Stop all brokers, and leave statuses behind that say so. True if all ended by themselves."""
         clean = True
         for cluster in self.clusters.values():
             clean &= cluster.stop()
+        self._say = lambda what, words: None
+        for cluster in self.clusters.values():
+            self._write(("Cluster", cluster.resource.metadata.name), cluster.status(utc_now()))
+        self._by_cluster([e.resource for e in self.entries.values() if not isinstance(e.resource, Cluster)])
         return clean
 
     # What is declared
@@ -206,7 +210,7 @@ class Runtime:
 
     def _reconcile_topics(self) -> None:
         topics = [e.resource for e in self.entries.values() if isinstance(e.resource, Topic)]
-        rivals = topic_rivals([t for t in topics if t.metadata.deletion_timestamp is None])
+        rivals = topic_rivals(topics)
         for name, some in self._by_cluster(topics).items():
             started = time.monotonic()
             outcomes = reconcile_topics(self.clusters[name].gateway, some, rivals, utc_now)
@@ -272,7 +276,7 @@ class Runtime:
     def _write(self, key: Key, status: Status) -> None:
         """Keep a status, write it if it is another one, and say what a person wants to hear of it."""
         entry = self.entries.get(key)
-        if entry is None or entry.resource.status == status:
+        if entry is None or (entry.resource.status == status and key in self._told):
             return
         resource = entry.resource.model_copy(update={"status": status})
         self.entries[key] = Entry(resource, entry.origin)

@@ -86,6 +86,8 @@ def _tell(
         return stuck(Reason.NOT_SUPPORTED, refusal)
     if desired.spec.paused:
         return [*ready("Nothing is changed while spec.paused is true"), Statement("Paused", "True", Reason.PAUSED, "")]
+    if not brokers and desired.spec.brokers is not None:
+        return waiting(Reason.BROKER_DOWN, "no broker runs")
     broken = [b for b in brokers if b.state in ("Failed", "Restarting")]
     if broken:
         return waiting(Reason.BROKER_DOWN, "; ".join(b.message or f"broker {b.id} is {b.state}" for b in broken))

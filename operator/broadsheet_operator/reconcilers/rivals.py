@@ -28,7 +28,11 @@ def topic_rivals(topics: Iterable[Topic]) -> Mapping[Key, str]:
         claims.setdefault((place, topic.topic_name), []).append(topic)
     rivals: dict[Key, str] = {}
     for claimants in claims.values():
-        first, *others = sorted(claimants, key=lambda t: (t.metadata.creation_timestamp, *key(t)))
+        # A resource that is being deleted gives way to any that stays, so that it cannot take the topic with it.
+        first, *others = sorted(
+            claimants,
+            key=lambda t: (t.metadata.deletion_timestamp is not None, t.metadata.creation_timestamp, *key(t)),
+        )
         namespace, name = key(first)
         words = f"topic/{name}" + (f" in namespace {namespace}" if namespace else "")
         rivals |= {key(other): words for other in others}

@@ -133,7 +133,9 @@ def plan_topic(
         return _plan_deletion(desired, observed, now, rival=rival, failures=failures)
     if rival is not None:
         message = f"{rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
-        return _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message), forget=True)
+        told = _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)).status
+        # Whatever it had before, the topic is not this resource's now: its deletion must not take the topic with it.
+        return TopicPlan((), told.model_copy(update={"topic_id": None}))
     unseen = next((v for v in (cluster, observed) if isinstance(v, Failure)), None)
     if unseen is not None:
         return _said(desired, now, waiting(unseen.reason, unseen.message))
@@ -148,11 +150,10 @@ def plan_topic(
     return TopicPlan(tuple(wanted), _status(desired, observed, _tell(wanted, refusals, failures, observed), now))
 
 
-def _said(desired: Topic, now: datetime, statements: list[Statement], *, forget: bool = False) -> TopicPlan:
+def _said(desired: Topic, now: datetime, statements: list[Statement]) -> TopicPlan:
     """Nothing to do, and nothing new to say but the conditions."""
-    previous = None if forget and desired.status and desired.status.topic_id is None else desired.status
     empty = TopicStatus(topic_name=desired.topic_name)
-    return TopicPlan((), with_statements(previous, empty, statements, desired.metadata.generation, now))
+    return TopicPlan((), with_statements(desired.status, empty, statements, desired.metadata.generation, now))
 
 
 def _is_ours(desired: Topic, observed: TopicView) -> bool:
@@ -346,14 +347,15 @@ def _plan_deletion(
     """Delete the topic only when asked to, and only if it is this resource's own."""
     name = desired.topic_name
     kept = _said(desired, now, working(Reason.DELETING, "")).status
-    if desired.spec.deletion_policy is DeletionPolicy.RETAIN:
-        return TopicPlan((), kept, True, f"the topic {name} and its records stay (deletionPolicy Retain)")
     if rival is not None:
         return TopicPlan((), kept, True, f"the topic {name} stays: it belongs to {rival}")
+    if desired.spec.deletion_policy is DeletionPolicy.RETAIN:
+        words = "there is no topic" if observed is None else f"the topic {name} and its records stay"
+        return TopicPlan((), kept, True, f"{words} (deletionPolicy Retain)")
     if isinstance(observed, Failure):
         return _said(desired, now, waiting(observed.reason, f"cannot delete {name} yet: {observed.message}"))
     if observed is None:
-        return TopicPlan((), kept, True, f"the topic {name} is deleted with its records")
+        return TopicPlan((), kept, True, f"the topic {name} is gone, with its records")
     if not _is_ours(desired, observed):
         return TopicPlan((), kept, True, f"the topic {name} stays: it was never taken over by this resource")
     if observed.internal:
