@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 
 import pytest
@@ -49,6 +50,7 @@ def test_the_shared_default_of_a_struct_cannot_be_changed() -> None:
         partition.current_leader.leader_id = 1
     partition.current_leader = LeaderIdAndEpoch(leader_id=1)
     assert PartitionData().current_leader.leader_id == -1
+    assert copy.deepcopy(PartitionData()) == PartitionData()
 
 
 def test_offsets_other_than_zero() -> None:

@@ -142,7 +142,11 @@ def freeze(instance: Any) -> Any:
         def refuse(self: object, name: str, value: object) -> None:
             raise AttributeError(f"the default {cls.__name__} is shared: assign a new one instead of its {name}")
 
-        _frozen[cls] = StructType(cls.__name__, (cls,), {"__setattr__": refuse, "__module__": cls.__module__})
+        def same(self: object, memo: object = None) -> object:
+            return self
+
+        body = {"__setattr__": refuse, "__copy__": same, "__deepcopy__": same, "__module__": cls.__module__}
+        _frozen[cls] = StructType(cls.__name__, (cls,), body)
         _frozen[cls].FIELDS = cls.FIELDS  # type: ignore[attr-defined]
     instance.__class__ = _frozen[cls]
     return instance
