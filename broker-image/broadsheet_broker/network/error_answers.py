@@ -237,6 +237,46 @@ def _delete_groups(module: Any, version: int, body: Any, code: ErrorCode) -> Any
     )
 
 
+def _describe_log_dirs(module: Any, version: int, body: Any, code: ErrorCode) -> Any:
+    results = [] if version >= 3 else [module.DescribeLogDirsResult(error_code=code)]
+    return module.DescribeLogDirsResponse(error_code=code, results=results)
+
+
+def _elect_leaders(module: Any, version: int, body: Any, code: ErrorCode) -> Any:
+    results = [
+        module.ReplicaElectionResult(
+            topic=topic.topic,
+            partition_result=[
+                module.PartitionResult(partition_id=index, error_code=code, error_message=code.message)
+                for index in topic.partitions
+            ],
+        )
+        for topic in body.topic_partitions or ()
+    ]
+    top = ErrorCode.NONE if version == 0 else code
+    return module.ElectLeadersResponse(error_code=top, replica_election_results=results)
+
+
+def _describe_producers(module: Any, version: int, body: Any, code: ErrorCode) -> Any:
+    return module.DescribeProducersResponse(
+        topics=[
+            module.TopicResponse(
+                name=topic.name,
+                partitions=[
+                    module.PartitionResponse(partition_index=index, error_code=code, error_message=code.message)
+                    for index in topic.partition_indexes
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+def _describe_topic_partitions(module: Any, version: int, body: Any, code: ErrorCode) -> Any:
+    topics = [module.DescribeTopicPartitionsResponseTopic(error_code=code, name=topic.name) for topic in body.topics]
+    return module.DescribeTopicPartitionsResponse(topics=topics)
+
+
 _BUILDERS: dict[str, Callable[[Any, int, Any, ErrorCode], Any]] = {
     "Produce": _produce,
     "Fetch": _fetch,
@@ -255,4 +295,8 @@ _BUILDERS: dict[str, Callable[[Any, int, Any, ErrorCode], Any]] = {
     "IncrementalAlterConfigs": _alter_configs,
     "DescribeGroups": _describe_groups,
     "DeleteGroups": _delete_groups,
+    "DescribeLogDirs": _describe_log_dirs,
+    "ElectLeaders": _elect_leaders,
+    "DescribeProducers": _describe_producers,
+    "DescribeTopicPartitions": _describe_topic_partitions,
 }
