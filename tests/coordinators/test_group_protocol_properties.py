@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState
 from broadsheet_broker.coordinators.groups.turn import NEVER
 from broadsheet_broker.wire.errors import ErrorCode
-from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 PROTOCOLS = [
     {"range": subscription("orders")},
@@ -64,18 +64,29 @@ class Client:
 class GroupMachine(RuleBasedStateMachine):
     clients = Bundle("clients")
 
-    @initialize(delay=st.sampled_from([0, 3_000]), size=st.sampled_from([3, 1_000]))
-    def start(self, delay: int, size: int) -> None:
-        self.bench = Bench(initial_rebalance_delay_ms=delay, max_size=size)
+    def __init__(self) -> None:
+        super().__init__()
+        self.bench = Bench()
         self.everybody: list[Client] = []
         self.commits: list[Replies] = []
         self.last_generation = 0
         self.offset = 0
 
+    @initialize(delay=st.sampled_from([0, 3_000]), size=st.sampled_from([3, 1_000]))
+    def start(self, delay: int, size: int) -> None:
+        self.bench.coordinator.settings.initial_rebalance_delay_ms = delay
+        self.bench.coordinator.settings.max_size = size
+
     def group(self) -> ClassicGroup | None:
         group = self.bench.coordinator._partitions[0].shard.groups.get(GROUP)
         assert group is None or isinstance(group, ClassicGroup)
         return group
+
+    @initialize(target=clients, instance=st.sampled_from([None, "x"]))
+    def one_is_there(self, instance: str | None) -> Client:
+        client = Client(instance, 9)
+        self.everybody.append(client)
+        return client
 
     @rule(target=clients, instance=st.sampled_from([None, None, "x", "y"]), version=st.sampled_from([3, 8, 9]))
     def appear(self, instance: str | None, version: int) -> Any:
@@ -97,6 +108,35 @@ class GroupMachine(RuleBasedStateMachine):
             rebalance_ms=20_000,
         )
         client.joins.append(replies)
+
+    def proceed(self, client: Client) -> None:
+        """What a well-behaved client does next."""
+        client.hear()
+        waits = any(not replies for replies in (client.joins[-1:] + client.syncs[-1:]))
+        if waits:
+            return
+        group = self.group()
+        is_member = group is not None and client.member_id in group.members
+        if group is None or not is_member or client.generation != group.generation:
+            self.join(client, PROTOCOLS[1])
+        elif group.state is GroupState.COMPLETING_REBALANCE:
+            self.sync(client, True)
+        elif self.bench.heartbeat(client.member_id, client.generation, instance=client.instance):
+            self.join(client, PROTOCOLS[1])
+        else:
+            self.commit(client)
+
+    @rule(client=clients)
+    def behave(self, client: Client) -> None:
+        for _ in range(3):
+            self.proceed(client)
+
+    @rule(turns=st.integers(1, 5))
+    def all_behave(self, turns: int) -> None:
+        for _ in range(turns):
+            for client in self.everybody:
+                self.proceed(client)
+            self.bench.loop.run_for(1)
 
     @rule(client=clients)
     def forget(self, client: Client) -> None:
@@ -228,8 +268,6 @@ class GroupMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """With nobody there any more, everything is answered and the group ends."""
-        if not hasattr(self, "bench"):
-            return
         self.release_writes(ErrorCode.NONE)
         self.bench.loop.run_for(1_000)
         for client in self.everybody:

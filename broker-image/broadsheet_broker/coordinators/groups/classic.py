@@ -106,6 +106,7 @@ class ClassicProtocol(Joining):
             return
         for member in group.members.values():
             member.assignment = assignment.get(member.member_id, b"")
+            member.stored_id = member.member_id
         group.transition_to(STABLE, turn.time_ms)
         for member in group.members.values():
             reply = member.sync_reply

@@ -48,6 +48,7 @@ class Member:
         "protocols",
         "rebalance_timeout_ms",
         "session_timeout_ms",
+        "stored_id",
         "sync_reply",
     )
 
@@ -81,6 +82,9 @@ class Member:
         """Waits in its first join: it does not know its id yet and cannot send heartbeats."""
         self.deadline = NEVER
         """Monotonic seconds after which the member is removed."""
+        self.stored_id = member_id
+        """The id under which the log knows a static member of this generation; another one while its new id is not
+        committed yet."""
 
     @property
     def waits(self) -> bool:
@@ -209,6 +213,7 @@ class ClassicGroup:
             member.protocols,
             member.assignment,
         )
+        replacement.stored_id = member.stored_id
         was_leader = self.leader == member.member_id
         self.remove(member.member_id)
         if was_leader:

@@ -38,14 +38,13 @@ SKIP_ASSIGNMENT_FROM = 9
 class _Replacement:
     """A static member on the way to its new member id."""
 
-    __slots__ = ("before", "generation", "group", "member", "old_leader", "old_member_id", "version")
+    __slots__ = ("before", "generation", "group", "member", "old_leader", "version")
 
     def __init__(self, group: ClassicGroup, old: Member, version: int) -> None:
         self.group = group
         self.member = old
         """The member under its new id, once it is there."""
         self.generation = group.generation
-        self.old_member_id = old.member_id
         self.old_leader = group.leader
         self.before: tuple[Protocols, int, int] = (old.protocols, old.rebalance_timeout_ms, old.session_timeout_ms)
         self.version = version
@@ -211,7 +210,7 @@ class Joining(Rebalancing):
             turn.write(
                 [records.group_metadata(group)],
                 partial(self._replaced, replacement),
-                partial(self._undo_replacement, replacement),
+                partial(self._settle_replacement, replacement),
                 group_id=group.group_id,
             )
         elif group.state is COMPLETING:
@@ -229,10 +228,15 @@ class Joining(Rebalancing):
             old.sync_reply = None
         return group.replace_static(old, member_id)
 
-    def _undo_replacement(self, replacement: _Replacement, turn: Turn, error: ErrorCode) -> None:
-        """The new member id is not in the log and never will be: the old one counts again."""
+    def _settle_replacement(self, replacement: _Replacement, turn: Turn, error: ErrorCode) -> None:
+        """The new member id is in the log; or it is not and never will be, and the one that is there counts again."""
         group, member = replacement.group, replacement.member
-        if not error or not replacement.stands:
+        if not error:
+            current = group.members.get(group.static_members.get(member.instance_id or "", ""))
+            if current is not None and group.generation == replacement.generation:
+                current.stored_id = member.member_id
+            return
+        if not replacement.stands:
             return
         log.warning("Group %s: member id %s is not stored (%s)", group.group_id, member.member_id, error.name)
         reply = member.join_reply
@@ -240,7 +244,7 @@ class Joining(Rebalancing):
             group.set_join_reply(member, None)
             turn.reply(reply, join_error(error))
         group.update(member, *replacement.before)
-        self._extend(group, self._replace(group, member, replacement.old_member_id, turn), turn)
+        self._extend(group, self._replace(group, member, member.stored_id, turn), turn)
 
     def _replaced(self, replacement: _Replacement, turn: Turn, error: ErrorCode) -> None:
         """The new member id is in the log, or it takes too long."""

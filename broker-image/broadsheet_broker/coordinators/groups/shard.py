@@ -50,13 +50,15 @@ Step = Callable[[Turn, ErrorCode], None]
 class GroupShard:
     """Groups and offsets of one partition."""
 
-    __slots__ = ("_foreign_warned", "_transactions", "groups", "offsets", "protocol", "settings")
+    __slots__ = ("_foreign_warned", "_predecessors", "_transactions", "groups", "offsets", "protocol", "settings")
 
     def __init__(self, settings: GroupSettings, protocol: ClassicProtocol) -> None:
         self.settings = settings
         self.protocol = protocol
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets(settings)
+        self._predecessors: dict[str, ClassicGroup] = {}
+        """Groups whose deletion failed after others had taken their place, which are not in the log yet either."""
         self._transactions: dict[int, list[records.OffsetRecord]] = {}
         """While loading: offsets of transactions without an end yet, by producer id."""
         self._foreign_warned = False
@@ -164,7 +166,14 @@ class GroupShard:
         if error and self.groups.get(group.group_id) is group and group.generation == 0:
             log.warning("Group %s could not be created: %s", group.group_id, error.name)
             self.protocol.abandon(group, turn, error)
-            del self.groups[group.group_id]
+            self._uncreate(group)
+        self._predecessors.pop(group.group_id, None)
+
+    def _uncreate(self, group: ClassicGroup) -> None:
+        del self.groups[group.group_id]
+        before = self._predecessors.get(group.group_id)
+        if before is not None:
+            self.groups[group.group_id] = before
 
     def sync(self, request: SyncGroupRequest, turn: Turn, reply: SyncReply) -> None:
         """SyncGroup."""
@@ -220,7 +229,8 @@ class GroupShard:
         if error and self.groups.get(group.group_id) is group and group.protocol_type is None:
             untouched = not group.members and not group.pending_joins and not self.offsets.has_any(group.group_id)
             if untouched:
-                del self.groups[group.group_id]
+                self._uncreate(group)
+        self._predecessors.pop(group.group_id, None)
 
     def _check_commit(self, group: Group | None, request: OffsetCommitRequest, version: int) -> ErrorCode:
         """Whether a commit comes from a member of the generation, or from a client outside any group (KIP-211)."""
@@ -300,8 +310,10 @@ class GroupShard:
     def _deleted(self, group: ClassicGroup, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
         if settle is not None:
             settle(turn, error)
-        if error:
-            self.groups.setdefault(group.group_id, group)
+        if error and group.group_id in self.groups:
+            self._predecessors[group.group_id] = group
+        elif error:
+            self.groups[group.group_id] = group
         else:
             self.protocol.abandon(group, turn, ErrorCode.UNKNOWN_MEMBER_ID)
 
