@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in BROKER_COMMANDS:
         return _hand_over(given)
+    if given and given[0] == "operator":
+        from broadsheet_operator.handlers.main import main as operator
+
+        return operator(given[1:])
     parser = _parser()
     options = parser.parse_args(given)
     if options.command is None:
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", nargs="*", metavar="KIND NAME", help="as in `topic orders` or `topic/orders`")
     files(sub, required=False)
     patience(sub)
+    commands.add_parser("operator", help="run the operator on Kubernetes", add_help=False)
     commands.add_parser("broker", help="run one broker: broadsheet broker --config server.properties", add_help=False)
     commands.add_parser("format", help="prepare a broker's data directories, as kafka-storage does", add_help=False)
     return parser

@@ -1,0 +1,160 @@
+"""The operator: watches fill the store, keys go through queues, sessions talk to Kafka, writers say what was found."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from broadsheet_operator.handlers.clusters import Clusters
+from broadsheet_operator.handlers.dependents import Dependents
+from broadsheet_operator.handlers.queues import BatchQueue
+from broadsheet_operator.handlers.session import GatewayFactory, Session
+from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.writing import Writer
+from broadsheet_operator.kubernetes import Kind, Kubernetes
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+
+logger = logging.getLogger(__name__)
+
+DEPENDENTS = (Kind.TOPIC, Kind.CONSUMER_GROUP)
+CHILDREN = (
+    Kind.STATEFUL_SET,
+    Kind.POD,
+    Kind.VOLUME_CLAIM,
+    Kind.SERVICE,
+    Kind.CONFIG_MAP,
+    Kind.SERVICE_ACCOUNT,
+    Kind.DISRUPTION_BUDGET,
+    Kind.NETWORK_POLICY,
+)
+"""Watched by their label, so that the operator keeps nobody else's objects in memory."""
+
+
+class Operator:
+    """Everything that acts. Exists only in the process that holds the lease."""
+
+    def __init__(
+        self, api: Kubernetes, settings: Settings, gateway_factory: GatewayFactory, resync_seconds: float = 60.0
+    ) -> None:
+        self.store = Store()
+        self.writer = Writer(api, self.store)
+        self.sessions: dict[Key, Session] = {}
+        self.dependents = Dependents(self.store, self.writer, self.sessions.get)
+        self.clusters = Clusters(api, self.store, self.writer, settings, self._session_for, self._close_session)
+        self._factory = gateway_factory
+        self._resync_seconds = resync_seconds
+        self._clusters_queue: BatchQueue[Key] = BatchQueue("clusters", self.clusters.reconcile, linger_seconds=0.05)
+        self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route)
+        self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
+        self.started = time.monotonic()
+
+    async def close(self) -> None:
+        self._resync_task.cancel()
+        await asyncio.gather(self._resync_task, return_exceptions=True)
+        await self._routes.close()
+        await self._clusters_queue.close()
+        for key in list(self.sessions):
+            await self._close_session(key)
+
+    # -- what the watches tell ----------------------------------------------------------------------------------------
+
+    def observe(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
+        """Take in one watch event; None is an object of the first list."""
+        key = Key.of(body)
+        before = self.store.get(kind, key)
+        if event == "DELETED":
+            self.store.remove(kind, key)
+        else:
+            self.store.put(kind, slim(body))
+        if kind in DEPENDENTS:
+            if event == "DELETED" or before is None or _meaning(before) != _meaning(body):
+                self._routes.add((kind, key))
+            if event == "DELETED":
+                self._wake_rivals(kind, body)
+        elif kind is Kind.CLUSTER:
+            self._clusters_queue.add(key)
+            if event == "DELETED" or before is None or _meaning(before) != _meaning(body):
+                self._route_dependents_of(key)
+        elif kind is Kind.NAMESPACE:
+            if body["metadata"].get("deletionTimestamp"):
+                self._route_namespace(key.name)
+        else:
+            owner = body["metadata"].get("labels", {}).get(CLUSTER_LABEL)
+            if owner:
+                self._clusters_queue.add(Key(key.namespace, owner))
+
+    def _wake_rivals(self, kind: Kind, gone: Mapping[str, Any]) -> None:
+        """A Topic that gave way to this one may speak now."""
+        for key, _ in self.store.all(kind):
+            if kind is Kind.TOPIC and key != Key.of(gone):
+                self._routes.add((kind, key), delay=0.1)
+
+    def _route_dependents_of(self, cluster: Key) -> None:
+        for kind in DEPENDENTS:
+            for key, body in self.store.all(kind):
+                reference = str(body.get("spec", {}).get("cluster", ""))
+                namespace, _, name = reference.rpartition("/")
+                if Key(namespace or key.namespace, name) == cluster:
+                    self._routes.add((kind, key))
+
+    def _route_namespace(self, namespace: str) -> None:
+        for kind in DEPENDENTS:
+            for key, _ in self.store.all(kind):
+                if key.namespace == namespace:
+                    self._routes.add((kind, key))
+
+    # -- queues -------------------------------------------------------------------------------------------------------
+
+    async def _route(self, batch: list[tuple[Kind, Key]]) -> Mapping[tuple[Kind, Key], float | None]:
+        again: dict[tuple[Kind, Key], float | None] = {}
+        for kind, key in batch:
+            try:
+                await self.dependents.route(kind, key)
+            except Exception as error:
+                logger.warning("%s %s: %s", kind.kind, key, error)
+                again[kind, key] = None
+        return again
+
+    async def _resync(self) -> None:
+        """Read everything again from time to time, whatever was or was not seen in between; not all at once."""
+        while True:
+            await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))
+            for key, _ in self.store.all(Kind.CLUSTER):
+                self._clusters_queue.add(key)
+            for kind in DEPENDENTS:
+                for key, _ in self.store.all(kind):
+                    self._routes.add((kind, key))
+
+    # -- sessions -----------------------------------------------------------------------------------------------------
+
+    async def _session_for(self, cluster: Key, servers: tuple[str, ...]) -> Session:
+        session = self.sessions.get(cluster)
+        if session is not None and session.servers != servers:
+            await self._close_session(cluster)
+            session = None
+        if session is None:
+            session = Session(cluster, servers, self._factory, self.dependents.topics, self.dependents.groups)
+            self.sessions[cluster] = session
+            self._route_dependents_of(cluster)
+        return session
+
+    async def _close_session(self, cluster: Key) -> None:
+        session = self.sessions.pop(cluster, None)
+        if session is not None:
+            await session.close()
+
+
+def slim(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An object without who set which field: the larger half of it, which nobody here reads."""
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return {**body, "metadata": metadata}
+
+
+def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a resource is somebody else's doing: our own status writes are not."""
+    metadata = body["metadata"]
+    return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid")
