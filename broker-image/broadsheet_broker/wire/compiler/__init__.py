@@ -4,7 +4,7 @@ The text of a function is put together from the fields' facts, then compiled by 
 of a produce request (version 9) becomes this, for example:
 
     m3 = new(PartitionProduceData)
-    m3.index, = unpack_1(view, p)
+    m3.index, = unpack_i(view, p)
     p += 4
     n = view[p]
     p += 1

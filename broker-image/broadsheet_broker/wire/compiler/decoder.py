@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 
 
 class DecoderWriter(Writer):
+    """Every length is compared with the bytes that are left before anything of that length is made.
+
+    In the text, `p` is the position, `end` the number of bytes, `n` a length and `q` the end of what is being taken.
+    """
+
     def __init__(self, cls: type[Message], version: int) -> None:
         super().__init__(cls, version)
         self.namespace |= {

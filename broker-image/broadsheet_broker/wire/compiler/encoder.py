@@ -22,6 +22,11 @@ def _short_array_packers(length_format: str, format: str) -> tuple[Codec, ...]:
 
 
 class EncoderWriter(Writer):
+    """Collects a run of fixed-size values, and writes it as one call when something of another size follows.
+
+    `x` in a run is a zero byte: the section of tagged fields of a struct that has none.
+    """
+
     def __init__(self, cls: type[Message], version: int) -> None:
         super().__init__(cls, version)
         self.namespace |= {"to_uvarint": encode_uvarint, "uvarint_bytes": UVARINT_BYTES, "join": b"".join}
