@@ -84,7 +84,7 @@ class Simulation:
         self.steps = 0
         """Callbacks run so far."""
         self.hosts: dict[str, Host] = {}
-        self.network = Network(self)
+        self.network = Network(self, Host(self, "wire", "").loop)
         self.unhandled: list[dict[str, Any]] = []
         """What ended up in an exception handler of a loop: `run` raises it."""
         self.graveyard: list[object] = []
@@ -97,6 +97,11 @@ class Simulation:
         if name not in self.hosts:
             self.hosts[name] = Host(self, name, f"10.0.0.{len(self.hosts) + 1}")
         return self.hosts[name]
+
+    def end(self) -> None:
+        """The world ends: every process is dead, and Python may clean up without anything happening."""
+        for host in self.hosts.values():
+            host.loop.die()
 
     def plan(self, when: float, handle: asyncio.Handle) -> None:
         """Run a handle at a time, after everything that was planned for that time before."""

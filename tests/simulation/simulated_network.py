@@ -33,8 +33,10 @@ _OWN = (None, "", "localhost", "127.0.0.1", "0.0.0.0", "::", "::1")
 class Network:
     """Who can reach whom, how fast, and all listeners and connections."""
 
-    def __init__(self, simulation: Simulation) -> None:
+    def __init__(self, simulation: Simulation, wire: SimulatedLoop) -> None:
         self._simulation = simulation
+        self.wire = wire
+        """Runs what happens between the hosts."""
         self.latency = (0.0001, 0.002)
         """Seconds one way, between which each chunk's delay is chosen."""
         self.fragmentation = 0.1
@@ -233,15 +235,19 @@ class Inbox:
         self._chunks.append((self._schedule(self._sender.network.delay()), data))
 
     def _schedule(self, delay: float) -> float:
-        loop = self._receiver.loop
-        self._last_arrival = max(self._last_arrival, self._sender.loop.time() + delay)
-        loop.call_at(self._last_arrival, self._arrive)
+        wire = self._sender.network.wire  # not a process's loop: what is under way arrives whoever dies
+        self._last_arrival = max(self._last_arrival, wire.time() + delay)
+        wire.call_at(self._last_arrival, self._arrive)
         return self._last_arrival
 
     def _arrive(self) -> None:
-        if self._sender.network.reachable(self._sender.loop.host, self._receiver.loop.host):
-            self._horizon = self._receiver.loop.time()
-            self.deliver()  # else pump() tries again when the partition heals
+        network, loop = self._sender.network, self._receiver.loop
+        if network.reachable(self._sender.loop.host, loop.host):  # else pump() tries again when the partition heals
+            self._horizon = network.wire.time()
+            if loop.dead:
+                self._receiver.closed = True
+            with loop.running():
+                self.deliver()
 
     def pump(self, delay: float) -> None:
         if self._chunks or self._reset:
@@ -345,7 +351,7 @@ class SimulatedTransport(asyncio.Transport):
     # -- sending --------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._closing or self.closed or not len(data):
+        if self.is_closing() or not len(data):
             return
         self._outbox.append(bytes(data))
         self._outbox_size += len(data)
@@ -406,10 +412,10 @@ class SimulatedTransport(asyncio.Transport):
     # -- the end --------------------------------------------------------------------------------------------------
 
     def is_closing(self) -> bool:
-        return self._closing or self.closed
+        return self._closing or self.closed or self.loop.dead
 
     def close(self) -> None:
-        if not self._closing and not self.closed:
+        if not self.is_closing():
             self._closing = True
             self._outbox.append(None)
             self._send()
