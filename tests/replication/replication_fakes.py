@@ -176,6 +176,9 @@ class Stage:
             )
         return found
 
+    def time_ms(self) -> int:
+        return int(self.loop.now * 1000)
+
     def finish_soon(self, fetch: Fetch) -> None:
         self.turn.finish_soon(fetch)
 

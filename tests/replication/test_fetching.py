@@ -175,16 +175,32 @@ def test_leader_epochs_are_checked() -> None:
 
 def test_a_reader_whose_log_parted_hears_where() -> None:
     stage = Stage()
-    partition = stage.partition(state=State(leader_epoch=1))
+    partition = stage.partition(state=State(leader_epoch=1, replicas=(1, 2)))
     stage.append(partition, b"abc")
     stage.loop.turn()
-    partition.become_leader(State(leader_epoch=4))
+    partition.become_leader(State(leader_epoch=4, replicas=(1, 2)))
     stage.append(partition, b"def")
     stage.loop.turn()
     reading = Reading(stage, [at(0, 5, last_fetched_epoch=2)], replica_id=2)
     row = reading.answers[0][0][1]
     assert (row.error_code, row.diverging_epoch.epoch, row.diverging_epoch.end_offset) == (0, 1, 3)
     assert Reading(stage, [at(0, 3, last_fetched_epoch=1)], replica_id=2).data == [b"def"]
+
+
+def test_the_fetches_of_a_replica_move_the_high_watermark_and_wake_consumers() -> None:
+    stage = Stage()
+    partition = stage.partition(state=State(isr=(1, 2), replicas=(1, 2)))
+    stage.append(partition, b"abc")
+    stage.loop.turn()
+    consumer = Reading(stage, [at(0, 0)])
+    assert Reading(stage, [at(0, 0)], replica_id=2).data == [b"abc"]
+    stage.loop.turn()
+    assert not consumer.answers
+    follower = Reading(stage, [at(0, 3)], replica_id=2, max_wait_ms=0)
+    stage.loop.turn()
+    assert consumer.data == [b"abc"]
+    assert follower.answers[0][0][1].high_watermark == 3
+    assert Reading(stage, [at(0, 3)], replica_id=9).codes == [ErrorCode.UNKNOWN_LEADER_EPOCH]
 
 
 def test_what_was_served_is_counted() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.replication.replication_fakes import Stage, State
 
-from broadsheet_broker.replication.partition import ALL_ACKS
+from broadsheet_broker.replication.partition import ALL_ACKS, Follower
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 THREE = State(isr=(1, 2, 3), replicas=(1, 2, 3))
@@ -148,6 +148,18 @@ def test_a_recovered_high_watermark_stays_within_the_log() -> None:
     stage = Stage()
     partition = stage.partition(state=THREE)
     assert partition.high_watermark == 0
+
+
+def test_a_follower_is_in_step_while_it_has_what_was_there_at_its_last_fetch() -> None:
+    follower = Follower()
+    follower.fetched(0, 0, leader_end_offset=10, now_ms=100)
+    assert follower.caught_up_ms == 0
+    follower.fetched(10, 0, leader_end_offset=20, now_ms=200)
+    assert follower.caught_up_ms == 100
+    follower.fetched(15, 0, leader_end_offset=30, now_ms=300)
+    assert follower.caught_up_ms == 100
+    follower.fetched(30, 0, leader_end_offset=30, now_ms=400)
+    assert follower.caught_up_ms == 400
 
 
 class Reader:

@@ -29,6 +29,7 @@ class Hosts(Protocol):
 
     def locate(self, position: Position) -> Partition: ...
     def finish_soon(self, fetch: Fetch) -> None: ...
+    def time_ms(self) -> int: ...
 
 
 class Fetch:
@@ -91,7 +92,7 @@ class Fetch:
             session.changed = {}
         for position, _ in rows:
             if position.partition is not None:
-                position.seen_bytes = position.partition.visible_bytes
+                position.seen_bytes = self._readable_bytes(position.partition)
                 position.partition.watch(position)
         self._timer = loop.call_later(max_wait_ms / 1000, self.complete)
 
@@ -103,13 +104,13 @@ class Fetch:
         if not partition.is_leader:
             self.scheduled = True
         elif self._limit(partition) > position.fetch_offset:
-            gained = partition.visible_bytes - position.seen_bytes
+            gained = self._readable_bytes(partition) - position.seen_bytes
             self._available += min(gained, position.max_bytes)
             self.scheduled = self._available >= self.min_bytes
         if self.scheduled:
             self._hosts.finish_soon(self)
         else:
-            position.seen_bytes = partition.visible_bytes
+            position.seen_bytes = self._readable_bytes(partition)
             partition.watch(position)
 
     def complete(self) -> None:
@@ -155,6 +156,9 @@ class Fetch:
             return partition.flushed_end_offset
         return partition.last_stable_offset if self.read_committed else partition.high_watermark
 
+    def _readable_bytes(self, partition: Partition) -> int:
+        return partition.written_bytes if self.replica_id >= 0 else partition.visible_bytes
+
     def _read(self, positions: Iterable[Position], size: int = 0) -> tuple[list[Row], int, bool]:
         """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.
 
@@ -172,7 +176,7 @@ class Fetch:
                     partition = position.partition = self._hosts.locate(position)
                 if incremental and self._is_quiet(position, partition):
                     del session.changed[position]
-                    position.seen_bytes = partition.visible_bytes
+                    position.seen_bytes = self._readable_bytes(partition)
                     partition.watch(position)
                     continue
                 row, taken = self._read_one(position, partition, max(0, self.max_bytes - size), not size)
@@ -201,22 +205,31 @@ class Fetch:
         self, position: Position, partition: Partition, budget: int, min_one: bool
     ) -> tuple[PartitionData, int]:
         """The row of one partition and the bytes of its records; errors are raised."""
-        partition.check_leader(position.current_leader_epoch)
+        epoch = position.current_leader_epoch
+        if not partition.is_leader or (epoch != UNDEFINED_EPOCH and epoch != partition.leader_epoch):
+            partition.check_leader(epoch)
         log = partition.log
         offset = position.fetch_offset
+        high_watermark = partition.high_watermark
+        stable = log.last_stable_offset(high_watermark)
+        start = log.log_start_offset
+        read_committed = self.read_committed
         row = PartitionData(
             partition_index=position.index,
-            high_watermark=partition.high_watermark,
-            last_stable_offset=partition.last_stable_offset,
-            log_start_offset=log.log_start_offset,
-            aborted_transactions=[] if self.read_committed else None,
+            high_watermark=high_watermark,
+            last_stable_offset=stable,
+            log_start_offset=start,
+            aborted_transactions=[] if read_committed else None,
             records=b"",
         )
         if position.last_fetched_epoch >= 0 and self._diverges(position, partition, row):
             return row, 0
-        limit = self._limit(partition)
-        if offset >= limit or offset < row.log_start_offset:
-            if offset < row.log_start_offset or offset > log.log_end_offset:
+        if self.replica_id >= 0:
+            limit = self._follow(position, partition, row)
+        else:
+            limit = stable if read_committed else high_watermark
+        if offset >= limit or offset < start:
+            if offset < start or offset > log.log_end_offset:
                 raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
             return row, 0
         max_bytes = min(position.max_bytes, budget)
@@ -224,15 +237,24 @@ class Fetch:
             return row, 0
         fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one)
         size = len(fetched.data)
-        if not size:
-            return row, 0
-        row.records = fetched.data
-        if self.read_committed:
-            row.aborted_transactions = [
-                AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
-                for aborted in log.aborted_transactions(offset, fetched.next_offset)
-            ]
+        if size:
+            row.records = fetched.data
+            if read_committed:
+                row.aborted_transactions = [
+                    AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
+                    for aborted in log.aborted_transactions(offset, fetched.next_offset)
+                ]
         return row, size
+
+    def _follow(self, position: Position, partition: Partition, row: PartitionData) -> int:
+        """A replica fetches: what it asks for tells what it has. It reads up to the end of the log."""
+        end = partition.flushed_end_offset
+        if row.log_start_offset <= position.fetch_offset <= end:
+            partition.update_follower(
+                self.replica_id, position.fetch_offset, position.log_start_offset, self._hosts.time_ms()
+            )
+            row.high_watermark = partition.high_watermark
+        return end
 
     def _diverges(self, position: Position, partition: Partition, row: PartitionData) -> bool:
         """True if the reader's log parted from ours before its fetch offset (KIP-595): it has to truncate first."""

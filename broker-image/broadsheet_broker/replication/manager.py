@@ -265,6 +265,9 @@ class ReplicaManager:
     def finish_soon(self, fetch: Fetch) -> None:
         self.turn.finish_soon(fetch)
 
+    def time_ms(self) -> int:
+        return self.environment.clock.time_ms()
+
     @property
     def offline_count(self) -> int:
         """Partitions that should be here and cannot be served."""

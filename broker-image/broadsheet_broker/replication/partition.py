@@ -27,6 +27,7 @@ CommitCallback = Callable[[ErrorCode], None]
 
 NO_LEADER = -1
 ALL_ACKS = -1
+_MOST_NOTES = 64
 
 
 class LeadershipState(Protocol):
@@ -59,14 +60,31 @@ class AppendQueue(Protocol):
 class Follower:
     """What a leader knows of another replica of the partition."""
 
-    __slots__ = ("caught_up_ms", "log_end_offset", "log_start_offset")
+    __slots__ = ("_end_at_last_fetch", "_last_fetch_ms", "caught_up_ms", "log_end_offset", "log_start_offset")
 
     def __init__(self) -> None:
         self.log_end_offset = -1
         """-1 until it has fetched from this leader."""
         self.log_start_offset = -1
         self.caught_up_ms = 0
-        """Wall clock of the last fetch that reached the end of the log as it was at the fetch before."""
+        """Wall clock of the last moment at which it had everything that the leader had."""
+        self._last_fetch_ms = 0
+        self._end_at_last_fetch = 0
+
+    def fetched(self, log_end_offset: int, log_start_offset: int, leader_end_offset: int, now_ms: int) -> None:
+        """It asked for what follows `log_end_offset`, so it has everything before.
+
+        One that never quite reaches the end while the leader takes appends is still in step if it has all that was
+        there when it fetched the last time (Kafka's Replica.updateFetchState).
+        """
+        if log_end_offset >= leader_end_offset:
+            self.caught_up_ms = max(self.caught_up_ms, now_ms)
+        elif log_end_offset >= self._end_at_last_fetch:
+            self.caught_up_ms = max(self.caught_up_ms, self._last_fetch_ms)
+        self.log_end_offset = log_end_offset
+        self.log_start_offset = log_start_offset
+        self._last_fetch_ms = now_ms
+        self._end_at_last_fetch = leader_end_offset
 
 
 class Partition:
@@ -75,6 +93,7 @@ class Partition:
     __slots__ = (
         "_commit_waiters",
         "_queue",
+        "_unreplicated",
         "_unwritten_bytes",
         "_watchers",
         "broker_id",
@@ -97,6 +116,7 @@ class Partition:
         "topic",
         "topic_id",
         "visible_bytes",
+        "written_bytes",
     )
 
     def __init__(
@@ -132,8 +152,12 @@ class Partition:
         self.high_watermark = min(max(high_watermark, log.log_start_offset), end)
         self.flushed_end_offset = end
         """Log end offset up to which the operating system has the bytes: what may be acknowledged."""
+        self.written_bytes = 0
+        """Bytes of batches written since this object was made: what followers may read. Readers compare two values."""
         self.visible_bytes = 0
-        """Bytes of batches that became readable since this object was made; readers compare two values of it."""
+        """The part of them below the high watermark: what consumers may read."""
+        self._unreplicated: deque[tuple[int, int]] = deque()
+        """Log end offset and `written_bytes` after writes above the high watermark."""
         self.dirty = False
         """True while the log holds appends of this loop turn that are not written yet."""
         self.flush_error: ErrorCode | None = None
@@ -253,7 +277,9 @@ class Partition:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
             return
         self.flushed_end_offset = self.log.log_end_offset
-        self.visible_bytes += size
+        self.written_bytes += size
+        if len(self.isr) > 1:
+            self._note_written()
         if not self._advance_high_watermark() and self._watchers:
             self.wake_readers()  # followers read up to the log end
 
@@ -272,11 +298,14 @@ class Partition:
         follower = self.followers.get(replica)
         if follower is None:
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"Broker {replica} is not a replica of this partition")
-        follower.log_end_offset = log_end_offset
-        follower.log_start_offset = log_start_offset
-        if log_end_offset >= self.flushed_end_offset:
-            follower.caught_up_ms = now_ms
+        follower.fetched(log_end_offset, log_start_offset, self.flushed_end_offset, now_ms)
         self._advance_high_watermark()
+
+    def _note_written(self) -> None:
+        """Remember where this write ended; a follower that stands still for long makes the notes coarser, not more."""
+        if len(self._unreplicated) >= _MOST_NOTES:
+            self._unreplicated.pop()
+        self._unreplicated.append((self.flushed_end_offset, self.written_bytes))
 
     def _advance_high_watermark(self) -> bool:
         """Recompute; True (and everybody told) when it moved."""
@@ -290,6 +319,12 @@ class Partition:
         if mark <= self.high_watermark or len(isr) < self.effective_min_insync_replicas:
             return False
         self.high_watermark = mark
+        if mark >= self.flushed_end_offset:
+            self.visible_bytes = self.written_bytes
+            self._unreplicated.clear()
+        else:
+            while self._unreplicated and self._unreplicated[0][0] <= mark:
+                self.visible_bytes = self._unreplicated.popleft()[1]
         waiters = self._commit_waiters
         while waiters and waiters[0][0] <= mark:
             waiters.popleft()[1](ErrorCode.NONE)
