@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from broadsheet_broker.wire.errors import ErrorCode
 
-log = logging.getLogger("broadsheet.groups")
+log = logging.getLogger("broadsheet_broker.coordinators.groups")
 
 Record = tuple[bytes, bytes | None]
 """Key and value of a record in `__consumer_offsets`; without a value it is a tombstone."""
