@@ -196,9 +196,10 @@ class _Opening:
                 raise StorageError(
                     f"{error}. Restore the file, or remove it if the directory is of this topic"
                 ) from error
-            if topic_id is not None and found != topic_id:
-                raise StorageError(f"{self.directory}: holds the topic with id {found}, not {topic_id}")
-            return found
+            if found is not None:
+                if topic_id is not None and found != topic_id:
+                    raise StorageError(f"{self.directory}: holds the topic with id {found}, not {topic_id}")
+                return found
         if topic_id is not None:
             checkpoints.write_topic_id(self.files, self.directory, topic_id)
         return topic_id
