@@ -203,11 +203,7 @@ class LogManager:
             raise failed[1]
         if not self._live:
             raise StorageError("every log directory is offline")
-        counts = dict.fromkeys(self._live, 0)
-        for other in self._logs.values():
-            parent = other.directory.rpartition("/")[0]
-            counts[parent] = counts.get(parent, 0) + 1
-        path = min(self._live, key=lambda live: counts[live])
+        path = self._emptiest()
         directory = self._live[path]
         try:
             directory.forget(key)
@@ -219,6 +215,15 @@ class LogManager:
         log.on_failure = self._on_log_failure
         self._logs[key] = log
         return log
+
+    def _emptiest(self) -> str:
+        """The live directory with the fewest logs."""
+        if len(self._live) == 1:
+            return next(iter(self._live))
+        counts = dict.fromkeys(self._live, 0)
+        for log in self._logs.values():
+            counts[log.directory.rpartition("/")[0]] += 1
+        return min(counts, key=lambda path: counts[path])
 
     def _identify(self, log: Log, topic_id: uuid.UUID) -> None:
         from broadsheet_broker.log.checkpoints import write_topic_id

@@ -25,7 +25,7 @@ def truncate_to(log: Log, offset: int) -> bool:
     log.flush_appends()
     if offset >= log.log_end_offset:
         return False
-    if offset < log.segments[0].base_offset:
+    if offset < log.log_start_offset:
         truncate_fully_and_start_at(log, offset)
         return True
     try:
@@ -46,7 +46,9 @@ def _truncate(log: Log, offset: int) -> None:
         position, header = segment.seek(files, file, offset)
     except BadBatchError as error:
         raise segment.corrupt(error) from error
-    end = min(offset, header.base_offset) if header is not None else offset
+    end = offset
+    if header is not None:
+        end = max(log.log_start_offset, min(offset, header.base_offset))
     file.truncate(position)
     segment.size = position
     relative = end - segment.base_offset
