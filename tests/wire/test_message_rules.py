@@ -107,7 +107,7 @@ def test_a_tagged_field_of_another_length_than_it_says_is_refused() -> None:
 
 
 def test_records_are_not_copied() -> None:
-    batches = [b"first", memoryview(b"second")]
+    batches = [b"first" * 300, memoryview(b"second" * 300)]
     request = ProduceRequest(
         topic_data=[TopicProduceData(name="orders", partition_data=[PartitionProduceData(index=1, records=batches)])]
     )
@@ -118,7 +118,12 @@ def test_records_are_not_copied() -> None:
     records = ProduceRequest.decode(frame, 9)[0].topic_data[0].partition_data[0].records
     assert isinstance(records, memoryview)
     assert records.obj is frame.obj
-    assert records == b"firstsecond"
+    assert records == b"first" * 300 + b"second" * 300
+
+
+def test_small_records_are_joined_with_what_surrounds_them() -> None:
+    partitions = [PartitionData(partition_index=index, records=b"tiny") for index in range(20)]
+    assert len(FetchResponse(responses=[FetchableTopicResponse(partitions=partitions)]).encode(12)) == 1
 
 
 def test_null_where_it_is_not_allowed_is_a_protocol_error() -> None:

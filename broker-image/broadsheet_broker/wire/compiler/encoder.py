@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _SHORT = 16
 """Arrays of numbers with fewer elements than this are packed, with their length, by a `Struct` made in advance."""
 
+_COPIED = 1024
+"""Record batches of fewer bytes are joined with what surrounds them: a copy is cheaper than a buffer of its own."""
+
 
 @lru_cache(None)
 def _short_array_packers(length_format: str, format: str) -> tuple[Codec, ...]:
@@ -214,10 +217,13 @@ class EncoderWriter(Writer):
         self.line(f"    n = len({variable})")
         self.line(f"    {variable} = ({variable},)")
         self._length("n", compact, "i")
-        self.line("if parts:")
-        self.line("    out.append(join(parts))")
-        self.line("    parts.clear()")
-        self.line(f"out += {variable}")
+        self.line(f"if n < {_COPIED}:")
+        self.line(f"    parts += {variable}")
+        self.line("else:")
+        self.line("    if parts:")
+        self.line("        out.append(join(parts))")
+        self.line("        parts.clear()")
+        self.line(f"    out += {variable}")
         if nullable:
             self.back()
 
