@@ -21,10 +21,9 @@ from broadsheet_operator.local.broker import (
     write_properties,
 )
 
-SLEEPER = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); print('started', flush=True); time.sleep(60)"
-STUBBORN = (
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('started', flush=True); time.sleep(60)"
-)
+REST = "print('started', flush=True); time.sleep(60)"
+SLEEPER = f"import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); {REST}"
+STUBBORN = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); {REST}"
 
 
 def eventually(true: Callable[[], bool], seconds: float = 10) -> None:

@@ -39,11 +39,11 @@ def quickstart(*, once: bool, data: str, port: int | None) -> int:
     if once and data == ".broadsheet":
         # A demonstration that ends leaves nothing behind.
         directory = tempfile.mkdtemp(prefix="broadsheet-quickstart-")
-    try:
-        return _run(Show(sys.stdout), directory, once=once, port=port)
-    finally:
-        if directory != data:
-            shutil.rmtree(directory, ignore_errors=True)
+    code = _run(Show(sys.stdout), directory, once=once, port=port)
+    if directory != data:
+        # Only after a good end: whoever has to find out what went wrong needs the broker's log.
+        shutil.rmtree(directory, ignore_errors=True)
+    return code
 
 
 def _run(show: Show, directory: str, *, once: bool, port: int | None) -> int:
@@ -271,7 +271,11 @@ class Demonstration:
         if self._stop.is_set():
             raise _Interrupted
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not get ready in time; see .broadsheet/clusters/quickstart/broker-0.log")
+            raise RuntimeError(f"{what} did not get ready in time; see {self._log_file()}")
+
+    def _log_file(self) -> str:
+        brokers = [b for c in self._runtime.clusters.values() for b in c.brokers]
+        return str(brokers[0].log_file if brokers else self._runtime.store.directory)
 
     def _what_next(self, server: str) -> None:
         show = self._show
