@@ -137,7 +137,7 @@ def test_equal_values_written_differently_are_equal() -> None:
     wanted = {
         "cleanup.policy": "delete,compact",
         "preallocate": "True",
-        "min.cleanable.dirty.ratio": "0.50",
+        "r": "0.50",
         "x": "007",
     }
     seen = {"cleanup.policy": "compact,delete", "preallocate": "true", "r": "0.5", "x": "7"}

@@ -69,10 +69,9 @@ def render_properties(
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     """A Java properties file; what would be read as something else is escaped."""
-    lines = [f"{key}={value}".replace("\\", "\\\\") for key, value in properties.items()]
-    path.write_text(
-        "# Written by broadsheet; change the Cluster instead.\n" + "\n".join(lines) + "\n", encoding="utf-8"
-    )
+    lines = [f"{key}={value}".replace("\\", "\\\\").replace("\n", "\\n") for key, value in properties.items()]
+    text = "\n".join(["# Written by broadsheet; change the Cluster instead.", *lines, ""])
+    path.write_text(text, encoding="utf-8")
 
 
 def port_in_use(port: int) -> bool:
