@@ -267,7 +267,7 @@ class RaftNode:
                 end = self.storage.end_offset
                 began = self.now_ms()
                 try:
-                    await self._environment.offload(self.storage.log.sync)
+                    await self._environment.offload(self.storage.sync)
                 except StorageError as error:
                     # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
                     self.failure = KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message)

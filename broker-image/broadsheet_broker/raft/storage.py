@@ -10,8 +10,9 @@ from typing import Final
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.log import RAFT, AppendInfo, Log
 from broadsheet_broker.raft.snapshot import SUFFIX, Snapshot, SnapshotId, list_snapshots, read_snapshot
-from broadsheet_broker.seams import Environment
+from broadsheet_broker.seams import Environment, Files
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.primitives import uuid_text
 from broadsheet_broker.wire.records import BatchHeader, iterate_batches
 
 log = logging.getLogger(__name__)
@@ -26,12 +27,18 @@ MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 
 
+def write_topic_id(files: Files, directory: str) -> None:
+    """Say whose directory this is, durably and before anything else is in it."""
+    files.replace(f"{directory}/partition.metadata", f"version: 0\ntopic_id: {uuid_text(TOPIC_ID)}".encode())
+
+
 class MetadataLog:
     """Batches by offset, and snapshots that stand for a prefix of them."""
 
     def __init__(self, environment: Environment, parent: str, segment_bytes: int, segment_ms: int) -> None:
         self._environment = environment
         self._files = environment.files
+        self._parent = parent
         self.directory = f"{parent}/{DIRECTORY}"
         self._config = LogConfig(
             segment_bytes=segment_bytes,
@@ -42,6 +49,8 @@ class MetadataLog:
         self.snapshots: list[SnapshotId] = []
         """On disk, oldest first."""
         self.log: Log
+        self._unsynced_names = False
+        """The directory, or files in it, are new, and their names may not outlive a loss of power."""
 
     def open(self) -> Snapshot | None:
         """Open the log, recovering what a crash left, and read the newest sound snapshot.
@@ -49,11 +58,15 @@ class MetadataLog:
         Raises KafkaError when snapshot and log leave a hole between them.
         """
         files = self._files
-        files.make_directory(self.directory)
-        for name in files.list(self.directory):
+        names = files.list(self.directory) if files.exists(self.directory) else []
+        self._unsynced_names = not any(name.endswith(".log") for name in names)
+        if self._unsynced_names:
+            files.make_directory(self.directory)
+            write_topic_id(files, self.directory)
+        for name in names:
             if name.endswith((SUFFIX + ".tmp", SUFFIX + ".part", SUFFIX + ".deleted")):
                 files.remove(f"{self.directory}/{name}")  # a snapshot that was not finished, or not wanted
-        self.snapshots = list(list_snapshots(files, self.directory))
+        self.snapshots = list(list_snapshots(files, self.directory)) if names else []
         snapshot = self._newest_snapshot()
         start = self.snapshots[0].offset if self.snapshots else 0
         self.log = Log.open(self._environment, self.directory, config=self._config, topic_id=TOPIC_ID)
@@ -104,6 +117,14 @@ class MetadataLog:
     def append(self, batch: bytearray, epoch: int, now_ms: int) -> AppendInfo:
         """Queue one batch; it gets its offsets now and is written by `flush`."""
         return self.log.append_as_leader(memoryview(batch), epoch, now_ms, origin=RAFT)
+
+    def sync(self) -> None:
+        """Make everything flushed survive a loss of power. Blocks; safe in another thread."""
+        if self._unsynced_names:
+            self._environment.files.sync_directory(self.directory)
+            self._environment.files.sync_directory(self._parent)
+            self._unsynced_names = False
+        self.log.sync()
 
     def read(self, offset: int) -> Iterator[tuple[BatchHeader, memoryview]]:
         """The batches from `offset` to the end."""
