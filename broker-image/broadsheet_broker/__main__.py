@@ -118,6 +118,7 @@ async def _serve(config: BrokerConfig) -> int:
     process_metrics.register(environment)
     stop = _stop_signal(environment.loop)
     broker = Broker(environment, config)
+    broker.on_failure = lambda reason: stop.set()
     began = environment.monotonic()
     try:
         if not await _start(broker, stop):
@@ -132,7 +133,7 @@ async def _serve(config: BrokerConfig) -> int:
     log.info("stopping")
     await broker.stop()
     log.info("stopped")
-    return 0
+    return 0 if broker.failure is None else _fail(broker.failure)
 
 
 async def _start(broker: Broker, stop: asyncio.Event) -> bool:

@@ -197,7 +197,10 @@ class Metrics:
         suffixes: list[str] = []
         for request, latency in self.latencies.items():
             labels = (("request", request),)
-            counts.append((labels, latency.count))
+            count = latency.count
+            counts.append((labels, count))
+            if not count:
+                continue  # an API that nobody has used need not fill seventeen lines of every scrape
             more, more_suffixes = latency.samples(labels)
             samples += more
             suffixes += more_suffixes

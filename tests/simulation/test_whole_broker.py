@@ -1,0 +1,154 @@
+"""A whole broker under the virtual clock: real code from sockets to files, none of them real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.network.network_support import Client
+from tests.simulation.simulated_loop import Host, Simulation
+from tests.support.memory_files import MemoryFiles
+
+from broadsheet_broker.broker import Broker
+from broadsheet_broker.config import load_config
+from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
+from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
+from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
+from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
+
+Simulate = Callable[[int], Simulation]
+
+PRODUCE, FETCH, METADATA, CREATE_TOPICS = 0, 1, 3, 19
+
+
+def start(simulation: Simulation, host: Host, files: MemoryFiles) -> Broker:
+    listeners = "listeners=PLAINTEXT://broker:9092,CONTROLLER://broker:9093"
+    config = load_config(None, [listeners, "log.dirs=/data"])
+    broker = Broker(host.environment(files), config)
+    simulation.run(host, broker.start())
+    return broker
+
+
+def record(value: bytes) -> Record:
+    return Record(0, 1_700_000_000_000, b"customer-1", value, [])
+
+
+async def produce(client: Client, value: bytes) -> int:
+    """The offset of a record written with acks=all."""
+    data = [PartitionProduceData(index=0, records=build_batch([record(value)]))]
+    body = ProduceRequest(acks=-1, timeout_ms=10_000, topic_data=[TopicProduceData(name="orders", partition_data=data)])
+    answer = await client.call(PRODUCE, 9, body)
+    partition = answer.responses[0].partition_responses[0]
+    assert partition.error_code == ErrorCode.NONE
+    offset: int = partition.base_offset
+    return offset
+
+
+async def fetch(client: Client, offset: int, max_wait_ms: int = 500) -> list[bytes | None]:
+    """The values of the records from an offset on."""
+    partition = FetchPartition(partition=0, fetch_offset=offset, partition_max_bytes=1_000_000)
+    topics = [FetchTopic(topic="orders", partitions=[partition])]
+    body = FetchRequest(max_wait_ms=max_wait_ms, min_bytes=1, max_bytes=1_000_000, topics=topics)
+    answer = await client.call(FETCH, 11, body)
+    data = answer.responses[0].partitions[0]
+    assert data.error_code == ErrorCode.NONE
+    return [
+        item.value for _, batch in iterate_batches(memoryview(data.records or b"")) for item in decode_records(batch)
+    ]
+
+
+async def create(client: Client) -> None:
+    topic = CreatableTopic(name="orders", num_partitions=1, replication_factor=1)
+    answer = await client.call(CREATE_TOPICS, 5, CreateTopicsRequest(topics=[topic], timeout_ms=10_000))
+    assert answer.topics[0].error_code == ErrorCode.NONE
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_records_go_in_and_come_out(simulate: Simulate, seed: int) -> None:
+    simulation = simulate(seed)
+    start(simulation, simulation.host("broker"), MemoryFiles())
+
+    async def talk() -> None:
+        client = await Client.connect(9092, "broker")
+        await create(client)
+        body = MetadataRequest(topics=[MetadataRequestTopic(name="orders")])
+        metadata = await client.call(METADATA, 8, body)
+        assert [(broker.host, broker.port) for broker in metadata.brokers] == [("broker", 9092)]
+        assert metadata.topics[0].partitions[0].leader_id == 1
+        for n in range(20):
+            assert await produce(client, b"order %d" % n) == n
+        assert await fetch(client, 0) == [b"order %d" % n for n in range(20)]
+        await client.close()
+
+    simulation.run(simulation.host("client"), talk())
+
+
+def test_a_fetch_waits_in_virtual_time_until_there_is_something(simulate: Simulate) -> None:
+    simulation = simulate(1)
+    start(simulation, simulation.host("broker"), MemoryFiles())
+
+    async def talk() -> None:
+        loop = asyncio.get_running_loop()
+        client, other = await Client.connect(9092, "broker"), await Client.connect(9092, "broker")
+        await create(client)
+        began = loop.time()
+        assert await fetch(client, 0, max_wait_ms=30_000) == []
+        assert 30 <= loop.time() - began < 31
+        waiting = loop.create_task(fetch(client, 0, max_wait_ms=30_000))
+        await asyncio.sleep(10)
+        await produce(other, b"at last")
+        assert await waiting == [b"at last"]
+        assert 40 <= loop.time() - began < 42
+        await client.close()
+        await other.close()
+
+    simulation.run(simulation.host("client"), talk())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_was_acknowledged_survives_a_kill(simulate: Simulate, seed: int) -> None:
+    """The process dies at a random moment; whatever had been acknowledged is there after the restart."""
+    simulation = simulate(seed)
+    host, client_host, files = simulation.host("broker"), simulation.host("client"), MemoryFiles()
+    acknowledged: list[bytes] = []
+
+    async def write(life: int) -> None:
+        client = await Client.connect(9092, "broker")
+        if life == 0:
+            await create(client)
+        try:
+            for n in range(10_000):
+                value = b"order %d of life %d" % (n, life)
+                await produce(client, value)
+                acknowledged.append(value)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            return
+        finally:
+            await client.close()
+
+    async def read() -> list[Any]:
+        client = await Client.connect(9092, "broker")
+        found: list[Any] = []
+        while more := await fetch(client, len(found), max_wait_ms=0):
+            found += more
+        await client.close()
+        return found
+
+    for life in range(3):
+        start(simulation, host, files)
+        with client_host.loop.running():
+            writing = client_host.loop.create_task(write(life))
+        simulation.run_for(simulation.random.uniform(0.1, 0.6))
+        host.kill()
+        files.kill()
+        simulation.run_for(1)
+        assert writing.done()
+        writing.result()
+    start(simulation, host, files)
+    found = simulation.run(client_host, read())
+    assert len(acknowledged) > 20
+    assert [value for value in found if value in set(acknowledged)] == acknowledged
