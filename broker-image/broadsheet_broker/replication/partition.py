@@ -11,6 +11,7 @@ when there is more to read: once, so that a reader who never comes back costs on
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,8 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 if TYPE_CHECKING:
     from broadsheet_broker.log import AppendInfo, Log
     from broadsheet_broker.seams.metrics import TopicCounters
+
+logger = logging.getLogger(__name__)
 
 Buffer = bytes | bytearray | memoryview
 CommitCallback = Callable[[ErrorCode], None]
@@ -264,7 +267,7 @@ class Partition:
         On failure `flush_error` is set and nothing becomes visible: the log has cut itself back to what was written.
         """
         self.dirty = False
-        self.flush_error = None
+        before, self.flush_error = self.flush_error, None
         size, self._unwritten_bytes = self._unwritten_bytes, 0
         try:
             self.log.flush_appends()
@@ -272,6 +275,8 @@ class Partition:
                 raise KafkaError(self.retired)
         except KafkaError as error:
             self.flush_error = error.code
+            if error.code != before:  # clients try again many times a second: told once
+                logger.error("%s-%d takes no records: %s", self.topic, self.index, error.message)
             return
         except OSError:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
