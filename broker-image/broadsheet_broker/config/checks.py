@@ -16,8 +16,9 @@ _NOWHERE = ("0.0.0.0", "::", "")
 def check(config: BrokerConfig) -> None:
     """Raise ConfigError for the first rule that is broken."""
     _check_identity(config)
+    _check_controller_listeners(config)
     _check_listeners(config)
-    _check_controllers(config)
+    _check_quorum(config)
     _check_times_and_sizes(config)
 
 
@@ -40,6 +41,21 @@ def _check_identity(config: BrokerConfig) -> None:
 
 def _names(listeners: Iterable[object]) -> str:
     return ", ".join(str(item) for item in listeners) or "none"
+
+
+def _check_controller_listeners(config: BrokerConfig) -> None:
+    if not config.controller_listener_names:
+        raise ConfigError(
+            "Missing required configuration controller.listener.names: allowed is a list of listener names"
+        )
+    own = [item.name for item in config.listeners]
+    for name in config.controller_listener_names:
+        if config.is_controller and name not in own:
+            raise _refuse("controller.listener.names", name, f"must be among the names of listeners: {_names(own)}")
+        if not config.is_controller and name in own:
+            raise _refuse("controller.listener.names", name, "a node without the controller role must not listen there")
+    if not config.is_broker and len(config.controller_listeners) < len(config.listeners):
+        raise _refuse("listeners", _names(config.listeners), "a pure controller listens on controller listeners only")
 
 
 def _check_listeners(config: BrokerConfig) -> None:
@@ -76,19 +92,7 @@ def _check_listeners(config: BrokerConfig) -> None:
         )
 
 
-def _check_controllers(config: BrokerConfig) -> None:
-    if not config.controller_listener_names:
-        raise ConfigError(
-            "Missing required configuration controller.listener.names: allowed is a list of listener names"
-        )
-    own = [item.name for item in config.listeners]
-    for name in config.controller_listener_names:
-        if config.is_controller and name not in own:
-            raise _refuse("controller.listener.names", name, f"must be among the names of listeners: {_names(own)}")
-        if not config.is_controller and name in own:
-            raise _refuse("controller.listener.names", name, "a node without the controller role must not listen there")
-    if not config.is_broker and len(config.controller_listeners) < len(config.listeners):
-        raise _refuse("listeners", _names(config.listeners), "a pure controller listens on controller listeners only")
+def _check_quorum(config: BrokerConfig) -> None:
     voters = [voter.id for voter in config.quorum_voters]
     if not voters and not config.bootstrap_servers:
         raise ConfigError(

@@ -128,14 +128,18 @@ def text_of(value: Value) -> str | None:
             return str(value)
 
 
+def _shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
 def at_least(low: float) -> Allowed:
-    return lambda value: None if isinstance(value, int | float) and value >= low else f"at least {low:g}"
+    return lambda value: None if isinstance(value, int | float) and value >= low else f"at least {_shown(low)}"
 
 
 def between(low: float, high: float) -> Allowed:
     def check(value: Value) -> str | None:
         inside = isinstance(value, int | float) and low <= value <= high
-        return None if inside else f"a number from {low:g} to {high:g}"
+        return None if inside else f"a number from {_shown(low)} to {_shown(high)}"
 
     return check
 
