@@ -18,8 +18,8 @@ DIRECTORY = "/logs/orders-0"
 
 
 class HandClock:
-    def __init__(self) -> None:
-        self.now_ms = NOW_MS
+    def __init__(self, now_ms: int = NOW_MS) -> None:
+        self.now_ms = now_ms
 
     def time_ms(self) -> int:
         return self.now_ms

@@ -98,7 +98,7 @@ class _Opening:
         self.list_segments(names)
         self.load_epochs(names)
         end = self.clean_end() if clean else self.recover()
-        if end < self.recovery_point and not fresh and self.recovery_point > 0:
+        if not fresh:
             self.refuse_short_log(end)
         start = max(self.log_start_offset, self.segments[0].base_offset)
         if start > end:  # DeleteRecords up to an end that a crash took away
@@ -358,8 +358,7 @@ class _Opening:
                 "Nothing was changed. Restore the file from a replica or a backup; or, to give up everything from "
                 f"offset {end} on, stop the broker, cut the file to {fault.position} bytes and remove later segments",
             )
-        if end < self.recovery_point:
-            self.refuse_short_log(end)
+        self.refuse_short_log(end)
         file.truncate(segment.size)
         file.sync()
         for other in later:
@@ -369,6 +368,9 @@ class _Opening:
         del self.segments[number + 1 :]
 
     def refuse_short_log(self, end: int) -> None:
+        """Raise when something is missing that had been made durable and was not deleted since (DeleteRecords)."""
+        if max(end, self.log_start_offset) >= self.recovery_point:
+            return
         segment = self.segments[-1]
         raise CorruptLogError(
             segment.path,
