@@ -143,8 +143,16 @@ class Bench:
                 )
             )
 
-    def create(self, name: str = "orders", partitions: int = 1, *, leader: int = 1, **configs: str) -> uuid.UUID:
-        topic_id = uuid.uuid4()
+    def create(
+        self,
+        name: str = "orders",
+        partitions: int = 1,
+        *,
+        leader: int = 1,
+        topic_id: uuid.UUID | None = None,
+        **configs: str,
+    ) -> uuid.UUID:
+        topic_id = topic_id or uuid.uuid4()
         replicas = [1] if leader == 1 else [1, leader]
         self.metadata.replay(
             *(

@@ -33,7 +33,7 @@ class Written(Protocol):
 class AppendTurn:
     """Appends of the current turn of the loop, and who waits for their end."""
 
-    __slots__ = ("_dirty", "_fetches", "_loop", "_scheduled", "_waiting")
+    __slots__ = ("_dirty", "_fetches", "_killed", "_loop", "_scheduled", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -41,6 +41,7 @@ class AppendTurn:
         self._waiting: list[Written] = []
         self._fetches: list[Fetch] = []
         self._scheduled = False
+        self._killed = False
 
     def needs_flush(self, partition: Partition) -> None:
         self._dirty.append(partition)
@@ -59,12 +60,18 @@ class AppendTurn:
         if not self._scheduled:
             self._schedule()
 
+    def kill(self) -> None:
+        """What is gathered is lost, and nothing is written any more."""
+        self._killed = True
+
     def _schedule(self) -> None:
         self._scheduled = True
         self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write, advance, answer, wake: in this order."""
+        if self._killed:
+            return
         dirty, self._dirty = self._dirty, []
         waiting, self._waiting = self._waiting, []
         for partition in dirty:

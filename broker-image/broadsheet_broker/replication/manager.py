@@ -108,6 +108,13 @@ class ReplicaManager:
         self.turn.flush()
         self.checkpoint_high_watermarks()
 
+    def kill(self) -> None:
+        """End as a killed process would: no timer of ours fires again, nothing more is written (simulation)."""
+        if self._checkpoint_timer is not None:
+            self._checkpoint_timer.cancel()
+            self._checkpoint_timer = None
+        self.turn.kill()
+
     # -- metadata -----------------------------------------------------------------------------------------------------
 
     def apply(self, delta: MetadataDelta, image: ClusterImage) -> None:
