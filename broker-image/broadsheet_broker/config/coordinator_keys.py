@@ -6,9 +6,9 @@ from broadsheet_broker.config.key import INT, LIST, LONG, SHORT, Key, at_least, 
 
 COORDINATOR_KEYS = (
     Key(
-        "group.coordinator.rebalance.protocols", LIST, "classic,consumer,streams",
-        "Group protocols that are offered, as far as they are built.",
+        "group.coordinator.rebalance.protocols", LIST, "classic,consumer,streams", "",
         some_of("consumer", "classic", "share", "streams"),
+        no_effect="the classic protocol is the only one that is built yet",
     ),
     Key("group.min.session.timeout.ms", INT, "6000", "Shortest session timeout (ms) a member may ask for."),
     Key("group.max.session.timeout.ms", INT, "1800000", "Longest session timeout (ms) a member may ask for."),
@@ -24,7 +24,7 @@ COORDINATOR_KEYS = (
         "offsets.retention.check.interval.ms", LONG, "600000",
         "How often (ms) old offsets are looked for.", at_least(1),
     ),
-    Key("offsets.load.buffer.size", INT, "5242880", "Bytes read at a time when a group's log is loaded.", at_least(1)),
+    Key("offsets.load.buffer.size", INT, "5242880", "", at_least(1), no_effect="groups are loaded batch by batch"),
     Key(
         "offsets.topic.num.partitions", INT, "50",
         "Partitions of __consumer_offsets, fixed once it is made.", at_least(1),

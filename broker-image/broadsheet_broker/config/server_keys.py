@@ -16,6 +16,7 @@ from broadsheet_broker.config.key import (
     some_of,
 )
 
+ALONE = "nodes do not work together yet: a cluster is one node"
 _PROTOCOL_MAP = "SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"
 
 IDENTITY = (
@@ -68,36 +69,27 @@ NETWORK = (
         "queued.max.request.bytes", LONG, "-1",
         "Bytes of unanswered requests of all connections above which no more are read; -1: no limit of this kind.",
     ),
-    Key("request.timeout.ms", INT, "30000", "How long (ms) an internal request may take."),
+    Key("request.timeout.ms", INT, "30000", "", no_effect=ALONE),
 )  # fmt: skip
 
 QUORUM = (
     Key("controller.quorum.voters", LIST, "", "A fixed quorum: id@host:port, by comma."),
     Key("controller.quorum.bootstrap.servers", LIST, "", "Addresses by which to find a quorum that may change."),
-    Key("controller.quorum.election.timeout.ms", INT, "1000", "Silence (ms) before a new election.", at_least(0)),
-    Key("controller.quorum.fetch.timeout.ms", INT, "2000", "Silence (ms) of the leader to bear.", at_least(0)),
-    Key("controller.quorum.election.backoff.max.ms", INT, "1000", "Longest pause after a lost election.", at_least(0)),
-    Key(
-        "controller.quorum.append.linger.ms", INT, "25",
-        "How long (ms) writes may gather before an fsync.", at_least(0),
-    ),
-    Key(
-        "controller.quorum.request.timeout.ms", INT, "2000",
-        "How long (ms) a request in the quorum may take.", at_least(0),
-    ),
-    Key("controller.quorum.retry.backoff.ms", INT, "20", "First pause (ms) before a request is repeated.", at_least(0)),
-    Key("controller.quorum.fetch.max.bytes", INT, "1048576", "Most metadata bytes per fetch.", at_least(1)),
-    Key("controller.quorum.fetch.snapshot.max.bytes", INT, "1048576", "Most snapshot bytes per fetch.", at_least(1)),
-    Key("controller.quorum.auto.join.enable", BOOLEAN, "false", "A new controller makes itself a voter (KIP-853)."),
+    Key("controller.quorum.election.timeout.ms", INT, "1000", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.fetch.timeout.ms", INT, "2000", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.election.backoff.max.ms", INT, "1000", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.append.linger.ms", INT, "25", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.request.timeout.ms", INT, "2000", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.retry.backoff.ms", INT, "20", "", at_least(0), no_effect=ALONE),
+    Key("controller.quorum.fetch.max.bytes", INT, "1048576", "", at_least(1), no_effect=ALONE),
+    Key("controller.quorum.fetch.snapshot.max.bytes", INT, "1048576", "", at_least(1), no_effect=ALONE),
+    Key("controller.quorum.auto.join.enable", BOOLEAN, "false", "", no_effect=ALONE),
     Key("metadata.log.dir", STRING, None, "Directory of the metadata log; the first of log.dirs when not set."),
     Key("metadata.log.segment.bytes", INT, "1073741824", "Size of a metadata log segment.", at_least(8388608)),
     Key("metadata.log.segment.ms", LONG, "604800000", "Age (ms) at which a metadata log segment is closed."),
     Key("metadata.max.retention.bytes", LONG, "104857600", "Bytes of metadata log and snapshots to keep."),
     Key("metadata.max.retention.ms", LONG, "604800000", "Age (ms) of metadata log and snapshots to keep."),
-    Key(
-        "metadata.max.idle.interval.ms", INT, "500",
-        "How often (ms) an idle controller writes a no-op record.", at_least(0),
-    ),
+    Key("metadata.max.idle.interval.ms", INT, "500", "", at_least(0), no_effect=ALONE),
     Key(
         "metadata.log.max.record.bytes.between.snapshots", LONG, "20971520",
         "Bytes of metadata records after which a snapshot is written.", at_least(1),
@@ -115,26 +107,23 @@ CONTROLLER = (
     Key("delete.topic.enable", BOOLEAN, "true", "Topics may be deleted."),
     Key("broker.heartbeat.interval.ms", INT, "2000", "How often (ms) a broker reports to the controller."),
     Key("broker.session.timeout.ms", INT, "9000", "Silence (ms) after which a broker counts as gone."),
-    Key("initial.broker.registration.timeout.ms", INT, "60000", "How long (ms) a start waits for its registration."),
-    Key("auto.leader.rebalance.enable", BOOLEAN, "true", "Leadership goes back to preferred replicas by itself."),
-    Key(
-        "leader.imbalance.check.interval.seconds", LONG, "300",
-        "How often (s) preferred leadership is checked.", at_least(1),
-    ),
-    Key("controlled.shutdown.enable", BOOLEAN, "true", "A broker hands over its leaderships before it stops."),
+    Key("initial.broker.registration.timeout.ms", INT, "60000", "", no_effect=ALONE),
+    Key("auto.leader.rebalance.enable", BOOLEAN, "true", "", no_effect=ALONE),
+    Key("leader.imbalance.check.interval.seconds", LONG, "300", "", at_least(1), no_effect=ALONE),
+    Key("controlled.shutdown.enable", BOOLEAN, "true", "", no_effect=ALONE),
 )  # fmt: skip
 
 REPLICATION = (
-    Key("num.replica.fetchers", INT, "1", "Fetchers per other broker.", at_least(1), CLUSTER_WIDE),
+    Key("num.replica.fetchers", INT, "1", "", at_least(1), CLUSTER_WIDE, no_effect=ALONE),
     Key("replica.lag.time.max.ms", LONG, "30000", "A follower behind for so long (ms) leaves the ISR."),
-    Key("replica.fetch.max.bytes", INT, "1048576", "Bytes that a follower asks for per partition.", at_least(0)),
-    Key("replica.fetch.min.bytes", INT, "1", "Bytes for which a follower's fetch waits."),
-    Key("replica.fetch.response.max.bytes", INT, "10485760", "Bytes that a follower asks for in all.", at_least(0)),
+    Key("replica.fetch.max.bytes", INT, "1048576", "", at_least(0), no_effect=ALONE),
+    Key("replica.fetch.min.bytes", INT, "1", "", no_effect=ALONE),
+    Key("replica.fetch.response.max.bytes", INT, "10485760", "", at_least(0), no_effect=ALONE),
     Key("replica.fetch.wait.max.ms", INT, "500", "How long (ms) a follower's fetch may wait for data."),
-    Key("replica.fetch.backoff.ms", INT, "1000", "Pause (ms) after a failed fetch.", at_least(0)),
+    Key("replica.fetch.backoff.ms", INT, "1000", "", at_least(0), no_effect=ALONE),
     Key("replica.socket.timeout.ms", INT, "30000", "How long (ms) a follower waits for an answer."),
     Key("replica.high.watermark.checkpoint.interval.ms", LONG, "5000", "How often (ms) high watermarks are saved."),
-    Key("replica.selector.class", STRING, None, "Which replica consumers may read (KIP-392); not set: the leader."),
+    Key("replica.selector.class", STRING, None, "", no_effect=ALONE),
     Key("fetch.max.bytes", INT, "57671680", "The most bytes that an answer to a fetch carries.", at_least(1024)),
     Key("max.incremental.fetch.session.cache.slots", INT, "1000", "Fetch sessions remembered (KIP-227).", at_least(0)),
     Key(

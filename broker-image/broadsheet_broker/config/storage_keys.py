@@ -22,6 +22,7 @@ from broadsheet_broker.config.key import (
 
 _LONG_MAX = "9223372036854775807"
 _CODECS = one_of("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer")
+_LEVEL = "where the broker compresses, it uses the codec's own level"
 _LOCAL = at_least(-2)
 _POLICIES = some_of("compact", "delete")
 _TIMESTAMPS = one_of("CreateTime", "LogAppendTime")
@@ -63,7 +64,7 @@ BROKER_LOG_KEYS = (
     Key("log.roll.hours", INT, "168", "log.roll.ms in hours; used when that is not set.", at_least(1)),
     Key("log.roll.jitter.hours", INT, "0", "log.roll.jitter.ms in hours; used when that is not set.", at_least(0)),
     Key("log.cleaner.enable", BOOLEAN, "true", "Compact the logs whose topics ask for it."),
-    Key("log.cleaner.threads", INT, "1", "Logs compacted at a time.", at_least(0), CLUSTER_WIDE),
+    Key("log.cleaner.threads", INT, "1", "", at_least(0), CLUSTER_WIDE, no_effect="one log is compacted at a time"),
     Key(
         "log.cleaner.backoff.ms", LONG, "15000",
         "Pause (ms) of the cleaner when no log is dirty.", at_least(0), CLUSTER_WIDE,
@@ -90,11 +91,28 @@ def _pair(
     topic_default: str | None = None,
     topic_allowed: Allowed | None = None,
     more: tuple[str, ...] = (),
+    no_effect: str = "",
 ) -> tuple[Key, Key]:
     """A topic property and the broker property that is its default."""
     return (
-        Key(topic, kind, topic_default or default, doc, topic_allowed or allowed, synonyms=(broker, *more)),
-        Key(broker, kind, default, f"Default of the topic property {topic}.", allowed, CLUSTER_WIDE),
+        Key(
+            topic,
+            kind,
+            topic_default or default,
+            doc,
+            topic_allowed or allowed,
+            synonyms=(broker, *more),
+            no_effect=no_effect,
+        ),
+        Key(
+            broker,
+            kind,
+            default,
+            doc and f"Default of the topic property {topic}.",
+            allowed,
+            CLUSTER_WIDE,
+            no_effect=no_effect,
+        ),
     )
 
 
@@ -107,18 +125,9 @@ _PAIRS = (
         "compression.type", "compression.type", STRING, "producer",
         "Codec of the stored batches; producer: as they come.", _CODECS,
     ),
-    _pair(
-        "compression.gzip.level", "compression.gzip.level", INT, "-1",
-        "Level of gzip where the broker compresses.", _gzip_level,
-    ),
-    _pair(
-        "compression.lz4.level", "compression.lz4.level", INT, "9",
-        "Level of lz4 where the broker compresses.", between(1, 17),
-    ),
-    _pair(
-        "compression.zstd.level", "compression.zstd.level", INT, "3",
-        "Level of zstd where the broker compresses.", between(-131072, 22),
-    ),
+    _pair("compression.gzip.level", "compression.gzip.level", INT, "-1", "", _gzip_level, no_effect=_LEVEL),
+    _pair("compression.lz4.level", "compression.lz4.level", INT, "9", "", between(1, 17), no_effect=_LEVEL),
+    _pair("compression.zstd.level", "compression.zstd.level", INT, "3", "", between(-131072, 22), no_effect=_LEVEL),
     _pair(
         "delete.retention.ms", "log.cleaner.delete.retention.ms", LONG, "86400000",
         "How long (ms) a compacted topic keeps tombstones.", at_least(0),
@@ -198,6 +207,7 @@ _PAIRS = (
     ),
 )  # fmt: skip
 
+_ALONE = "nodes do not work together yet: a cluster is one node"
 _TIERED = "tiered storage is not built"
 
 
@@ -206,18 +216,9 @@ def _untiered(value: Value) -> str | None:
 
 
 _TOPIC_ONLY = (
-    Key(
-        "leader.replication.throttled.replicas", LIST, "",
-        "Replicas throttled on the leader's side.", _throttled_replicas,
-    ),
-    Key(
-        "follower.replication.throttled.replicas", LIST, "",
-        "Replicas throttled on the follower's side.", _throttled_replicas,
-    ),
-    Key(
-        "internal.segment.bytes", INT, None,
-        "Size at which a segment is closed, below the limit of segment.bytes: for tests.", at_least(1),
-    ),
+    Key("leader.replication.throttled.replicas", LIST, "", "", _throttled_replicas, no_effect=_ALONE),
+    Key("follower.replication.throttled.replicas", LIST, "", "", _throttled_replicas, no_effect=_ALONE),
+    Key("internal.segment.bytes", INT, None, "", at_least(1), no_effect="internal to Apache Kafka"),
     Key("preallocate", BOOLEAN, "false", "", synonyms=("log.preallocate",), no_effect="segments grow as needed"),
     Key("remote.storage.enable", BOOLEAN, "false", "", _untiered, no_effect=_TIERED),
     Key("remote.log.copy.disable", BOOLEAN, "false", "", no_effect=_TIERED),
