@@ -51,10 +51,19 @@ def broker_went(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRec
 
 
 def broker_came(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRecord]:
-    """Changes when a broker is unfenced: it leads what has no leader and has it in its ISR."""
+    """Changes when a broker is unfenced: it leads what has no leader and has it in its ISR, or among the eligible
+    leader replicas of an empty ISR (KIP-966: what Apache Kafka leaves behind when its last replica stops)."""
     for topic_id, index, partition in _partitions(image):
-        if partition.leader == NO_LEADER and broker in partition.isr:
-            yield PartitionChangeRecord(partition_id=index, topic_id=topic_id, leader=broker)
+        if partition.leader != NO_LEADER:
+            continue
+        change = PartitionChangeRecord(partition_id=index, topic_id=topic_id, leader=broker)
+        if broker in partition.isr:
+            yield change
+        elif not partition.isr and broker in partition.elr:
+            change.isr = [broker]
+            change.eligible_leader_replicas = [id for id in partition.elr if id != broker]
+            change.last_known_elr = []
+            yield change
 
 
 def _partitions(image: ClusterImage) -> Iterator[tuple[UUID, int, PartitionImage]]:
