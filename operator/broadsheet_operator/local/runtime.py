@@ -99,7 +99,10 @@ class Runtime:
         if self.store.fingerprint() != self._fingerprint:
             self._read_declared()
         for cluster in list(self.clusters.values()):
+            was_ready = cluster.ready
             cluster.look()
+            if cluster.ready and not was_ready:
+                self._due = dict.fromkeys(self._due, 0.0)
             self._give_up_on(cluster)
             self._write(("Cluster", cluster.resource.metadata.name), cluster.status(utc_now()))
         now = time.monotonic()
@@ -285,7 +288,10 @@ class Runtime:
         self.store.write_status(*key, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         ready = status.condition("Ready")
         if ready is not None and self._told.get(key) != _gist(ready):
+            first = key not in self._told
             self._told[key] = _gist(ready)
+            if first and ready.reason == Reason.CLUSTER_NOT_READY:
+                return  # at the start everything waits for its cluster, which says so itself
             self._say(f"{key[0].lower()}/{key[1]}", _sentence(ready, status))
 
 

@@ -1,0 +1,379 @@
+"""The whole local runtime with real brokers of ours as processes, used as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from broadsheet_operator.kafka.client import KafkaPythonGateway
+from broadsheet_operator.local.broker import free_port
+from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup
+from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition, TopicView
+from broadsheet_operator.reconcilers.topic import AddPartitions, AlterConfigs, CreateTopic, DeleteTopic
+from kafka import KafkaConsumer, KafkaProducer
+
+BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]
+SECONDS = 30.0
+
+
+def eventually(true: Callable[[], Any], what: str = "it") -> Any:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        found = true()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"{what} did not happen in time"
+        time.sleep(0.02)
+
+
+def manifest(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "broadsheet.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+class Up:
+    """A running `broadsheet up` and the commands beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.file = directory / "manifests.yaml"
+        self.process: subprocess.Popen[str] | None = None
+
+    def write(self, *documents: dict[str, Any]) -> None:
+        """The manifests, with the cluster first; put in place in one move, as editors do."""
+        cluster = manifest("Cluster", "local", brokers={}, listeners=[{"name": "plain", "port": self.port}])
+        other = self.file.with_suffix(".new")
+        other.write_text(yaml.safe_dump_all([cluster, *documents]))
+        other.replace(self.file)
+
+    def start(self) -> None:
+        with open(self.directory / "up.log", "w") as log:
+            self.process = subprocess.Popen(
+                [*BROADSHEET, "up", "-f", str(self.file)], cwd=self.directory, stdout=log, stderr=log, text=True
+            )
+        eventually(lambda: self.ready("Cluster", "local") or self.process.poll(), "the start")  # type: ignore[union-attr]
+        assert self.process.poll() is None, self.log()
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(SECONDS)
+
+    def log(self) -> str:
+        return (self.directory / "up.log").read_text()
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*BROADSHEET, *arguments], cwd=self.directory, capture_output=True, text=True, timeout=2 * SECONDS
+        )
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        """As `broadsheet get` has it, read from where that reads."""
+        path = self.directory / ".broadsheet" / "status" / kind / f"{name}.json"
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def condition(self, kind: str, name: str) -> dict[str, Any]:
+        conditions = self.get(kind, name).get("conditions", [])
+        return next((c for c in conditions if c["type"] == "Ready"), {})
+
+    def ready(self, kind: str, name: str) -> bool:
+        return bool(self.condition(kind, name).get("status") == "True")
+
+    def broker_pids(self) -> list[int]:
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    @property
+    def server(self) -> str:
+        return f"localhost:{self.port}"
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    running = Up(tmp_path)
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+
+
+@pytest.fixture
+def gateway(up: Up) -> Iterator[KafkaPythonGateway]:
+    up.write()
+    up.start()
+    made = KafkaPythonGateway([up.server])
+    yield made
+    made.close()
+    assert up.stop() == 0
+
+
+def produce(server: str, topic: str, count: int) -> None:
+    producer = KafkaProducer(bootstrap_servers=server, acks="all")
+    try:
+        for pending in [producer.send(topic, key=b"%d" % i, value=b"v") for i in range(count)]:
+            pending.get(timeout=SECONDS)
+    finally:
+        producer.close(timeout=5)
+
+
+def consume(server: str, topic: str, group: str, count: int) -> KafkaConsumer:
+    consumer = KafkaConsumer(
+        topic, bootstrap_servers=server, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    seen, deadline = 0, time.monotonic() + SECONDS
+    while seen < count:
+        assert time.monotonic() < deadline, f"{seen} of {count} records came"
+        seen += sum(len(records) for records in consumer.poll(timeout_ms=200).values())
+    consumer.commit()
+    return consumer
+
+
+def test_the_gateway_sees_and_does_many_things_at_once(gateway: KafkaPythonGateway) -> None:
+    results = gateway.apply_topics(
+        [
+            CreateTopic("a", 2, 1, {"retention.ms": "5000000"}),
+            CreateTopic("not allowed", 1, 1, {}),
+            CreateTopic("b", 1, 3, {}),
+            CreateTopic("c", 1, 1, {"retention.ms": "x"}),
+            CreateTopic("d", None, None, {}),
+        ]
+    )
+    assert [r.reason if r else None for r in results] == [None, "InvalidRequest", "NotSupported", "InvalidConfig", None]
+    changes = [AddPartitions("a", 4, 2), AlterConfigs("a", {"retention.bytes": "1000000"}, ("retention.ms",))]
+    assert gateway.apply_topics([*changes, DeleteTopic("d", "")]) == [None, None, None]
+    seen = gateway.observe_topics(["a", "d", "nope"])
+    assert (seen["d"], seen["nope"]) == (None, None)
+    a = seen["a"]
+    assert isinstance(a, TopicView)
+    assert ([p.index for p in a.partitions], a.replication_factor, a.size) == ([0, 1, 2, 3], 1, 0)
+    assert {k: v.value for k, v in a.configs.items() if v.overridden} == {"retention.bytes": "1000000"}
+    assert gateway.list_topics() == ["a"]
+
+
+def test_the_gateway_sees_groups_and_sets_their_offsets(gateway: KafkaPythonGateway, up: Up) -> None:
+    gateway.apply_topics([CreateTopic("orders", 2, 1, {})])
+    eventually(lambda: not isinstance(gateway.observe_groups({"nope": GroupQuery()})["nope"], Failure), "a coordinator")
+    nobody = gateway.observe_groups({"nope": GroupQuery()})["nope"]
+    assert isinstance(nobody, GroupView)
+    assert not nobody.exists
+    before = time.time() * 1000
+    produce(up.server, "orders", 10)
+    consumer = consume(up.server, "orders", "club", 10)
+    produce(up.server, "orders", 5)
+    try:
+        view = gateway.observe_groups({"club": GroupQuery()})["club"]
+        assert isinstance(view, GroupView)
+        assert (view.state, len(view.members), len(view.members[0].assigned)) == ("Stable", 1, 2)
+        assert (sum(view.committed.values()), sum(view.ends.values())) == (10, 15)
+        assert all(before - 1000 < t <= time.time() * 1000 for t in view.record_times.values())
+        assert view.record_times
+        zero = CommitOffsets("club", {TopicPartition("orders", 0): 0})
+        (refused,) = gateway.apply_groups([zero])
+        assert refused is not None
+        assert refused.reason == "GroupNotEmpty"
+    finally:
+        consumer.close()
+    assert gateway.apply_groups([zero]) == [None]
+    view = gateway.observe_groups({"club": GroupQuery(time_ms=int(before) - 1000)})["club"]
+    assert isinstance(view, GroupView)
+    assert (view.state, view.committed[TopicPartition("orders", 0)]) == ("Empty", 0)
+    assert set(view.offsets_at_time.values()) == {0}
+    assert gateway.apply_groups([DeleteGroup("club")]) == [None]
+
+
+def test_an_unreachable_cluster_is_a_value() -> None:
+    gateway = KafkaPythonGateway([f"localhost:{free_port()}"], timeout_ms=500)
+    try:
+        seen = gateway.observe_cluster()
+        assert isinstance(seen, Failure)
+        assert seen.retriable
+    finally:
+        gateway.close()
+
+
+def test_editing_the_file_changes_the_topic(up: Up) -> None:
+    up.write(manifest("Topic", "orders", cluster="local", partitions=3))
+    up.start()
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    up.write(manifest("Topic", "orders", cluster="local", partitions=6, retention={"time": "2d"}))
+    saved = time.monotonic()
+    eventually(lambda: up.get("Topic", "orders").get("partitions") == 6, "the edit")
+    assert time.monotonic() - saved < 5, "an edit is applied in about a second"
+    assert up.get("Topic", "orders")["configs"] == {"retention.ms": "172800000"}
+    up.write(manifest("Topic", "orders", cluster="local", partitions=2, retention={"time": "2d"}))
+    eventually(lambda: up.condition("Topic", "orders").get("reason") == "NotSupported", "the refusal")
+    assert "Kafka cannot take a partition away" in up.condition("Topic", "orders")["message"]
+    assert up.get("Topic", "orders")["partitions"] == 6
+    up.file.write_text("kind: [")
+    eventually(lambda: "this is not YAML" in up.log(), "the complaint")
+    up.write()
+    eventually(lambda: "no longer in" in up.log(), "the deletion")
+    eventually(lambda: not up.get("Topic", "orders"), "the deletion")
+    assert "the topic orders and its records stay (deletionPolicy Retain)" in up.log()
+    assert up.stop() == 0
+
+
+def test_apply_get_and_delete(up: Up, tmp_path: Path) -> None:
+    up.write()
+    up.start()
+    good = tmp_path / "good.yaml"
+    good.write_text(
+        yaml.safe_dump_all(
+            [
+                manifest("Topic", "payments", cluster="local", partitions=2, deletionPolicy="Delete"),
+                manifest("ConsumerGroup", "club", cluster="local"),
+            ]
+        )
+    )
+    applied = up.run("apply", "-f", str(good))
+    assert (applied.returncode, applied.stdout.splitlines()[0]) == (0, "topic/payments created"), applied.stderr
+    assert up.run("apply", "-f", str(good)).stdout.startswith("topic/payments unchanged")
+    shown = up.run("get", "topics")
+    assert shown.stdout.splitlines()[1].split()[:6] == ["payments", "local", "2", "1", "2/2", "True"]
+    assert json.loads(up.run("get", "topic", "payments", "-o", "json").stdout)["status"]["partitions"] == 2
+
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(yaml.safe_dump(manifest("Topic", "many", cluster="local", replicationFactor=3)))
+    refused = up.run("apply", "-f", str(bad))
+    assert refused.returncode == 1
+    assert "replicationFactor 3 needs as many brokers; the cluster has broker 0" in refused.stderr
+    bad.write_text(yaml.safe_dump(manifest("Topic", "lost", cluster="nowhere")))
+    lost = up.run("apply", "-f", str(bad), "--timeout", "1", "--output", "json")
+    assert lost.returncode == 1
+    assert "there is no Cluster nowhere" in json.loads(lost.stdout)[0]["message"]
+
+    assert up.run("delete", "topic", "payments").stdout == "topic/payments deleted\n"
+    assert up.run("get", "topic", "payments").returncode == 1
+    assert up.run("delete", "topic", "payments").returncode == 1
+    again = up.run("up", "-f", str(up.file))
+    assert again.returncode == 1
+    assert "another `broadsheet up` runs" in again.stderr
+    assert up.stop() == 0
+
+
+def test_a_broker_that_is_killed_comes_back_with_its_records(up: Up) -> None:
+    up.write(
+        manifest("Topic", "orders", cluster="local", partitions=1), manifest("ConsumerGroup", "club", cluster="local")
+    )
+    up.start()
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    produce(up.server, "orders", 20)
+    consume(up.server, "orders", "club", 20).close()
+    (first,) = up.broker_pids()
+    os.kill(first, signal.SIGKILL)
+    eventually(
+        lambda: "broker 0 was killed by SIGKILL" in up.log() and "broker 0 is started again" in up.log(), "the return"
+    )
+    eventually(lambda: up.ready("Cluster", "local") and first not in (up.broker_pids() or [first]), "the return")
+    consume(up.server, "orders", "other", 20).close()
+    eventually(lambda: up.get("ConsumerGroup", "club").get("lag") == 0, "the group's lag")
+    assert up.stop(signal.SIGTERM) == 0
+
+
+def test_a_group_is_watched_and_reset(up: Up) -> None:
+    topic = manifest("Topic", "orders", cluster="local", partitions=2)
+    up.write(topic, manifest("ConsumerGroup", "club", cluster="local", lag={"maxRecords": 3}))
+    up.start()
+    eventually(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotFound", "the wait")
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    produce(up.server, "orders", 10)
+    consumer = consume(up.server, "orders", "club", 10)
+    eventually(lambda: up.get("ConsumerGroup", "club").get("state") == "Stable", "the member")
+    assert up.get("ConsumerGroup", "club")["members"] == 1
+    reset = manifest("ConsumerGroup", "club", cluster="local", lag={"maxRecords": 3}, reset={"to": "earliest"})
+    up.write(topic, reset)
+    eventually(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotEmpty", "the refusal")
+    consumer.close()
+    eventually(lambda: up.get("ConsumerGroup", "club").get("lag") == 10, "the reset")
+    status = up.get("ConsumerGroup", "club")
+    assert sum(o["offset"] for o in status["lastReset"]["replaced"]) == 10
+    limits = next(c for c in status["conditions"] if c["type"] == "LagWithinLimits")
+    assert (limits["status"], limits["message"]) == ("False", "10 records behind, more than 3")
+    assert (status["verdict"], status["lagSeconds"] < 60) == ("Stopped", True)
+    assert up.stop() == 0
+
+
+def test_a_port_in_use_and_too_many_brokers_are_told(up: Up) -> None:
+    up.write()
+    up.start()
+    other = up.directory / "other.yaml"
+    other.write_text(yaml.safe_dump(yaml.safe_load(up.file.read_text())))
+    taken = up.run("up", "-f", str(other), "--data", "elsewhere")
+    assert taken.returncode == 1
+    assert f"port {up.port} of localhost is in use by another program" in taken.stderr
+    assert "spec.listeners[0].port" in taken.stderr
+    other.write_text(yaml.safe_dump(manifest("Cluster", "big", brokers={"replicas": 3})))
+    big = up.run("apply", "-f", str(other))
+    assert big.returncode == 1
+    assert "one broker per Cluster; set it to 1" in big.stderr
+    assert up.stop() == 0
+
+
+def test_after_the_end_statuses_say_so_and_a_new_start_goes_on(up: Up) -> None:
+    up.write(manifest("Topic", "orders", cluster="local", partitions=1, adoption="Never"))
+    up.start()
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    cluster_id, topic_id = up.get("Cluster", "local")["clusterId"], up.get("Topic", "orders")["topicId"]
+    produce(up.server, "orders", 5)
+    assert up.stop() == 0
+    assert not up.ready("Cluster", "local")
+    assert up.condition("Topic", "orders")["reason"] == "ClusterNotReady"
+    up.start()
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    assert (up.get("Cluster", "local")["clusterId"], up.get("Topic", "orders")["topicId"]) == (cluster_id, topic_id)
+    consume(up.server, "orders", "club", 5).close()
+    assert up.stop() == 0
+
+
+def test_an_external_cluster_is_managed_too(up: Up, tmp_path: Path) -> None:
+    up.write()
+    up.start()
+    outside = Up(tmp_path / "other")
+    outside.directory.mkdir()
+    external = manifest("Cluster", "outside", external={"bootstrapServers": [up.server]})
+    outside.file.write_text(yaml.safe_dump_all([external, manifest("Topic", "there", cluster="outside", partitions=2)]))
+    with open(outside.directory / "up.log", "w") as log:
+        command = [*BROADSHEET, "up", "-f", str(outside.file)]
+        outside.process = subprocess.Popen(command, cwd=outside.directory, stdout=log, stderr=log, text=True)
+    try:
+        eventually(lambda: outside.ready("Topic", "there"), "the topic")
+        assert outside.get("Cluster", "outside")["readyReplicas"] == 1
+        assert outside.stop() == 0
+    finally:
+        outside.process.kill()
+        outside.process.wait()
+    assert up.stop() == 0
+
+
+def test_the_quickstart_ends_with_everything_shown_and_nothing_left(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*BROADSHEET, "quickstart", "--once", "--port", str(free_port())],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=3 * SECONDS,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert sum("->" in line for line in lines) == sum("<-" in line for line in lines) == 6
+    orders = next(line for line in lines if line[:2] == ["orders", "quickstart"])
+    assert orders[2:6] == ["3", "1", "3/3", "True"]
+    group = next(line for line in lines if line[:2] == ["example-consumer", "example-consumer"])
+    assert (group[2:5], group[6:8]) == (["Stable", "1", "3"], ["OK", "True"])
+    assert done.stderr == ""
