@@ -176,4 +176,4 @@ class LogMachine(RuleBasedStateMachine):
 
 
 TestLogHistories = LogMachine.TestCase
-TestLogHistories.settings = settings(max_examples=2500, stateful_step_count=30, deadline=None)
+TestLogHistories.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
