@@ -168,7 +168,7 @@ class BrokerProcess:
         self.failures += 1
         self._again_at = now + delay
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        last = self.last_words()
+        last = self.last_words() if code > 0 else ""
         self._trouble = f"broker {self.node_id} {how}" + (f": {last}" if last else "")
         return f"{self._trouble}; it is started again in {delay:g} s (log: {self.log_file})"
 

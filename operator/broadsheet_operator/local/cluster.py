@@ -189,6 +189,10 @@ class LocalCluster:
             for broker in self.brokers:
                 broker.was_ready = True
 
+    def look_again(self) -> None:
+        """Something was changed in it; what was seen before is old."""
+        self._looked = 0.0
+
     def status(self, now: datetime) -> ClusterStatus:
         """What there is to say about it."""
         states = [b.state(ready=self.ready) for b in self.brokers]

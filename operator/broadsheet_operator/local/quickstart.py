@@ -78,7 +78,7 @@ def _run(show: Show, directory: str, *, once: bool, port: int | None) -> int:
             if outcome.trouble:
                 raise Refused(outcome.trouble)
             if not once:
-                show.line("Stopped. The orders are kept in .broadsheet; start again and they are there.")
+                show.line(f"Stopped. The orders are kept in {directory}; start again and they are there.")
             return 0 if clean and (outcome.ended or not once) else 1
     except CannotStart as error:
         hint = "\nOr try another port: broadsheet quickstart --port 19092" if "in use" in str(error) else ""
@@ -195,6 +195,7 @@ class Demonstration:
         )
         show.chapter(f"A producer writes to {TOPIC}")
         self._produce(producer, edition, 0, ORDERS_READ, quiet=False)
+        show.line(show.dim("  one key, one partition: the orders of each customer stay in order"))
         show.chapter(f"A consumer of the group {GROUP} reads")
         consumer = KafkaConsumer(
             TOPIC,
@@ -248,7 +249,10 @@ class Demonstration:
     def _lag_is_shown(self) -> bool:
         group: Any = self._resource("ConsumerGroup", GROUP)
         status = group.status if group is not None else None
-        return status is not None and status.state == "Stable" and status.lag is not None and status.lag >= ORDERS_LEFT
+        cluster: Any = self._resource("Cluster", "quickstart")
+        counted = cluster is not None and cluster.status is not None and bool(cluster.status.topics)
+        behind = status is not None and status.state == "Stable" and (status.lag or 0) >= ORDERS_LEFT
+        return counted and behind
 
     def _resource(self, kind: str, name: str) -> Resource | None:
         entry = self._runtime.entries.get((kind, name))
@@ -283,9 +287,15 @@ class Demonstration:
             "broadsheet" if shutil.which("broadsheet") else os.path.relpath(Path(sys.executable).parent / "broadsheet")
         )
         show.chapter("It keeps running. In another terminal:")
+        data = str(self._runtime.store.directory)
+        where = (
+            ""
+            if data == str(Path(".broadsheet").absolute())
+            else f" --data {min(data, os.path.relpath(data), key=len)}"
+        )
         rows = [
-            (f"{command} get", "the table above, as it is then"),
-            (f"{command} get topic orders -o yaml", "all that is known of the topic"),
+            (f"{command} get{where}", "the table above, as it is then"),
+            (f"{command} get topic orders -o yaml{where}", "all that is known of the topic"),
             (f"$EDITOR {self._file}", "say partitions: 6, save, and watch here"),
             (f"any Kafka client, bootstrap.servers={server}", "Java, Python, Node, Go: all of them"),
         ]

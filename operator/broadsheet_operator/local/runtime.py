@@ -222,6 +222,7 @@ class Runtime:
             slow = time.monotonic() + 10 * (time.monotonic() - started)
             self._due["Topic"] = max(self._due["Topic"], slow)
             if any(o.pending or o.done for o in outcomes.values()):
+                self.clusters[name].look_again()
                 self._due["Topic"] = time.monotonic() + SOON_SECONDS
 
     def _reconcile_groups(self) -> None:
@@ -288,10 +289,12 @@ class Runtime:
         self.store.write_status(*key, status.model_dump(mode="json", by_alias=True, exclude_none=True))
         ready = status.condition("Ready")
         if ready is not None and self._told.get(key) != _gist(ready):
-            first = key not in self._told
+            if key in self._told and ready.reason == Reason.BROKER_DOWN:
+                return  # the broker's end has been told already, with more detail
+            if ready.reason == Reason.CLUSTER_NOT_READY:
+                self._told.setdefault(key, _gist(ready))
+                return  # everything waits for its cluster then, and the cluster says so itself
             self._told[key] = _gist(ready)
-            if first and ready.reason == Reason.CLUSTER_NOT_READY:
-                return  # at the start everything waits for its cluster, which says so itself
             self._say(f"{key[0].lower()}/{key[1]}", _sentence(ready, status))
 
 
