@@ -275,3 +275,20 @@ def test_offsets_of_old_versions_are_read() -> None:
 def test_the_hash_is_javas(text: str, expected: int) -> None:
     assert java_hash(text) == expected
     assert 0 <= partition_of(text, 50) < 50
+
+
+def test_groups_are_counted_by_state() -> None:
+    bench = Bench(partitions=3)
+    bench.form("a", "b")
+    bench.commit({P0: 1, ("orders", 1): 2}, group_id="simple")
+    environment = bench.coordinator._environment
+    values = {family.name.rpartition("_")[2]: family.samples for family in environment.metrics.families()}
+    assert {name: samples[0][1] for name, samples in values.items() if name.startswith(("num", "members"))} == {
+        "numgroups": 2,
+        "numoffsets": 2,
+        "numgroupspreparingrebalance": 0,
+        "numgroupscompletingrebalance": 0,
+        "numgroupsstable": 1,
+        "numgroupsempty": 1,
+        "members": 2,
+    }

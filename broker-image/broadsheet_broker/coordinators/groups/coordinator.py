@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
+from broadsheet_broker.coordinators.groups.metrics import collector
 from broadsheet_broker.coordinators.groups.offsets import commit_error
 from broadsheet_broker.coordinators.groups.partition import CoordinatedPartition, PartitionState
 from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error
@@ -81,6 +82,7 @@ class GroupCoordinator:
         self._indexes: dict[str, int] = {}
         self._indexes_of = 0
         """For how many partitions `_indexes` holds."""
+        environment.metrics.collector(collector(self.snapshot))
 
     # Leadership
 
