@@ -12,6 +12,7 @@ from tests.apis.replica_rooms import Bench, batch, run
 
 import broadsheet_broker.apis.fetch
 import broadsheet_broker.apis.produce  # noqa: F401 - both register their handlers
+from broadsheet_broker.replication.manager import ANSWER_BYTES
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ReplicaState
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -176,5 +177,21 @@ def test_a_replica_reads_beyond_the_high_watermark(tmp_path: Path, version: int)
         else:
             body.replica_id = 2
         assert values(row_of(await bench.call(1, version, body)).records) == [b"a"]
+
+    run(tmp_path, scenario)
+
+
+def test_an_answer_is_bounded_whatever_the_client_allows(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.create(max_message_bytes="10000000")
+        for _ in range(6):
+            await produce(bench, b"x" * 1_000_000)
+        body = fetch(0, max_bytes=2**31 - 1, min_bytes=2**31 - 1, max_wait_ms=60_000)
+        body.topics[0].partitions[0].partition_max_bytes = 2**31 - 1
+        row = row_of(await bench.call(1, 12, body))
+        assert 3_000_000 < len(row.records) < ANSWER_BYTES
+        body.topics[0].partitions[0].fetch_offset = 5
+        body.max_wait_ms = 0
+        assert len(row_of(await bench.call(1, 12, body)).records) > 1_000_000
 
     run(tmp_path, scenario)

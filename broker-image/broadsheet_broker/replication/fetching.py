@@ -204,7 +204,11 @@ class Fetch:
     def _read_one(
         self, position: Position, partition: Partition, budget: int, min_one: bool
     ) -> tuple[PartitionData, int]:
-        """The row of one partition and the bytes of its records; errors are raised."""
+        """The row of one partition and the bytes that it takes of the limits; errors are raised.
+
+        Only whole batches are sent, so what the limit cut off is counted as taken: a client that asks for as much as
+        it allows (`min_bytes` equal to `max_bytes`) would otherwise wait for what never fits.
+        """
         epoch = position.current_leader_epoch
         if not partition.is_leader or (epoch != UNDEFINED_EPOCH and epoch != partition.leader_epoch):
             partition.check_leader(epoch)
@@ -232,7 +236,7 @@ class Fetch:
             if offset < start or offset > log.log_end_offset:
                 raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
             return row, 0
-        max_bytes = min(position.max_bytes, budget)
+        max_bytes = max(0, min(position.max_bytes, budget))
         if max_bytes <= 0 and not min_one:
             return row, 0
         fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one)
@@ -244,6 +248,8 @@ class Fetch:
                     AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)
                     for aborted in log.aborted_transactions(offset, fetched.next_offset)
                 ]
+            if fetched.next_offset < limit:
+                size = max(size, max_bytes)
         return row, size
 
     def _follow(self, position: Position, partition: Partition, row: PartitionData) -> int:

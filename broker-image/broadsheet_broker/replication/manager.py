@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 LeadershipCallback = Callable[[str, int, int | None], None]
 """Topic, partition, and the leader epoch in which this broker leads it now, or None when it does not."""
 
+ANSWER_BYTES = 4 * 1024 * 1024
+"""Most bytes of records in one Fetch answer, whatever the client allows (Java: 50 MiB). An answer is held in memory
+until the client has taken it, and nobody else is served while it is read: some 2 ms for so many bytes."""
+
 _READ_BYTES = 1024 * 1024
 """How much `read_committed_log` takes from a log at a time."""
 
@@ -55,7 +59,7 @@ class ReplicaManager:
         self.sessions = FetchSessions(
             config.get_int("max.incremental.fetch.session.cache.slots"), environment.random, environment
         )
-        self.fetch_max_bytes = config.get_int("fetch.max.bytes")
+        self.fetch_max_bytes = min(config.get_int("fetch.max.bytes"), ANSWER_BYTES)
         self._by_name: dict[str, dict[int, Partition]] = {}
         self._by_id: dict[UUID, dict[int, Partition]] = {}
         self._offline: dict[tuple[str, int], str] = {}
