@@ -217,13 +217,15 @@ def test_only_so_many_bytes_of_all_connections_are_taken_at_a_time(run: Run) -> 
         body = HeartbeatRequest(group_id="g" * 600)
         first.send(frame(HEARTBEAT, 4, 0, body) * 2)
         await until(lambda: len(held) >= 2)
-        second.send(frame(HEARTBEAT, 4, 0, body))
-        await until(lambda: bool(server.paused))
-        assert len(held) == 2
-        held[0].answer(HeartbeatResponse())
-        await until(lambda: len(held) >= 3)
-        for request in held[1:]:
+        for number in (3, 4):
+            second.send(frame(HEARTBEAT, 4, 0, body))
+            await until(lambda: bool(server.paused))
+            assert len(held) == number - 1
+            held[number - 3].answer(HeartbeatResponse())
+            await until(lambda number=number: len(held) >= number)
+        for request in held[2:]:
             request.answer(HeartbeatResponse())
+        await second.receive()
         await second.receive()
         assert server.queued_bytes == 0
         await first.close()

@@ -7,8 +7,8 @@ request announces, but not of more than twice what has arrived beyond the first 
 what it wants memory for.
 
 **Order.** Handlers answer when they like; a completed answer waits until all earlier ones of its connection are out.
-Answers completed while one read is parsed leave in one write at its end, answers completed at other times in one write
-per loop turn and connection.
+Answers completed while one read is parsed leave in one write at its end; answers completed at other times when no
+request of the connection is left unanswered, or else in one write at the end of the loop's turn.
 
 **Back-pressure.** Reading pauses while too many requests, or too many bytes of requests, of this connection are
 unanswered, while the peer does not read its answers (the transport's high-water mark), or while the whole server holds
@@ -417,7 +417,11 @@ class KafkaConnection(asyncio.BufferedProtocol):
         while pending and (following := pending[0].buffers) is not None:
             self._out += following
             self._out_bytes += pending.popleft().answer_bytes
-        if not self._parsing and not self._flush_due:
+        if self._parsing:
+            return
+        if not pending:
+            self.flush()  # nothing is left that could share the write
+        elif not self._flush_due:
             self._flush_due = True
             self._server.flush_later(self)
 
@@ -437,8 +441,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
                 self._transport.write(b"".join(out))
             else:
                 self._transport.writelines(out)
-        if self._paused:
-            self._server.loop.call_soon(self.resume)
+        if self._server.paused:
+            self._server.resume_paused(self)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

@@ -181,9 +181,14 @@ class Server:
         connections, self._flushes = self._flushes, []
         for connection in connections:
             connection.flush()
-        if self.paused and self.queued_bytes < self.most_queued_bytes < sys.maxsize:
-            for connection in list(self.paused):
-                connection.resume()
+
+    def resume_paused(self, connection: KafkaConnection) -> None:
+        """A connection has made progress: read it again if it was paused, and others that waited for its bytes."""
+        if connection in self.paused:
+            self.loop.call_soon(connection.resume)
+        if self.queued_bytes < self.most_queued_bytes < sys.maxsize:
+            for other in self.paused:
+                self.loop.call_soon(other.resume)
 
     # -- limits --------------------------------------------------------------------------------------------------------
 
