@@ -77,8 +77,17 @@ def network() -> None:
     pathlib.Path("/run/netns").mkdir(exist_ok=True)
     sh(
         "mount -t tmpfs none /run/netns; ip link set lo up; ip link add br0 type bridge;"
-        f"ip addr add {HOST}/24 dev br0; ip link set br0 up; sysctl -qw net.ipv4.ip_forward=1"
+        f"ip addr add {HOST}/24 dev br0; ip link set br0 up;"
+        # A route for Services, so that kube-proxy's rules get to see packets of programs beside the control plane.
+        f"ip route add {SERVICES} dev br0; sysctl -qw net.ipv4.ip_forward=1"
     )
+
+
+def name_service(machine: Machine) -> None:
+    """Programs beside the control plane resolve names as pods of the namespace `default` do."""
+    search = "default.svc.cluster.local svc.cluster.local cluster.local"
+    path = machine.write(machine.run / "resolv.conf", f"nameserver {HOST}\nsearch {search}\noptions ndots:5\n")
+    sh(f"mount --bind {path} /etc/resolv.conf")
 
 
 def control_plane(machine: Machine) -> None:
@@ -322,6 +331,7 @@ def main() -> None:
         raise SystemExit("containerd is not installed")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     network()
+    name_service(machine)
     control_plane(machine)
     for number in range(1, NODES + 1):
         node(machine, number)

@@ -1,70 +1,132 @@
 """Who leads: a Lease that one operator holds (coordination.k8s.io/v1). Standbys are Ready and wait.
 
-kopf's own peering freezes all peers of equal priority, so it is switched off. The election is that of the client
-library; what is added here is that a network error is a failed try and not the end of the standby.
+kopf's own peering freezes all peers of equal priority, so it is switched off. The client library's election never gives
+a lease back, so each upgrade would leave the clusters unserved until it ran out; this one does. Times of other
+machines are not believed: a lease has run out when it has not changed for its duration by this machine's own clock.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
+
+from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 15
-RENEW_SECONDS = 10
-RETRY_SECONDS = 2
+LEASE_SECONDS = 15.0
+"""Standbys take over when a lease has not been renewed for so long."""
+RENEW_DEADLINE_SECONDS = 10.0
+"""A leader that could not renew for so long stops: well before another may start."""
+RETRY_SECONDS = 2.0
 
 
-async def lead(
-    api_client: Any, name: str, namespace: str, identity: str, while_leading: Callable[[], Awaitable[None]]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A lease as it was first seen in this state, by the monotonic clock."""
+
+    version: str
+    at: float
+
+
+def may_take(spec: Mapping[str, Any], identity: str, seen: Seen, now: float) -> bool:
+    """Whether this operator may write itself into a lease: it is its own, nobody's, or it has run out. Pure."""
+    holder = spec.get("holderIdentity") or ""
+    duration = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
+    return holder in ("", identity) or now - seen.at >= duration
+
+
+class Lease:
+    """One operator's view of the lease."""
+
+    def __init__(self, api: Kubernetes, name: str, namespace: str, identity: str) -> None:
+        self._api = api
+        self._name = name
+        self._namespace = namespace
+        self._identity = identity
+        self._seen = Seen("", 0.0)
+        self._version = ""
+        """resourceVersion of our own last write."""
+
+    def __str__(self) -> str:
+        return f"{self._namespace}/{self._name}"
+
+    async def try_to_hold(self) -> bool:
+        """Take or renew the lease; False when another holds it or the API server does not answer."""
+        try:
+            async with asyncio.timeout(RETRY_SECONDS * 2):
+                return await self._hold()
+        except (KubernetesError, TimeoutError) as error:
+            if not (isinstance(error, KubernetesError) and error.status == 409):  # 409: another was faster
+                logger.warning("lease %s: %s", self, error or "the API server does not answer in time")
+            return False
+
+    async def _hold(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        lease = await self._api.get(Kind.LEASE, self._namespace, self._name)
+        wanted = {"holderIdentity": self._identity, "leaseDurationSeconds": int(LEASE_SECONDS), "renewTime": stamp}
+        if lease is None:
+            body = {
+                "apiVersion": Kind.LEASE.api_version,
+                "kind": Kind.LEASE.kind,
+                "metadata": {"name": self._name, "namespace": self._namespace},
+                "spec": wanted | {"acquireTime": stamp, "leaseTransitions": 0},
+            }
+            await self._api.create(body)
+            return True
+        version, spec = lease["metadata"]["resourceVersion"], lease.get("spec", {})
+        if version != self._seen.version:
+            self._seen = Seen(version, now)
+        if not may_take(spec, self._identity, self._seen, now):
+            return False
+        if spec.get("holderIdentity") != self._identity:
+            wanted |= {"acquireTime": stamp, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
+        patch = {"metadata": {"resourceVersion": version}, "spec": wanted}
+        await self._api.patch(Kind.LEASE, self._namespace, self._name, patch)
+        return True
+
+    async def release(self) -> None:
+        """Give the lease back, so that a standby takes over at once."""
+        try:
+            async with asyncio.timeout(RETRY_SECONDS):
+                lease = await self._api.get(Kind.LEASE, self._namespace, self._name)
+                if lease is None or lease.get("spec", {}).get("holderIdentity") != self._identity:
+                    return
+                patch = {
+                    "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+                    "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
+                }
+                await self._api.patch(Kind.LEASE, self._namespace, self._name, patch)
+        except (KubernetesError, TimeoutError) as error:
+            logger.info("lease %s could not be given back; it runs out by itself: %s", self, error)
+
+
+async def lead(lease: Lease, while_leading: Callable[[], Awaitable[None]]) -> None:
     """Wait for the lease, then run `while_leading` until it ends or the lease is lost; then return.
 
     A leader that lost its lease must not go on acting: the caller ends the process, and a new one stands by.
     """
-    import aiohttp
-    from kubernetes.aio.leaderelection import electionconfig, leaderelection
-    from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
-
-    class PatientElection(leaderelection.LeaderElection):
-        async def try_acquire_or_renew(self) -> bool:
-            try:
-                return bool(await asyncio.wait_for(super().try_acquire_or_renew(), RETRY_SECONDS * 2))
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                logger.warning("lease %s/%s: the API server does not answer: %r", namespace, name, error)
-                return False
-
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def started() -> None:
-        logger.info("leading as %s (lease %s/%s)", identity, namespace, name)
-        try:
-            await while_leading()
-        except BaseException as error:
-            if not ended.done():
-                ended.set_exception(error)
-            raise
-        if not ended.done():
-            ended.set_result(None)
-
-    async def lost() -> None:
-        logger.error("lease %s/%s is lost: stopping, so that only one operator acts", namespace, name)
-
-    configuration = electionconfig.Config(
-        LeaseLock(name, namespace, identity, api_client),
-        lease_duration=LEASE_SECONDS,
-        renew_deadline=RENEW_SECONDS,
-        retry_period=RETRY_SECONDS,
-        onstarted_leading=started,
-        onstopped_leading=lost,
-    )
-    election = asyncio.create_task(PatientElection(configuration).run(), name="leader election")
-    await asyncio.wait({election, ended}, return_when=asyncio.FIRST_COMPLETED)
-    if not election.done():
-        election.cancel()
-    await asyncio.gather(election, return_exceptions=True)
-    if ended.done() and not ended.cancelled():
-        ended.result()  # raises what ended the work
+    loop = asyncio.get_running_loop()
+    while not await lease.try_to_hold():  # noqa: ASYNC110 - another machine's doing: there is nothing to wait for
+        await asyncio.sleep(RETRY_SECONDS)
+    logger.info("leading (lease %s)", lease)
+    work = asyncio.ensure_future(while_leading())
+    renewed = loop.time()
+    try:
+        while not work.done():
+            await asyncio.wait({work}, timeout=RETRY_SECONDS)
+            if await lease.try_to_hold():
+                renewed = loop.time()
+            elif loop.time() - renewed > RENEW_DEADLINE_SECONDS:
+                logger.error("lease %s is lost: stopping, so that only one operator acts", lease)
+                return
+        work.result()  # raises what ended the work
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await lease.release()

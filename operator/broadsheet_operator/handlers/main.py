@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from broadsheet_operator.handlers.lease import Lease, lead
 from broadsheet_operator.handlers.metrics import OperatorCollector
 from broadsheet_operator.handlers.operator import CHILDREN, DEPENDENTS, Operator
 from broadsheet_operator.kubernetes import ApiGateway, Kind
@@ -48,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
     )
-    for chatty in ("kopf", "aiohttp.access", "kafka"):
+    for chatty in ("kopf", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # What does not answer is said once, in a condition: the client library says it with every try.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
     return asyncio.run(Process(options).run())
 
 
@@ -64,8 +66,6 @@ class Process:
     async def run(self) -> int:
         from kubernetes.aio import client, config
 
-        from broadsheet_operator.handlers.lease import lead
-
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -77,23 +77,23 @@ class Process:
         runner = await self._serve_http()
         identity = os.environ.get("POD_NAME") or socket.gethostname()
         async with client.ApiClient() as api_client:
-            leading = asyncio.create_task(
-                lead(
-                    api_client,
-                    self.options.lease_name,
-                    self.options.lease_namespace,
-                    identity,
-                    lambda: self._operate(api_client, identity),
-                )
+            lease = Lease(
+                ApiGateway(api_client, identity), self.options.lease_name, self.options.lease_namespace, identity
             )
+            leading = asyncio.create_task(lead(lease, lambda: self._operate(api_client, identity)))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             told_to_stop = self._stop.is_set()
             self._stop.set()
             if told_to_stop and self.operator is None:
                 leading.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            try:
                 await asyncio.wait_for(leading, 20)
+            except (asyncio.CancelledError, TimeoutError):
+                logger.warning("stopped before everything was put away")
+            except Exception:
+                logger.exception("the operator failed")
+                told_to_stop = False
             stopping.cancel()
         await runner.cleanup()
         return 0 if told_to_stop else 1
@@ -186,6 +186,8 @@ def registry(operator: Operator) -> Any:
     import kopf
 
     handlers = kopf.OperatorRegistry()
+    for login in (kopf.login_with_service_account, kopf.login_with_kubeconfig):
+        kopf.on.login(registry=handlers, id=login.__name__)(login)
     for kind in WATCHED:
         group, _, version = kind.api_version.rpartition("/")
         selector: dict[str, Any] = {"group": group, "version": version, "plural": kind.plural}

@@ -46,6 +46,10 @@ class Kubernetes(Protocol):
         """All objects of a kind, in one namespace or in all, that match a label selector."""
         ...
 
+    async def create(self, body: Mapping[str, Any]) -> Body:
+        """Make an object; 409 if there is one of that name."""
+        ...
+
     async def apply(self, body: Mapping[str, Any]) -> Body:
         """Server-side apply: our fields become what `body` says, others' fields stay."""
         ...
@@ -97,6 +101,9 @@ class ApiGateway:
             token = page["metadata"].get("continue")
             if not token:
                 return items
+
+    async def create(self, body: Mapping[str, Any]) -> Body:
+        return await self._call("post", Kind.of(dict(body)).path(body["metadata"].get("namespace")), dict(body))
 
     async def apply(self, body: Mapping[str, Any]) -> Body:
         return await self._apply(body, None)

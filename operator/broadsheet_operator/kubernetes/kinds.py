@@ -22,6 +22,7 @@ class Kind(Enum):
     DISRUPTION_BUDGET = ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
     NETWORK_POLICY = ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
     EVENT = ("events.k8s.io/v1", "Event", "events")
+    LEASE = ("coordination.k8s.io/v1", "Lease", "leases")
 
     def __init__(self, api_version: str, kind: str, plural: str) -> None:
         self.api_version = api_version
