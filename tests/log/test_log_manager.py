@@ -13,13 +13,6 @@ from tests.log.log_helpers import NOW_MS, MemoryEnvironment, append, batch, keye
 
 from broadsheet_broker.log import CorruptLogError, LogConfig, LogManager, LogManagerSettings, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
-from broadsheet_broker.log.meta_properties import (
-    MetaProperties,
-    MetaPropertiesError,
-    check_meta_properties,
-    read_meta_properties,
-    write_meta_properties,
-)
 
 ORDERS = uuid.UUID(int=77)
 CONFIG = LogConfig(segment_bytes=400, index_interval_bytes=0)
@@ -339,19 +332,3 @@ def test_a_thousand_partitions_hold_a_bounded_number_of_descriptors() -> None:
         assert environment.files.open_count == 0
 
     run(environment, scenario)
-
-
-def test_meta_properties_are_kafkas() -> None:
-    files = memory_environment().files
-    assert read_meta_properties(files, ROOT) is None
-    mine = MetaProperties("MkU3OEVBNTcwNTJENDM2Qg", 3, "UbNlUuVTh7mnHTnW0SSMEA")
-    write_meta_properties(files, ROOT, mine)
-    assert read_meta_properties(files, ROOT) == mine
-    check_meta_properties(mine, ROOT, cluster_id="MkU3OEVBNTcwNTJENDM2Qg", node_id=3)
-    with pytest.raises(MetaPropertiesError, match="cluster"):
-        check_meta_properties(mine, ROOT, cluster_id="other", node_id=3)
-    with pytest.raises(MetaPropertiesError, match="node 3"):
-        check_meta_properties(mine, ROOT, cluster_id=None, node_id=4)
-    files.replace(f"{ROOT}/meta.properties", b"#\n#Mon Nov 23\nversion=1\nnode.id=1\n")
-    with pytest.raises(MetaPropertiesError, match=r"cluster\.id"):
-        read_meta_properties(files, ROOT)

@@ -85,7 +85,6 @@ def close_log(log: Log) -> None:
     active = log.segments[-1]
     try:
         if active.indexes_loaded:
-            active.load_max_timestamp(log.files, log._pool.file(active))
             active.finish(log.files)
         if not log.snapshots or log.snapshots[-1] < log.log_end_offset:
             before = len(log.snapshots)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from broadsheet_broker.log import checkpoints
 from broadsheet_broker.log.checkpoints import TopicPartition
 from broadsheet_broker.log.errors import StorageError
-from broadsheet_broker.log.meta_properties import MetaPropertiesError, read_meta_properties
 from broadsheet_broker.log.recovery import split_directory_name
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.primitives import parse_uuid_text
@@ -48,12 +47,7 @@ class LogDirectory:
                 f"{self.path}: another process uses this log directory (it holds {self.path}/.lock). "
                 "Stop it, or set other log.dirs"
             )
-        try:
-            properties = read_meta_properties(files, self.path)
-        except MetaPropertiesError as error:
-            raise StorageError(str(error)) from error
-        if properties is not None and properties.directory_id is not None:
-            self.directory_id = parse_uuid_text(properties.directory_id)
+        self.directory_id = self._read_directory_id()
         marker = f"{self.path}/{checkpoints.CLEAN_SHUTDOWN_MARKER}"
         if files.exists(marker):
             self.clean = True
@@ -62,6 +56,20 @@ class LogDirectory:
             files.sync_directory(self.path)
         self.recovery_points = self._read(checkpoints.RECOVERY_POINT_CHECKPOINT)
         self.log_start_offsets = self._read(checkpoints.LOG_START_OFFSET_CHECKPOINT)
+
+    def _read_directory_id(self) -> uuid.UUID | None:
+        """`directory.id` of meta.properties (KIP-858); the storage tool has checked that file as a whole."""
+        path = f"{self.path}/meta.properties"
+        if not self.files.exists(path):
+            return None
+        for line in self.files.read_bytes(path).decode(errors="replace").splitlines():
+            key, _, value = line.partition("=")
+            if key.strip() == "directory.id":
+                try:
+                    return parse_uuid_text(value.strip())
+                except ValueError as error:
+                    raise StorageError(f"{path}: directory.id={value.strip()}: {error}") from error
+        return None
 
     def _read(self, name: str) -> dict[TopicPartition, int]:
         """A damaged checkpoint costs time, not data: recovery then reads every segment."""
