@@ -1,0 +1,305 @@
+"""Metadata and the administration of topics and configurations, through the codec, over a real controller."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.controller.controller_support import CLUSTER_ID, broker_config, environment
+
+from broadsheet_broker.apis import load
+from broadsheet_broker.apis.registry import REGISTRY
+from broadsheet_broker.apis.request import Request
+from broadsheet_broker.controller import Controller, load_identity
+from broadsheet_broker.metadata import MetadataCache
+from broadsheet_broker.wire.api_messages import request_class, response_class
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages import describe_configs_request as describe
+from broadsheet_broker.wire.messages import describe_topic_partitions_request as partitions
+from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
+from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
+from broadsheet_broker.wire.messages.describe_cluster_request import DescribeClusterRequest
+from broadsheet_broker.wire.messages.describe_quorum_request import DescribeQuorumRequest, PartitionData, TopicData
+from broadsheet_broker.wire.messages.init_producer_id_request import InitProducerIdRequest
+from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
+from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
+
+load()
+
+
+class Call(Request[Any]):
+    """Keeps its answers."""
+
+    __slots__ = ("answers",)
+
+    def answer(self, message: Any) -> None:
+        self.answers.append(message)
+
+
+class Client:
+    """Asks the handlers and gives back what a client would decode."""
+
+    def __init__(self, rooms: Any) -> None:
+        self.rooms = rooms
+        self.listener = "PLAINTEXT"
+
+    async def ask(self, key: int, body: Any, version: int | None = None) -> Any:
+        version = REGISTRY[key].highest if version is None else version
+        decoded, _ = request_class(key).decode(memoryview(b"".join(body.encode(version))), version)
+        connection: Any = SimpleNamespace(
+            id=1, listener=self.listener, host="127.0.0.1", principal="User:ANONYMOUS", closed=False
+        )
+        request = Call(key, version, 1, "test", decoded, connection, 0.0)
+        request.answers = []
+        waiting = REGISTRY[key].handler(self.rooms, request)
+        if waiting is not None:
+            await waiting
+        (answer,) = request.answers
+        return response_class(key).decode(memoryview(b"".join(answer.encode(version))), version)[0]
+
+
+@asynccontextmanager
+async def cluster(directory: Path, **overrides: str) -> AsyncIterator[Client]:
+    env = environment()
+    config = broker_config(directory, **overrides)
+    metadata = MetadataCache(config)
+    controller = Controller(env, config, metadata, load_identity(env, config))
+    await controller.start()
+    try:
+        yield Client(SimpleNamespace(environment=env, config=config, metadata=metadata, controller=controller))
+    finally:
+        await controller.stop()
+
+
+def scenario(directory: Path, run: Callable[[Client], Awaitable[None]], **overrides: str) -> None:
+    async def main() -> None:
+        async with cluster(directory, **overrides) as client:
+            await run(client)
+
+    asyncio.run(main())
+
+
+def named(*names: str) -> list[MetadataRequestTopic]:
+    return [MetadataRequestTopic(name=name) for name in names]
+
+
+async def create(client: Client, name: str, count: int = 1) -> uuid.UUID:
+    topic = CreatableTopic(name=name, num_partitions=count, replication_factor=1)
+    answer = await client.ask(19, CreateTopicsRequest(topics=[topic], timeout_ms=1000))
+    assert answer.topics[0].error_code == 0, answer
+    found: uuid.UUID = answer.topics[0].topic_id
+    return found
+
+
+@pytest.mark.parametrize("version", range(14))
+def test_every_version_of_metadata_tells_of_brokers_and_topics(tmp_path: Path, version: int) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders", 3)
+        answer = await client.ask(3, MetadataRequest(topics=named("orders")), version)
+        (broker,) = answer.brokers
+        assert (broker.node_id, broker.host, broker.port) == (1, "127.0.0.1", 9092)
+        (topic,) = answer.topics
+        assert (topic.error_code, topic.name, topic.is_internal) == (0, "orders", False)
+        rows = [(p.partition_index, p.leader_id, p.replica_nodes, p.isr_nodes) for p in topic.partitions]
+        assert rows == [(index, 1, [1], [1]) for index in range(3)]
+        if version >= 1:
+            assert answer.controller_id == 1
+        if version >= 2:
+            assert answer.cluster_id == CLUSTER_ID
+
+    scenario(tmp_path, run)
+
+
+def test_null_topics_are_all_topics_and_an_empty_list_none(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "a")
+        await create(client, "b")
+        assert {t.name for t in (await client.ask(3, MetadataRequest(topics=None))).topics} == {"a", "b"}
+        assert (await client.ask(3, MetadataRequest(topics=[]))).topics == []
+        assert len((await client.ask(3, MetadataRequest(topics=[]), 0)).topics) == 2, "version 0 has no null"
+
+    scenario(tmp_path, run)
+
+
+def test_topics_by_id(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        known = await create(client, "orders")
+        unknown = uuid.UUID(int=77)
+        asked = [MetadataRequestTopic(topic_id=known, name=None), MetadataRequestTopic(topic_id=unknown, name=None)]
+        answer = await client.ask(3, MetadataRequest(topics=asked))
+        assert [(t.error_code, t.name, t.topic_id) for t in answer.topics] == [
+            (0, "orders", known),
+            (ErrorCode.UNKNOWN_TOPIC_ID, None, unknown),
+        ]
+
+    scenario(tmp_path, run)
+
+
+def test_topics_come_into_being_when_client_and_broker_allow_it(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        for allowed, code in ((False, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION), (True, ErrorCode.NONE)):
+            request = MetadataRequest(topics=named("orders"), allow_auto_topic_creation=allowed)
+            (topic,) = (await client.ask(3, request)).topics
+            assert topic.error_code == code
+        assert len(topic.partitions) == 2, "num.partitions"
+        (bad,) = (await client.ask(3, MetadataRequest(topics=named("no/topic")))).topics
+        assert bad.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+        (offsets,) = (await client.ask(3, MetadataRequest(topics=named("__consumer_offsets")))).topics
+        assert offsets.is_internal and len(offsets.partitions) == 50
+
+    scenario(tmp_path, run, num_partitions="2")
+
+
+def test_no_topic_comes_into_being_when_the_broker_forbids_it(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        (topic,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics
+        assert topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    scenario(tmp_path, run, auto_create_topics_enable="false")
+
+
+def test_authorized_operations_are_told_when_asked_for(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        (silent,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics
+        assert silent.topic_authorized_operations == -(2**31)
+        asked = MetadataRequest(topics=named("orders"), include_topic_authorized_operations=True)
+        (told,) = (await client.ask(3, asked)).topics
+        assert told.topic_authorized_operations == 3576
+        (silent,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics
+        assert silent.topic_authorized_operations == -(2**31)
+
+    scenario(tmp_path, run)
+
+
+def test_created_topics_are_answered_with_their_configuration(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        request = CreateTopicsRequest(
+            topics=[CreatableTopic(name="orders", num_partitions=2, replication_factor=1)], timeout_ms=1
+        )
+        (result,) = (await client.ask(19, request)).topics
+        assert (result.num_partitions, result.replication_factor, result.error_message) == (2, 1, None)
+        configs = {config.name: config for config in result.configs}
+        assert configs["cleanup.policy"].value == "delete" and configs["cleanup.policy"].config_source == 5
+
+    scenario(tmp_path, run)
+
+
+def test_deletion_can_be_switched_off(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        with pytest.raises(KafkaError) as caught:
+            await client.ask(20, DeleteTopicsRequest(topic_names=["orders"], timeout_ms=1), 5)
+        assert caught.value.code is ErrorCode.TOPIC_DELETION_DISABLED
+        with pytest.raises(KafkaError) as caught:
+            await client.ask(20, DeleteTopicsRequest(topic_names=["orders"], timeout_ms=1), 2)
+        assert caught.value.code is ErrorCode.INVALID_REQUEST
+
+    scenario(tmp_path, run, delete_topic_enable="false")
+
+
+def resource(type: int, name: str, keys: list[str] | None = None) -> describe.DescribeConfigsResource:
+    return describe.DescribeConfigsResource(resource_type=type, resource_name=name, configuration_keys=keys)
+
+
+def test_configurations_are_described_with_source_synonyms_and_documentation(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        asked = describe.DescribeConfigsRequest(
+            resources=[resource(2, "orders"), resource(4, "1"), resource(2, "nothing"), resource(4, "7")],
+            include_synonyms=True,
+            include_documentation=True,
+        )
+        topic, broker, missing, other = (await client.ask(32, asked)).results
+        rows = {row.name: row for row in topic.configs}
+        assert rows["max.message.bytes"].synonyms[0].name == "message.max.bytes"
+        assert rows["max.message.bytes"].documentation
+        rows = {row.name: row for row in broker.configs}
+        assert rows["node.id"].value == "1" and rows["node.id"].read_only and rows["node.id"].config_source == 4
+        assert all(row.value is None for row in broker.configs if row.is_sensitive)
+        assert missing.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert "Unexpected broker id, expected 1 or empty string, but received 7" in other.error_message
+        one = describe.DescribeConfigsRequest(resources=[resource(2, "orders", ["retention.ms"])])
+        assert [row.name for row in (await client.ask(32, one)).results[0].configs] == ["retention.ms"]
+
+    scenario(tmp_path, run)
+
+
+def test_topic_partitions_come_in_pages(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "a", 3)
+        await create(client, "b", 2)
+        seen, cursor = [], None
+        for _ in range(10):
+            request = partitions.DescribeTopicPartitionsRequest(topics=[], response_partition_limit=2, cursor=cursor)
+            answer = await client.ask(75, request)
+            seen += [(topic.name, row.partition_index) for topic in answer.topics for row in topic.partitions]
+            if answer.next_cursor is None:
+                break
+            cursor = partitions.Cursor(
+                topic_name=answer.next_cursor.topic_name, partition_index=answer.next_cursor.partition_index
+            )
+        assert seen == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
+        unknown = partitions.DescribeTopicPartitionsRequest(topics=[partitions.TopicRequest(name="x")])
+        assert (await client.ask(75, unknown)).topics[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    scenario(tmp_path, run)
+
+
+def test_the_cluster_and_its_quorum(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        answer = await client.ask(60, DescribeClusterRequest())
+        assert (answer.cluster_id, answer.controller_id, [b.port for b in answer.brokers]) == (CLUSTER_ID, 1, [9092])
+        with pytest.raises(KafkaError) as caught:
+            await client.ask(60, DescribeClusterRequest(endpoint_type=2))
+        assert caught.value.code is ErrorCode.MISMATCHED_ENDPOINT_TYPE
+        client.listener = "CONTROLLER"
+        answer = await client.ask(60, DescribeClusterRequest(endpoint_type=2))
+        assert [b.port for b in answer.brokers] == [9093]
+        rows = [PartitionData(partition_index=0), PartitionData(partition_index=1)]
+        request = DescribeQuorumRequest(topics=[TopicData(topic_name="__cluster_metadata", partitions=rows)])
+        quorum, unknown = (await client.ask(55, request)).topics[0].partitions
+        assert (quorum.leader_id, quorum.leader_epoch, quorum.current_voters[0].replica_id) == (1, 1, 1)
+        assert quorum.high_watermark == quorum.current_voters[0].log_end_offset
+        assert unknown.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+    scenario(tmp_path, run)
+
+
+def test_producer_ids_are_never_given_twice(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        answers = await asyncio.gather(
+            *(client.ask(22, InitProducerIdRequest(transactional_id=None)) for _ in range(9))
+        )
+        ids = {answer.producer_id for answer in answers}
+        assert len(ids) == 9 and {answer.producer_epoch for answer in answers} == {0}
+        with pytest.raises(KafkaError, match="Transactions are not supported"):
+            await client.ask(22, InitProducerIdRequest(transactional_id="t"))
+
+    scenario(tmp_path, run)
+
+    async def again(client: Client) -> None:
+        answer = await client.ask(22, InitProducerIdRequest(transactional_id=None))
+        assert answer.producer_id >= 1000, "the rest of the block died with the process that had it"
+
+    scenario(tmp_path, again)
+
+
+def test_configurable_resources_are_listed(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        answer = await client.ask(74, ListConfigResourcesRequest(resource_types=[]))
+        assert {(row.resource_type, row.resource_name) for row in answer.config_resources} == {
+            (2, "orders"),
+            (4, "1"),
+            (8, "1"),
+        }
+        assert (await client.ask(74, ListConfigResourcesRequest(), 0)).config_resources == []
+
+    scenario(tmp_path, run)
