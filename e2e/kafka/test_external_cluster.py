@@ -1,0 +1,159 @@
+"""Topic and ConsumerGroup on an Apache Kafka that we did not start: the gateway against the real thing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
+from e2e.kafka.apache import ApacheKafka
+
+SECONDS = 60.0
+
+
+def eventually(true: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"{what} did not happen in time"
+        time.sleep(0.05)
+
+
+def manifest(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "broadsheet.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+class Managed:
+    """A `broadsheet up` beside a Kafka of others."""
+
+    def __init__(self, directory: Path, bootstrap: str) -> None:
+        self.directory = directory
+        self.bootstrap = bootstrap
+        self.file = directory / "manifests.yaml"
+
+    def write(self, *documents: dict[str, Any]) -> None:
+        cluster = manifest("Cluster", "theirs", external={"bootstrapServers": [self.bootstrap]})
+        other = self.file.with_suffix(".new")
+        other.write_text(yaml.safe_dump_all([cluster, *documents]))
+        other.replace(self.file)
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        try:
+            text = (self.directory / ".broadsheet" / "status" / kind / f"{name}.json").read_text()
+            found: dict[str, Any] = json.loads(text)
+        except (OSError, ValueError):
+            return {}
+        return found
+
+    def reason(self, kind: str, name: str) -> str:
+        conditions = self.status(kind, name).get("conditions", [])
+        return next((str(c["reason"]) for c in conditions if c["type"] == "Ready"), "")
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[ApacheKafka]:
+    with ApacheKafka(heap="512M") as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def managed(kafka: ApacheKafka, tmp_path: Path) -> Iterator[Managed]:
+    running = Managed(tmp_path, kafka.bootstrap)
+    running.write()
+    command = [sys.executable, "-m", "broadsheet_operator.cli", "up", "-f", str(running.file)]
+    with open(tmp_path / "up.log", "w") as log:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
+    try:
+        yield running
+        process.send_signal(signal.SIGINT)
+        assert process.wait(SECONDS) == 0, (tmp_path / "up.log").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def overrides(admin: AdminClient, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    (entries,) = [done.result(30) for done in admin.describe_configs([resource]).values()]
+    return {e.name: str(e.value) for e in entries.values() if e.source == 1}
+
+
+def test_a_topic_is_made_changed_and_its_drift_reverted(managed: Managed) -> None:
+    admin = AdminClient({"bootstrap.servers": managed.bootstrap, "log_level": 0})
+    spec = {"cluster": "theirs", "partitions": 3, "retention": {"time": "7d"}, "config": {"segment.bytes": None}}
+    managed.write(manifest("Topic", "made", **spec))
+    eventually(lambda: managed.reason("Topic", "made") == "Ready", "the topic")
+    assert len(admin.list_topics("made", 30).topics["made"].partitions) == 3
+    assert overrides(admin, "made") == {"retention.ms": "604800000"}
+
+    managed.write(manifest("Topic", "made", **{**spec, "partitions": 6}))
+    eventually(lambda: managed.status("Topic", "made").get("partitions") == 6, "more partitions")
+    managed.write(manifest("Topic", "made", **{**spec, "partitions": 2}))
+    eventually(lambda: managed.reason("Topic", "made") == "NotSupported", "the refusal")
+    managed.write(manifest("Topic", "made", **{**spec, "partitions": 6}))
+    eventually(lambda: managed.reason("Topic", "made") == "Ready", "the peace")
+
+    drift = {"retention.ms": "5000000", "max.message.bytes": "100000", "segment.bytes": "20971520"}
+    entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in drift.items()]
+    resource = ConfigResource(ResourceType.TOPIC, "made", incremental_configs=entries)
+    for done in admin.incremental_alter_configs([resource]).values():
+        done.result(30)
+    expected = {"retention.ms": "604800000", "segment.bytes": "20971520"}
+    eventually(lambda: overrides(admin, "made") == expected, "the way back")
+
+
+def test_a_topic_of_others_is_left_alone_unless_told_otherwise(managed: Managed) -> None:
+    admin = AdminClient({"bootstrap.servers": managed.bootstrap, "log_level": 0})
+    for done in admin.create_topics([NewTopic("theirs", 2, 1, config={"retention.ms": "1000000"})]).values():
+        done.result(30)
+    managed.write(manifest("Topic", "theirs", cluster="theirs", partitions=4))
+    eventually(lambda: managed.reason("Topic", "theirs") == "TopicExists", "the question")
+    assert overrides(admin, "theirs") == {"retention.ms": "1000000"}
+    managed.write(manifest("Topic", "theirs", cluster="theirs", partitions=4, adoption="Always"))
+    eventually(lambda: managed.reason("Topic", "theirs") == "Ready", "the adoption")
+    assert overrides(admin, "theirs") == {}
+    managed.write()
+    eventually(lambda: not managed.status("Topic", "theirs"), "the deletion")
+    assert "theirs" in admin.list_topics(timeout=30).topics
+
+
+def test_a_group_is_watched_and_reset(managed: Managed) -> None:
+    topic = manifest("Topic", "read", cluster="theirs", partitions=2)
+    managed.write(topic, manifest("ConsumerGroup", "club", cluster="theirs"))
+    eventually(lambda: managed.reason("Topic", "read") == "Ready", "the topic")
+    eventually(lambda: managed.reason("ConsumerGroup", "club") == "GroupNotFound", "the wait")
+    producer = Producer({"bootstrap.servers": managed.bootstrap})
+    for number in range(12):
+        producer.produce("read", key=str(number), value="v")
+    assert producer.flush(30) == 0
+    settings = {"group.id": "club", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer({"bootstrap.servers": managed.bootstrap, **settings})
+    consumer.subscribe(["read"])
+    assert len(consumer.consume(12, timeout=SECONDS)) == 12
+    consumer.commit(asynchronous=False)
+    for number in range(3):
+        producer.produce("read", key=str(number), value="v")
+    assert producer.flush(30) == 0
+    eventually(lambda: managed.status("ConsumerGroup", "club").get("lag") == 3, "the lag")
+    status = managed.status("ConsumerGroup", "club")
+    assert (status["state"], status["members"], status["verdict"]) == ("Stable", 1, "OK")
+    assert 0 <= status["lagSeconds"] < SECONDS
+    consumer.close()
+    managed.write(topic, manifest("ConsumerGroup", "club", cluster="theirs", reset={"to": "earliest"}))
+    eventually(lambda: managed.status("ConsumerGroup", "club").get("lag") == 15, "the reset")
+    assert managed.status("ConsumerGroup", "club")["verdict"] == "Stopped"
