@@ -631,7 +631,7 @@ class Log:
             raise self._failure(self.directory, error) from error
 
     def _read(self, offset: int, max_bytes: int, limit: int, min_one: bool) -> Fetched:
-        hint = self._hints.pop(offset, None)
+        hint = self._hints.get(offset)
         number = bisect_right(self._bases, offset) - 1
         while number < len(self.segments):
             segment = self.segments[number]
