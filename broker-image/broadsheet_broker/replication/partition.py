@@ -159,8 +159,9 @@ class Partition:
         """Bytes of batches written since this object was made: what followers may read. Readers compare two values."""
         self.visible_bytes = 0
         """The part of them below the high watermark: what consumers may read."""
-        self._unreplicated: deque[tuple[int, int]] = deque()
-        """Log end offset and `written_bytes` after writes above the high watermark."""
+        self._unreplicated: deque[tuple[int, int]] | None = None
+        """Log end offset and `written_bytes` after writes above the high watermark. Made when the first one comes: an
+        empty deque takes 600 bytes, and there may be thousands of partitions."""
         self.dirty = False
         """True while the log holds appends of this loop turn that are not written yet."""
         self.flush_error: ErrorCode | None = None
@@ -168,7 +169,7 @@ class Partition:
         self.retired: ErrorCode | None = None
         """Set once this object is no longer the partition: look it up again."""
         self._unwritten_bytes = 0
-        self._commit_waiters: deque[tuple[int, CommitCallback]] = deque()
+        self._commit_waiters: deque[tuple[int, CommitCallback]] | None = None
         self._watchers: dict[Watcher, bool] = {}
 
     def __repr__(self) -> str:
@@ -220,8 +221,8 @@ class Partition:
         self._release(code)
 
     def _release(self, code: ErrorCode) -> None:
-        waiters, self._commit_waiters = self._commit_waiters, deque()
-        for _, callback in waiters:
+        waiters, self._commit_waiters = self._commit_waiters, None
+        for _, callback in waiters or ():
             callback(code)
         self.wake_readers()
 
@@ -296,6 +297,8 @@ class Partition:
         if self.high_watermark >= offset:
             callback(ErrorCode.NONE)
         else:
+            if self._commit_waiters is None:
+                self._commit_waiters = deque()
             self._commit_waiters.append((offset, callback))
 
     def update_follower(self, replica: int, log_end_offset: int, log_start_offset: int, now_ms: int) -> None:
@@ -308,9 +311,12 @@ class Partition:
 
     def _note_written(self) -> None:
         """Remember where this write ended; a follower that stands still for long makes the notes coarser, not more."""
-        if len(self._unreplicated) >= _MOST_NOTES:
-            self._unreplicated.pop()
-        self._unreplicated.append((self.flushed_end_offset, self.written_bytes))
+        notes = self._unreplicated
+        if notes is None:
+            notes = self._unreplicated = deque()
+        elif len(notes) >= _MOST_NOTES:
+            notes.pop()
+        notes.append((self.flushed_end_offset, self.written_bytes))
 
     def _advance_high_watermark(self) -> bool:
         """Recompute; True (and everybody told) when it moved."""
@@ -326,10 +332,11 @@ class Partition:
         self.high_watermark = mark
         if mark >= self.flushed_end_offset:
             self.visible_bytes = self.written_bytes
-            self._unreplicated.clear()
+            self._unreplicated = None
         else:
-            while self._unreplicated and self._unreplicated[0][0] <= mark:
-                self.visible_bytes = self._unreplicated.popleft()[1]
+            notes = self._unreplicated
+            while notes and notes[0][0] <= mark:
+                self.visible_bytes = notes.popleft()[1]
         waiters = self._commit_waiters
         while waiters and waiters[0][0] <= mark:
             waiters.popleft()[1](ErrorCode.NONE)
