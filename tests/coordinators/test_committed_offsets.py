@@ -9,6 +9,8 @@ from tests.coordinators.support import GROUP, Bench, Replies
 
 from broadsheet_broker.coordinators import Context
 from broadsheet_broker.coordinators.groups import records
+from broadsheet_broker.metadata.delta import MetadataDelta
+from broadsheet_broker.metadata.image import ClusterImage, TopicImage
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.offset_commit_request import (
     OffsetCommitRequest,
@@ -21,6 +23,7 @@ from broadsheet_broker.wire.messages.offset_delete_request import (
     OffsetDeleteRequestTopic,
 )
 from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequestGroup, OffsetFetchRequestTopics
+from broadsheet_broker.wire.messages.remove_topic_record import RemoveTopicRecord
 
 P0 = ("orders", 0)
 P1 = ("orders", 1)
@@ -257,6 +260,17 @@ def test_offsets_of_a_deleted_topic_are_deleted() -> None:
     bench.loop.settle()
     assert bench.fetch() == {OTHER: 2}
     assert len(live_keys(bench)) == 1
+
+
+def test_a_new_picture_of_the_cluster_says_which_topics_are_gone() -> None:
+    bench = Bench()
+    bench.commit({P0: 1, OTHER: 2})
+    gone = TopicImage("payments", uuid.uuid4(), ())
+    delta = MetadataDelta(ClusterImage(topics_by_name={gone.name: gone}, topics_by_id={gone.id: gone}))
+    delta.replay(RemoveTopicRecord(topic_id=gone.id))
+    bench.coordinator.on_metadata(delta, ClusterImage())
+    bench.loop.settle()
+    assert bench.fetch() == {P0: 1}
 
 
 # Deleting
