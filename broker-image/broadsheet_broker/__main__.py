@@ -76,7 +76,7 @@ def _load(options: argparse.Namespace) -> BrokerConfig:
                 text = file.read()
             except UnicodeDecodeError as error:
                 raise ConfigError(f"{options.config} is not UTF-8: {error.reason}") from None
-    return load_config(text, options.override, os.environ, hostname=_hostname())
+    return load_config(text, options.override, os.environ, hostname=_hostname)
 
 
 def _hostname() -> str:

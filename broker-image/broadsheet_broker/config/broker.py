@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from broadsheet_broker.config.checks import check
 from broadsheet_broker.config.key import ConfigError, Key, Value
@@ -25,10 +25,10 @@ class BrokerConfig:
     """What a node was told. Raises ConfigError when it cannot start with that.
 
     `values` are the properties as written; `hostname` stands in for a listener without a host when others must be told
-    where to connect.
+    where to connect; a function is called only then, since it may have to ask a name server.
     """
 
-    def __init__(self, values: Mapping[str, str], *, hostname: str = "localhost") -> None:
+    def __init__(self, values: Mapping[str, str], *, hostname: str | Callable[[], str] = "localhost") -> None:
         self.values: dict[str, str] = {_ALIASES.get(name, name): text for name, text in values.items()}
         """What was set, as text: Kafka's static broker configuration."""
         self.warnings: list[str] = []
@@ -188,7 +188,10 @@ class BrokerConfig:
             listeners = parse_listeners("advertised.listeners", texts, distinct_ports=False)
         else:
             listeners = self.broker_listeners
-        return [Listener(item.name, item.host or self._hostname, item.port) for item in listeners]
+        return [Listener(item.name, item.host or self._own_name(), item.port) for item in listeners]
+
+    def _own_name(self) -> str:
+        return self._hostname if isinstance(self._hostname, str) else self._hostname()
 
     def _inter_broker_listener(self) -> str:
         name = self.get_optional_str("inter.broker.listener.name")

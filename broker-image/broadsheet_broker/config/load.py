@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from broadsheet_broker.config.broker import BrokerConfig
 from broadsheet_broker.config.image import properties_of
@@ -18,7 +18,7 @@ def load_config(
     overrides: Iterable[str] = (),
     environment: Mapping[str, str] | None = None,
     *,
-    hostname: str = "localhost",
+    hostname: str | Callable[[], str] = "localhost",
 ) -> BrokerConfig:
     """The configuration of a node. `text` is the content of a server.properties; None when no file was given.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import sys
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _REFUSALS_LOGGED_EVERY = 10.0
 """Seconds between two log lines about refused connections."""
+
+_FAREWELL = 1.0
+"""Seconds that clients have, when the server stops, to take the answers that are on their way."""
 
 
 class ListenError(Exception):
@@ -75,6 +79,7 @@ class Server:
         self._refusal_logged = -_REFUSALS_LOGGED_EVERY
         self._flushes: list[KafkaConnection] = []
         self._sweep: asyncio.TimerHandle | None = None
+        self._all_gone: asyncio.Future[None] | None = None
         metrics = environment.metrics
         name = "kafka_server_socket_server_metrics_connection_"
         self._opened = metrics.counter(name + "creation_total", "Connections taken.")
@@ -114,19 +119,27 @@ class Server:
         self._schedule_sweep()
 
     async def stop(self) -> None:
-        """Listen no more, close all connections, cancel handlers that wait."""
+        """Listen no more, cancel handlers that wait, close all connections once their answers are out."""
         for server in self._servers:
             server.close()
         if self._sweep is not None:
             self._sweep.cancel()
-        for connection in list(self.connections):
-            connection.close()
         await self._dispatcher.close()
         for connection in list(self.connections):
+            connection.close()
+        await self._wait_for_connections()
+        for connection in list(self.connections):
             connection.abort()
+        await self._wait_for_connections()
         for server in self._servers:
             await server.wait_closed()
         self._servers.clear()
+
+    async def _wait_for_connections(self) -> None:
+        if self.connections:
+            self._all_gone = self.loop.create_future()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._all_gone, _FAREWELL)
 
     # -- what connections ask ------------------------------------------------------------------------------------------
 
@@ -157,6 +170,8 @@ class Server:
         if connection not in self.connections:
             return
         del self.connections[connection]
+        if not self.connections and self._all_gone is not None and not self._all_gone.done():
+            self._all_gone.set_result(None)
         self.paused.pop(connection, None)
         self.queued_bytes -= pending_bytes
         self._closed.value += 1
