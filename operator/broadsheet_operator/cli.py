@@ -123,7 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog="broadsheet", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="broadsheet",
+        description=DESCRIPTION,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=100),
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 

@@ -76,10 +76,12 @@ class Runtime:
     def start(self) -> None:
         """Read the manifests and start the brokers. ManifestError or CannotStart says what is wrong."""
         self.store.prepare()
-        resources = [(w, load_paths([w.path])) for w in self._watched]
+        resources = []
+        for watched in self._watched:
+            watched.seen = _fingerprint(watched.path)
+            resources.append((watched, load_paths([watched.path])))
         self._forget_other_files()
         for watched, found in resources:
-            watched.seen = _fingerprint(watched.path)
             self._declare(watched, found)
         self._read_declared()
         for entry in self.entries.values():
