@@ -7,50 +7,95 @@ import io
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 
-BASE = "localhost/broadsheet-base:1"
-BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+BASE = "localhost/broadsheet-base:2"
+BASE_PACKAGES = "python3,python3-venv,dash,coreutils"
+REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bug usr/share/lintian"
+"""Of the base: what no program reads."""
+STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
+BROKER = "localhost/broadsheet-broker:test"
+OPERATOR = "localhost/broadsheet-operator:test"
+CONTEXT = ("pyproject.toml", "README.md", "LICENSE", "broker-image/broadsheet_broker", "operator/broadsheet_operator")
+"""All that an image is made of."""
 
 
 class ImageError(Exception):
     """An image could not be built; the message ends with the last lines of the build."""
 
 
-def build(dockerfile: pathlib.Path, reference: str, archive: pathlib.Path, context: pathlib.Path) -> pathlib.Path:
-    """Build one of the project's Dockerfiles with buildah and write it as an archive that `ctr images import` reads."""
-    base_image()
-    mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
-    pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
-    options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
-    buildah(["bud", *options, f"--file={dockerfile}", f"--tag={reference}", str(context)])
-    archive.unlink(missing_ok=True)
-    buildah(["push", reference, f"docker-archive:{archive}:{reference}"])
+def build_all(repository: pathlib.Path, cache: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Archives of the broker's and the operator's image, by reference; built anew only when what is in them changed."""
+    return {
+        BROKER: build(repository, "broker-image/Dockerfile", BROKER, cache),
+        OPERATOR: build(repository, "operator/Dockerfile", OPERATOR, cache),
+    }
+
+
+def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: pathlib.Path) -> pathlib.Path:
+    """Build one of the project's Dockerfiles with buildah and write it as an archive that `ctr images import` reads.
+
+    The slow layers (the base, the dependencies) are kept by buildah; the archive is kept by a hash of its sources.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    archive = cache / f"{reference.rpartition('/')[2].replace(':', '-')}-{fingerprint(repository, dockerfile)}.tar"
+    if archive.exists():
+        return archive
+    with tempfile.TemporaryDirectory(prefix="bs-image-") as folder:
+        context = pathlib.Path(folder, "context")
+        for part in CONTEXT:
+            target = context / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if (repository / part).is_dir():
+                shutil.copytree(repository / part, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(repository / part, target)
+        base_image()
+        mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
+        pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
+        options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
+        buildah(["bud", *options, f"--file={repository / dockerfile}", f"--tag={reference}", str(context)])
+        for old in cache.glob(f"{archive.name.rpartition('-')[0]}-*.tar"):
+            old.unlink()
+        unfinished = pathlib.Path(folder, "image.tar")
+        buildah(["push", reference, f"docker-archive:{unfinished}:{reference}"])
+        shutil.move(unfinished, archive)
     return archive
+
+
+def fingerprint(repository: pathlib.Path, dockerfile: str) -> str:
+    """A hash of everything that goes into an image."""
+    digest = hashlib.sha256(BASE.encode())
+    for part in (dockerfile, *CONTEXT):
+        top = repository / part
+        files = sorted(top.rglob("*")) if top.is_dir() else [top]
+        for path in files:
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(f"{path.relative_to(repository)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def machine_settings() -> list[str]:
     """How this machine reaches package registries: what a build needs of it and an image must not keep."""
-    candidates = ["/etc/resolv.conf", "/etc/ssl/certs", "/etc/pip.conf", os.environ.get("PIP_CERT", "")]
+    environment = [os.environ.get(name, "") for name in ("PIP_CERT", "PIP_FIND_LINKS")]
+    candidates = ["/etc/resolv.conf", "/etc/ssl/certs", "/etc/pip.conf", *environment]
     return [path for path in candidates if path and os.path.exists(path)]
 
 
 def base_image() -> None:
     """A base with Python, from Debian's packages: what `python:3-slim` is where a registry can be reached."""
-    if (
-        subprocess.run(
-            ["buildah", "--storage-driver=vfs", "inspect", "--type=image", BASE], capture_output=True
-        ).returncode
-        == 0
-    ):
+    if subprocess.run([*BUILDAH, "inspect", "--type=image", BASE], capture_output=True).returncode == 0:
         return
     with tempfile.TemporaryDirectory(prefix="bs-base-") as folder:
         archive = pathlib.Path(folder, "base.tar")
-        command = ["mmdebstrap", "--variant=minbase", "--mode=root", f"--include={BASE_PACKAGES}", "bookworm", archive]
-        done = subprocess.run(command, capture_output=True, text=True)
+        # `extract` unpacks the packages and runs none of their scripts: no package manager is in the image.
+        options = ["--variant=extract", "--mode=root", f"--include={BASE_PACKAGES}"]
+        trim = f'--customize-hook=cd "$1" && rm -rf {REMOVED}'
+        done = subprocess.run(["mmdebstrap", *options, trim, "bookworm", archive], capture_output=True, text=True)
         if done.returncode:
             raise ImageError(f"mmdebstrap: {done.stderr[-2000:]}")
         container = buildah(["from", "scratch"]).strip()
@@ -58,9 +103,11 @@ def base_image() -> None:
         buildah(["commit", "--rm", container, BASE])
 
 
+BUILDAH = ("buildah", "--storage-driver=overlay", f"--root={STORAGE}", f"--runroot={STORAGE}/run")
+
+
 def buildah(arguments: Sequence[str]) -> str:
-    command = ["buildah", "--storage-driver=vfs", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([*BUILDAH, *arguments], capture_output=True, text=True)
     if done.returncode:
         raise ImageError(f"buildah {' '.join(arguments)}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout

@@ -17,9 +17,9 @@ from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers import provisioning
+from broadsheet_operator.reconcilers import properties, provisioning
 from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
-from broadsheet_operator.reconcilers.conditions import stuck, with_statements
+from broadsheet_operator.reconcilers.conditions import Statement, stuck, waiting, with_statements
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing, Settings
 from broadsheet_operator.reconcilers.rollout import PodView, Step, next_step
@@ -82,14 +82,15 @@ class Clusters:
         await self._writer.hold(Kind.CLUSTER, body, _deletes_volumes(cluster))
         if cluster.spec.brokers is not None and not cluster.spec.paused:
             await self._provision(key, cluster)
-        session = await self._session_for(key, bootstrap_servers(cluster))
-        return await self._report(key, body, cluster, session)
+        return await self._report(key, body, cluster)
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
     async def _provision(self, key: Key, cluster: Cluster) -> None:
         existing = Existing(
-            self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers")), self._claims(key)
+            self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers")),
+            self._claims(key),
+            self._config_map(key),
         )
         assert cluster.spec.brokers is not None
         for child in provisioning.children(cluster, existing, self._settings):
@@ -102,6 +103,9 @@ class Clusters:
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
             await self._api.patch(Kind.VOLUME_CLAIM, key.namespace, name, patch)
 
+    def _config_map(self, key: Key) -> Mapping[str, Any] | None:
+        return self._store.get(Kind.CONFIG_MAP, Key(key.namespace, f"{key.name}-config"))
+
     def _claims(self, key: Key) -> tuple[Mapping[str, Any], ...]:
         return tuple(
             claim
@@ -111,23 +115,57 @@ class Clusters:
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
-    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session) -> float | None:
+    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster) -> float | None:
         pods = self._pods(key, cluster)
         states = [_state_of(index, pods.get(index), cluster) for index in range(_replicas(cluster))]
         view: ClusterView | Failure | None = None
         health: ClusterHealth | Failure | None = None
+        failure: Failure | None = None
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
+            session = await self._session_for(key, bootstrap_servers(cluster))
             view, health = await session.group_lane.call(_observe)
+            if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(view, ClusterView):
+                failure = await self._alter_live(key, body, cluster, session)
         step = self._next_step(key, cluster, pods, view, health)
         if step.restart is not None:
             await self._restart(body, step)
         now = utc_now()
         status = cluster_status(cluster, states, view, health, now)
         status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
+        if failure is not None:
+            told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
+            status = with_statements(status, status, told, cluster.metadata.generation, now)
         await self._writer.status(Kind.CLUSTER, body, cluster.status, status, VOLATILE, now)
         condition = status.condition("Ready")
         settled = condition is not None and condition.status == "True" and not step.words
         return READY_SECONDS if settled else UNREADY_SECONDS
+
+    async def _alter_live(
+        self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session
+    ) -> Failure | None:
+        """Bring the properties that need no restart to what is declared. The failure, if the cluster refuses."""
+        config_map = self._config_map(key)
+        keys = properties.remembered(cluster, config_map)
+        if not keys:
+            return None
+        observed = await session.group_lane.call(lambda gateway: gateway.observe_properties())
+        if isinstance(observed, Failure):
+            return observed
+        change = properties.plan_live_change(cluster, config_map, observed)
+        if change:
+            failure = await session.group_lane.call(
+                lambda gateway: gateway.alter_properties(change.changes, change.resets)
+            )
+            if failure is not None:
+                return failure
+            await self._writer.event(body, "Normal", "ConfigAltered", change.words())
+        wanted = ",".join(sorted(properties.declared(cluster)))
+        if config_map is not None and ",".join(keys) != wanted:
+            # What was taken back is forgotten, so that it is left alone if somebody else sets it.
+            patch = {"metadata": {"annotations": {properties.ANNOTATION: wanted}}}
+            written = await self._api.patch(Kind.CONFIG_MAP, key.namespace, config_map["metadata"]["name"], patch)
+            self._store.put(Kind.CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **written})
+        return None
 
     def _pods(self, key: Key, cluster: Cluster) -> dict[int, Mapping[str, Any]]:
         """The brokers' pods by node id."""
@@ -163,9 +201,11 @@ class Clusters:
         ]
         controller = view.controller if isinstance(view, ClusterView) else None
         unsafe: dict[int, str] | None = None
-        if isinstance(health, ClusterHealth):
+        if cluster.spec.brokers.replicas == 1:
+            unsafe = {}  # there is no other replica to wait for
+        elif isinstance(health, ClusterHealth):
             unsafe = {}
-            if cluster.spec.brokers.replicas > 1 and health.under_replicated:
+            if health.under_replicated:
                 words = f"{health.under_replicated} partitions are not fully in sync"
                 unsafe = dict.fromkeys(range(cluster.spec.brokers.replicas), words)
         return next_step(views, cluster.spec.brokers.replicas, controller, unsafe)
@@ -225,6 +265,10 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 def _observe(gateway: KafkaGateway) -> tuple[ClusterView | Failure, ClusterHealth | Failure]:
     view = gateway.observe_cluster()
     return view, view if isinstance(view, Failure) else gateway.observe_health()
+
+
+def _refused(failure: Failure) -> list[Statement]:
+    return stuck("InvalidConfig" if failure.reason == "InvalidRequest" else failure.reason, failure.message)
 
 
 def _replicas(cluster: Cluster) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +42,10 @@ UNFINISHED_SECONDS = 1.0
 class Dependents:
     """What is done for resources that belong to a Cluster."""
 
-    def __init__(self, store: Store, writer: Writer, session_of: Callable[[Key], Session | None]) -> None:
+    def __init__(
+        self, store: Store, writer: Writer, session_of: Callable[[Key, Cluster], Awaitable[Session | None]]
+    ) -> None:
+        """`session_of`: what talks to a Cluster, None while it is not ready."""
         self._store = store
         self._writer = writer
         self._session_of = session_of
@@ -74,9 +77,9 @@ class Dependents:
             if resource.metadata.deletion_timestamp:
                 await self._release(kind, body, f"{resource.spec.cluster} was never changed by this resource")
             return 0.0
-        session = self._session_of(target)
+        session = await self._session_of(target, cluster)
         if session is None:
-            message = f"the Cluster {target} has no address yet"
+            message = f"the Cluster {target} is not ready yet"
             await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_READY, message))
             return 0.0
         queue = session.topics if kind is Kind.TOPIC else session.groups

@@ -62,7 +62,7 @@ class Lease:
                 return await self._hold()
         except (KubernetesError, TimeoutError) as error:
             if not (isinstance(error, KubernetesError) and error.status == 409):  # 409: another was faster
-                logger.warning("lease %s: %s", self, error or "the API server does not answer in time")
+                logger.warning("lease %s: %s", self, str(error) or "the API server does not answer in time")
             return False
 
     async def _hold(self) -> bool:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from broadsheet_operator.handlers.clusters import Clusters
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import GatewayFactory, Session
@@ -43,7 +44,7 @@ class Operator:
         self.store = Store()
         self.writer = Writer(api, self.store)
         self.sessions: dict[Key, Session] = {}
-        self.dependents = Dependents(self.store, self.writer, self.sessions.get)
+        self.dependents = Dependents(self.store, self.writer, self._session_of)
         self.clusters = Clusters(api, self.store, self.writer, settings, self._session_for, self._close_session)
         self._factory = gateway_factory
         self._resync_seconds = resync_seconds
@@ -77,7 +78,8 @@ class Operator:
                 self._wake_rivals(kind, body)
         elif kind is Kind.CLUSTER:
             self._clusters_queue.add(key)
-            if event == "DELETED" or before is None or _meaning(before) != _meaning(body):
+            became_ready = before is not None and not is_marked_ready(before) and is_marked_ready(body)
+            if event == "DELETED" or before is None or _meaning(before) != _meaning(body) or became_ready:
                 self._route_dependents_of(key)
         elif kind is Kind.NAMESPACE:
             if body["metadata"].get("deletionTimestamp"):
@@ -131,6 +133,13 @@ class Operator:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
+    async def _session_of(self, key: Key, cluster: Cluster) -> Session | None:
+        """What talks to a cluster; opened for one that was ready when its status was last written."""
+        condition = cluster.status.condition("Ready") if cluster.status else None
+        if key not in self.sessions and condition is not None and condition.status == "True":
+            return await self._session_for(key, bootstrap_servers(cluster))
+        return self.sessions.get(key)
+
     async def _session_for(self, cluster: Key, servers: tuple[str, ...]) -> Session:
         session = self.sessions.get(cluster)
         if session is not None and session.servers != servers:
@@ -152,6 +161,12 @@ def slim(body: Mapping[str, Any]) -> Mapping[str, Any]:
     """An object without who set which field: the larger half of it, which nobody here reads."""
     metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
     return {**body, "metadata": metadata}
+
+
+def is_marked_ready(body: Mapping[str, Any]) -> bool:
+    """Whether a resource's status says that it is Ready."""
+    conditions = body.get("status", {}).get("conditions", ())
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from broadsheet_operator.kafka import groups, topics
+from broadsheet_operator.kafka import groups, properties, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
 from broadsheet_operator.reconcilers.observed import (
@@ -47,6 +47,14 @@ class KafkaPythonGateway:
     def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
         """Do all the actions."""
         return groups.apply_groups(self._wire, actions)
+
+    def observe_properties(self) -> dict[str, str | None] | Failure:
+        """Broker properties that are set for all brokers (KIP-226), None for a secret."""
+        return properties.observe_properties(self._wire)
+
+    def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
+        """Set some of them, and give others back to each broker's file."""
+        return properties.alter_properties(self._wire, changes, resets)
 
     def list_topics(self) -> list[str] | Failure:
         """Names of all topics, without Kafka's internal ones."""

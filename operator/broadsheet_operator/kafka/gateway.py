@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
@@ -37,6 +37,12 @@ class KafkaGateway(Protocol):
 
     def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
         """Do all the actions; the results stand in the order of the actions, None where it worked."""
+
+    def observe_properties(self) -> dict[str, str | None] | Failure:
+        """Broker properties that are set for all brokers (KIP-226), None for a secret."""
+
+    def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
+        """Set some of them, and give others back to each broker's file."""
 
     def list_topics(self) -> list[str] | Failure:
         """Names of all topics, without Kafka's internal ones."""

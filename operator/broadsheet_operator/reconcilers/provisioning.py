@@ -26,6 +26,7 @@ from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION
 from broadsheet_operator.api.quantities import parse_size
+from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
 
 INPUTS = "broadsheet.io/inputs"
 CLUSTER_ID = "broadsheet.io/cluster-id"
@@ -37,23 +38,6 @@ ZONE = "topology.kubernetes.io/zone"
 GRACE_SECONDS = 90
 POD_TOPOLOGY_LABELS = {ZONE, "topology.kubernetes.io/region"}
 """Labels that Kubernetes 1.35 and later copies from a node to its pods (PodTopologyLabelsAdmission)."""
-
-DYNAMIC_PROPERTIES = frozenset(
-    {
-        "background.threads", "compression.type", "leader.replication.throttled.rate",
-        "follower.replication.throttled.rate", "log.cleaner.backoff.ms", "log.cleaner.delete.retention.ms",
-        "log.cleaner.max.compaction.lag.ms", "log.cleaner.min.cleanable.ratio", "log.cleaner.min.compaction.lag.ms",
-        "log.cleanup.policy", "log.flush.interval.messages", "log.flush.interval.ms", "log.index.interval.bytes",
-        "log.index.size.max.bytes", "log.local.retention.bytes", "log.local.retention.ms",
-        "log.message.timestamp.after.max.ms", "log.message.timestamp.before.max.ms", "log.message.timestamp.type",
-        "log.preallocate", "log.retention.bytes", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms",
-        "log.segment.bytes", "log.segment.delete.delay.ms", "max.connection.creation.rate", "max.connections",
-        "max.connections.per.ip", "message.max.bytes", "min.insync.replicas", "num.io.threads", "num.network.threads",
-        "num.recovery.threads.per.data.dir", "num.replica.fetchers", "producer.id.expiration.ms",
-        "transaction.partition.verification.enable", "unclean.leader.election.enable",
-    }
-)  # fmt: skip
-"""Broker properties that Kafka alters live (DynamicBrokerConfig, KIP-226): a change of one restarts no broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +54,7 @@ class Existing:
 
     stateful_set: Mapping[str, Any] | None = None
     claims: tuple[Mapping[str, Any], ...] = ()
+    config_map: Mapping[str, Any] | None = None
 
 
 def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[dict[str, Any]]:
@@ -143,11 +128,6 @@ def server_properties(cluster: Cluster, brokers: Brokers, identity: str) -> dict
     return properties | own
 
 
-def needs_restart(properties: Mapping[str, str]) -> dict[str, str]:
-    """The properties whose change a broker notices only at its start."""
-    return {key: value for key, value in properties.items() if key not in DYNAMIC_PROPERTIES}
-
-
 def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
     """(claim, size) for volumes smaller than asked. A size is a floor: a volume that someone has grown stays so."""
     if brokers.storage is None or brokers.storage.size is None:
@@ -175,6 +155,7 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
         "headless": headless,
         "bootstrap": f"{name}-bootstrap",
         "config_map": f"{name}-config",
+        "config_annotations": {ANNOTATION: ",".join(remembered(cluster, existing.config_map))},
         "cluster_id": identity,
         "replicas": brokers.replicas,
         "selector": selector,
