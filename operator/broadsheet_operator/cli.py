@@ -124,13 +124,16 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="broadsheet",
+        usage="broadsheet COMMAND ...",
         description=DESCRIPTION,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=20, width=100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    listed: list[tuple[str, str]] = []
+    commands = parser.add_subparsers(dest="command", prog="broadsheet", help=argparse.SUPPRESS)
 
     def command(name: str, words: str, outputs: Sequence[str] = ("table", "json")) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=words, description=words[0].upper() + words[1:] + ".")
+        listed.append((name, words))
+        sub = commands.add_parser(name, description=words[0].upper() + words[1:] + ".")
         sub.add_argument("--data", default=".broadsheet", metavar="DIR", help="state directory (default: .broadsheet)")
         sub.add_argument("-o", "--output", choices=outputs, default=outputs[0], help=f"default: {outputs[0]}")
         return sub
@@ -162,9 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", nargs="*", metavar="KIND NAME", help="as in `topic orders` or `topic/orders`")
     files(sub, required=False)
     patience(sub)
-    commands.add_parser("operator", help="run the operator on Kubernetes", add_help=False)
-    commands.add_parser("broker", help="run one broker: broadsheet broker --config server.properties", add_help=False)
-    commands.add_parser("format", help="prepare a broker's data directories, as kafka-storage does", add_help=False)
+    listed.append(("operator", "run the operator on Kubernetes"))
+    listed.append(("broker", "run one broker: broadsheet broker --config server.properties"))
+    listed.append(("format", "prepare a broker's data directories, as kafka-storage does"))
+    # argparse's own list breaks the line after the longest name.
+    parser.epilog = "\n".join(["commands:", *(f"  {name:<12} {words}" for name, words in listed)])
+    parser.epilog += "\n\n`broadsheet COMMAND --help` tells more about a command."
     return parser
 
 
