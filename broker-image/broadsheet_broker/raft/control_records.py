@@ -28,8 +28,8 @@ Row = tuple[int, bytes, bytes, tuple[()]]
 """What build_batch takes: timestamp (ms), key, value, headers."""
 
 
-def control_row(type: int, message: Any, timestamp: int, version: int = 0) -> Row:
-    return timestamp, struct.pack(">hh", 0, type), b"".join(message.encode(version)), ()
+def control_row(type: int, message: Any, timestamp: int) -> Row:
+    return timestamp, struct.pack(">hh", 0, type), b"".join(message.encode(0)), ()
 
 
 def control_type(record: Record) -> int:
@@ -40,23 +40,17 @@ def control_type(record: Record) -> int:
 
 
 def leader_change_row(
-    leader_id: int, voters: Iterable[ReplicaKey], granting: Iterable[ReplicaKey], timestamp: int, *, dynamic: bool
+    leader_id: int, voters: Iterable[ReplicaKey], granting: Iterable[ReplicaKey], timestamp: int
 ) -> Row:
-    """The first record of an epoch. Directories of voters are told from version 1 on (KIP-853)."""
-    version = 1 if dynamic else 0
+    """The first record of an epoch, in version 0 whatever the quorum: Kafka 4.3 reads no other."""
 
     def rows(keys: Iterable[ReplicaKey]) -> list[leader_change.Voter]:
-        return [
-            leader_change.Voter(voter_id=key.id, voter_directory_id=key.directory_id)
-            if dynamic
-            else leader_change.Voter(voter_id=key.id)
-            for key in keys
-        ]
+        return [leader_change.Voter(voter_id=key.id) for key in keys]
 
     message = leader_change.LeaderChangeMessage(
-        version=version, leader_id=leader_id, voters=rows(voters), granting_voters=rows(granting)
+        version=0, leader_id=leader_id, voters=rows(voters), granting_voters=rows(granting)
     )
-    return control_row(LEADER_CHANGE, message, timestamp, version)
+    return control_row(LEADER_CHANGE, message, timestamp)
 
 
 def voter_rows(voters: VoterSet, timestamp: int) -> list[Row]:

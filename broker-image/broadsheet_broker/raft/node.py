@@ -309,9 +309,8 @@ class RaftNode:
 
     def _begin_epoch(self, effect: AppendLeaderChange) -> None:
         now = self._environment.clock.time_ms()
-        dynamic = self.voters.dynamic
-        rows = [leader_change_row(effect.leader_id, effect.voters, effect.granting, now, dynamic=dynamic)]
-        if dynamic and self.storage.end_offset == 0:
+        rows = [leader_change_row(effect.leader_id, effect.voters, effect.granting, now)]
+        if self.voters.dynamic and self.storage.end_offset == 0:
             rows += voter_rows(self.voters, now)  # they stood in the snapshot that formatting wrote (KIP-853)
         self._append(rows, now, control=True)
 
