@@ -21,10 +21,10 @@ import asyncio
 import logging
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from broadsheet_broker.apis.request import Request
 from broadsheet_broker.network.buffers import CHUNK
+from broadsheet_broker.network.pending import PendingRequest
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.primitives import skip_tagged_fields
 
@@ -51,67 +51,6 @@ WRITE_HIGH_WATER = 1024 * 1024
 
 _SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")
-_ANSWER = struct.Struct(">ii")
-_FLEXIBLE_ANSWER = struct.Struct(">iix")
-
-
-class PendingRequest(Request[Any]):
-    """A request on its way; see `apis.request.Request`."""
-
-    __slots__ = ("_api", "_size", "answer_bytes", "answered", "buffers")
-
-    connection: KafkaConnection
-
-    def __init__(
-        self,
-        api: ServedApi,
-        version: int,
-        correlation_id: int,
-        client_id: str,
-        body: Any,
-        connection: KafkaConnection,
-        received: float,
-        size: int,
-    ) -> None:
-        # Written out: a call of the base class would cost as much as all of it.
-        self.api_key = api.key
-        self.version = version
-        self.correlation_id = correlation_id
-        self.client_id = client_id
-        self.body = body
-        self.connection = connection
-        self.received = received
-        self._api = api
-        self._size = size
-        self.answered = False
-        self.buffers: list[bytes | bytearray | memoryview] | None = None
-        """The encoded answer while it waits for earlier ones."""
-        self.answer_bytes = 0
-
-    def answer(self, message: Any) -> None:
-        if self.answered:
-            raise RuntimeError(f"{self._api.name} was answered twice")
-        buffers = message.encode(self.version)
-        self.answered = True
-        size = sum(map(len, buffers))
-        if self.version >= self._api.flexible_header_from:
-            header = _FLEXIBLE_ANSWER.pack(size + 5, self.correlation_id)
-        else:
-            header = _ANSWER.pack(size + 4, self.correlation_id)
-        buffers.insert(0, header)
-        self.connection.complete(self, buffers, size, self._size)
-        self._api.latency.observe(self.connection.now() - self.received)
-
-    def answer_nothing(self) -> None:
-        if self.answered:
-            raise RuntimeError(f"{self._api.name} was answered twice")
-        self.answered = True
-        self.connection.complete(self, [], 0, self._size)
-        self._api.latency.observe(self.connection.now() - self.received)
-
-    def hang_up(self) -> None:
-        self.answered = True
-        self.connection.close()
 
 
 class KafkaConnection(asyncio.BufferedProtocol):

@@ -1,0 +1,75 @@
+"""A request between its arrival and its answer."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Any
+
+from broadsheet_broker.apis.request import Request
+
+if TYPE_CHECKING:
+    from broadsheet_broker.network.connection import KafkaConnection
+    from broadsheet_broker.network.dispatch import ServedApi
+
+_ANSWER = struct.Struct(">ii")
+_FLEXIBLE_ANSWER = struct.Struct(">iix")
+"""Length, correlation id, and for flexible versions no tagged fields."""
+
+
+class PendingRequest(Request[Any]):
+    """A request on its way; see `apis.request.Request`."""
+
+    __slots__ = ("_api", "_size", "answer_bytes", "answered", "buffers")
+
+    connection: KafkaConnection
+
+    def __init__(
+        self,
+        api: ServedApi,
+        version: int,
+        correlation_id: int,
+        client_id: str,
+        body: Any,
+        connection: KafkaConnection,
+        received: float,
+        size: int,
+    ) -> None:
+        # Written out: a call of the base class would cost as much as all of it.
+        self.api_key = api.key
+        self.version = version
+        self.correlation_id = correlation_id
+        self.client_id = client_id
+        self.body = body
+        self.connection = connection
+        self.received = received
+        self._api = api
+        self._size = size
+        self.answered = False
+        self.buffers: list[bytes | bytearray | memoryview] | None = None
+        """The encoded answer while it waits for earlier ones."""
+        self.answer_bytes = 0
+
+    def answer(self, message: Any) -> None:
+        if self.answered:
+            raise RuntimeError(f"{self._api.name} was answered twice")
+        buffers = message.encode(self.version)
+        self.answered = True
+        size = sum(map(len, buffers))
+        if self.version >= self._api.flexible_header_from:
+            header = _FLEXIBLE_ANSWER.pack(size + 5, self.correlation_id)
+        else:
+            header = _ANSWER.pack(size + 4, self.correlation_id)
+        buffers.insert(0, header)
+        self.connection.complete(self, buffers, size, self._size)
+        self._api.latency.observe(self.connection.now() - self.received)
+
+    def answer_nothing(self) -> None:
+        if self.answered:
+            raise RuntimeError(f"{self._api.name} was answered twice")
+        self.answered = True
+        self.connection.complete(self, [], 0, self._size)
+        self._api.latency.observe(self.connection.now() - self.received)
+
+    def hang_up(self) -> None:
+        self.answered = True
+        self.connection.close()
