@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ class Show:
 
     def line(self, text: str = "") -> None:
         """One line."""
-        print(text, file=self._out, flush=True)
+        with suppress(BrokenPipeError):
+            print(text, file=self._out, flush=True)
 
     def bold(self, text: str) -> str:
         """Bold on a terminal."""
