@@ -19,7 +19,8 @@ from tests.controller.controller_support import (
 )
 from tests.support.memory_files import MemoryFiles
 
-from broadsheet_broker.controller import StorageError, format_directories, load_identity
+from broadsheet_broker.controller import Controller, StorageError, format_directories, load_identity
+from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
@@ -282,5 +283,24 @@ def test_a_damaged_meta_properties_is_refused(tmp_path: Path) -> None:
         (tmp_path / "meta.properties").write_text("version=1\nnode.id=1\n")
         with pytest.raises(StorageError, match=r"is damaged: cluster\.id is missing"):
             load_identity(env, broker_config(tmp_path))
+
+    asyncio.run(run())
+
+
+def test_a_metadata_log_that_is_damaged_in_the_middle_is_refused_and_left_alone(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with running(tmp_path) as node:
+            await fill(node)
+        (segment,) = metadata_files(tmp_path, ".log")
+        data = bytearray(segment.read_bytes())
+        data[len(data) // 2] ^= 0xFF
+        segment.write_bytes(data)
+        env = environment()
+        config = broker_config(tmp_path)
+        controller = Controller(env, config, MetadataCache(config), load_identity(env, config))
+        with pytest.raises(KafkaError, match=str(segment)):
+            await controller.start()
+        await controller.stop()
+        assert segment.read_bytes() == data
 
     asyncio.run(run())

@@ -19,6 +19,7 @@ from broadsheet_broker.raft.machine import Raft
 from broadsheet_broker.raft.messages import (
     AppendLeaderChange,
     Effect,
+    ElectionState,
     Flushed,
     HighWatermarkAdvanced,
     LeaderChanged,
@@ -118,7 +119,9 @@ class RaftNode:
         self._settings = settings
         self._listener = listener
         self.storage = MetadataLog(environment, log_dir, settings.segment_bytes, settings.segment_ms)
-        self._raft: Raft
+        self._raft = Raft(local, voters, ElectionState())
+        """Replaced by `start`, which knows the stored election."""
+        self._opened = False
         self._waiting: deque[Committed] = deque()
         """Appended, not yet committed, in the order of offsets."""
         self._synced_end = 0
@@ -176,6 +179,7 @@ class RaftNode:
 
     def _open(self) -> None:
         self._loaded = self.storage.open()
+        self._opened = True
 
     def _load(self) -> None:
         snapshot = self._loaded
@@ -211,7 +215,9 @@ class RaftNode:
             )
 
     async def stop(self) -> None:
-        """Finish what is under way and close the log cleanly."""
+        """Finish what is under way and close the log cleanly. Also after a start that failed."""
+        if not self._opened:
+            return
         await self.flushed()
         if self._snapshot is not None:
             await self._snapshot
@@ -277,16 +283,21 @@ class RaftNode:
                 self.last_fsync_ms = self.now_ms() - began
                 self._synced_end = end
                 self._step(Flushed(end))
+        except Exception as error:  # a defect: whoever waits must hear of it, and nothing more may be promised
+            log.exception("The metadata log stopped working")
+            self.failure = KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}")
+            self._step(LogFailed())
+            self._fail_waiting(self.failure)
         finally:
             self._flush = None
 
-    def _fail_waiting(self, error: StorageError) -> None:
+    def _fail_waiting(self, error: KafkaError) -> None:
         """The disk refused what is waiting: the log is as if it had never been appended."""
         refused = [batch.tag for batch in self._waiting if batch.tag is not None]
         self._waiting.clear()
         self._refusal = error.message
         log.error("The metadata log cannot be written: %s", error.message)
-        self._listener.handle_append_failure(refused, KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
+        self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
 
     # The machine.
 
