@@ -38,13 +38,12 @@ def speaker(output: str) -> Callable[[str, str], None]:
 
     def say(what: str, words: str) -> None:
         now = datetime.now().astimezone()
+        line = f"{now:%H:%M:%S}  {what:<32} {words}"
         if output == "json":
-            print(
-                json.dumps({"time": now.isoformat(timespec="milliseconds"), "about": what, "message": words}),
-                flush=True,
-            )
-        else:
-            print(f"{now:%H:%M:%S}  {what:<32} {words}", flush=True)
+            line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "about": what, "message": words})
+        # Brokers are to be stopped in order even when nobody listens any more.
+        with suppress(BrokenPipeError):
+            print(line, flush=True)
 
     return say
 
