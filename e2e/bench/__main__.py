@@ -14,6 +14,8 @@ from e2e.broadsheet import Broadsheet
 from e2e.kafka.apache import VERSION, ApacheKafka, jars
 from e2e.process import BrokerProcess
 
+SHORT_RUN = "**A short run (`--quick`): a first impression. `make bench` takes three longer rounds of each broker.**"
+
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m e2e.bench", description=__doc__)
@@ -58,7 +60,8 @@ def main() -> int:
             figures[side].append(one_round(sides[side], sizes, groups))
     whole = not (options.quick or options.only or options.control)
     target = options.output or (report.DOCS if whole else Path(tempfile.mkdtemp(prefix="bench-")))
-    say("\n" + report.write(figures[0], figures[1], VERSION, target))
+    remark = SHORT_RUN if options.quick else ""
+    say("\n" + report.write(figures[0], figures[1], VERSION, target, remark))
     say(f"{(time.monotonic() - began) / 60:.1f} minutes; written to {target}")
     return 0
 

@@ -91,7 +91,7 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench`. Our broker and Apache Kafka {version} take turns on the same machine, the same disk and under
-the same clients, {rounds} rounds each, each round on a fresh directory. Apache Kafka runs with the heap and the flags
+the same clients, {rounds} round(s) each, each round on a fresh directory. Apache Kafka runs with the heap and the flags
 of its own start script, and both brokers are warmed up before anything is counted. Records are 1 KiB, topics have three
 partitions and one replica, and no broker waits for the disk (Kafka's default). Figures are medians, with the lowest and
 the highest round in brackets; the ratio is ours to Apache Kafka's. The clients share the machine's cores with the
@@ -111,7 +111,7 @@ acknowledged.
 """
 
 
-def markdown(table: Sequence[Line], version: str, rounds: int) -> str:
+def markdown(table: Sequence[Line], version: str, rounds: int, remark: str) -> str:
     about = machine()
     text = INTRODUCTION.format(
         version=version,
@@ -119,6 +119,7 @@ def markdown(table: Sequence[Line], version: str, rounds: int) -> str:
         machine=f"{about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, Linux {about['kernel']}, "
         f"Python {about['python']}",
     )
+    text += f"{remark}\n\n" if remark else ""
     text += "| what | unit | ours | Apache Kafka | ratio | aim | floor | verdict |\n"
     text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
     for line in table:
@@ -130,15 +131,16 @@ def markdown(table: Sequence[Line], version: str, rounds: int) -> str:
     return text + NOTES
 
 
-def write(ours: Rounds, apache: Rounds, version: str, directory: Path = DOCS) -> str:
-    """Write both files; returns the table as text."""
+def write(ours: Rounds, apache: Rounds, version: str, directory: Path = DOCS, remark: str = "") -> str:
+    """Write both files; returns the table as text. The remark stands above the table."""
     table = lines(ours, apache)
-    text = markdown(table, version, len(ours))
+    text = markdown(table, version, len(ours), remark)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "benchmarks.md").write_text(text)
     document = {
         "apache_kafka": version,
         "machine": machine(),
+        "remark": remark,
         "measures": [
             {
                 "key": line.measure.key,
