@@ -209,3 +209,26 @@ def test_a_cluster_at_an_unknown_level_is_refused() -> None:
         check_features(ClusterImage(features={"metadata.version": 31}))
     with pytest.raises(KafkaError, match=r"feature new\.thing"):
         check_features(ClusterImage(features={"new.thing": 1}))
+
+
+@pytest.mark.parametrize(
+    ("elr", "last", "recovering"),
+    [([1], [1], 0), ([1], [], 0), ([], [1], 1)],
+)
+def test_a_directory_of_kafka_with_eligible_leader_replicas_gets_its_leaders_back(
+    elr: list[int], last: list[int], recovering: int
+) -> None:
+    image = with_topics(cluster(), topic("orders", partitions=1))
+    gone = PartitionChangeRecord(
+        partition_id=0,
+        topic_id=image.topics_by_name["orders"].id,
+        isr=[],
+        leader=-1,
+        eligible_leader_replicas=elr,
+        last_known_elr=last,
+    )
+    image = MetadataDelta(image).replay_all([gone, *fence_broker(image, 1)[-1:]]).apply(60, 1, 1)
+    image = MetadataDelta(image).replay_all(unfence_broker(image, 1)).apply(61, 1, 1)
+    found = image.topics_by_name["orders"].partitions[0]
+    assert (found.leader, found.isr, found.elr, found.last_known_elr) == (1, (1,), (), ())
+    assert found.leader_recovery_state == recovering

@@ -100,7 +100,7 @@ class Controller:
         self.raft = RaftNode(
             environment,
             identity.metadata_directory,
-            ReplicaKey(config.node_id, identity.directories.get(identity.metadata_directory, UUID(int=0))),
+            ReplicaKey(config.node_id, identity.metadata_directory_id),
             voter_set(config),
             raft_settings(config),
             self,

@@ -51,18 +51,27 @@ def broker_went(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRec
 
 
 def broker_came(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRecord]:
-    """Changes when a broker is unfenced: it leads what has no leader and has it in its ISR, or among the eligible
-    leader replicas of an empty ISR (KIP-966: what Apache Kafka leaves behind when its last replica stops)."""
+    """Changes when a broker is unfenced: it leads what has no leader and counts it as in sync.
+
+    Where eligible leader replicas are on (KIP-966; Apache Kafka switches them on), an ISR may be empty: then a replica
+    of the ELR has every committed record as well. When that is empty too, the last replica that was known to be
+    eligible leads, since no other will ever have more; it may have lost its tail, so the partition is recovering.
+    """
     for topic_id, index, partition in _partitions(image):
         if partition.leader != NO_LEADER:
             continue
         change = PartitionChangeRecord(partition_id=index, topic_id=topic_id, leader=broker)
         if broker in partition.isr:
             yield change
-        elif not partition.isr and broker in partition.elr:
-            change.isr = [broker]
+        elif broker in partition.elr:
+            change.isr = [*partition.isr, broker]
             change.eligible_leader_replicas = [id for id in partition.elr if id != broker]
             change.last_known_elr = []
+            yield change
+        elif not partition.isr and not partition.elr and partition.last_known_elr == (broker,):
+            change.isr = [broker]
+            change.last_known_elr = []
+            change.leader_recovery_state = _RECOVERING
             yield change
 
 

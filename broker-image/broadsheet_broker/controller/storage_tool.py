@@ -62,6 +62,7 @@ class Identity:
     """Ids of the usable log directories, by path, in the order of log.dirs."""
     metadata_directory: str
     """The directory that holds the metadata log."""
+    metadata_directory_id: UUID
     failures: Mapping[str, str] = field(default_factory=dict)
     """Log directories that cannot be used, and why; the node runs without them."""
 
@@ -207,7 +208,14 @@ def _identity(config: BrokerConfig, found: Mapping[str, MetaProperties], failure
                 )
         directories[path] = meta.directory_id
     usable = {path: id for path, id in directories.items() if path in config.log_dirs}
-    return Identity(cluster_id, config.node_id, usable, config.metadata_log_dir, dict(failures))
+    return Identity(
+        cluster_id,
+        config.node_id,
+        usable,
+        config.metadata_log_dir,
+        directories[config.metadata_log_dir],
+        dict(failures),
+    )
 
 
 def _check_owner(path: str, meta: MetaProperties, config: BrokerConfig, cluster_id: str) -> None:
