@@ -107,6 +107,10 @@ def test_after_a_crash_every_log_is_recovered_and_a_corrupt_one_stays_offline_al
         third = manager_of(environment)
         await third.start()
         assert isinstance(third.failure("orders", 1), CorruptLogError)
+        # When its topic is deleted it is moved aside, and a new topic of that name may come.
+        third.delete("orders", 1)
+        assert [name for name in environment.files.list(ROOT) if name.endswith("-stray")]
+        assert third.get_or_create("orders", 1, uuid.UUID(int=78), CONFIG).log_end_offset == 0
         await third.close()
 
     run(environment, scenario)

@@ -237,21 +237,36 @@ class LogManager:
         log = self._logs.get((topic, partition))
         if log is None:
             failed = self._failed.pop((topic, partition), None)
-            if failed is not None:
-                logger.warning("%s-%d is deleted, but its damaged log stays where it is", topic, partition)
+            if failed is not None and failed[0] in self._live:
+                self._move_aside(failed[0], topic, partition)
             return
         target = self._remove(log, DELETE_SUFFIX)
         self._doomed.append(target)
         delay_ms = log.config.file_delete_delay_ms
         self.environment.loop.call_later(delay_ms / 1000, self._begin_removal)
 
+    def _new_name(self, topic: str, partition: int, suffix: str) -> str:
+        """`<topic>-<partition>.<unique><suffix>`; Kafka cuts the topic where the whole would be over 255 bytes."""
+        tail = f"-{partition}.{self.environment.uuid().hex}{suffix}"
+        return topic[: 255 - len(tail)] + tail
+
+    def _move_aside(self, parent: str, topic: str, partition: int) -> None:
+        """The topic was deleted, but this log could not be read: somebody may want to look at it."""
+        source = f"{parent}/{topic}-{partition}"
+        target = f"{parent}/{self._new_name(topic, partition, STRAY_SUFFIX)}"
+        try:
+            if self.environment.files.exists(source):
+                self.environment.files.rename(source, target)
+                self.environment.files.sync_directory(parent)
+                logger.warning("%s was deleted; its damaged log is kept as %s", source, target)
+            self._live[parent].forget((topic, partition))
+        except OSError as error:
+            raise self._lose(parent, StorageError(f"{source}: cannot be moved aside: {error}", error)) from error
+
     def _remove(self, log: Log, suffix: str) -> str:
         key = (log.topic, log.partition)
         parent, _, name = log.directory.rpartition("/")
-        # Kafka cuts the topic's name where the whole would be longer than 255 bytes.
-        unique = f".{self.environment.uuid().hex}{suffix}"
-        head, number = log.topic[: 255 - len(unique) - len(str(log.partition)) - 1], log.partition
-        target = f"{parent}/{head}-{number}{unique}"
+        target = f"{parent}/{self._new_name(log.topic, log.partition, suffix)}"
         log.close_files()
         log.offline = StorageError(f"{name} was deleted")
         del self._logs[key]
