@@ -2,7 +2,7 @@
 
 | module | what |
 | --- | --- |
-| `log` | append and read: the hot path |
+| `log`, `reading` | append and read: the hot path |
 | `segment`, `index_file`, `scan` | a segment's files: batches, offset index, time index |
 | `recovery`, `replay` | opening a log after a clean stop or a crash |
 | `durability` | fsync, recovery point, clean close |
@@ -14,8 +14,9 @@
 
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import CorruptLogError, RecordValidationError, StorageError
-from broadsheet_broker.log.log import CLIENT, COORDINATOR, RAFT, AppendInfo, Fetched, Log
+from broadsheet_broker.log.log import CLIENT, COORDINATOR, RAFT, Log
 from broadsheet_broker.log.manager import LogManager, LogManagerSettings
+from broadsheet_broker.log.results import AppendInfo, Fetched
 
 __all__ = [
     "CLIENT",

@@ -13,22 +13,22 @@ from __future__ import annotations
 import errno
 import struct
 import uuid
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import google_crc32c
 
-from broadsheet_broker.log import durability, lookup, retention, truncation
+from broadsheet_broker.log import durability, lookup, reading, retention, truncation
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
 from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState, read_marker
-from broadsheet_broker.log.scan import BadBatchError, walk
+from broadsheet_broker.log.results import AppendInfo as AppendInfo
+from broadsheet_broker.log.results import Fetched as Fetched
 from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET, TRANSACTION_INDEX_SUFFIX, Segment, stem_of
 from broadsheet_broker.log.transaction_index import AbortedTransaction
 from broadsheet_broker.log.validation import parse_header, refuse_client_batch, transform_batch
-from broadsheet_broker.seams import Buffer, Environment, File
+from broadsheet_broker.seams import Buffer, Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import (
     CONTROL_FLAG,
@@ -58,45 +58,6 @@ RAFT = "raft"
 _OFFSET = struct.Struct(">q")
 _EPOCH = struct.Struct(">i")
 _SMALL_CRC_BYTES = 256 * 1024
-_MAX_HINTS = 8
-_WALKED_BYTES = 128 * 1024
-"""Up to here, looking for the last whole batch from the first one on costs less than asking the index."""
-
-
-class AppendInfo:
-    """Where a batch went. With `duplicate`, where it had gone before: nothing was written."""
-
-    __slots__ = ("duplicate", "first_offset", "last_offset", "log_append_time", "max_timestamp", "size")
-
-    def __init__(
-        self,
-        first_offset: int,
-        last_offset: int,
-        log_append_time: int,
-        max_timestamp: int,
-        size: int,
-        duplicate: bool = False,
-    ) -> None:
-        self.first_offset = first_offset
-        self.last_offset = last_offset
-        self.log_append_time = log_append_time
-        """ms; -1 unless the topic has LogAppendTime."""
-        self.max_timestamp = max_timestamp
-        self.size = size
-        self.duplicate = duplicate
-
-
-class Fetched:
-    """Whole batches; the first may begin before the offset asked for."""
-
-    __slots__ = ("data", "next_offset", "position", "segment_base_offset")
-
-    def __init__(self, data: bytes, next_offset: int, segment_base_offset: int = -1, position: int = -1) -> None:
-        self.data = data
-        self.next_offset = next_offset
-        """Where a reader goes on that takes all of `data`."""
-        self.segment_base_offset = segment_base_offset
-        self.position = position
 
 
 class Log:
@@ -626,95 +587,9 @@ class Log:
         if offset >= limit:
             return Fetched(b"", offset)
         try:
-            return self._read(offset, max_bytes, limit, min_one)
+            return reading.read_batches(self, offset, max_bytes, limit, min_one)
         except OSError as error:
             raise self._failure(self.directory, error) from error
-
-    def _read(self, offset: int, max_bytes: int, limit: int, min_one: bool) -> Fetched:
-        hint = self._hints.get(offset)
-        number = bisect_right(self._bases, offset) - 1
-        while number < len(self.segments):
-            segment = self.segments[number]
-            file = self._pool.file(segment)
-            following = self._bases[number + 1] if number + 1 < len(self._bases) else self._end
-            end = segment.size if limit >= following else self._position_of(segment, file, limit)
-            if hint is not None and hint[0] is segment:
-                position = hint[1]
-            else:
-                position = self._position_of(segment, file, offset)
-            if position < end:
-                return self._read_segment(segment, file, position, end, following, max_bytes, min_one)
-            if following >= limit:
-                break
-            number += 1
-        return Fetched(b"", offset)
-
-    def _position_of(self, segment: Segment, file: File, offset: int) -> int:
-        if offset <= segment.base_offset:
-            return 0
-        try:
-            return segment.seek(self.files, file, offset)[0]
-        except BadBatchError as error:
-            raise segment.corrupt(error) from error
-
-    def _read_segment(
-        self, segment: Segment, file: File, position: int, end: int, following: int, max_bytes: int, min_one: bool
-    ) -> Fetched:
-        data = file.read(position, min(max_bytes, end - position))
-        if len(data) == end - position and end == segment.size:
-            self._remember(following, segment, end)
-            return Fetched(data, following, segment.base_offset, position)
-        next_offset, whole = self._whole_batches(segment, file, position, data)
-        if not whole:
-            first = self._first_batch(segment, file, position)
-            if len(data) < first.size:
-                if not min_one:
-                    return Fetched(b"", first.base_offset, segment.base_offset, position)
-                data = file.read(position, first.size)
-            next_offset, whole = first.last_offset + 1, first.size
-        if whole < len(data):
-            data = data[:whole]
-        self._remember(next_offset, segment, position + whole)
-        return Fetched(data, next_offset, segment.base_offset, position)
-
-    def _first_batch(self, segment: Segment, file: File, position: int) -> BatchHeader:
-        try:
-            for _, header in walk(file, position, segment.size, segment.base_offset):
-                return header
-        except BadBatchError as error:
-            raise segment.corrupt(error) from error
-        raise segment.corrupt(BadBatchError(position, "nothing"))
-
-    def _whole_batches(self, segment: Segment, file: File, position: int, data: bytes) -> tuple[int, int]:
-        """Offset after the last batch that is all in `data` (read at `position`), and the bytes up to there.
-
-        Begins at the last batch that the index knows, so that many small batches are not all walked over.
-        """
-        at = 0
-        if len(data) > _WALKED_BYTES:
-            at = segment.boundary_floor(self.files, file, position + len(data)) - position
-        if at <= 0 or at + HEADER_BYTES > len(data) or data[at + 16] != MAGIC:
-            at = 0
-        next_offset = -1
-        if at:
-            next_offset = HEADER.unpack_from(data, at)[0]
-        while at + HEADER_BYTES <= len(data):
-            row = HEADER.unpack_from(data, at)
-            size = row[1] + LOG_OVERHEAD_BYTES
-            if size < HEADER_BYTES or row[3] != MAGIC:
-                raise segment.corrupt(BadBatchError(position + at, f"magic {row[3]} and a length of {row[1]} bytes"))
-            if at + size > len(data):
-                break
-            at += size
-            next_offset = row[0] + row[6] + 1
-        return next_offset, at if next_offset >= 0 else 0
-
-    def _remember(self, offset: int, segment: Segment, position: int) -> None:
-        """A reader will probably go on at `offset`: spare it the index."""
-        hints = self._hints
-        if len(hints) >= _MAX_HINTS:
-            del hints[next(iter(hints))]
-        hints[offset] = (segment, position)
 
     def flush_for_read(self) -> None:
         """Put what is queued where readers find it; a failure is kept for the one who appended it."""

@@ -1,0 +1,39 @@
+"""What appends and reads answer."""
+
+from __future__ import annotations
+
+
+class AppendInfo:
+    """Where a batch went. With `duplicate`, where it had gone before: nothing was written."""
+
+    __slots__ = ("duplicate", "first_offset", "last_offset", "log_append_time", "max_timestamp", "size")
+
+    def __init__(
+        self,
+        first_offset: int,
+        last_offset: int,
+        log_append_time: int,
+        max_timestamp: int,
+        size: int,
+        duplicate: bool = False,
+    ) -> None:
+        self.first_offset = first_offset
+        self.last_offset = last_offset
+        self.log_append_time = log_append_time
+        """ms; -1 unless the topic has LogAppendTime."""
+        self.max_timestamp = max_timestamp
+        self.size = size
+        self.duplicate = duplicate
+
+
+class Fetched:
+    """Whole batches; the first may begin before the offset asked for."""
+
+    __slots__ = ("data", "next_offset", "position", "segment_base_offset")
+
+    def __init__(self, data: bytes, next_offset: int, segment_base_offset: int = -1, position: int = -1) -> None:
+        self.data = data
+        self.next_offset = next_offset
+        """Where a reader goes on that takes all of `data`."""
+        self.segment_base_offset = segment_base_offset
+        self.position = position
