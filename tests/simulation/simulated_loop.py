@@ -49,6 +49,11 @@ class Host:
         self.address = address
         self.clock_skew_ms = 0
         """How far this host's wall clock is ahead."""
+        self.disk_delay = (0.0001, 0.005)
+        """Seconds, between which the duration of each blocking call (fsync, recovery) is chosen."""
+        self.paused = False
+        self.held: list[asyncio.Handle] = []
+        """What was due while the process was paused."""
         self.loop = SimulatedLoop(self)
         """The loop of the process that runs now."""
 
@@ -59,8 +64,23 @@ class Host:
     def kill(self, *, silently: bool = False) -> None:
         """End the process at once, as kill -9 does: peers see a reset. Silently, as a loss of power: they do not."""
         self.loop.die()
+        self.paused = False
+        self.held.clear()
         self.simulation.network.host_died(self, silently=silently)
         self.loop = SimulatedLoop(self)
+
+    def pause(self) -> None:
+        """Stop the process as SIGSTOP does: time goes on, and so does its wall clock; what arrives waits."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Let the process go on (SIGCONT): everything that was due meanwhile happens now, in its order."""
+        if self.paused:
+            self.paused = False
+            held, self.held = self.held, []
+            for handle in held:
+                self.simulation.plan(self.simulation.time, handle)
+            self.simulation.network.resumed(self)
 
 
 class HostClock:
@@ -87,6 +107,8 @@ class Simulation:
         self.network = Network(self, Host(self, "wire", "").loop)
         self.unhandled: list[dict[str, Any]] = []
         """What ended up in an exception handler of a loop: `run` raises it."""
+        self.after_step: list[Callable[[], None]] = []
+        """Called after every callback that ran: invariants, traces."""
         self.graveyard: list[object] = []
         """Tasks of killed processes, kept so that Python does not run their `finally` blocks."""
         self._due: list[tuple[float, int, asyncio.Handle]] = []
@@ -147,9 +169,13 @@ class Simulation:
         loop: SimulatedLoop = handle._loop  # type: ignore[attr-defined]
         if loop.dead:
             return
+        if loop.host.paused:
+            loop.host.held.append(handle)
+            return
         self.steps += 1
-        with loop.running():
-            handle._run()
+        loop.run_handle(handle)
+        for look in self.after_step:
+            look()
 
     def _raise_unhandled(self) -> None:
         if self.unhandled:
@@ -180,6 +206,15 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             self._simulation.graveyard.append(task)
+
+    def run_handle(self, handle: asyncio.Handle) -> None:
+        """Run one callback, as asyncio's loop would."""
+        before = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            handle._run()
+        finally:
+            events._set_running_loop(before)
 
     def is_running(self) -> bool:
         return not self.dead
@@ -271,7 +306,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             else:
                 future.set_result(result)
 
-        self.call_later(self._simulation.random.uniform(0.0001, 0.005), work)
+        self.call_later(self._simulation.random.uniform(*self.host.disk_delay), work)
         return future
 
     # -- failures ------------------------------------------------------------------------------------------------------

@@ -65,6 +65,13 @@ class Network:
             for transport in pair:
                 transport.inbox.pump(self._simulation.random.uniform(*_RETRANSMISSION))
 
+    def resumed(self, host: Host) -> None:
+        """A paused process goes on: it finds in its sockets what arrived meanwhile."""
+        for pair in self._connections:
+            for transport in pair:
+                if transport.loop.host is host:
+                    transport.inbox.pump(0.0)
+
     def drop_connections(self, a: Host, b: Host) -> None:
         """Reset every connection between two hosts."""
         for one, other in list(self._connections):
