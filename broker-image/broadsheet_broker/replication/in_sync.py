@@ -8,6 +8,7 @@ replica that may be in the ISR: the committed one with a proposed member added, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -26,7 +27,8 @@ class Member(NamedTuple):
     """-1: the controller need not compare."""
 
 
-class IsrChange(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class IsrChange:
     """A leader's proposal to the controller: one partition of an AlterPartition request."""
 
     topic_id: UUID
@@ -62,6 +64,55 @@ class IsrChanges(Protocol):
         the quorum, a lost connection, NOT_CONTROLLER or STALE_BROKER_EPOCH are nothing that a partition hears of.
         """
         ...
+
+
+class Cluster(Protocol):
+    """What a partition asks of its broker."""
+
+    lag_ms: int
+    """`replica.lag.time.max.ms`"""
+    last_fetch_ms: dict[int, int]
+    """Wall clock of the last Fetch of each follower, by broker id."""
+
+    def time_ms(self) -> int: ...
+
+    def broker_epoch(self, broker_id: int) -> int:
+        """Of the life of a broker that the metadata knows; -1 when it knows none."""
+        ...
+
+    def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
+        """The broker takes part in the cluster, and `broker_epoch` (-1: not told) is that of its present life."""
+        ...
+
+    def alter_partition(self, change: IsrChange, answered: IsrAnswered) -> None: ...
+
+    def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
+        """The same after a pause."""
+        ...
+
+
+class Alone:
+    """The surroundings of a broker that has no others."""
+
+    lag_ms = 30_000
+
+    def __init__(self) -> None:
+        self.last_fetch_ms: dict[int, int] = {}
+
+    def time_ms(self) -> int:
+        return 0
+
+    def broker_epoch(self, broker_id: int) -> int:
+        return ANY_EPOCH
+
+    def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
+        return False
+
+    def alter_partition(self, change: IsrChange, answered: IsrAnswered) -> None:
+        return
+
+    def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
+        return
 
 
 class Follower:

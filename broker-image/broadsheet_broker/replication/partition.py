@@ -1,8 +1,9 @@
 """One partition as this broker holds it: leader or follower, its ISR, its high watermark, and who waits for it.
 
-The arithmetic is Kafka's (kafka.cluster.Partition): the high watermark is the smallest log end offset in the ISR, it
-never goes back while one leader leads, and it stands still while the ISR is smaller than the effective
-`min.insync.replicas` (KIP-966). Only bytes that the operating system has taken (`flushed`) count for the leader.
+The arithmetic is Kafka's (kafka.cluster.Partition): the high watermark is the smallest log end offset of the replicas
+that are in the ISR, may be in it (`maximal_isr`) or are about to join; it never goes back while one leader leads, and
+it stands still while the ISR is smaller than the effective `min.insync.replicas` (KIP-966). Only bytes that the
+operating system has taken (`flushed`) count, on the leader and on followers.
 
 Two kinds of waiters hang on a partition. A produce with acks=all waits for the high watermark to pass its last record
 (`on_high_watermark`). A fetch that found nothing leaves its positions here (`watch`); they are taken out and told
@@ -17,6 +18,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from broadsheet_broker.replication import isr_changes
+from broadsheet_broker.replication.in_sync import ANY_EPOCH, Alone, Cluster, Follower, IsrChange
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ CommitCallback = Callable[[ErrorCode], None]
 NO_LEADER = -1
 ALL_ACKS = -1
 _MOST_NOTES = 64
+_ALONE = Alone()
 
 
 class LeadershipState(Protocol):
@@ -60,48 +64,21 @@ class AppendQueue(Protocol):
     def needs_flush(self, partition: Partition) -> None: ...
 
 
-class Follower:
-    """What a leader knows of another replica of the partition."""
-
-    __slots__ = ("_end_at_last_fetch", "_last_fetch_ms", "caught_up_ms", "log_end_offset", "log_start_offset")
-
-    def __init__(self) -> None:
-        self.log_end_offset = -1
-        """-1 until it has fetched from this leader."""
-        self.log_start_offset = -1
-        self.caught_up_ms = 0
-        """Wall clock of the last moment at which it had everything that the leader had."""
-        self._last_fetch_ms = 0
-        self._end_at_last_fetch = 0
-
-    def fetched(self, log_end_offset: int, log_start_offset: int, leader_end_offset: int, now_ms: int) -> None:
-        """It asked for what follows `log_end_offset`, so it has everything before.
-
-        One that never quite reaches the end while the leader takes appends is still in step if it has all that was
-        there when it fetched the last time (Kafka's Replica.updateFetchState).
-        """
-        if log_end_offset >= leader_end_offset:
-            self.caught_up_ms = max(self.caught_up_ms, now_ms)
-        elif log_end_offset >= self._end_at_last_fetch:
-            self.caught_up_ms = max(self.caught_up_ms, self._last_fetch_ms)
-        self.log_end_offset = log_end_offset
-        self.log_start_offset = log_start_offset
-        self._last_fetch_ms = now_ms
-        self._end_at_last_fetch = leader_end_offset
-
-
 class Partition:
     """A replica on this broker."""
 
     __slots__ = (
         "_commit_waiters",
         "_queue",
+        "_start_waiters",
         "_unreplicated",
         "_unwritten_bytes",
         "_watchers",
         "broker_id",
+        "cluster",
         "counters",
         "dirty",
+        "epoch_start_offset",
         "flush_error",
         "flushed_end_offset",
         "followers",
@@ -112,8 +89,10 @@ class Partition:
         "leader_epoch",
         "leader_id",
         "log",
+        "maximal_isr",
         "min_insync_replicas",
         "partition_epoch",
+        "pending_isr",
         "replicas",
         "retired",
         "topic",
@@ -134,29 +113,39 @@ class Partition:
         counters: TopicCounters,
         high_watermark: int = 0,
         min_insync_replicas: int = 1,
+        cluster: Cluster = _ALONE,
     ) -> None:
         self.topic = topic
         self.index = index
         self.topic_id = topic_id
-        self.log = log
+        self.log: Log = log
         self.broker_id = broker_id
         self.counters = counters
+        self.cluster = cluster
         self._queue = queue
-        self.leader_id = NO_LEADER
-        self.leader_epoch = -1
+        self.leader_id: int = NO_LEADER
+        self.leader_epoch: int = -1
         self.partition_epoch = -1
-        self.is_leader = False
+        self.is_leader: bool = False
+        self.epoch_start_offset = 0
+        """Where this broker's leadership began: consumers are told no offset before the high watermark is there."""
         self.replicas: Sequence[int] = ()
         self.isr: Sequence[int] = ()
+        """As the controller has it."""
+        self.maximal_isr: Sequence[int] = ()
+        """With the member that has been proposed: whoever may be in the ISR."""
+        self.pending_isr: IsrChange | None = None
+        """The proposal that is under way."""
         self.followers: dict[int, Follower] = {}
         """The other replicas, while this one leads."""
         self.min_insync_replicas = min_insync_replicas
         end = log.log_end_offset
-        self.high_watermark = min(max(high_watermark, log.log_start_offset), end)
+        self.high_watermark: int = min(max(high_watermark, log.log_start_offset), end)
         self.flushed_end_offset = end
         """Log end offset up to which the operating system has the bytes: what may be acknowledged."""
-        self.written_bytes = 0
-        """Bytes of batches written since this object was made: what followers may read. Readers compare two values."""
+        self.written_bytes = end - self.high_watermark
+        """Bytes of batches written since this object was made: what followers may read. Readers compare two values.
+        (What was in the log above the high watermark before counts as one byte per record.)"""
         self.visible_bytes = 0
         """The part of them below the high watermark: what consumers may read."""
         self._unreplicated: deque[tuple[int, int]] | None = None
@@ -170,6 +159,7 @@ class Partition:
         """Set once this object is no longer the partition: look it up again."""
         self._unwritten_bytes = 0
         self._commit_waiters: deque[tuple[int, CommitCallback]] | None = None
+        self._start_waiters: list[tuple[int, CommitCallback]] | None = None
         self._watchers: dict[Watcher, bool] = {}
 
     def __repr__(self) -> str:
@@ -181,30 +171,57 @@ class Partition:
     def become_leader(self, state: LeadershipState) -> bool:
         """Lead in the epoch of `state`, or only take over a changed ISR; True when a new leader epoch began."""
         new_epoch = state.leader_epoch > self.leader_epoch or not self.is_leader
+        if not new_epoch and state.partition_epoch < self.partition_epoch:
+            return False  # the controller's answer to our proposal was here first
         self.replicas = state.replicas
-        self.partition_epoch = state.partition_epoch
+        known = self.followers
         if new_epoch:
-            self.followers = {replica: Follower() for replica in state.replicas if replica != self.broker_id}
-            self.flushed_end_offset = self.log.log_end_offset
+            now_ms = self.cluster.time_ms()
+            for replica in state.isr:
+                if replica in known:
+                    known[replica].caught_up_ms = now_ms
+            self.epoch_start_offset = self.log.log_end_offset
+            if not self.dirty:
+                self.flushed_end_offset = self.log.log_end_offset
             self.log.epochs.assign(state.leader_epoch, self.log.log_end_offset)
-        else:
             self.followers = {
-                replica: self.followers.get(replica) or Follower()
+                replica: known.get(replica) or Follower(replica, now_ms if replica in state.isr else 0)
                 for replica in state.replicas
                 if replica != self.broker_id
             }
-        self.isr = state.isr
+        elif len(known) + 1 != len(state.replicas) or any(
+            r not in known for r in state.replicas if r != self.broker_id
+        ):
+            self.followers = {
+                replica: known.get(replica) or Follower(replica)
+                for replica in state.replicas
+                if replica != self.broker_id
+            }
         self.leader_id = state.leader
         self.leader_epoch = state.leader_epoch
         self.is_leader = True
-        self._advance_high_watermark()
+        if new_epoch or state.partition_epoch > self.partition_epoch:
+            self.partition_epoch = state.partition_epoch
+            self.commit_isr(state.isr)
+        if new_epoch and self._watchers:
+            self.wake_readers()  # they know another epoch
         return new_epoch
+
+    def commit_isr(self, isr: Sequence[int]) -> None:
+        """The controller has spoken: this is the ISR, and nothing is under way."""
+        self.isr = self.maximal_isr = isr
+        self.pending_isr = None
+        self._advance_high_watermark()
+        self._release_start_waiters()
 
     def become_follower(self, state: LeadershipState) -> bool:
         """Follow, or be leaderless; True when the leader epoch changed. Whoever waits here is sent elsewhere."""
+        if self.dirty:
+            self.flush()  # as the leader that it was appended by
         changed = state.leader_epoch > self.leader_epoch or self.is_leader
         self.replicas = state.replicas
-        self.isr = state.isr
+        self.isr = self.maximal_isr = state.isr
+        self.pending_isr = None
         self.partition_epoch = state.partition_epoch
         self.leader_id = state.leader
         self.leader_epoch = state.leader_epoch
@@ -218,23 +235,27 @@ class Partition:
         """The topic was deleted, the replica moved away, or (KAFKA_STORAGE_ERROR) its directory is lost."""
         self.retired = code
         self.is_leader = False
+        self.pending_isr = None
         self._release(code)
 
     def _release(self, code: ErrorCode) -> None:
         waiters, self._commit_waiters = self._commit_waiters, None
         for _, callback in waiters or ():
             callback(code)
+        starts, self._start_waiters = self._start_waiters, None
+        for _, callback in starts or ():
+            callback(code)
         self.wake_readers()
 
-    def check_leader(self, current_leader_epoch: int = -1) -> None:
-        """Refuse unless this broker leads, in the epoch that the client knows (KIP-320)."""
+    def check_leader(self, current_leader_epoch: int = -1, *, or_follower: bool = False) -> None:
+        """Refuse unless this broker leads (or follows, where that does), in the epoch that the caller knows."""
         if self.retired is not None:
             raise KafkaError(self.retired)
         if current_leader_epoch >= 0 and current_leader_epoch != self.leader_epoch:
             if current_leader_epoch < self.leader_epoch:
                 raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH)
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH)
-        if not self.is_leader:
+        if not self.is_leader and not or_follower:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -267,6 +288,8 @@ class Partition:
 
         On failure `flush_error` is set and nothing becomes visible: the log has cut itself back to what was written.
         """
+        if not self.dirty:
+            return
         self.dirty = False
         before, self.flush_error = self.flush_error, None
         size, self._unwritten_bytes = self._unwritten_bytes, 0
@@ -282,32 +305,44 @@ class Partition:
         except OSError:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
             return
+        if self.followers:
+            self._credit_followers()
+        self._written(size)
+        if not (self.is_leader and self._advance_high_watermark()) and self._watchers:
+            self.wake_readers()  # followers read up to the log end
+
+    def _written(self, size: int) -> None:
         self.flushed_end_offset = self.log.log_end_offset
         self.written_bytes += size
-        if len(self.isr) > 1:
+        if len(self.replicas) > 1:
             self._note_written()
-        if not self._advance_high_watermark() and self._watchers:
-            self.wake_readers()  # followers read up to the log end
+
+    def _credit_followers(self) -> None:
+        """Whoever has everything up to here had it when its broker fetched last, even if not this partition.
+
+        (A quiet partition is left out of incremental fetches and answers.)
+        """
+        end = self.flushed_end_offset
+        seen = self.cluster.last_fetch_ms
+        for follower in self.followers.values():
+            if follower.log_end_offset == end:
+                last = seen.get(follower.broker_id, 0)
+                if last > follower.caught_up_ms:
+                    follower.caught_up_ms = last
 
     def on_high_watermark(self, offset: int, callback: CommitCallback) -> None:
         """Call back with NONE once the high watermark has reached `offset`, with an error if leadership ends first.
 
         Offsets of one partition come in ascending order, since its appends do.
         """
-        if self.high_watermark >= offset:
+        if not self.is_leader:
+            callback(self.retired or ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        elif self.high_watermark >= offset:
             callback(ErrorCode.NONE)
         else:
             if self._commit_waiters is None:
                 self._commit_waiters = deque()
             self._commit_waiters.append((offset, callback))
-
-    def update_follower(self, replica: int, log_end_offset: int, log_start_offset: int, now_ms: int) -> None:
-        """A follower fetched from `log_end_offset`: it has everything before."""
-        follower = self.followers.get(replica)
-        if follower is None:
-            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"Broker {replica} is not a replica of this partition")
-        follower.fetched(log_end_offset, log_start_offset, self.flushed_end_offset, now_ms)
-        self._advance_high_watermark()
 
     def _note_written(self) -> None:
         """Remember where this write ended; a follower that stands still for long makes the notes coarser, not more."""
@@ -318,31 +353,107 @@ class Partition:
             notes.pop()
         notes.append((self.flushed_end_offset, self.written_bytes))
 
+    # -- the followers of a leader ------------------------------------------------------------------------------------
+
+    def update_follower(
+        self, replica: int, log_end_offset: int, log_start_offset: int, now_ms: int, broker_epoch: int = ANY_EPOCH
+    ) -> None:
+        """A follower fetched from `log_end_offset`: it has everything before."""
+        follower = self.followers.get(replica)
+        if follower is None:
+            raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"Broker {replica} is not a replica of this partition")
+        if broker_epoch != follower.broker_epoch:
+            if ANY_EPOCH < broker_epoch < self.cluster.broker_epoch(replica):
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"Broker {replica} has begun another life since")
+            follower.broker_epoch = broker_epoch
+        moved = log_end_offset != follower.log_end_offset
+        started = log_start_offset != follower.log_start_offset
+        follower.fetched(log_end_offset, log_start_offset, self.flushed_end_offset, now_ms)
+        if replica not in self.maximal_isr:
+            isr_changes.propose_member(self, follower)
+        if moved:
+            self._advance_high_watermark()
+        if started:
+            self._release_start_waiters()
+
+    def shrink_isr(self, now_ms: int) -> None:
+        """Propose to leave out followers that lag for too long."""
+        if self.is_leader and self.pending_isr is None and len(self.isr) > 1:
+            isr_changes.propose_without_laggards(self, now_ms)
+
     def _advance_high_watermark(self) -> bool:
-        """Recompute; True (and everybody told) when it moved."""
+        """Recompute as the leader; True (and everybody told) when it moved."""
         mark = self.flushed_end_offset
-        isr = self.isr
-        if len(isr) > 1:
-            for replica in isr:
-                if replica != self.broker_id:
-                    follower = self.followers.get(replica)
-                    mark = min(mark, follower.log_end_offset if follower is not None else -1)
-        if mark <= self.high_watermark or len(isr) < self.effective_min_insync_replicas:
+        if self.followers:
+            isr = self.maximal_isr
+            for replica, follower in self.followers.items():
+                end = follower.log_end_offset
+                if end < mark and (replica in isr or isr_changes.about_to_join(self, follower)):
+                    mark = end
+        if mark <= self.high_watermark or len(self.isr) < self.effective_min_insync_replicas:
             return False
+        self._move_high_watermark(mark)
+        return True
+
+    def _move_high_watermark(self, mark: int) -> None:
         self.high_watermark = mark
         if mark >= self.flushed_end_offset:
             self.visible_bytes = self.written_bytes
             self._unreplicated = None
         else:
+            visible = self.visible_bytes + 1  # at the least: a reader that waits for one byte has it now
             notes = self._unreplicated
             while notes and notes[0][0] <= mark:
-                self.visible_bytes = notes.popleft()[1]
+                visible = notes.popleft()[1]
+            self.visible_bytes = min(visible, self.written_bytes)
         waiters = self._commit_waiters
         while waiters and waiters[0][0] <= mark:
             waiters.popleft()[1](ErrorCode.NONE)
         if self._watchers:
             self.wake_readers()
-        return True
+
+    # -- following ----------------------------------------------------------------------------------------------------
+
+    def append_fetched(self, records: Buffer) -> None:
+        """Take over batches from the leader, with one write. Raises what the log raises; then nothing was taken."""
+        log = self.log
+        try:
+            log.append_as_follower(records)
+        finally:
+            before = self.flushed_end_offset
+            log.flush_appends()
+            if log.log_end_offset != before:
+                self._written(len(records))
+
+    def follow_marks(self, high_watermark: int, log_start_offset: int) -> None:
+        """Take over the leader's high watermark and log start, as far as this log reaches."""
+        mark = min(high_watermark, self.flushed_end_offset)
+        if mark > self.high_watermark:
+            self._move_high_watermark(mark)
+        if log_start_offset > self.log.log_start_offset:
+            self.log.advance_log_start_offset(min(log_start_offset, self.high_watermark), self.high_watermark)
+
+    def truncate_to(self, offset: int) -> None:
+        """Take away what the leader does not have."""
+        self.log.truncate_to(offset)
+        self._ends_at(self.log.log_end_offset)
+
+    def start_again_at(self, offset: int) -> None:
+        """Empty the log and go on at `offset`: what the leader has begins only there."""
+        self.log.truncate_fully_and_start_at(offset)
+        self._ends_at(offset)
+        self.high_watermark = offset
+
+    def _ends_at(self, end: int) -> None:
+        self.flushed_end_offset = end
+        self._unreplicated = None
+        if self.high_watermark > end:
+            logger.warning(
+                "%s-%d is cut to offset %d, below its high watermark %d: records were lost with an earlier leader",
+                *(self.topic, self.index, end, self.high_watermark),
+            )
+            self.high_watermark = end
+        self.wake_readers()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -363,16 +474,19 @@ class Partition:
         for watcher in watchers:
             watcher.wake()
 
+    # -- deleting -----------------------------------------------------------------------------------------------------
+
     @property
     def low_watermark(self) -> int:
-        """The smallest log start offset of all replicas: records before it are gone everywhere (DeleteRecords)."""
+        """The smallest log start offset of all replicas that live: records before it are gone (DeleteRecords)."""
         mark = self.log.log_start_offset
         for follower in self.followers.values():
-            mark = min(mark, follower.log_start_offset)
+            if follower.log_start_offset < mark and self.cluster.broker_epoch(follower.broker_id) != ANY_EPOCH:
+                mark = follower.log_start_offset
         return mark
 
     def delete_records_before(self, offset: int) -> int:
-        """Move the log start offset (-1: to the high watermark) and return the low watermark."""
+        """Move the log start offset (-1: to the high watermark) and return where it shall be."""
         target = self.high_watermark if offset == -1 else offset
         if target < 0 or target > self.high_watermark:
             raise KafkaError(
@@ -382,4 +496,25 @@ class Partition:
         if target > self.log.log_start_offset:
             self.log.advance_log_start_offset(target, self.high_watermark)
             self.wake_readers()
-        return self.low_watermark
+        return target
+
+    def on_low_watermark(self, offset: int, callback: CommitCallback) -> None:
+        """Call back with NONE once no living replica has records before `offset`, or with why it is not to be."""
+        if not self.is_leader:
+            callback(self.retired or ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        elif self.low_watermark >= offset:
+            callback(ErrorCode.NONE)
+        else:
+            if self._start_waiters is None:
+                self._start_waiters = []
+            self._start_waiters.append((offset, callback))
+
+    def _release_start_waiters(self) -> None:
+        if self._start_waiters is None:
+            return
+        mark = self.low_watermark
+        waiters, self._start_waiters = self._start_waiters, None
+        self._start_waiters = [waiter for waiter in waiters if waiter[0] > mark] or None
+        for offset, callback in waiters:
+            if offset <= mark:
+                callback(ErrorCode.NONE)
