@@ -179,8 +179,17 @@ class NamespacesCluster(Cluster):
                 raise ClusterError(f"the cluster did not start within {seconds:.0f} s; logs in {self.folder}\n{words}")
             time.sleep(0.1)
         self._pid = child_of(self._process.pid)
+        (self.folder / "pid/init").write_text(str(self._pid))
         self.wait_for_nodes(deadline)
         self._default_storage_class()
+
+    @classmethod
+    def attach(cls, folder: pathlib.Path) -> NamespacesCluster:
+        """A cluster that another process has started (`make kubernetes` prints its folder) and will end."""
+        cluster = cls(folder)
+        cluster.binaries = build_binaries()
+        cluster._pid = int((folder / "pid/init").read_text())
+        return cluster
 
     def wait_for_nodes(self, deadline: float) -> None:
         while time.monotonic() < deadline:
@@ -205,19 +214,10 @@ class NamespacesCluster(Cluster):
             }
         )
 
-    def _enter(self, command: Sequence[str | pathlib.Path]) -> list[str]:
+    def _enter(self, command: Sequence[str | pathlib.Path], *namespaces: str) -> list[str]:
         first = str(command[0])
         program = self.binaries / first if "/" not in first and (self.binaries / first).exists() else command[0]
-        return [
-            "nsenter",
-            f"--target={self._pid}",
-            "--net",
-            "--mount",
-            "--pid",
-            "--",
-            str(program),
-            *map(str, command[1:]),
-        ]
+        return ["nsenter", f"--target={self._pid}", *namespaces, "--", str(program), *map(str, command[1:])]
 
     def _environment(self) -> dict[str, str]:
         path = f"{self.binaries}:{os.environ['PATH']}"
@@ -225,17 +225,24 @@ class NamespacesCluster(Cluster):
         return {**keep, "KUBECONFIG": str(self.kubeconfig), "PATH": path}
 
     def run(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self._enter(command), text=True, capture_output=True, env=self._environment(), **options)
+        entered = self._enter(command, "--net", "--mount", "--pid")
+        return subprocess.run(entered, text=True, capture_output=True, env=self._environment(), **options)
 
     def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen(self._enter(command), text=True, env=self._environment(), **options)
+        # Not in the pid namespace: nsenter would fork, and signals would reach it and not the program.
+        entered = self._enter(command, "--net", "--mount")
+        return subprocess.Popen(entered, text=True, env=self._environment(), **options)
 
     def load_image(self, archive: pathlib.Path) -> None:
-        for number in (1, 2, 3):
-            socket = self.folder / f"node-{number}" / "containerd.sock"
-            done = self.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "import", archive])
-            if done.returncode:
-                raise ClusterError(f"image {archive.name} on node-{number}: {done.stderr}")
+        sockets = [self.folder / f"node-{number}/containerd.sock" for number in (1, 2, 3)]
+        output: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        loading = [
+            self.popen(["ctr", "-a", socket, "-n", "k8s.io", "images", "import", archive], **output)
+            for socket in sockets
+        ]
+        words = [process.communicate()[1] for process in loading]
+        if any(process.returncode for process in loading):
+            raise ClusterError(f"image {archive.name}: {' '.join(words)}")
 
     def stop_node(self, number: int) -> None:
         """Take the power from a node: its network and every process in its namespace and cgroups end at once."""
@@ -336,7 +343,8 @@ def running(images: Sequence[pathlib.Path] = ()) -> Iterator[NamespacesCluster]:
 def main() -> None:
     """A cluster and a shell in it; both end together."""
     with running() as cluster:
-        print("Three nodes are Ready. KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.")
+        print(f"Three nodes are Ready; their files are in {cluster.folder}.")
+        print("KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.")
         shell = cluster.popen([os.environ.get("SHELL", "/bin/bash")])
         shell.wait()
 

@@ -180,8 +180,11 @@ def proxy(machine: Machine, name: str, netns: str | None) -> None:
     machine.start(f"kube-proxy-{name}", [machine.binaries / "kube-proxy", f"--config={config}"], netns)
 
 
-def node(machine: Machine, number: int) -> None:
-    """Start, or start again, one node: a network namespace on the bridge, containerd, kube-proxy and kubelet."""
+def node(machine: Machine, number: int) -> list[subprocess.Popen[bytes]]:
+    """Start, or start again, one node: a network namespace on the bridge, containerd, kube-proxy and kubelet.
+
+    Its images are still being loaded when this returns.
+    """
     name = f"node-{number}"
     home = machine.run / name
     for folder in ("cni", "kubelet", "podlogs", "volumes"):
@@ -195,8 +198,8 @@ def node(machine: Machine, number: int) -> None:
     socket.unlink(missing_ok=True)
     machine.start(f"containerd-{name}", ["containerd", "-c", home / "containerd.toml"], name)
     wait_for(f"containerd of {name}", socket.exists, 30)
-    for archive in sorted((machine.run / "images").glob("*.tar")):
-        load_image(machine, name, archive)
+    archives = sorted((machine.run / "images").glob("*.tar"))
+    loading = [load_images(machine, name, archives)]
     proxy(machine, name, name)
     config = machine.write(home / "kubelet.json", kubelet(home, name))
     machine.start(
@@ -212,15 +215,16 @@ def node(machine: Machine, number: int) -> None:
         ],
         name,
     )
+    return loading
 
 
-def load_image(machine: Machine, name: str, archive: pathlib.Path) -> None:
-    socket = machine.run / name / "containerd.sock"
+def load_images(machine: Machine, name: str, archives: Sequence[pathlib.Path]) -> subprocess.Popen[bytes]:
+    """Import the archives one after the other; a node that is started again has them already."""
+    ctr = f"ctr -a {machine.run / name / 'containerd.sock'} -n k8s.io images"
+    script = "".join(f"{ctr} import {archive}\n" for archive in archives)
     with open(machine.log / f"images-{name}", "ab") as output:
-        subprocess.run(
-            ["ctr", "-a", str(socket), "-n", "k8s.io", "images", "import", str(archive)],
-            check=True, stdout=output, stderr=output,
-        )  # fmt: skip
+        have = f'[ "$({ctr} ls -q | wc -l)" -ge {len(archives)} ] && exit 0\n' if archives else ""
+        return subprocess.Popen(["sh", "-ec", have + script], stdout=output, stderr=output)
 
 
 def node_network(name: str, number: int) -> None:
@@ -310,6 +314,12 @@ def kubelet(home: pathlib.Path, name: str) -> dict[str, object]:
     }
 
 
+def wait_for_images(loading: Sequence[subprocess.Popen[bytes]]) -> None:
+    for process in loading:
+        if process.wait():
+            raise SystemExit("an image could not be loaded; see log/images-*")
+
+
 def reap_for_ever() -> None:
     """A pid namespace's first process inherits every orphan in it."""
     while True:
@@ -323,7 +333,7 @@ def main() -> None:
     command, run, binaries, *rest = sys.argv[1:]
     machine = Machine(pathlib.Path(run), pathlib.Path(binaries))
     if command == "node":
-        node(machine, int(rest[0]))
+        wait_for_images(node(machine, int(rest[0])))
         return
     for folder in ("log", "pid", "images"):
         (machine.run / folder).mkdir(parents=True, exist_ok=True)
@@ -333,8 +343,7 @@ def main() -> None:
     network()
     name_service(machine)
     control_plane(machine)
-    for number in range(1, NODES + 1):
-        node(machine, number)
+    wait_for_images([process for number in range(1, NODES + 1) for process in node(machine, number)])
     (machine.run / "started").touch()
     reap_for_ever()
 

@@ -113,17 +113,29 @@ class Process:
         self.operator = operator
         settings = kopf.OperatorSettings()
         configure_kopf(settings)
+        stop_watching = asyncio.Event()
+        own_name: Any = identity
+
+        async def put_away() -> None:
+            # Queues first: kopf waits for every task that it finds when it ends.
+            await self._stop.wait()
+            await operator.close()
+            stop_watching.set()
+
+        putting_away = asyncio.create_task(put_away(), name="put away")
         try:
             await kopf.operator(
                 registry=registry(operator),
                 settings=settings,
+                identity=own_name,  # by itself it asks for a user's name, and uid 1000 has none
                 standalone=True,
                 clusterwide=not self.options.namespace,
                 namespaces=self.options.namespace,
-                stop_flag=self._stop,
+                stop_flag=stop_watching,
             )
         finally:
             self.operator = None
+            putting_away.cancel()
             await operator.close()
 
     # -- HTTP ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""One Kubernetes for the session, our operator installed on it by helm, and a Cluster that most tests share."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from e2e.kubernetes import images
+from e2e.kubernetes.cluster import CACHE, REPOSITORY, Cluster, ExistingCluster, NamespacesCluster, choose
+from e2e.kubernetes.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
+
+LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
+
+
+@pytest.fixture(scope="session")
+def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A running Kubernetes that knows our images; after a failure its logs are kept in build/e2e-kubernetes.
+
+    With BROADSHEET_E2E_ATTACH=FOLDER it is the one that `make kubernetes` has started, with the images it has.
+    """
+    attached = os.environ.get("BROADSHEET_E2E_ATTACH")
+    if attached:
+        yield NamespacesCluster.attach(pathlib.Path(attached))
+        return
+    kind = choose(os.environ.get("BROADSHEET_E2E_PROVIDER"))
+    cluster = kind()
+    archives = {} if kind is ExistingCluster else images.build_all(REPOSITORY, CACHE / "archives")
+    if isinstance(cluster, NamespacesCluster):
+        cluster.start(list(archives.values()))
+    else:
+        getattr(cluster, "start", lambda: None)()
+        for archive in archives.values():
+            cluster.load_image(archive)
+    try:
+        yield cluster
+        if request.session.testsfailed:
+            cluster.collect_logs(LOGS)
+            print(f"\nlogs of the cluster: {LOGS}")
+    finally:
+        if isinstance(cluster, NamespacesCluster):
+            cluster.remove()
+        else:
+            getattr(cluster, "stop", lambda: None)()
+
+
+@pytest.fixture(scope="session")
+def world(kube: Cluster) -> World:
+    """The operator installed by helm, and a pod to run clients in."""
+    done = kube.run(["helm", *chart("replicas=2")])
+    assert done.returncode == 0, done.stderr
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
+    kube.apply(client_pod(images.BROKER))
+    kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
+    kube.kubectl("get", f"--raw=/apis/{API}")
+    assert kube.kubectl("get", "deployment", "-n", OPERATOR_NAMESPACE).stdout
+    return World(kube)
+
+
+@pytest.fixture(scope="session")
+def news(world: World) -> World:
+    """A Cluster of one broker, Ready."""
+    spec = {
+        "brokers": {
+            "replicas": 1,
+            "storage": {"size": "1Gi"},
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
+            "rack": {"topologyKey": "topology.kubernetes.io/zone"},
+        },
+        "config": {"group.initial.rebalance.delay.ms": "0"},
+        "allowedNamespaces": [{"namespace": "team-a", "prefix": "a."}],
+    }
+    world.apply(resource("Cluster", "news", spec))
+    world.wait("cluster", "news", seconds=90)
+    return world
