@@ -62,6 +62,8 @@ class MemoryFile:
         node.last_append = len(node.data)
         node.data += data
         node.modified_ms = self._files.now_ms()
+        if self._files.after_append is not None:
+            self._files.after_append(self.path)
         return len(data)
 
     def write(self, offset: int, data: Buffer) -> None:
@@ -112,6 +114,9 @@ class MemoryFiles:
         """Bytes that fit on the disk; None for no limit."""
         self.fault: Callable[[str, str], int | None] | None = None
         """Asked before each operation: an errno to fail with, or None."""
+        self.after_append: Callable[[str], None] | None = None
+        """Called after each append with its path. To end a process in the middle of a write, it calls `tear` and raises
+        something that no broker catches."""
         self.locks: set[str] = set()
         self.lives = 0
         """How often the process died."""
@@ -142,6 +147,12 @@ class MemoryFiles:
             if grown:
                 node = self.nodes[random.choice(grown)]
                 del node.data[random.randint(node.last_append, len(node.data)) :]
+
+    def tear(self, path: str, random: Random) -> None:
+        """The process dies during the last append to a file: some of it is there."""
+        self.kill()
+        node = self.nodes[path]
+        del node.data[random.randint(node.last_append, len(node.data)) :]
 
     def lose_power(self, random: Random | None = None) -> None:
         """Only what was synced is sure to be there. With `random`, of each file some unsynced pages are there too, or
