@@ -1,0 +1,203 @@
+"""What goes wrong in a run, and when: a schedule made from the seed before anything starts, so that it can be told.
+
+Every fault has an end. When the last has ended everything is healed, and from then on the cluster has no excuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+
+from tests.history.operations import History, Loss
+from tests.simulation.cluster import Cluster, Node
+from tests.simulation.simulated_loop import Host
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    at: float
+    until: float
+    """Virtual seconds."""
+    kind: str
+    node: int
+    amount: float = 0.0
+    """How much of it, by kind: bytes, seconds, writes."""
+
+    def __str__(self) -> str:
+        amount = f" {self.amount:g}" if self.amount else ""
+        return f"{self.at:8.3f} s to {self.until:8.3f} s: {self.kind}{amount} broker-{self.node}"
+
+
+class Faults:
+    """Carries a schedule out. For each kind there is a method that begins it, and maybe one that ends it."""
+
+    def __init__(self, cluster: Cluster, clients: list[Host], history: History, random: Random) -> None:
+        self.cluster = cluster
+        self.clients = clients
+        self.history = history
+        self.random = random
+        self.log: list[str] = []
+
+    def plan(self, schedule: list[Fault]) -> None:
+        wire = self.cluster.simulation.network.wire
+        for fault in schedule:
+            begin: Callable[[Fault, Node], None] = getattr(self, fault.kind)
+            end: Callable[[Fault, Node], None] = getattr(self, "end_" + fault.kind, self._bring_back)
+            node = self.cluster.nodes[fault.node]
+            wire.call_at(fault.at, begin, fault, node)
+            wire.call_at(fault.until, end, fault, node)
+
+    def heal(self) -> None:
+        """The end of all troubles."""
+        network = self.cluster.simulation.network
+        network.latency = NORMAL_LATENCY
+        network.heal()
+        for node in self.cluster.nodes.values():
+            node.bring_back()
+
+    def _bring_back(self, fault: Fault, node: Node) -> None:
+        node.bring_back()
+
+    # Processes.
+
+    def kill(self, fault: Fault, node: Node) -> None:
+        node.kill()
+
+    def kill_while_writing(self, fault: Fault, node: Node) -> None:
+        node.kill_while_writing(int(fault.amount))
+
+    def restart(self, fault: Fault, node: Node) -> None:
+        node.stop()
+
+    def pause(self, fault: Fault, node: Node) -> None:
+        node.host.pause()
+
+    def end_pause(self, fault: Fault, node: Node) -> None:
+        node.host.resume()
+
+    def lose_power(self, fault: Fault, node: Node) -> None:
+        node.lose_power()
+        if len(self.cluster.nodes) == 1:
+            self.history.losses.append(Loss(self.cluster.simulation.time))
+
+    def kill_all(self, fault: Fault, node: Node) -> None:
+        for each in self.cluster.nodes.values():
+            each.kill()
+
+    def end_kill_all(self, fault: Fault, node: Node) -> None:
+        for each in self.cluster.nodes.values():
+            each.bring_back()
+
+    # Network.
+
+    def isolate(self, fault: Fault, node: Node) -> None:
+        """Cut off from everybody."""
+        self.cluster.simulation.network.partition([node.host], self._others(node) + self.clients)
+
+    def part_brokers(self, fault: Fault, node: Node) -> None:
+        """Cut off from the other brokers; clients reach all."""
+        self.cluster.simulation.network.partition([node.host], self._others(node))
+
+    def part_clients(self, fault: Fault, node: Node) -> None:
+        """Cut off from the clients; brokers reach each other."""
+        self.cluster.simulation.network.partition([node.host], self.clients)
+
+    def deafen(self, fault: Fault, node: Node) -> None:
+        """Others hear it, it hears nobody."""
+        for other in self._others(node) + self.clients:
+            self.cluster.simulation.network.cut(other, node.host)
+
+    def _end_partition(self, fault: Fault, node: Node) -> None:
+        self.cluster.simulation.network.heal()
+
+    end_isolate = end_part_brokers = end_part_clients = end_deafen = _end_partition
+
+    def reset(self, fault: Fault, node: Node) -> None:
+        """Every connection of the node is reset."""
+        for other in self._others(node) + self.clients:
+            self.cluster.simulation.network.drop_connections(node.host, other)
+
+    def end_reset(self, fault: Fault, node: Node) -> None:
+        self.reset(fault, node)
+
+    def delay(self, fault: Fault, node: Node) -> None:
+        """Everything takes long."""
+        self.cluster.simulation.network.latency = (0.001, fault.amount)
+
+    def end_delay(self, fault: Fault, node: Node) -> None:
+        self.cluster.simulation.network.latency = NORMAL_LATENCY
+
+    def _others(self, node: Node) -> list[Host]:
+        return [other.host for other in self.cluster.nodes.values() if other is not node]
+
+    # Disk and clock.
+
+    def slow_disk(self, fault: Fault, node: Node) -> None:
+        node.slow_disk(fault.amount / 10, fault.amount)
+
+    def full_disk(self, fault: Fault, node: Node) -> None:
+        node.fill_disk(int(fault.amount))
+
+    def failing_sync(self, fault: Fault, node: Node) -> None:
+        node.break_disk(("sync",))
+
+    def failing_writes(self, fault: Fault, node: Node) -> None:
+        node.break_disk(("append", "write", "replace"))
+
+    def step_clock(self, fault: Fault, node: Node) -> None:
+        node.host.clock_skew_ms += int(fault.amount * 1000)
+
+    def end_step_clock(self, fault: Fault, node: Node) -> None:
+        node.host.clock_skew_ms -= int(fault.amount * 1000)
+
+
+NORMAL_LATENCY = (0.0001, 0.002)
+"""Seconds one way."""
+
+# Kind: weight, shortest and longest duration (s), smallest and largest amount.
+_ANYWHERE: dict[str, tuple[float, float, float, float, float]] = {
+    "kill": (4, 0.05, 4, 0, 0),
+    "kill_while_writing": (4, 0.5, 4, 1, 15),
+    "restart": (2, 0.2, 3, 0, 0),
+    "pause": (2, 0.1, 12, 0, 0),
+    "part_clients": (1, 0.1, 12, 0, 0),
+    "reset": (2, 0.05, 1, 0, 0),
+    "delay": (1, 0.5, 4, 0.01, 0.3),
+    "slow_disk": (1, 0.5, 5, 0.02, 1.0),
+    "full_disk": (1, 0.2, 4, 0, 4000),
+    "failing_sync": (0.5, 0.1, 2, 0, 0),
+    "failing_writes": (0.5, 0.1, 2, 0, 0),
+    "step_clock": (1, 0.5, 6, -4000, 4000),
+}
+_BETWEEN_BROKERS: dict[str, tuple[float, float, float, float, float]] = {
+    "isolate": (3, 0.1, 12, 0, 0),
+    "part_brokers": (3, 0.1, 12, 0, 0),
+    "deafen": (2, 0.1, 12, 0, 0),
+    "kill_all": (0.5, 0.1, 2, 0, 0),
+}
+
+
+def make_schedule(random: Random, brokers: int, begin: float, end: float) -> list[Fault]:
+    """Faults between two times. Loss of power comes at most once, and in a part of the runs only: it weakens what a
+    single broker has promised."""
+    kinds = _ANYWHERE | (_BETWEEN_BROKERS if brokers > 1 else {})
+    chosen = random.sample(sorted(kinds), random.randint(1, 5))  # a few kinds per run: others do not drown them
+    schedule = []
+    for _ in range(random.randint(1, 8)):
+        kind = random.choices(chosen, [kinds[name][0] for name in chosen])[0]
+        schedule.append(_fault(random, kind, kinds[kind], brokers, begin, end))
+    if random.random() < 0.25:
+        schedule.append(_fault(random, "lose_power", (1, 0.05, 4, 0, 0), brokers, begin, end))
+    return sorted(schedule, key=lambda fault: (fault.at, fault.kind, fault.node))
+
+
+def _fault(
+    random: Random, kind: str, shape: tuple[float, float, float, float, float], brokers: int, begin: float, end: float
+) -> Fault:
+    _, shortest, longest, smallest, largest = shape
+    at = round(random.uniform(begin, end), 6)
+    until = round(min(at + shortest * (longest / shortest) ** random.random(), end + 1), 6)
+    return Fault(at, until, kind, random.randint(1, brokers), round(random.uniform(smallest, largest), 3))
