@@ -1,0 +1,101 @@
+"""Every command that the documentation shows is run, or is known to be run elsewhere."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BROADSHEET = ".venv/bin/broadsheet"
+SECONDS = 60.0
+ELSEWHERE = ("kubectl", "helm", "docker", "cd", "export", "git")
+"""Commands of the tutorial on Kubernetes: the end-to-end tests run that page on a real one."""
+
+
+def console_lines(page: pathlib.Path) -> Iterator[str]:
+    """Lines of ```console blocks, without comments; a $ in front is a prompt."""
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), flags=re.S | re.M):
+        joined = block.replace("\\\n", " ")
+        for line in joined.splitlines():
+            command = line.removeprefix("$ ").split(" #")[0].strip()
+            if command:
+                yield command
+
+
+def commands() -> list[str]:
+    return sorted({line for page in PAGES for line in console_lines(page)})
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+
+
+def test_the_documentation_shows_commands() -> None:
+    assert any(line.startswith(BROADSHEET) for line in commands())
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.split()[0] == "make"])
+def test_make_targets_in_the_documentation_exist(command: str) -> None:
+    targets = [word for word in shlex.split(command)[1:] if "=" not in word]
+    assert targets and set(targets) <= make_targets()
+
+
+def test_no_command_of_an_unknown_program_is_shown() -> None:
+    known = (BROADSHEET, ".venv/bin/", "make", *ELSEWHERE)
+    assert [line for line in commands() if not line.startswith(known)] == []
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pathlib.Path]:
+    """`broadsheet up` with the quickstart's manifest, on a free port."""
+    folder = tmp_path_factory.mktemp("docs")
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    manifest = folder / "docs/examples/quickstart.yaml"
+    manifest.parent.mkdir(parents=True)
+    text = (ROOT / "docs/examples/quickstart.yaml").read_text()
+    assert "9092" in text, "the example names its port, so that a test can change it"
+    manifest.write_text(text.replace("9092", str(port)))
+    command = [sys.executable, "-m", "broadsheet_operator.cli", "up", "-f", "docs/examples/quickstart.yaml"]
+    with open(folder / "up.log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        wait_for_topic(folder)
+        yield folder
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0, (folder / "up.log").read_text()
+
+
+def wait_for_topic(folder: pathlib.Path) -> None:
+    deadline = time.monotonic() + SECONDS
+    while True:
+        done = run(["get", "topic", "orders"], folder)
+        if done.returncode == 0 and "3/3" in done.stdout:
+            return
+        assert time.monotonic() < deadline, (folder / "up.log").read_text()
+
+
+def run(arguments: list[str], folder: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "broadsheet_operator.cli", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
+
+
+@pytest.mark.parametrize(
+    "command", [line for line in commands() if re.match(re.escape(BROADSHEET) + " (get|apply|delete)", line)]
+)
+def test_commands_for_a_running_cluster_work(command: str, running: pathlib.Path) -> None:
+    done = run(shlex.split(command)[1:], running)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
