@@ -21,7 +21,7 @@ class Clock(Protocol):
     """The wall clock."""
 
     def time_ms(self) -> int:
-        """Milliseconds since the Unix epoch: Kafka's record timestamps. May step; never measure elapsed time with it."""
+        """Milliseconds since the Unix epoch: Kafka's record timestamps. May step: no measure of elapsed time."""
         ...
 
 
@@ -57,6 +57,6 @@ class Environment:
             if value.bytes[0] >> 2 != 62:  # base64url digit 62 is '-'
                 return value
 
-    async def offload(self, function: Callable[[Unpack[Ts]], T], *arguments: Unpack[Ts]) -> T:
+    async def offload(self, function: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
         """Run a blocking function (fsync, recovery of a log) off the loop. The simulation overrides this."""
         return await self.loop.run_in_executor(None, function, *arguments)
