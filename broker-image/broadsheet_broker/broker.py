@@ -86,6 +86,7 @@ class Broker:
         )
         controller.on_failure = self._metadata_failed
         await controller.start()
+        logs.complete = True
         await server.start()
         self._serving = True
 

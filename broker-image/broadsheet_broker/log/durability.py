@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, epochs_text
-from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.errors import NO_DESCRIPTORS, StorageError
 from broadsheet_broker.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX
 
 if TYPE_CHECKING:
@@ -20,12 +20,13 @@ def sync_log(log: Log) -> None:
     file. Truncation meanwhile (`_generation`) makes the result void.
     """
     generation = log._generation
-    mark = log._mark
-    end = log._end if mark is None else mark[0]
+    end = log.written_end_offset
     point = log.recovery_point
     if end <= point and not log.epochs.dirty and not log._directory_dirty:
         return
-    directory_dirty, log._directory_dirty = log._directory_dirty, False
+    directory_dirty = log._directory_dirty
+    if directory_dirty:
+        log._directory_dirty = False
     segments = list(log.segments)
     try:
         store_epochs(log)
@@ -44,11 +45,14 @@ def sync_log(log: Log) -> None:
     except OSError as error:
         log._directory_dirty = True
         failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
-        if log.on_failure is not None:
+        # fsync itself may tell of a full disk (delayed allocation): then what was written is gone.
+        if error.errno not in NO_DESCRIPTORS and log.on_failure is not None:
             log.on_failure(log, failure)
         raise failure from error
     if generation == log._generation:
         log.recovery_point = max(log.recovery_point, end)
+        if generation != log._generation:  # the loop has truncated the log in this very moment
+            log.recovery_point = min(log.recovery_point, log._end)
 
 
 def _sync_file(files: Files, path: str) -> None:
@@ -67,8 +71,8 @@ def store_epochs(log: Log) -> None:
     above it is read again after a crash, and every batch carries its epoch."""
     epochs = log.epochs
     if epochs.dirty:
+        epochs.dirty = False  # before they are copied, since the loop may add one in between
         entries = epochs.entries()
-        epochs.dirty = False
         try:
             log.files.replace(f"{log.directory}/{LEADER_EPOCH_CHECKPOINT}", epochs_text(entries))
         except OSError:

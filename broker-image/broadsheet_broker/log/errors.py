@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+PASSING = (*FULL_DISK, *NO_DESCRIPTORS)
+"""What a write may fail with although the directory is sound."""
 
 
 class StorageError(KafkaError):

@@ -10,7 +10,6 @@ appended, so that the next append gets the same offsets.
 
 from __future__ import annotations
 
-import errno
 import struct
 import uuid
 from collections.abc import Callable
@@ -20,7 +19,7 @@ import google_crc32c
 
 from broadsheet_broker.log import durability, lookup, reading, retention, truncation
 from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.errors import NO_DESCRIPTORS, PASSING, StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
 from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState, read_marker
 from broadsheet_broker.log.results import AppendInfo as AppendInfo
@@ -186,6 +185,11 @@ class Log:
     def log_end_offset(self) -> int:
         """The offset that the next record gets. Includes what is appended but not flushed."""
         return self._end
+
+    @property
+    def written_end_offset(self) -> int:
+        """The log's end without what is appended but not flushed. Any thread."""
+        return self.producers.written_end_offset
 
     @property
     def size(self) -> int:
@@ -430,6 +434,10 @@ class Log:
 
     def _write_pending(self) -> None:
         """Write the queued batches; a failure is kept in `_failed` for the one who appended."""
+        if self.offline is not None:  # deleted since: another log may have this path by now
+            self._forget_pending()
+            self._failed = self.offline
+            return
         active = self._active
         try:
             self._pool.file(active).append(self._pending)
@@ -445,8 +453,11 @@ class Log:
             self._write_aborted()
         if active.offsets.wants_flush or active.times.wants_flush:
             self._flush_indexes(active)
-        if self._end - self.recovery_point >= self._config.flush_messages:
-            self.sync()
+        if self._failed is None and self._end - self.recovery_point >= self._config.flush_messages:
+            try:
+                self.sync()
+            except StorageError as error:
+                self._failed = error
 
     def _forget_pending(self) -> None:
         if self._mark is None:
@@ -460,10 +471,14 @@ class Log:
         self.epochs.truncate_from_end(self._end)
 
     def _failure(self, path: str, error: OSError) -> StorageError:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        what = "the disk is full, free space and producing goes on" if full else "the directory may be lost"
+        passing = error.errno in PASSING
+        what = "the directory may be lost"
+        if passing:
+            what = "the disk is full, free space and producing goes on"
+            if error.errno in NO_DESCRIPTORS:
+                what = "too many files and connections are open, see `ulimit -n`"
         failure = StorageError(f"{path}: {error.strerror or error}: {what}", error)
-        if not full and self.on_failure is not None:
+        if not passing and self.on_failure is not None:
             self.on_failure(self, failure)
         return failure
 
@@ -476,12 +491,16 @@ class Log:
             return
 
     def _write_aborted(self) -> None:
+        """Without its entry an aborted transaction would be read as committed: then rather nothing is read at all."""
         completed, self._completed = self._completed, []
         index = self._active.stem + TRANSACTION_INDEX_SUFFIX
-        for transaction in completed:
-            if transaction.aborted:
-                AbortedTransaction.of(transaction).append_to(self.files, index)
-                self._active.aborted = True
+        try:
+            for transaction in completed:
+                if transaction.aborted:
+                    AbortedTransaction.of(transaction).append_to(self.files, index)
+                    self._active.aborted = True
+        except OSError as error:
+            self._failed = self.offline = self._failure(index, error)
 
     # Rolling.
 
@@ -649,9 +668,9 @@ class Log:
 
     def become(self, end_offset: int) -> None:
         """Segments and end were changed by truncation."""
+        self._generation += 1  # first, so that a sync under way finds out in any case
         self._end = end_offset
         self.recovery_point = min(self.recovery_point, end_offset)
-        self._generation += 1
         self.refresh()
 
     # Durability.

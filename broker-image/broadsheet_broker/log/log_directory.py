@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import threading
 import uuid
 from collections.abc import Mapping
 
@@ -18,6 +20,9 @@ DELETE_SUFFIX = "-delete"
 STRAY_SUFFIX = "-stray"
 FUTURE_SUFFIX = "-future"
 METADATA_TOPIC = "__cluster_metadata"
+
+_DELETED = re.compile(r"\S+-\d+\.[0-9a-f]{32}" + DELETE_SUFFIX)
+"""What `LogManager.delete` renames a log to, as Kafka does. Anything else is not ours to remove."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +41,10 @@ class LogDirectory:
         """Broker epoch in the clean-shutdown marker; -1 without one (KIP-966)."""
         self.recovery_points: dict[TopicPartition, int] = {}
         self.log_start_offsets: dict[TopicPartition, int] = {}
+        self.changes = 0
+        """Grows with every `forget`."""
+        self._writing = threading.Lock()
+        """Held while a checkpoint is written: by the loop (`forget`) or a thread."""
 
     def prepare(self) -> None:
         """Create, lock, and read what the last process left. The marker goes: from now on a crash is a crash."""
@@ -86,24 +95,28 @@ class LogDirectory:
 
     def doomed(self) -> list[str]:
         """Names of directories whose deletion a stop interrupted."""
-        return [name for name in self._directories() if name.endswith(DELETE_SUFFIX)]
+        return [name for name in self._directories() if _DELETED.fullmatch(name)]
 
     def _directories(self) -> list[str]:
         return [name for name in self.files.list(self.path) if self.files.is_directory(f"{self.path}/{name}")]
 
-    def store_recovery_points(self, points: Mapping[TopicPartition, int]) -> None:
-        """Durable, if anything changed."""
-        if points != self.recovery_points:
-            checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.RECOVERY_POINT_CHECKPOINT}", points)
-            self.recovery_points = dict(points)
+    def store_recovery_points(self, points: Mapping[TopicPartition, int], as_of: int | None = None) -> None:
+        """Durable, if anything changed. Not at all if something was forgotten since `changes` was `as_of`."""
+        with self._writing:
+            if as_of in (None, self.changes) and points != self.recovery_points:
+                checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.RECOVERY_POINT_CHECKPOINT}", points)
+                self.recovery_points = dict(points)
 
-    def store_log_start_offsets(self, offsets: Mapping[TopicPartition, int]) -> None:
-        if offsets != self.log_start_offsets:
-            checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.LOG_START_OFFSET_CHECKPOINT}", offsets)
-            self.log_start_offsets = dict(offsets)
+    def store_log_start_offsets(self, offsets: Mapping[TopicPartition, int], as_of: int | None = None) -> None:
+        with self._writing:
+            if as_of in (None, self.changes) and offsets != self.log_start_offsets:
+                checkpoints.write_offsets(self.files, f"{self.path}/{checkpoints.LOG_START_OFFSET_CHECKPOINT}", offsets)
+                self.log_start_offsets = dict(offsets)
 
     def forget(self, partition: TopicPartition) -> None:
         """The partition's log goes: a new one of that name must not be measured by old checkpoints."""
+        with self._writing:
+            self.changes += 1  # what a thread is about to store is out of date
         if partition in self.recovery_points:
             self.store_recovery_points({k: v for k, v in self.recovery_points.items() if k != partition})
         if partition in self.log_start_offsets:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -12,14 +11,12 @@ from dataclasses import dataclass
 from broadsheet_broker.log.checkpoints import TopicPartition
 from broadsheet_broker.log.cleaner_schedule import CleanerSchedule
 from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.log.errors import CorruptLogError, StorageError
+from broadsheet_broker.log.errors import FULL_DISK, PASSING, CorruptLogError, StorageError
 from broadsheet_broker.log.file_pool import DEFAULT_LIMIT, FilePool
 from broadsheet_broker.log.log import Log
 from broadsheet_broker.log.log_directory import DELETE_SUFFIX, STRAY_SUFFIX, LogDirectory
 from broadsheet_broker.log.recovery import split_directory_name
 from broadsheet_broker.seams import Environment
-
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +68,9 @@ class LogManager:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.closing = False
+        self.complete = False
+        """Set by the owner when every partition that was here before has been asked for: from then on a partition
+        without a log is a new one, even if a directory could not be read at the start."""
 
     # Questions.
 
@@ -146,6 +146,11 @@ class LogManager:
                     self._failed[partition] = (directory.path, error)
                     logger.error("%s stays offline: %s", name, error)
                     continue
+                except Exception as error:
+                    path = f"{directory.path}/{name}"
+                    self._failed[partition] = (directory.path, StorageError(f"{path}: cannot be opened: {error!r}"))
+                    logger.exception("%s stays offline", name)
+                    continue
                 self._admit(partition, log)
 
         await asyncio.gather(*(worker() for _ in range(min(self.settings.recovery_threads, max(1, len(names))))))
@@ -203,12 +208,15 @@ class LogManager:
             raise failed[1]
         if not self._live:
             raise StorageError("every log directory is offline")
+        if self.offline_directories and not self.complete:
+            raise StorageError(f"{topic}-{partition} may be in {', '.join(self.offline_directories)}, which is offline")
         path = self._emptiest()
         directory = self._live[path]
         try:
             directory.forget(key)
         except OSError as error:
-            raise self._lose(path, StorageError(f"{path}: {error}", error)) from error
+            failure = StorageError(f"{path}: no log can be made here: {error}", error)
+            raise failure if error.errno in PASSING else self._lose(path, failure) from error
         log = Log.open(
             self.environment, f"{path}/{topic}-{partition}", config=config, topic_id=topic_id, pool=self.pool
         )
@@ -241,9 +249,7 @@ class LogManager:
                 self._move_aside(failed[0], topic, partition)
             return
         target = self._remove(log, DELETE_SUFFIX)
-        self._doomed.append(target)
-        delay_ms = log.config.file_delete_delay_ms
-        self.environment.loop.call_later(delay_ms / 1000, self._begin_removal)
+        self.environment.loop.call_later(log.config.file_delete_delay_ms / 1000, self._begin_removal, target)
 
     def _new_name(self, topic: str, partition: int, suffix: str) -> str:
         """`<topic>-<partition>.<unique><suffix>`; Kafka cuts the topic where the whole would be over 255 bytes."""
@@ -259,9 +265,21 @@ class LogManager:
                 self.environment.files.rename(source, target)
                 self.environment.files.sync_directory(parent)
                 logger.warning("%s was deleted; its damaged log is kept as %s", source, target)
-            self._live[parent].forget((topic, partition))
+            self._forget(parent, (topic, partition))
         except OSError as error:
             raise self._lose(parent, StorageError(f"{source}: cannot be moved aside: {error}", error)) from error
+
+    def _forget(self, parent: str, key: TopicPartition) -> None:
+        """Take a partition out of its directory's checkpoints. On a full disk, where deleting must go on, that has to
+        wait until a log of that name is made."""
+        directory = self._live.get(parent)
+        if directory is not None:
+            try:
+                directory.forget(key)
+            except OSError as error:
+                if error.errno not in PASSING:
+                    raise
+                logger.warning("%s: checkpoints are not written: %s", parent, error)
 
     def _remove(self, log: Log, suffix: str) -> str:
         key = (log.topic, log.partition)
@@ -275,15 +293,14 @@ class LogManager:
         try:
             files.rename(log.directory, target)
             files.sync_directory(parent)
-            directory = self._live.get(parent)
-            if directory is not None:
-                directory.forget(key)
+            self._forget(parent, key)
         except OSError as error:
             raise self._lose(parent, StorageError(f"{log.directory}: cannot be deleted: {error}", error)) from error
         return target
 
-    def _begin_removal(self) -> None:
-        if not self.closing and self._doomed:
+    def _begin_removal(self, path: str) -> None:
+        if not self.closing:  # else the next start sees to it
+            self._doomed.append(path)
             self._run(self._remove_doomed())
 
     async def _remove_doomed(self) -> None:
@@ -298,8 +315,11 @@ class LogManager:
 
     def _on_log_failure(self, log: Log, error: StorageError) -> None:
         """A write or fsync failed, and not for want of space. May run in a worker thread."""
-        path = log.directory.rpartition("/")[0]
-        self.environment.loop.call_soon_threadsafe(self._lose, path, error)
+        self.environment.loop.call_soon_threadsafe(self._lose_directory_of, log, error)
+
+    def _lose_directory_of(self, log: Log, error: StorageError) -> None:
+        if self._logs.get((log.topic, log.partition)) is log:  # else it was deleted, and its files with it
+            self._lose(log.directory.rpartition("/")[0], error)
 
     def _lose(self, path: str, error: StorageError) -> StorageError:
         """Take a directory and all its logs offline."""
@@ -363,7 +383,8 @@ class LogManager:
                 try:
                     await self.environment.offload(log.sync)
                 except StorageError as error:
-                    logger.error("%s-%d: %s", log.topic, log.partition, error)
+                    if log.offline is None:  # else it was deleted meanwhile
+                        logger.error("%s-%d: %s", log.topic, log.partition, error)
         await self._store(LogDirectory.store_recovery_points, self._recovery_points)
 
     async def checkpoint_log_start_offsets(self) -> None:
@@ -371,12 +392,12 @@ class LogManager:
 
     async def _store(
         self,
-        store: Callable[[LogDirectory, dict[TopicPartition, int]], None],
+        store: Callable[[LogDirectory, dict[TopicPartition, int], int], None],
         values: Callable[[LogDirectory], dict[TopicPartition, int]],
     ) -> None:
         for directory in list(self._live.values()):
             try:
-                await self.environment.offload(store, directory, values(directory))
+                await self.environment.offload(store, directory, values(directory), directory.changes)
             except OSError as error:
                 self._checkpoint_failed(directory.path, error)
 

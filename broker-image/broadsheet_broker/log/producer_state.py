@@ -99,6 +99,11 @@ class ProducerState:
         self._undo: list[tuple[int, ProducerEntry | None]] | None = None
         self._saved_transactions: tuple[dict[int, int], dict[int, int]] | None = None
 
+    @property
+    def written_end_offset(self) -> int:
+        """The end as of the last commit."""
+        return self._saved
+
     # What is applied between two commits can be taken back.
 
     def commit(self) -> None:

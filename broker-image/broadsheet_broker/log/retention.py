@@ -81,7 +81,7 @@ def _largest_timestamp(log: Log, segment: Segment) -> int:
     """The segment's largest record timestamp; when no record has one, when the file was last written."""
     if segment.max_timestamp < -1:
         segment.load_max_timestamp(log.files, log._pool.file(segment))
-    return segment.max_timestamp if segment.max_timestamp >= 0 else segment.created_ms
+    return segment.max_timestamp if segment.max_timestamp >= 0 else log.files.modified_ms(segment.path)
 
 
 def discard_segments(log: Log, doomed: Sequence[Segment], *, keep_last: bool = True) -> None:

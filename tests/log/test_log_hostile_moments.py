@@ -1,0 +1,229 @@
+"""Deletions, full disks and timers at the worst moment: nothing else may suffer, and no promise is made."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import uuid
+
+import pytest
+from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, values_of
+from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
+
+from broadsheet_broker.log import LogConfig, StorageError
+from broadsheet_broker.log.checkpoints import read_offsets
+from broadsheet_broker.log.log_directory import LogDirectory
+
+AGAIN = uuid.UUID(int=78)
+DAY = 24 * 3600 * 1000
+
+
+def test_a_topic_deleted_between_an_append_and_its_write_costs_nothing_but_that_append() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        other = manager.get_or_create("other", 0, uuid.UUID(int=9), CONFIG)
+        log = manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        append(log, batch("a"))
+        log.append_as_leader(batch("b"), 0, NOW_MS)
+        manager.delete("orders", 0)
+        with pytest.raises(StorageError):
+            log.flush_appends()
+        await asyncio.sleep(0)
+        assert manager.directories == [ROOT]
+        append(other, batch("c"))
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_what_was_appended_to_a_deleted_topic_is_not_written_into_the_next_one_of_that_name() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        old = manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        old.append_as_leader(batch("old"), 0, NOW_MS)
+        manager.delete("orders", 0)
+        new = manager.get_or_create("orders", 0, AGAIN, CONFIG)
+        with pytest.raises(StorageError):
+            old.flush_appends()
+        append(new, batch("new"))
+        assert values_of(new) == [(0, "new")]
+        assert environment.files.size(new.segments[0].path) == new.size
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_a_sync_that_meets_a_deletion_does_not_take_the_directory_offline() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        log = manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        append(log, batch("a"))
+        manager.delete("orders", 0)
+        with pytest.raises(StorageError):
+            log.sync()  # as the thread does that had begun before the deletion
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert manager.directories == [ROOT]
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_a_topic_can_be_deleted_on_a_full_disk() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        for partition in range(2):
+            append(manager.get_or_create("orders", partition, ORDERS, CONFIG), batch("a"))
+            manager.get_or_create("orders", partition, ORDERS, CONFIG).sync()
+        await manager.checkpoint_recovery_points()
+        environment.files.capacity = environment.files.used_bytes()
+        manager.delete("orders", 0)
+        assert manager.directories == [ROOT]
+        with pytest.raises(StorageError, match="No space left"):
+            manager.get_or_create("orders", 0, AGAIN, CONFIG)
+        assert manager.directories == [ROOT]
+        environment.files.capacity = None
+        new = manager.get_or_create("orders", 0, AGAIN, CONFIG)
+        assert new.log_end_offset == 0
+        assert ("orders", 0) not in read_offsets(environment.files, f"{ROOT}/recovery-point-offset-checkpoint")
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_a_checkpoint_under_way_does_not_bring_back_what_was_forgotten_meanwhile() -> None:
+    environment = memory_environment()
+    directory = LogDirectory(environment, ROOT)
+    directory.prepare()
+    stale = {("orders", 0): 5000}
+    began = directory.changes
+    directory.forget(("orders", 0))  # deleted, and perhaps made again, while the thread was waiting for its turn
+    directory.store_log_start_offsets(stale, began)
+    directory.store_recovery_points(stale, began)
+    assert directory.log_start_offsets == directory.recovery_points == {}
+    assert read_offsets(environment.files, f"{ROOT}/log-start-offset-checkpoint") == {}
+    directory.store_recovery_points(stale, directory.changes)
+    assert read_offsets(environment.files, f"{ROOT}/recovery-point-offset-checkpoint") == stale
+
+
+def test_retention_does_not_take_new_records_without_timestamps_from_an_old_segment() -> None:
+    environment = memory_environment()
+    log = open_log(environment, config=LogConfig(retention_ms=DAY, segment_ms=7 * DAY))
+    append(log, batch("old", timestamp=-1))
+    environment.clock.now_ms += 2 * DAY
+    append(log, batch("new", timestamp=-1), now_ms=environment.clock.now_ms)
+    assert log.delete_old_segments(environment.clock.now_ms, log.log_end_offset) == 0
+    assert [value for _, value in values_of(log)] == ["old", "new"]
+    environment.clock.now_ms += 2 * DAY
+    assert log.delete_old_segments(environment.clock.now_ms, log.log_end_offset) == 1
+
+
+def test_a_directory_that_only_happens_to_end_in_delete_is_not_removed() -> None:
+    environment = memory_environment()
+    for name in ("please-do-not-delete", "backup-0-delete", "orders-0.0123456789abcdef0123456789abcdef-delete"):
+        environment.files.make_directory(f"{ROOT}/{name}")
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await manager.close()
+
+    run(environment, scenario)
+    left = [name for name in environment.files.list(ROOT) if name.endswith("-delete")]
+    assert left == ["backup-0-delete", "please-do-not-delete"]
+
+
+def test_running_out_of_descriptors_does_not_cost_the_directory() -> None:
+    environment = memory_environment()
+    failures: list[StorageError] = []
+    log = open_log(environment)
+    append(log, batch("a"))
+    log.on_failure = lambda _, error: failures.append(error)
+    log._pool.close(log.segments[-1])
+    environment.files.fault = lambda operation, path: errno.EMFILE if operation == "open" else None
+    log.append_as_leader(batch("b"), 0, NOW_MS)
+    with pytest.raises(StorageError):
+        log.flush_appends()
+    with pytest.raises(StorageError):
+        log.sync()
+    environment.files.fault = None
+    assert not failures
+    assert append(log, batch("c")).first_offset == 1
+    assert values_of(log) == [(0, "a"), (1, "c")]
+
+
+def test_a_failed_fsync_that_a_reader_ran_into_is_told_to_the_appender() -> None:
+    environment = memory_environment()
+    log = open_log(environment, config=LogConfig(flush_messages=1))
+    environment.files.fault = lambda operation, path: (
+        errno.EIO if operation == "sync" and path.startswith(DIRECTORY) else None
+    )
+    log.append_as_leader(batch("a"), 0, NOW_MS)
+    with contextlib.suppress(StorageError):
+        log.read(0, 1000)
+    with pytest.raises(StorageError):
+        log.flush_appends()
+
+
+def test_a_log_that_cannot_be_opened_for_any_reason_does_not_stop_the_start() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        append(manager.get_or_create("orders", 0, ORDERS, CONFIG), batch("a"))
+        append(manager.get_or_create("other", 0, AGAIN, CONFIG), batch("b"))
+        await manager.close()
+
+        def config_for(topic: str) -> LogConfig:
+            if topic == "other":
+                raise ValueError("retention.ms=soon: not a number")
+            return CONFIG
+
+        again = manager_of(environment)
+        again.config_for = config_for
+        await again.start()
+        assert again.get("orders", 0) is not None
+        assert again.failure("other", 0) is not None
+        await again.close()
+
+    run(environment, scenario)
+
+
+def test_a_partition_of_an_unreadable_directory_is_not_made_anew_elsewhere() -> None:
+    environment = memory_environment()
+    environment.files.make_directory("/other")
+
+    async def scenario() -> None:
+        manager = manager_of(environment, ROOT, "/other")
+        await manager.start()
+        for partition in range(2):
+            append(manager.get_or_create("orders", partition, ORDERS, CONFIG), batch("a"))
+        assert environment.files.exists("/other/orders-1")
+        await manager.close()
+        environment.files.fault = lambda operation, path: errno.EIO if path.startswith("/other") else None
+        again = manager_of(environment, ROOT, "/other")
+        await again.start()
+        assert again.get_or_create("orders", 0, ORDERS, CONFIG).log_end_offset == 1
+        with pytest.raises(StorageError, match="/other"):
+            again.get_or_create("orders", 1, ORDERS, CONFIG)
+        again.complete = True
+        assert again.get_or_create("new", 0, AGAIN, CONFIG).log_end_offset == 0
+        await again.close()
+
+    run(environment, scenario)
