@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
 from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
-from broadsheet_operator.reconcilers.conditions import Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import Statement, conditions, stuck, waiting, with_statements
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing, Settings
 from broadsheet_operator.reconcilers.rollout import PodView, Step, next_step
@@ -132,6 +133,8 @@ class Clusters:
         now = utc_now()
         status = cluster_status(cluster, states, view, health, now)
         status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
+        if _replicas(cluster) > 1:
+            status = _with_experimental(cluster, status, now)
         if failure is not None:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
             status = with_statements(status, status, told, cluster.metadata.generation, now)
@@ -265,6 +268,13 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 def _observe(gateway: KafkaGateway) -> tuple[ClusterView | Failure, ClusterHealth | Failure]:
     view = gateway.observe_cluster()
     return view, view if isinstance(view, Failure) else gateway.observe_health()
+
+
+def _with_experimental(cluster: Cluster, status: ClusterStatus, now: datetime) -> ClusterStatus:
+    words = "several brokers are rendered, but only clusters of one broker are proven yet: do not keep data here"
+    statement = Statement("Experimental", "True", "SeveralBrokers", words)
+    said = conditions(cluster.status, [statement], cluster.metadata.generation, now)
+    return status.model_copy(update={"conditions": [*status.conditions, *said]})
 
 
 def _refused(failure: Failure) -> list[Statement]:
