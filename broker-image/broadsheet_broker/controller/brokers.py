@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 from broadsheet_broker.controller.elections import broker_came, broker_went
+from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage, ControllerInfo, Endpoint
 from broadsheet_broker.metadata.records import V3_3_IV3, V3_7_IV2, V4_3_IV0
 from broadsheet_broker.metadata.snapshot_records import broker_record, controller_record
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.broker_registration_change_record import BrokerRegistrationChangeRecord
+from broadsheet_broker.wire.messages.broker_registration_request import BrokerRegistrationRequest
+from broadsheet_broker.wire.messages.controller_registration_request import ControllerRegistrationRequest
+from broadsheet_broker.wire.messages.unregister_broker_record import UnregisterBrokerRecord
 
 SUPPORTED_FEATURES: Final[Mapping[str, tuple[int, int]]] = {
     METADATA_VERSION: (V3_3_IV3, V4_3_IV0),
@@ -32,6 +36,10 @@ _KAFKA_4_3: Final[Mapping[str, int]] = {
 FENCE: Final = 1
 UNFENCE: Final = -1
 """Values of BrokerRegistrationChangeRecord.fenced; 0 leaves it alone."""
+SHUTTING_DOWN: Final = 1
+"""Value of BrokerRegistrationChangeRecord.in_controlled_shutdown."""
+
+_DEFAULTS: Final = Defaults()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,22 @@ class Registration:
     endpoints: Mapping[str, Endpoint]
     log_dirs: tuple[UUID, ...]
     rack: str | None = None
+    features: Mapping[str, tuple[int, int]] | None = None
+    """Ranges of levels by feature; None: what this build supports."""
+    previous_epoch: int = -1
+    """The epoch of its life before, as its clean-shutdown marker says; -1 when that did not end cleanly."""
+
+    @classmethod
+    def of(cls, request: BrokerRegistrationRequest) -> Registration:
+        return cls(
+            broker_id=request.broker_id,
+            incarnation_id=request.incarnation_id,
+            endpoints={item.name: Endpoint(item.host, item.port, item.security_protocol) for item in request.listeners},
+            log_dirs=tuple(request.log_dirs),
+            rack=request.rack,
+            features={f.name: (f.min_supported_version, f.max_supported_version) for f in request.features},
+            previous_epoch=request.previous_broker_epoch,
+        )
 
 
 def supported_features(image: ClusterImage) -> dict[str, tuple[int, int]]:
@@ -68,22 +92,21 @@ def check_features(image: ClusterImage) -> None:
             )
 
 
-def register_broker(image: ClusterImage, registration: Registration, epoch: int) -> list[Any]:
+def register_broker(
+    image: ClusterImage, registration: Registration, epoch: int, defaults: Defaults = _DEFAULTS
+) -> list[Any]:
     """Records for a new life of a broker. It is fenced until it has caught up; what its former life led is given up.
 
     `epoch` is the offset of the first of these records.
     """
+    _check_registration(image, registration)
     records: list[Any] = []
-    if image.brokers.get(registration.broker_id) is not None:
-        records += broker_went(image, registration.broker_id)
+    existing = image.brokers.get(registration.broker_id)
+    if existing is not None:
+        unclean = registration.previous_epoch != existing.epoch
+        records += broker_went(image, registration.broker_id, defaults, lost_tail=unclean)
     level = image.features.get(METADATA_VERSION, V4_3_IV0)
-    for other in image.brokers.values():
-        shared = set(other.log_dirs) & set(registration.log_dirs)
-        if shared and other.id != registration.broker_id:
-            raise KafkaError(
-                ErrorCode.INVALID_REGISTRATION,
-                f"Broker {other.id} is already registered with directory {shared.pop()}",
-            )
+    features = supported_features(image) if registration.features is None else registration.features
     records.append(
         broker_record(
             BrokerInfo(
@@ -91,7 +114,7 @@ def register_broker(image: ClusterImage, registration: Registration, epoch: int)
                 epoch=epoch,
                 incarnation_id=registration.incarnation_id,
                 endpoints=registration.endpoints,
-                features=supported_features(image),
+                features=features,
                 rack=registration.rack,
                 fenced=True,
                 log_dirs=registration.log_dirs if level >= V3_7_IV2 else (),
@@ -102,22 +125,90 @@ def register_broker(image: ClusterImage, registration: Registration, epoch: int)
     return records
 
 
-def unfence_broker(image: ClusterImage, broker_id: int) -> list[Any]:
+def _check_registration(image: ClusterImage, registration: Registration) -> None:
+    for other in image.brokers.values():
+        shared = set(other.log_dirs) & set(registration.log_dirs)
+        if shared and other.id != registration.broker_id:
+            raise KafkaError(
+                ErrorCode.INVALID_REGISTRATION,
+                f"Broker {other.id} is already registered with directory {shared.pop()}",
+            )
+    if registration.features is None:
+        return
+    for name, level in image.features.items():
+        low, high = registration.features.get(name, (0, 0))
+        if not low <= level <= high:
+            raise KafkaError(
+                ErrorCode.UNSUPPORTED_VERSION,
+                f"Unable to register because the broker does not support finalized version {level} of {name}. The "
+                f"broker wants a version between {low} and {high}, inclusive.",
+            )
+
+
+def unfence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
     """Records that let a registered broker take part: it leads what waited for it."""
     broker = image.brokers[broker_id]
     if not broker.fenced:
         return []
     change = BrokerRegistrationChangeRecord(broker_id=broker_id, broker_epoch=broker.epoch, fenced=UNFENCE)
-    return [change, *broker_came(image, broker_id)]
+    return [change, *broker_came(image, broker_id, defaults)]
 
 
-def fence_broker(image: ClusterImage, broker_id: int) -> list[Any]:
+def fence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
     """Records that take a broker out, because it stops or is silent."""
     broker = image.brokers.get(broker_id)
     if broker is None or broker.fenced:
         return []
     change = BrokerRegistrationChangeRecord(broker_id=broker_id, broker_epoch=broker.epoch, fenced=FENCE)
-    return [*broker_went(image, broker_id), change]
+    return [*broker_went(image, broker_id, defaults), change]
+
+
+def shut_down_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
+    """Records that begin a controlled shutdown: others lead, and the broker can join no ISR any more (KIP-841)."""
+    broker = image.brokers[broker_id]
+    change = BrokerRegistrationChangeRecord(
+        broker_id=broker_id, broker_epoch=broker.epoch, in_controlled_shutdown=SHUTTING_DOWN
+    )
+    return [change, *broker_went(image, broker_id, defaults)]
+
+
+def lose_directories(
+    image: ClusterImage, broker_id: int, offline: Iterable[UUID], defaults: Defaults = _DEFAULTS
+) -> list[Any]:
+    """Records when log directories of a running broker have failed: what is in them is led elsewhere (KIP-858)."""
+    broker = image.brokers[broker_id]
+    gone = set(offline) & set(broker.log_dirs)
+    if not gone:
+        return []
+    left = [id for id in broker.log_dirs if id not in gone]
+
+    def is_lost(change: Any) -> bool:
+        partition = image.topics_by_id[change.topic_id].partitions[change.partition_id]
+        return partition.directories[partition.replicas.index(broker_id)] in gone
+
+    changes = [change for change in broker_went(image, broker_id, defaults) if is_lost(change)]
+    return [*changes, BrokerRegistrationChangeRecord(broker_id=broker_id, broker_epoch=broker.epoch, log_dirs=left)]
+
+
+def unregister_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
+    """Records that make the cluster forget a broker."""
+    broker = image.brokers.get(broker_id)
+    if broker is None:
+        raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"Broker ID {broker_id} is not currently registered")
+    record = UnregisterBrokerRecord(broker_id=broker_id, broker_epoch=broker.epoch)
+    return [*broker_went(image, broker_id, defaults), record]
+
+
+def check_epoch(image: ClusterImage, broker_id: int, epoch: int) -> BrokerInfo:
+    """The broker, if it speaks of its present life; else KafkaError(STALE_BROKER_EPOCH)."""
+    broker = image.brokers.get(broker_id)
+    if broker is None:
+        raise KafkaError(ErrorCode.STALE_BROKER_EPOCH, f"No broker registration found for broker id {broker_id}")
+    if broker.epoch != epoch:
+        raise KafkaError(
+            ErrorCode.STALE_BROKER_EPOCH, f"Expected broker epoch {broker.epoch}, but got broker epoch {epoch}"
+        )
+    return broker
 
 
 def register_controller(
@@ -125,3 +216,14 @@ def register_controller(
 ) -> list[Any]:
     info = ControllerInfo(node_id, incarnation_id, endpoints, supported_features(image))
     return [controller_record(info)]
+
+
+def register_other_controller(image: ClusterImage, request: ControllerRegistrationRequest) -> list[Any]:
+    info = ControllerInfo(
+        request.controller_id,
+        request.incarnation_id,
+        {item.name: Endpoint(item.host, item.port, item.security_protocol) for item in request.listeners},
+        {f.name: (f.min_supported_version, f.max_supported_version) for f in request.features},
+        request.zk_migration_ready,
+    )
+    return [] if image.controllers.get(info.id) == info else [controller_record(info)]

@@ -6,12 +6,12 @@ of sync is elected only when the topic allows it (unclean.leader.election.enable
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
-from uuid import UUID
 
+from broadsheet_broker.controller.partition_change import Defaults, Election, Rules, Target, change_partition
 from broadsheet_broker.controller.plan import Plan
-from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, PartitionImage, TopicImage
+from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, PartitionImage, ResourceType, TopicImage
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.elect_leaders_request import ElectLeadersRequest
 from broadsheet_broker.wire.messages.elect_leaders_response import (
@@ -24,70 +24,106 @@ from broadsheet_broker.wire.messages.partition_change_record import PartitionCha
 PREFERRED: Final = 0
 UNCLEAN: Final = 1
 
-_RECOVERING: Final = 1
-"""Leader recovery state after an unclean election (KIP-704)."""
+ELR_FEATURE: Final = "eligible.leader.replicas.version"
+_UNCLEAN_KEY: Final = "unclean.leader.election.enable"
+_MIN_ISR_KEY: Final = "min.insync.replicas"
 
-IsActive = Callable[[int], bool]
+
+_DEFAULTS: Final = Defaults()
 
 
-def broker_went(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRecord]:
+def rules_of(image: ClusterImage, topic: str, defaults: Defaults) -> Rules:
+    """The rules for elections of a topic: its own values, then those of all brokers, then the configuration's."""
+    own = image.config(ResourceType.TOPIC, topic)
+    shared = image.config(ResourceType.BROKER, "")
+    unclean = own.get(_UNCLEAN_KEY, shared.get(_UNCLEAN_KEY))
+    min_isr = own.get(_MIN_ISR_KEY, shared.get(_MIN_ISR_KEY))
+    return Rules(
+        unclean=defaults.unclean if unclean is None else unclean.strip().lower() == "true",
+        min_isr=defaults.min_isr if min_isr is None else int(min_isr),
+        eligible_leader_replicas=bool(image.features.get(ELR_FEATURE)),
+    )
+
+
+def broker_went(
+    image: ClusterImage, broker: int, defaults: Defaults = _DEFAULTS, *, lost_tail: bool = False
+) -> Iterator[PartitionChangeRecord]:
     """Changes when a broker is fenced, registers anew or shuts down: it leads nothing, and leaves each ISR of which it
-    is not the last member."""
+    is not the last member.
 
-    def is_active(id: int) -> bool:
-        return id != broker and _active(image, id)
-
-    for topic_id, index, partition in _partitions(image):
-        isr = tuple(id for id in partition.isr if id != broker)
-        if not isr:
-            isr = partition.isr
-        change = PartitionChangeRecord(partition_id=index, topic_id=topic_id)
-        if isr != partition.isr:
-            change.isr = list(isr)
-        if partition.leader == broker:
-            change.leader = _best(partition.replicas, isr, is_active)
-        if isr != partition.isr or partition.leader == broker:
-            yield change
-
-
-def broker_came(image: ClusterImage, broker: int) -> Iterator[PartitionChangeRecord]:
-    """Changes when a broker is unfenced: it leads what has no leader and counts it as in sync.
-
-    Where eligible leader replicas are on (KIP-966; Apache Kafka switches them on), an ISR may be empty: then a replica
-    of the ELR has every committed record as well. When that is empty too, the last replica that was known to be
-    eligible leads, since no other will ever have more; it may have lost its tail, so the partition is recovering.
+    `lost_tail`: it came back from an unclean stop, so it is not eligible any more where it was (KIP-966).
     """
-    for topic_id, index, partition in _partitions(image):
-        if partition.leader != NO_LEADER:
-            continue
-        change = PartitionChangeRecord(partition_id=index, topic_id=topic_id, leader=broker)
-        if broker in partition.isr:
-            yield change
-        elif broker in partition.elr:
-            change.isr = [*partition.isr, broker]
-            change.eligible_leader_replicas = [id for id in partition.elr if id != broker]
-            change.last_known_elr = []
-            yield change
-        elif not partition.isr and not partition.elr and partition.last_known_elr == (broker,):
-            change.isr = [broker]
-            change.last_known_elr = []
-            change.leader_recovery_state = _RECOVERING
-            yield change
+
+    def is_acceptable(id: int) -> bool:
+        return id != broker and is_active(image, id)
+
+    for topic, index, partition in _partitions(image):
+        if broker in partition.isr or partition.leader == broker or (lost_tail and broker in partition.elr):
+            target = Target(isr=[id for id in partition.isr if id != broker], lost_tail=(broker,) if lost_tail else ())
+            rules = rules_of(image, topic.name, defaults)
+            change = change_partition(topic.id, index, partition, target, rules, is_acceptable)
+            if change is not None:
+                yield change
 
 
-def _partitions(image: ClusterImage) -> Iterator[tuple[UUID, int, PartitionImage]]:
+def broker_came(image: ClusterImage, broker: int, defaults: Defaults = _DEFAULTS) -> Iterator[PartitionChangeRecord]:
+    """Changes when a broker is unfenced: it leads what has no leader and may be led by it."""
+
+    def is_acceptable(id: int) -> bool:
+        return id == broker or is_active(image, id)
+
+    for topic, index, partition in _partitions(image):
+        if partition.leader == NO_LEADER and broker in partition.replicas:
+            rules = rules_of(image, topic.name, defaults)
+            change = change_partition(topic.id, index, partition, Target(), rules, is_acceptable)
+            if change is not None:
+                yield change
+
+
+def leads_any(image: ClusterImage, broker: int) -> bool:
+    return any(partition.leader == broker for _, _, partition in _partitions(image))
+
+
+def elect_where_allowed(image: ClusterImage, defaults: Defaults, topics: Iterable[str]) -> list[PartitionChangeRecord]:
+    """Elections for partitions without leader after topics were allowed unclean ones."""
+    changes = []
+    for name in topics:
+        topic = image.topics_by_name.get(name)
+        for index, partition in enumerate(topic.partitions if topic is not None else ()):
+            if topic is not None and partition.leader == NO_LEADER:
+                rules = rules_of(image, name, defaults)
+                change = change_partition(topic.id, index, partition, Target(), rules, lambda id: is_active(image, id))
+                if change is not None:
+                    changes.append(change)
+    return changes
+
+
+def rebalance_leaders(image: ClusterImage, most: int = 1000) -> list[PartitionChangeRecord]:
+    """Give partitions back to their preferred leaders where those are in sync (auto.leader.rebalance.enable)."""
+    changes: list[PartitionChangeRecord] = []
+    for topic, index, partition in _partitions(image):
+        preferred = partition.replicas[0]
+        if (
+            partition.leader not in (preferred, NO_LEADER)
+            and preferred in partition.isr
+            and is_active(image, preferred)
+        ):
+            changes.append(PartitionChangeRecord(partition_id=index, topic_id=topic.id, leader=preferred))
+            if len(changes) == most:
+                break
+    return changes
+
+
+def _partitions(image: ClusterImage) -> Iterator[tuple[TopicImage, int, PartitionImage]]:
     for topic in image.topics_by_id.values():
         for index, partition in enumerate(topic.partitions):
-            yield topic.id, index, partition
+            yield topic, index, partition
 
 
-def _active(image: ClusterImage, id: int) -> bool:
+def is_active(image: ClusterImage, id: int) -> bool:
+    """The broker may lead and be in sync."""
     broker = image.brokers.get(id)
     return broker is not None and broker.is_active
-
-
-def _best(replicas: tuple[int, ...], isr: tuple[int, ...], is_active: IsActive) -> int:
-    return next((id for id in replicas if id in isr and is_active(id)), NO_LEADER)
 
 
 def elect_leaders(image: ClusterImage, request: ElectLeadersRequest) -> Plan[ElectLeadersResponse]:
@@ -126,18 +162,13 @@ def _elect(image: ClusterImage, topic: TopicImage | None, name: str, index: int,
     preferred = partition.replicas[0]
     if partition.leader == preferred or (kind == UNCLEAN and partition.leader != NO_LEADER):
         raise KafkaError(ErrorCode.ELECTION_NOT_NEEDED)
-    change = PartitionChangeRecord(partition_id=index, topic_id=topic.id)
-    if kind == PREFERRED:
-        if preferred not in partition.isr or not _active(image, preferred):
-            raise KafkaError(ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE)
-        change.leader = preferred
-        return change
-    change.leader = _best(partition.replicas, partition.isr, lambda id: _active(image, id))
-    if change.leader == NO_LEADER:
-        change.leader = _best(partition.replicas, partition.replicas, lambda id: _active(image, id))
-        if change.leader == NO_LEADER:
-            raise KafkaError(ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE)
-        # Records that only the old ISR has are lost from here on; that is what was asked for.
-        change.isr = [change.leader]
-        change.leader_recovery_state = _RECOVERING
+    election = Election.PREFERRED if kind == PREFERRED else Election.UNCLEAN
+    rules = rules_of(image, name, _DEFAULTS)
+    change = change_partition(
+        topic.id, index, partition, Target(), rules, lambda id: is_active(image, id), election=election
+    )
+    if kind == PREFERRED and (change is None or change.leader != preferred):
+        raise KafkaError(ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE)
+    if change is None or change.leader == NO_LEADER:
+        raise KafkaError(ErrorCode.ELIGIBLE_LEADERS_NOT_AVAILABLE)
     return change

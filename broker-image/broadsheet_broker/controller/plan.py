@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.image import ClusterImage
 
 Answer = TypeVar("Answer")
@@ -41,3 +42,5 @@ class Context:
     """names.NameIndex.colliding."""
     directory_of: Callable[[int], UUID]
     """The log directory of a broker that takes its next replica."""
+    defaults: Defaults = field(default_factory=Defaults)
+    """What the configuration says about elections."""

@@ -1,7 +1,7 @@
 """Moving replicas between brokers: AlterPartitionReassignments and ListPartitionReassignments (KIP-455).
 
-A reassignment first adds the new replicas; when all of them are in sync, the old ones go. On one node no partition can
-get other replicas, so nothing is ever under way there: orders that change nothing succeed, others are refused.
+A reassignment first adds the new replicas; when all of them are in sync, the old ones go: that last step comes with the
+AlterPartition of the leader that took the last new replica into the ISR. Until then it can be cancelled.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from broadsheet_broker.controller.elections import is_active, rules_of
+from broadsheet_broker.controller.partition_change import Target, change_partition
 from broadsheet_broker.controller.plan import Context, Plan
 from broadsheet_broker.controller.topics import check_manual_assignment
-from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
+from broadsheet_broker.metadata.image import ClusterImage, TopicImage
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.alter_partition_reassignments_request import (
     AlterPartitionReassignmentsRequest,
@@ -61,7 +63,7 @@ def _alter(context: Context, name: str, target: ReassignablePartition, *, allow_
     if target.replicas is None:
         if not partition.is_reassigning:
             raise KafkaError(ErrorCode.NO_REASSIGNMENT_IN_PROGRESS)
-        return [_revert(topic, index, partition)]
+        return _revert(context, topic, index)
     check_manual_assignment(context.image, target.replicas, None, index)
     current = [id for id in partition.replicas if id not in partition.adding_replicas]
     if not allow_factor_change and len(current) != len(target.replicas):
@@ -69,54 +71,42 @@ def _alter(context: Context, name: str, target: ReassignablePartition, *, allow_
             ErrorCode.INVALID_REPLICATION_FACTOR,
             f"The replication factor is changed from {len(current)} to {len(target.replicas)}",
         )
-    adding = [id for id in target.replicas if id not in current]
-    removing = [id for id in current if id not in target.replicas]
-    if not adding and not removing:
-        return _reorder(topic, index, partition, target.replicas)
-    raise KafkaError(
-        ErrorCode.UNSUPPORTED_VERSION,
-        f"Moving the replicas of {name}-{index} to other brokers needs replication, which is not built yet.",
+    merged = [*target.replicas, *(id for id in partition.replicas if id not in target.replicas)]
+    change = Target(
+        replicas=merged,
+        adding=[id for id in target.replicas if id not in partition.replicas or id in partition.adding_replicas],
+        removing=[id for id in partition.replicas if id not in target.replicas],
+    )
+    record = _change(context, topic, index, change)
+    return [] if record is None else [record]
+
+
+def _change(context: Context, topic: TopicImage, index: int, change: Target) -> PartitionChangeRecord | None:
+    return change_partition(
+        topic.id,
+        index,
+        topic.partitions[index],
+        change,
+        rules_of(context.image, topic.name, context.defaults),
+        lambda id: is_active(context.image, id),
+        directory_of=context.directory_of,
     )
 
 
-def _reorder(topic: TopicImage, index: int, partition: PartitionImage, replicas: list[int]) -> list[Any]:
-    """The same brokers, perhaps in another order of preference."""
-    if tuple(replicas) == partition.replicas:
-        return []
-    directories = dict(zip(partition.replicas, partition.directories, strict=True))
-    return [
-        PartitionChangeRecord(
-            partition_id=index,
-            topic_id=topic.id,
-            replicas=list(replicas),
-            directories=[directories[id] for id in replicas],
-        )
-    ]
-
-
-def _revert(topic: TopicImage, index: int, partition: PartitionImage) -> PartitionChangeRecord:
+def _revert(context: Context, topic: TopicImage, index: int) -> list[Any]:
     """Back to the replicas from before the reassignment."""
+    partition = topic.partitions[index]
     kept = [id for id in partition.replicas if id not in partition.adding_replicas]
     isr = [id for id in partition.isr if id in kept]
-    if not isr:
+    rules = rules_of(context.image, topic.name, context.defaults)
+    if not isr and not rules.unclean:
         raise KafkaError(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT,
             f"Unable to revert partition assignment for {topic.name}:{index} because it would require an unclean "
             "leader election.",
         )
-    directories = dict(zip(partition.replicas, partition.directories, strict=True))
-    change = PartitionChangeRecord(
-        partition_id=index,
-        topic_id=topic.id,
-        replicas=kept,
-        directories=[directories[id] for id in kept],
-        isr=isr,
-        adding_replicas=[],
-        removing_replicas=[],
-    )
-    if partition.leader not in isr:
-        change.leader = isr[0]
-    return change
+    record = _change(context, topic, index, Target(isr=isr, replicas=kept, adding=[], removing=[]))
+    return [] if record is None else [record]
 
 
 def list_reassignments(

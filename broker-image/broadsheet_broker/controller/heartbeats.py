@@ -1,0 +1,100 @@
+"""What the active controller knows of the brokers' lives beside the log: when each was heard last, and how far it is.
+
+Nothing of this is written down: a new active controller counts every broker as heard at the moment it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from broadsheet_broker.metadata.image import BrokerInfo
+from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
+
+
+class State(Enum):
+    """What a broker shall be after a heartbeat (org.apache.kafka.controller.BrokerControlState)."""
+
+    FENCED = auto()
+    UNFENCED = auto()
+    CONTROLLED_SHUTDOWN = auto()
+    SHUTDOWN_NOW = auto()
+
+
+class _Session:
+    __slots__ = ("epoch", "heard", "offset", "shutdown_offset")
+
+    def __init__(self, epoch: int, now: float) -> None:
+        self.epoch = epoch
+        self.heard = now
+        self.offset = -1
+        """How far its published metadata is."""
+        self.shutdown_offset: int | None = None
+        """What every other broker must have seen before this one may stop."""
+
+
+class Sessions:
+    """Heartbeats of one reign of an active controller. Times are monotonic seconds."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._sessions: dict[int, _Session] = {}
+
+    def begin(self, brokers: Iterable[BrokerInfo], now: float) -> None:
+        """Every broker that takes part has a whole session from now on."""
+        self._sessions = {broker.id: _Session(broker.epoch, now) for broker in brokers if not broker.fenced}
+
+    def heard(self, broker_id: int, epoch: int, now: float, offset: int = -1) -> None:
+        session = self._sessions.get(broker_id)
+        if session is None or session.epoch != epoch:
+            session = self._sessions[broker_id] = _Session(epoch, now)
+        session.heard = now
+        session.offset = max(session.offset, offset)
+
+    def forget(self, broker_id: int) -> None:
+        self._sessions.pop(broker_id, None)
+
+    def is_valid(self, broker_id: int, now: float) -> bool:
+        session = self._sessions.get(broker_id)
+        return session is not None and now - session.heard <= self._timeout
+
+    def heard_at(self, broker_id: int) -> float:
+        session = self._sessions.get(broker_id)
+        return float("-inf") if session is None else session.heard
+
+    def silent(self, now: float) -> list[int]:
+        """Brokers that were not heard for longer than broker.session.timeout.ms."""
+        return [id for id, session in self._sessions.items() if now - session.heard > self._timeout]
+
+    def excuse(self, seconds: float) -> None:
+        """This node itself could not listen for so long: that is no fault of the brokers."""
+        for session in self._sessions.values():
+            session.heard += seconds
+
+    def begin_shutdown(self, broker_id: int, offset: int) -> None:
+        """The leaderships of a broker moved away with the record at that offset."""
+        session = self._sessions.get(broker_id)
+        if session is not None:
+            session.shutdown_offset = offset
+
+    def all_know_of_shutdown(self, broker_id: int, active: Iterable[int]) -> bool:
+        """Whether every active broker has heard who leads instead."""
+        session = self._sessions.get(broker_id)
+        if session is None or session.shutdown_offset is None:
+            return True
+        known = (self._sessions.get(id) for id in active if id != broker_id)
+        return all(other is None or other.offset >= session.shutdown_offset for other in known)
+
+
+def next_state(broker: BrokerInfo, request: BrokerHeartbeatRequest, *, leads_any: bool, all_know: bool) -> State:
+    """What becomes of a broker by what it wants and how far it is."""
+    if broker.fenced:
+        if request.want_shut_down:
+            return State.SHUTDOWN_NOW
+        caught_up = request.current_metadata_offset >= broker.epoch
+        return State.FENCED if request.want_fence or not caught_up else State.UNFENCED
+    if broker.in_controlled_shutdown:
+        return State.CONTROLLED_SHUTDOWN if leads_any or not all_know else State.SHUTDOWN_NOW
+    if request.want_fence:
+        return State.SHUTDOWN_NOW if request.want_shut_down else State.FENCED
+    return State.CONTROLLED_SHUTDOWN if request.want_shut_down else State.UNFENCED
