@@ -257,13 +257,17 @@ def nonmonotonic_sends(history: History, index: Index) -> Iterator[Anomaly]:
 
 def unseen_at_the_end(history: History, index: Index) -> Iterator[Anomaly]:
     """Unseen at the end: an acknowledged record is in the log, a consumer of the partition began at or before it and
-    had all the time to read to the end, and no consumer was ever given it."""
+    had all the time to read to the end, and no consumer was ever given it.
+
+    After a `Loss` a consumer may stand above the end, and the log grow past it unseen: it counts from its next seek.
+    """
     seen: dict[Partition, set[str]] = defaultdict(set)
     begins: dict[Partition, int] = {}
     for read in history.reads:
         if type(read) is Poll:
             seen[read.partition].add(read.value)
-        begins[read.partition] = min(begins.get(read.partition, read.offset), read.offset)
+        if index.era(read.time) == len(index.losses) and (type(read) is Seek or not index.losses):
+            begins[read.partition] = min(begins.get(read.partition, read.offset), read.offset)
     for final in history.finals:
         begin = begins.get(final.partition)
         if begin is None:

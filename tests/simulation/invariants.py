@@ -49,6 +49,8 @@ class Invariants:
         if before == state:
             return
         self._seen[node.id] = state
+        if not epoch:
+            return  # it has not read its quorum-state yet, or never took part
         known = self._epochs.get(node.id, -1)
         if epoch < known:
             raise InvariantBroken(f"{node.name} went back from epoch {known} to {epoch}")
@@ -56,6 +58,8 @@ class Invariants:
         if leads and self._leaders.setdefault(epoch, node.id) != node.id:
             raise InvariantBroken(f"epoch {epoch} has two leaders: {self._leaders[epoch]} and {node.id}")
         key = (node.id, node.lives)
+        if mark < 0:
+            return  # not known: it does not lead any more, or not yet
         if mark < self._marks.get(key, -1):
             raise InvariantBroken(f"the high watermark of {node.name} went back from {self._marks[key]} to {mark}")
         self._marks[key] = mark

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import struct
 import zlib
 from collections.abc import Coroutine
@@ -69,7 +70,7 @@ class Run:
         """The run in words, and how to repeat it."""
         lines = [self.summary()]
         lines += [f"  {fault}" for fault in self.schedule]
-        lines += [f"  WRONG: {complaint}" for complaint in self.complaints]
+        lines += [f"  WRONG: {re.sub('xx+', '..', complaint)}" for complaint in self.complaints]
         lines.append(f"  repeat: make simulate SEEDS={self.seed}..{self.seed} BROKERS={self.brokers} VERBOSE=1")
         return "\n".join(lines)
 
@@ -100,6 +101,8 @@ class Scenario:
         self.producers: list[Producer] = []
         self.consumers: list[Consumer] = []
         self.working = True
+        self.stage: object = "working"
+        """What the run was about when it got stuck."""
         self.invariants = Invariants(self.cluster)
         simulation.after_step.append(self._after_step)
 
@@ -131,7 +134,7 @@ class Scenario:
             result.complaints += [str(anomaly) for anomaly in check(self.history)]
         except (SimulationStuck, InvariantBroken, RuntimeError, AssertionError, OSError) as error:
             cause = f" ({error.__cause__!r})" if error.__cause__ is not None else ""
-            result.complaints.append(f"{type(error).__name__}: {error}{cause}")
+            result.complaints.append(f"{type(error).__name__}: {error}{cause}; {self.stage}")
         result.complaints += self.cluster.surprises
         result.steps = self.simulation.steps
         result.virtual_seconds = self.simulation.time
@@ -225,17 +228,22 @@ class Scenario:
 
     async def _finish(self, view: ClusterView) -> None:
         """Everything is healed: all sends end, all consumers reach the end, then the whole log is read."""
+        self.stage = "waiting for the brokers to serve"
         while not self.cluster.all_serving:
             await view.rest()
         for producer in self.producers:
+            self.stage = producer
             await producer.flush()
+        self.stage = "looking for the ends of the logs"
         await view.refresh([TOPIC])
         ends: dict[Partition, int] = {}
         for partition in self.partitions:
             ends[partition] = await self._settled_end(view, partition)
         for partition in self.partitions:
             start = await list_offset(view, partition, EARLIEST)
+            self.stage = f"reading {partition} from {start} to {ends[partition]}"
             self.history.finals.append(await self._read_all(view, partition, start, ends[partition]))
+        self.stage = f"waiting for the consumers to come to {ends}"
         while not all(
             consumer.places[partition].offset >= ends[partition]
             for consumer in self.consumers

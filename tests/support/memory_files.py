@@ -154,16 +154,17 @@ class MemoryFiles:
         node = self.nodes[path]
         del node.data[random.randint(node.last_append, len(node.data)) :]
 
-    def lose_power(self, random: Random | None = None) -> None:
+    def lose_power(self, random: Random | None = None, *, holes: bool = True) -> None:
         """Only what was synced is sure to be there. With `random`, of each file some unsynced pages are there too, or
-        the file has its length but zeros for what never reached the disk."""
+        the file has its length but zeros for what never reached the disk. Without `holes` those zeros come last only:
+        pages reached the disk in their order."""
         self.kill()
         self.nodes = dict(self.durable_names)
         for path in sorted(self.nodes):
             node = self.nodes[path]
             durable = node.durable
             if random is not None and len(node.data) > len(durable) and node.data.startswith(durable):
-                node.data = bytearray(_partly_written(bytes(node.data), len(durable), random))
+                node.data = bytearray(_partly_written(bytes(node.data), len(durable), random, holes))
             else:
                 node.data = bytearray(durable)
             node.durable = bytes(node.data)
@@ -293,13 +294,16 @@ def _below(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and name != prefix
 
 
-def _partly_written(data: bytes, durable: int, random: Random) -> bytes:
+def _partly_written(data: bytes, durable: int, random: Random, holes: bool) -> bytes:
     """Some length between what is durable and what was written; each page that was not synced is there or zeros."""
     result = bytearray(data[: random.randint(durable, len(data))])
     start = durable
+    if not holes and random.random() < 0.3:
+        zeros = random.randint(0, len(result) - durable)
+        result[len(result) - zeros :] = bytes(zeros)
     while start < len(result):
         end = min((start // PAGE_BYTES + 1) * PAGE_BYTES, len(result))
-        if random.random() < 0.3:
+        if holes and random.random() < 0.3:
             result[start:end] = bytes(end - start)
         start = end
     return bytes(result)

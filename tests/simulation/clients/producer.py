@@ -17,14 +17,19 @@ from broadsheet_broker.wire.records import build_batch
 
 _VERSION = 12
 _IN_FLIGHT = 5
-_REFUSED = {ErrorCode.MESSAGE_TOO_LARGE, ErrorCode.INVALID_RECORD, ErrorCode.RECORD_LIST_TOO_LARGE}
+_REFUSED = {
+    ErrorCode.MESSAGE_TOO_LARGE,
+    ErrorCode.INVALID_RECORD,
+    ErrorCode.RECORD_LIST_TOO_LARGE,
+    ErrorCode.INVALID_TIMESTAMP,
+}
 """What a broker refuses for good: nothing was written."""
 
 
 class _Batch:
     """Records that travel together, with one sequence number each."""
 
-    __slots__ = ("answer", "invoked", "sent", "sequence", "values")
+    __slots__ = ("answer", "attempts", "invoked", "sequence", "values")
 
     def __init__(self, values: list[tuple[int, str]], invoked: float) -> None:
         self.values = values
@@ -32,8 +37,8 @@ class _Batch:
         self.invoked = invoked
         self.sequence = -1
         self.answer: asyncio.Future[Any] | None = None
-        self.sent = False
-        """It may have been written."""
+        self.attempts = 0
+        """How often it was sent: it may have been written from the first one on."""
 
 
 class Producer:
@@ -61,6 +66,10 @@ class Producer:
         self._producer_id = -1
         self._numbers = 0
         self._lanes: dict[Partition, _Lane] = {}
+
+    def __repr__(self) -> str:
+        waiting = {partition: lane.problem for partition, lane in self._lanes.items() if not lane.idle.is_set()}
+        return f"{self.name} to {waiting}"
 
     def send(self, partition: Partition, count: int = 1, size: int = 0) -> None:
         """Hand over records for a partition; they go as one batch."""
@@ -113,6 +122,8 @@ class _Lane:
     def __init__(self, producer: Producer, partition: Partition) -> None:
         self.idle = asyncio.Event()
         self.idle.set()
+        self.problem = ""
+        """What went wrong last."""
         self._producer = producer
         self._partition = partition
         self._queue: deque[_Batch] = deque()
@@ -136,7 +147,8 @@ class _Lane:
             await self._more.wait()
             try:
                 await self._fly()
-            except PROBLEMS:
+            except PROBLEMS as error:
+                self.problem = repr(error)
                 await self._land()
                 await view.rest()
                 await view.refresh([self._partition[0]])
@@ -153,7 +165,7 @@ class _Lane:
                     batch.sequence = self._next_sequence
                     self._next_sequence += len(batch.values)
                 self._flying.append(batch)
-                batch.sent = True
+                batch.attempts += 1
                 batch.answer = connection.send(
                     self._request(batch, producer_id), _VERSION, answered=producer._acks != 0
                 )
@@ -206,7 +218,10 @@ class _Lane:
         elif code is ErrorCode.DUPLICATE_SEQUENCE_NUMBER:
             self._end(batch, Outcome.OK)
         elif code in _REFUSED:
-            self._end(batch, Outcome.FAILED)
+            # An earlier attempt may have been written: brokers look for duplicates last.
+            self._end(batch, Outcome.FAILED if batch.attempts == 1 else Outcome.UNKNOWN)
+            if self._producer._idempotent:
+                self._begin_epoch()  # its sequence numbers will never be written
         elif code in (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID):
             # The first in flight has nothing before it that could be missing: the broker forgot this producer.
             self._producer._on_surprise(f"{self._producer.name} was told {code.name} for {batch.values[0][1]!r}")
@@ -260,7 +275,7 @@ class _Lane:
         self._flying.clear()
         self._queue.clear()
         for batch in batches:
-            if batch.sent:
+            if batch.attempts:
                 self._producer.ended(self._partition, batch, Outcome.UNKNOWN)
             else:
                 self._queue.append(batch)
