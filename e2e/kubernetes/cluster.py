@@ -74,7 +74,8 @@ class Cluster:
     def apply(self, manifest: str | dict[str, Any] | Sequence[dict[str, Any]]) -> str:
         if not isinstance(manifest, str):
             items = [manifest] if isinstance(manifest, dict) else list(manifest)
-            manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+            # Documents, not a List: of what is in a List kubectl has opinions of its own, about null for one.
+            manifest = "\n---\n".join(json.dumps(item) for item in items)
         return self.kubectl("apply", "-f", "-", stdin=manifest).stdout
 
     def collect_logs(self, folder: pathlib.Path) -> None:
@@ -144,6 +145,14 @@ class KindCluster(ExistingCluster):
 
     def load_image(self, archive: pathlib.Path) -> None:
         subprocess.run(["kind", "load", "image-archive", str(archive), "--name", self.cluster_name], check=True)
+
+
+class EnteredProcess(subprocess.Popen[str]):
+    """A program that nsenter has started: it is nsenter's child, so signals go to both."""
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.killpg(self.pid, sig)
 
 
 class NamespacesCluster(Cluster):
@@ -229,9 +238,8 @@ class NamespacesCluster(Cluster):
         return subprocess.run(entered, text=True, capture_output=True, env=self._environment(), **options)
 
     def popen(self, command: Sequence[str | pathlib.Path], **options: Any) -> subprocess.Popen[str]:
-        # Not in the pid namespace: nsenter would fork, and signals would reach it and not the program.
-        entered = self._enter(command, "--net", "--mount")
-        return subprocess.Popen(entered, text=True, env=self._environment(), **options)
+        entered = self._enter(command, "--net", "--mount", "--pid")
+        return EnteredProcess(entered, text=True, env=self._environment(), start_new_session=True, **options)
 
     def load_image(self, archive: pathlib.Path) -> None:
         sockets = [self.folder / f"node-{number}/containerd.sock" for number in (1, 2, 3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -248,8 +249,14 @@ class OutsideKafka(ApacheKafka):
             "advertised.listeners": address,
         }
 
-    def command(self) -> list[str]:
-        return self.kube._enter(super().command(), "--net", "--mount")
+    def spawn(self) -> subprocess.Popen[str]:  # type: ignore[override]
+        self.write_properties()
+        self.format()
+        self._output_before = 0
+        with self.output.open("ab") as output:
+            process = self.kube.popen(self.command(), stdout=output, stderr=output)
+        self._process = process  # type: ignore[assignment]
+        return process
 
 
 def test_an_external_cluster_gets_topics_and_groups(world: World, tmp_path: Path) -> None:

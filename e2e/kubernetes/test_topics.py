@@ -77,6 +77,8 @@ def test_the_older_of_two_resources_wins(news: World, name: str) -> None:
     assert name in condition(told)["message"]
     assert news.client("describe", name)["partitions"] == 1
     news.delete("topic", name)
+    news.wait("topic", rival, lambda t: condition(t)["reason"] == "TopicExists")  # it is not identical
+    news.patch("topic", rival, {"adoption": "Always"})
     news.wait("topic", rival)
     assert news.client("describe", name)["partitions"] == 4
     news.delete("topic", rival)

@@ -46,6 +46,9 @@ class OperatorCollector:
         written = CounterMetricFamily("broadsheet_operator_status_writes", "Statuses written to the API server.")
         written.add_metric([], operator.writer.statuses_written)
         yield written
+        resyncs = CounterMetricFamily("broadsheet_operator_resyncs", "Times that everything was read again.")
+        resyncs.add_metric([], operator.resyncs)
+        yield resyncs
         yield from self._lag(operator)
 
     def _lag(self, operator: Operator) -> Iterable[object]:

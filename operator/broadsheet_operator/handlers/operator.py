@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +50,7 @@ class Operator:
         self._clusters_queue: BatchQueue[Key] = BatchQueue("clusters", self.clusters.reconcile, linger_seconds=0.05)
         self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
-        self.started = time.monotonic()
+        self.resyncs = 0
 
     async def close(self) -> None:
         self._resync_task.cancel()
@@ -125,6 +124,7 @@ class Operator:
         """Read everything again from time to time, whatever was or was not seen in between; not all at once."""
         while True:
             await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))
+            self.resyncs += 1
             for key, _ in self.store.all(Kind.CLUSTER):
                 self._clusters_queue.add(key)
             for kind in DEPENDENTS:
