@@ -29,6 +29,10 @@ e2e: install ## real clients, Apache Kafka's own tools
 bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md
 	$(BIN)/python -m e2e.bench $(ARGS)
 
+kubernetes: install ## a Kubernetes of three nodes with the operator's images, and a shell in it; needs root, or docker and kind
+	@bash e2e/run --prepare-kubernetes
+	$(BIN)/python -m e2e.kubernetes.cluster
+
 lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
