@@ -213,7 +213,10 @@ class ReplicaManager:
             self._drop(partition)
         for name, index in [key for key in self._offline if key[0] == topic.name]:
             del self._offline[name, index]
-            self.logs.delete(name, index)
+            try:
+                self.logs.delete(name, index)
+            except (KafkaError, OSError) as error:
+                log.error("the log of %s-%d could not be moved aside: %s", name, index, error)
         self.environment.metrics.forget_topic(topic.name)
 
     def _reconfigure(self, name: str) -> None:

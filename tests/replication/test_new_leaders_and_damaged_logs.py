@@ -1,0 +1,59 @@
+"""What a coordinator finds when its partition has just changed leaders; deleting what cannot be read."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from tests.apis.replica_rooms import Bench, run
+from tests.replication.test_restart import produce
+
+from broadsheet_broker.wire.records import decode_records, iterate_batches
+
+
+def test_a_new_coordinator_reads_what_the_last_leader_acknowledged_above_its_own_high_watermark(tmp_path: Path) -> None:
+    """A follower learns of the high watermark one fetch late; what is above it as it takes over may be acknowledged."""
+    topic_id = uuid.uuid4()
+
+    async def scenario(bench: Bench) -> None:
+        bench.create(topic_id=topic_id, leader=2)
+        bench.move_leader(topic_id, 1)
+        await produce(bench, b"a")
+        await produce(bench, b"b")
+        partition = bench.replicas.partition("orders", 0)
+        partition.update_follower(2, 1, 0, 0)
+        assert (partition.high_watermark, partition.log.log_end_offset) == (1, 2)
+        read = [
+            record.value
+            for chunk in bench.replicas.read_committed_log("orders", 0)
+            for _, part in iterate_batches(memoryview(chunk))
+            for record in decode_records(part)
+        ]
+        assert read == [b"a", b"b"]
+
+    run(tmp_path, scenario)
+
+
+def test_a_damaged_log_that_cannot_be_moved_aside_does_not_keep_others_from_the_metadata(tmp_path: Path) -> None:
+    topic_id = uuid.uuid4()
+
+    async def first(bench: Bench) -> None:
+        bench.create(topic_id=topic_id)
+        await produce(bench, b"a")
+
+    async def second(bench: Bench) -> None:
+        bench.create(topic_id=topic_id)
+        assert bench.replicas.offline_count == 1
+
+        def refuse(name: str, index: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        bench.logs.delete = refuse  # type: ignore[method-assign]
+        bench.delete(topic_id)
+        assert bench.replicas.offline_count == 0
+        bench.create("other")
+        assert bench.replicas.partition("other", 0).is_leader
+
+    run(tmp_path, first)
+    (tmp_path / "orders-0" / "partition.metadata").write_text("rubbish")
+    run(tmp_path, second)
