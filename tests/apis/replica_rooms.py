@@ -74,7 +74,11 @@ class Settings:
         "max.incremental.fetch.session.cache.slots": 1000,
         "fetch.max.bytes": 55 * 1024 * 1024,
         "replica.high.watermark.checkpoint.interval.ms": 5000,
+        "replica.lag.time.max.ms": 30_000,
     }
+
+    def get_optional_str(self, key: str) -> str | None:
+        return None
 
     def get_int(self, key: str) -> int:
         return self.values[key]

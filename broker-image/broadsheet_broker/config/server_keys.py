@@ -114,16 +114,34 @@ CONTROLLER = (
 )  # fmt: skip
 
 REPLICATION = (
-    Key("num.replica.fetchers", INT, "1", "", at_least(1), CLUSTER_WIDE, no_effect=ALONE),
+    Key(
+        "num.replica.fetchers", INT, "1",
+        "Connections over which partitions are copied, per leader.", at_least(1), CLUSTER_WIDE,
+    ),
     Key("replica.lag.time.max.ms", LONG, "30000", "A follower behind for so long (ms) leaves the ISR."),
-    Key("replica.fetch.max.bytes", INT, "1048576", "", at_least(0), no_effect=ALONE),
-    Key("replica.fetch.min.bytes", INT, "1", "", no_effect=ALONE),
-    Key("replica.fetch.response.max.bytes", INT, "10485760", "", at_least(0), no_effect=ALONE),
+    Key("replica.fetch.max.bytes", INT, "1048576", "Most bytes per partition in one copying fetch.", at_least(0)),
+    Key("replica.fetch.min.bytes", INT, "1", "A follower's fetch waits until so many bytes are there."),
+    Key("replica.fetch.response.max.bytes", INT, "10485760", "Most bytes in one copying fetch.", at_least(0)),
     Key("replica.fetch.wait.max.ms", INT, "500", "How long (ms) a follower's fetch may wait for data."),
-    Key("replica.fetch.backoff.ms", INT, "1000", "", at_least(0), no_effect=ALONE),
+    Key("replica.fetch.backoff.ms", INT, "1000", "Longest pause (ms) after a fetch that failed.", at_least(0)),
     Key("replica.socket.timeout.ms", INT, "30000", "How long (ms) a follower waits for an answer."),
     Key("replica.high.watermark.checkpoint.interval.ms", LONG, "5000", "How often (ms) high watermarks are saved."),
-    Key("replica.selector.class", STRING, None, "", no_effect=ALONE),
+    Key(
+        "replica.selector.class", STRING, None,
+        "Which replica consumers read from: o.a.k.common.replica.RackAwareReplicaSelector for one in their rack.",
+        one_of(
+            "org.apache.kafka.common.replica.RackAwareReplicaSelector",
+            "org.apache.kafka.common.replica.LeaderSelector",
+        ),
+    ),
+    Key(
+        "leader.replication.throttled.rate", LONG, "9223372036854775807",
+        "Bytes per second that leaders here send to throttled replicas out of sync.", at_least(0), PER_BROKER,
+    ),
+    Key(
+        "follower.replication.throttled.rate", LONG, "9223372036854775807",
+        "Bytes per second that throttled replicas out of sync here copy.", at_least(0), PER_BROKER,
+    ),
     Key("fetch.max.bytes", INT, "57671680", "The most bytes that an answer to a fetch carries.", at_least(1024)),
     Key("max.incremental.fetch.session.cache.slots", INT, "1000", "Fetch sessions remembered (KIP-227).", at_least(0)),
     Key(

@@ -207,7 +207,6 @@ _PAIRS = (
     ),
 )  # fmt: skip
 
-_ALONE = "nodes do not work together yet: a cluster is one node"
 _TIERED = "tiered storage is not built"
 
 
@@ -216,8 +215,16 @@ def _untiered(value: Value) -> str | None:
 
 
 _TOPIC_ONLY = (
-    Key("leader.replication.throttled.replicas", LIST, "", "", _throttled_replicas, no_effect=_ALONE),
-    Key("follower.replication.throttled.replicas", LIST, "", "", _throttled_replicas, no_effect=_ALONE),
+    Key(
+        "leader.replication.throttled.replicas", LIST, "",
+        "Replicas to which leaders send at leader.replication.throttled.rate: *, or pairs partition:broker.",
+        _throttled_replicas,
+    ),
+    Key(
+        "follower.replication.throttled.replicas", LIST, "",
+        "Replicas that copy at follower.replication.throttled.rate: *, or pairs partition:broker.",
+        _throttled_replicas,
+    ),
     Key("internal.segment.bytes", INT, None, "", at_least(1), no_effect="internal to Apache Kafka"),
     Key("preallocate", BOOLEAN, "false", "", synonyms=("log.preallocate",), no_effect="segments grow as needed"),
     Key("remote.storage.enable", BOOLEAN, "false", "", _untiered, no_effect=_TIERED),

@@ -122,6 +122,13 @@ class LogDirectory:
         if partition in self.log_start_offsets:
             self.store_log_start_offsets({k: v for k, v in self.log_start_offsets.items() if k != partition})
 
+    def lower_recovery_point(self, partition: TopicPartition, offset: int) -> None:
+        """The log is about to be cut to `offset`: a stored point above its end would look like loss after a crash."""
+        with self._writing:
+            self.changes += 1  # what a thread is about to store is out of date
+        if self.recovery_points.get(partition, 0) > offset:
+            self.store_recovery_points({**self.recovery_points, partition: offset})
+
     def write_marker(self, broker_epoch: int) -> None:
         content = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))
         self.files.replace(f"{self.path}/{checkpoints.CLEAN_SHUTDOWN_MARKER}", content.encode())

@@ -281,6 +281,12 @@ class LogManager:
                     raise
                 logger.warning("%s: checkpoints are not written: %s", parent, error)
 
+    def prepare_truncation(self, log: Log, offset: int) -> None:
+        """Call before a log is cut to `offset`, so that a crash between the two leaves nothing that looks like loss."""
+        directory = self._live.get(log.directory.rpartition("/")[0])
+        if directory is not None:
+            directory.lower_recovery_point((log.topic, log.partition), offset)
+
     def _remove(self, log: Log, suffix: str) -> str:
         key = (log.topic, log.partition)
         parent, _, name = log.directory.rpartition("/")

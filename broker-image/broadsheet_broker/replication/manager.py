@@ -16,10 +16,13 @@ from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECK
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.metadata.image import ResourceType
-from broadsheet_broker.replication import metrics
+from broadsheet_broker.replication import metrics, selector
 from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
+from broadsheet_broker.replication.fetchers import Fetchers
+from broadsheet_broker.replication.in_sync import ANY_EPOCH, IsrAnswered, IsrChange, IsrChanges
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.replication.sessions import FetchSessions, Position
+from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
     from broadsheet_broker.replication.fetching import Fetch
     from broadsheet_broker.seams import Environment
+    from broadsheet_broker.wire.peers import Peers
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,12 @@ LeadershipCallback = Callable[[str, int, int | None], None]
 ANSWER_BYTES = 4 * 1024 * 1024
 """Most bytes of records in one Fetch answer, whatever the client allows (Java: 50 MiB). An answer is held in memory
 until the client has taken it, and nobody else is served while it is read: some 2 ms for so many bytes."""
+
+ISR_RETRY_SECONDS = 0.1
+"""Pause before a proposal is sent again that the controller could not carry out."""
+
+_LEADER_THROTTLED = "leader.replication.throttled.replicas"
+_FOLLOWER_THROTTLED = "follower.replication.throttled.replicas"
 
 _READ_BYTES = 1024 * 1024
 """How much `read_committed_log` takes from a log at a time."""
@@ -71,9 +81,31 @@ class ReplicaManager:
         self._checkpoint_timer: asyncio.TimerHandle | None = None
         self._checkpoint_task: asyncio.Task[None] | None = None
         self._parsed_config: tuple[Mapping[str, str], LogConfig] | None = None
+        self.lag_ms = config.get_int("replica.lag.time.max.ms")
+        self.last_fetch_ms: dict[int, int] = {}
+        self.leader_throttle = Throttle()
+        """leader.replication.throttled.rate"""
+        self.prefers_own_rack = config.get_optional_str("replica.selector.class") == selector.RACK_AWARE
+        self._fetchers: Fetchers | None = None
+        self._isr_changes: IsrChanges | None = None
+        self._shrink_timer: asyncio.TimerHandle | None = None
+        self._throttled: dict[tuple[str, str], ThrottledReplicas] = {}
+        """By topic and property; only what is not empty."""
         metrics.register(environment.metrics, self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
+
+    def connect(self, peers: Peers, isr_changes: IsrChanges) -> None:
+        """Be one of several brokers: copy from leaders, and have ISRs changed. Call before the first `apply`."""
+        self._isr_changes = isr_changes
+        self._fetchers = Fetchers(
+            self.environment,
+            self.config,
+            self.metadata,
+            self.logs,
+            peers,
+            lambda partition: self._is_throttled(partition, _FOLLOWER_THROTTLED),
+        )
 
     def start(self) -> None:
         """Read the high watermark checkpoints and write them from now on. Call before the first `apply`."""
@@ -95,6 +127,7 @@ class ReplicaManager:
 
         self.logs.on_directory_failure = directory_failed
         self._schedule_checkpoint()
+        self._schedule_shrinking()
 
     def _lose_directory(self, path: str, error: StorageError) -> None:
         """Every partition in a failed log directory is offline until the broker starts again."""
@@ -104,6 +137,7 @@ class ReplicaManager:
 
     async def close(self) -> None:
         """Finish what this loop turn appended and write the checkpoints. The logs are closed by their manager."""
+        self._stop_copying()
         if self._checkpoint_timer is not None:
             self._checkpoint_timer.cancel()
             self._checkpoint_timer = None
@@ -114,10 +148,19 @@ class ReplicaManager:
 
     def kill(self) -> None:
         """End as a killed process would: no timer of ours fires again, nothing more is written (simulation)."""
+        self._stop_copying()
         if self._checkpoint_timer is not None:
             self._checkpoint_timer.cancel()
             self._checkpoint_timer = None
         self.turn.kill()
+
+    def _stop_copying(self) -> None:
+        if self._fetchers is not None:
+            self._fetchers.close()
+            self._fetchers = None
+        if self._shrink_timer is not None:
+            self._shrink_timer.cancel()
+            self._shrink_timer = None
 
     # -- metadata -----------------------------------------------------------------------------------------------------
 
@@ -134,8 +177,7 @@ class ReplicaManager:
             if resource.type == ResourceType.TOPIC:
                 self._reconfigure(resource.name)
             elif resource.type == ResourceType.BROKER:
-                for name in self._by_name:
-                    self._reconfigure(name)
+                self._reconfigure_broker()
 
     def _apply_partition(self, topic: TopicImage, index: int, state: PartitionImage) -> None:
         name = topic.name
@@ -149,10 +191,18 @@ class ReplicaManager:
             if hosted is None:
                 return
         if state.leader == self.broker_id:
+            if self._fetchers is not None:
+                self._fetchers.stop(hosted)
             if hosted.become_leader(state):
                 self._tell_leadership(name, index, state.leader_epoch)
-        elif hosted.become_follower(state):
+            return
+        if hosted.become_follower(state):
             self._tell_leadership(name, index, None)
+        if self._fetchers is not None:
+            if state.leader >= 0:
+                self._fetchers.follow(hosted)
+            else:
+                self._fetchers.stop(hosted)
 
     def _open(self, topic: TopicImage, index: int) -> Partition | None:
         name = topic.name
@@ -174,10 +224,12 @@ class ReplicaManager:
             counters=self.environment.metrics.topic(name),
             high_watermark=self._recovered.pop((name, index), 0),
             min_insync_replicas=config.min_insync_replicas,
+            cluster=self,
         )
         partitions = self._by_name.get(name)
         if partitions is None:
             partitions = self._by_name[name] = self._by_id[topic.id] = {}
+            self._read_throttles(name)
         partitions[index] = partition
         return partition
 
@@ -199,6 +251,8 @@ class ReplicaManager:
     def _forget(self, partition: Partition, code: ErrorCode) -> None:
         """Stop serving a replica: whoever waits for it or holds it hears `code`."""
         was_leader = partition.is_leader
+        if self._fetchers is not None:
+            self._fetchers.stop(partition)
         partitions = self._by_name.get(partition.topic, {})
         partitions.pop(partition.index, None)
         if not partitions:
@@ -224,9 +278,43 @@ class ReplicaManager:
         if not partitions:
             return
         config = self._log_config(name)
+        self._read_throttles(name)
         for partition in partitions.values():
             partition.log.reconfigure(config)
             partition.min_insync_replicas = config.min_insync_replicas
+
+    def _reconfigure_broker(self) -> None:
+        now = self.environment.monotonic()
+        for name in self._by_name:
+            self._reconfigure(name)
+        self.leader_throttle.set_rate(self._dynamic_int("leader.replication.throttled.rate"), now)
+        if self._fetchers is not None:
+            self._fetchers.throttle.set_rate(self._dynamic_int("follower.replication.throttled.rate"), now)
+            self._fetchers.per_leader = self._dynamic_int("num.replica.fetchers")
+
+    def _dynamic_int(self, name: str) -> int:
+        value = self.metadata.broker_config(name)
+        return self.config.get_int(name) if value is None else int(value)
+
+    def _read_throttles(self, name: str) -> None:
+        values = self.metadata.topic_config(name)
+        for key in (_LEADER_THROTTLED, _FOLLOWER_THROTTLED):
+            text = values.get(key)
+            found = ThrottledReplicas(text, self.broker_id) if text else None
+            if found:
+                self._throttled[name, key] = found
+            else:
+                self._throttled.pop((name, key), None)
+
+    def _is_throttled(self, partition: Partition, key: str) -> bool:
+        """Whether a throttle of this broker applies; a replica in the ISR is never held back."""
+        found = self._throttled.get((partition.topic, key)) if self._throttled else None
+        return found is not None and partition.index in found and self.broker_id not in partition.isr
+
+    def leader_throttles(self, partition: Partition, replica: int) -> bool:
+        """Whether what a follower is sent of a partition led here counts against the throttle."""
+        found = self._throttled.get((partition.topic, _LEADER_THROTTLED)) if self._throttled else None
+        return found is not None and partition.index in found and replica not in partition.isr
 
     def on_leadership_change(self, callback: LeadershipCallback) -> None:
         """Call back whenever this broker begins or ceases to lead a partition."""
@@ -287,6 +375,36 @@ class ReplicaManager:
         """Partitions that should be here and cannot be served."""
         return len(self._offline)
 
+    # -- in sync ------------------------------------------------------------------------------------------------------
+
+    def follower_fetches(self, broker_id: int) -> None:
+        """A Fetch of a follower is here: it lives and asks."""
+        self.last_fetch_ms[broker_id] = self.environment.clock.time_ms()
+
+    def broker_epoch(self, broker_id: int) -> int:
+        broker = self.metadata.image.brokers.get(broker_id)
+        return ANY_EPOCH if broker is None or broker.fenced else broker.epoch
+
+    def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
+        broker = self.metadata.image.brokers.get(broker_id)
+        return broker is not None and broker.is_active and broker_epoch in (ANY_EPOCH, broker.epoch)
+
+    def alter_partition(self, change: IsrChange, answered: IsrAnswered) -> None:
+        if self._isr_changes is not None:
+            self._isr_changes.alter_partition(change, answered)
+
+    def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
+        self.environment.loop.call_later(ISR_RETRY_SECONDS, self.alter_partition, change, answered)
+
+    def _schedule_shrinking(self) -> None:
+        self._shrink_timer = self.environment.loop.call_later(self.lag_ms / 2000, self._shrink)
+
+    def _shrink(self) -> None:
+        self._schedule_shrinking()
+        now_ms = self.time_ms()
+        for partition in self.partitions():
+            partition.shrink_isr(now_ms)
+
     # -- for the coordinators -----------------------------------------------------------------------------------------
 
     def append_internal(
@@ -303,12 +421,16 @@ class ReplicaManager:
         self.turn.after_flush(InternalAppend(partition, info.first_offset, info.last_offset + 1, callback))
 
     def read_committed_log(self, topic: str, index: int, from_offset: int = 0) -> Iterator[bytes]:
-        """What is committed in a partition led here, in chunks of whole batches: for loading coordinators."""
+        """A partition led here, in chunks of whole batches: for loading coordinators.
+
+        All of it: what was committed under the last leader is in this log, but this leader's high watermark may be
+        behind until its followers have fetched. What was not committed will be, unless this broker loses the lead.
+        """
         partition = self.partition(topic, index)
         partition.check_leader()
         offset = max(from_offset, partition.log.log_start_offset)
-        while offset < partition.high_watermark:
-            fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.high_watermark, min_one=True)
+        while offset < partition.flushed_end_offset:
+            fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.flushed_end_offset, min_one=True)
             if not fetched.data:
                 return
             yield fetched.data

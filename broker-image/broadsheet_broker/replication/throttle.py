@@ -1,0 +1,65 @@
+"""Replication throttles (KIP-73): how fast replicas that catch up may be fed, so that others are not starved.
+
+A rate is a broker's (`leader.replication.throttled.rate`, `follower.replication.throttled.rate`, bytes per second); the
+replicas it applies to are the topics' (`leader.replication.throttled.replicas` and its sister: `*`, or pairs
+partition:broker). A replica in the ISR is never held back.
+"""
+
+from __future__ import annotations
+
+UNLIMITED = 2**63 - 1
+_BURST_SECONDS = 1.0
+"""How much of the rate may be used at once after a quiet time (Kafka measures over windows of a second)."""
+
+
+class Throttle:
+    """A budget of bytes that fills at a steady rate and may be overdrawn by what has been sent already."""
+
+    __slots__ = ("_balance", "_filled", "rate")
+
+    def __init__(self) -> None:
+        self.rate = UNLIMITED
+        """Bytes per second."""
+        self._balance = 0.0
+        self._filled = 0.0
+
+    def set_rate(self, rate: int, now: float) -> None:
+        if rate != self.rate:
+            self.rate = rate
+            self._balance = rate * _BURST_SECONDS
+            self._filled = now
+
+    def record(self, size: int, now: float) -> None:
+        if self.rate != UNLIMITED:
+            self._fill(now)
+            self._balance -= size
+
+    def delay(self, now: float) -> float:
+        """Seconds until something may be sent again; 0 when it may be now."""
+        if self.rate == UNLIMITED:
+            return 0.0
+        self._fill(now)
+        return -self._balance / max(self.rate, 1) if self._balance < 0 else 0.0
+
+    def _fill(self, now: float) -> None:
+        self._balance = min(self._balance + (now - self._filled) * self.rate, self.rate * _BURST_SECONDS)
+        self._filled = now
+
+
+class ThrottledReplicas:
+    """Which partitions of a topic are throttled on one broker, from the topic's property."""
+
+    __slots__ = ("_all", "_partitions")
+
+    def __init__(self, text: str, broker_id: int) -> None:
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        self._all = "*" in items
+        own = str(broker_id)
+        pairs = [item.split(":") for item in items if ":" in item]
+        self._partitions = frozenset(int(pair[0]) for pair in pairs if pair[1] == own and pair[0].isdigit())
+
+    def __bool__(self) -> bool:
+        return self._all or bool(self._partitions)
+
+    def __contains__(self, partition: int) -> bool:
+        return self._all or partition in self._partitions

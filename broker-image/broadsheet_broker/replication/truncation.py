@@ -1,0 +1,31 @@
+"""Where a follower cuts its log when the leader says that it parted (KIP-101, KIP-279, KIP-320, KIP-595)."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+UNDEFINED_EPOCH = -1
+
+
+class EpochLog(Protocol):
+    """What the decision needs of a log."""
+
+    @property
+    def log_end_offset(self) -> int: ...
+
+    def end_offset_for_epoch(self, epoch: int) -> tuple[int, int]: ...
+
+
+def truncation_offset(log: EpochLog, leader_epoch: int, leader_end_offset: int) -> int:
+    """The end that the log shall have, given the leader's largest epoch not above ours and where that ended there.
+
+    When this log does not know that epoch, its next smaller one is the last that both may share, so everything after
+    that goes, and the next fetch asks again from there: one step per epoch that only one of them has seen (KIP-279).
+    """
+    end = log.log_end_offset
+    own_epoch, own_end = log.end_offset_for_epoch(leader_epoch)
+    if own_epoch == UNDEFINED_EPOCH:
+        return min(leader_end_offset, end)
+    if own_epoch != leader_epoch:
+        return min(own_end, end)
+    return min(own_end, leader_end_offset, end)
