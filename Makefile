@@ -33,6 +33,9 @@ kubernetes: install ## a Kubernetes of three nodes with the operator's images, a
 	@bash e2e/run --prepare-kubernetes
 	$(BIN)/python -m e2e.kubernetes.cluster
 
+simulate: install ## whole clusters under a virtual clock, with faults: SEEDS=1..500 or a count, BROKERS=3, VERBOSE=1
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --brokers $(or $(BROKERS),1) $(if $(VERBOSE),--verbose)
+
 lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
