@@ -166,6 +166,9 @@ class Stage:
         self.loop = HandLoop()
         self.turn = AppendTurn(self.loop.asyncio())
         self.partitions: dict[tuple[str, int], Partition] = {}
+        self.preferred = -1
+        self.sends = True
+        self.sent = 0
         self.sessions = FetchSessions(10, Random(7), self.loop)
 
     def locate(self, position: Position) -> Partition:
@@ -181,6 +184,15 @@ class Stage:
 
     def finish_soon(self, fetch: Fetch) -> None:
         self.turn.finish_soon(fetch)
+
+    def preferred_replica(self, partition: Partition, reader: object, fetch_offset: int) -> int:
+        return self.preferred
+
+    def may_send(self, partition: Partition, replica: int) -> bool:
+        return self.sends
+
+    def sent_to_follower(self, partition: Partition, replica: int, size: int) -> None:
+        self.sent += size
 
     def partition(
         self, index: int = 0, *, topic: str = "orders", min_insync_replicas: int = 1, state: State | None = None

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.replication.replication_fakes import Stage, State
 
-from broadsheet_broker.replication.fetching import Fetch, Row
+from broadsheet_broker.replication.fetching import ANYBODY, Fetch, Reader, Row
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic
 
@@ -15,10 +15,18 @@ from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchT
 class Reading:
     """A fetch of some partitions of `orders`, and what it answered."""
 
-    def __init__(self, stage: Stage, wanted: list[FetchPartition], *, max_wait_ms: int = 500, **options: Any) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        wanted: list[FetchPartition],
+        *,
+        max_wait_ms: int = 500,
+        reader: Reader = ANYBODY,
+        **options: Any,
+    ) -> None:
         self.answers: list[list[Row]] = []
         context = stage.sessions.begin(12, 0, -1, [FetchTopic(topic="orders", partitions=wanted)], [], privileged=False)
-        limits = {"replica_id": -1, "read_committed": False, "min_bytes": 1, "max_bytes": 1000, **options}
+        limits = {"reader": reader, "read_committed": False, "min_bytes": 1, "max_bytes": 1000, **options}
 
         def answer(rows: list[Row]) -> None:
             self.answers.append(context.finish(rows)[2])
@@ -64,7 +72,7 @@ def test_consumers_see_nothing_above_the_high_watermark_and_followers_do() -> No
     stage.append(partition, b"abc")
     stage.loop.turn()
     assert Reading(stage, [at(0, 0)], max_wait_ms=0).data == [b""]
-    assert Reading(stage, [at(0, 0)], replica_id=2).data == [b"abc"]
+    assert Reading(stage, [at(0, 0)], reader=Reader(2)).data == [b"abc"]
 
 
 def test_an_empty_fetch_waits_for_the_append() -> None:
@@ -181,10 +189,10 @@ def test_a_reader_whose_log_parted_hears_where() -> None:
     partition.become_leader(State(leader_epoch=4, replicas=(1, 2)))
     stage.append(partition, b"def")
     stage.loop.turn()
-    reading = Reading(stage, [at(0, 5, last_fetched_epoch=2)], replica_id=2)
+    reading = Reading(stage, [at(0, 5, last_fetched_epoch=2)], reader=Reader(2))
     row = reading.answers[0][0][1]
     assert (row.error_code, row.diverging_epoch.epoch, row.diverging_epoch.end_offset) == (0, 1, 3)
-    assert Reading(stage, [at(0, 3, last_fetched_epoch=1)], replica_id=2).data == [b"def"]
+    assert Reading(stage, [at(0, 3, last_fetched_epoch=1)], reader=Reader(2)).data == [b"def"]
 
 
 def test_the_fetches_of_a_replica_move_the_high_watermark_and_wake_consumers() -> None:
@@ -193,14 +201,14 @@ def test_the_fetches_of_a_replica_move_the_high_watermark_and_wake_consumers() -
     stage.append(partition, b"abc")
     stage.loop.turn()
     consumer = Reading(stage, [at(0, 0)])
-    assert Reading(stage, [at(0, 0)], replica_id=2).data == [b"abc"]
+    assert Reading(stage, [at(0, 0)], reader=Reader(2)).data == [b"abc"]
     stage.loop.turn()
     assert not consumer.answers
-    follower = Reading(stage, [at(0, 3)], replica_id=2, max_wait_ms=0)
+    follower = Reading(stage, [at(0, 3)], reader=Reader(2), max_wait_ms=0)
     stage.loop.turn()
     assert consumer.data == [b"abc"]
     assert follower.answers[0][0][1].high_watermark == 3
-    assert Reading(stage, [at(0, 3)], replica_id=9).codes == [ErrorCode.UNKNOWN_LEADER_EPOCH]
+    assert Reading(stage, [at(0, 3)], reader=Reader(9)).codes == [ErrorCode.UNKNOWN_LEADER_EPOCH]
 
 
 def test_what_was_served_is_counted() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.replication.fetching import CONSUMER, Fetch, Row
+from broadsheet_broker.replication.fetching import ANYBODY, CONSUMER, Fetch, Reader, Row
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages.fetch_response import (
     FetchableTopicResponse,
@@ -21,12 +21,16 @@ from broadsheet_broker.wire.messages.fetch_response import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.replication import ReplicaManager
     from broadsheet_broker.replication.sessions import FetchContext, TopicPositions
     from broadsheet_broker.wire.messages.fetch_request import FetchRequest
 
 REPLICA_STATE_FROM = 15
 LEADER_FROM = 16
+RACK_FROM = 11
+"""Version from which consumers say where they are, and may read from followers (KIP-392)."""
 READ_COMMITTED = 1
+_ANY_REPLICA = Reader(leader_only=False)
 
 
 @serves(1, "Fetch", (4, 18))
@@ -36,6 +40,8 @@ def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
     replicas = rooms.replicas
     replica_id = body.replica_state.replica_id if version >= REPLICA_STATE_FROM else body.replica_id
     is_follower = replica_id > CONSUMER
+    if is_follower:
+        replicas.follower_fetches(replica_id)
     try:
         context = replicas.sessions.begin(
             version,
@@ -54,11 +60,20 @@ def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
         context.session,
         _Answer(rooms, request, context),
         incremental=context.incremental,
-        replica_id=replica_id,
         read_committed=body.isolation_level == READ_COMMITTED,
         min_bytes=min(body.min_bytes, max_bytes),
         max_bytes=max_bytes,
+        reader=_reader(replicas, request, replica_id),
     ).start(rooms.environment.loop, body.max_wait_ms)
+
+
+def _reader(replicas: ReplicaManager, request: Request[FetchRequest], replica_id: int) -> Reader:
+    if replica_id > CONSUMER:
+        return Reader(replica_id, request.body.replica_state.replica_epoch)
+    if request.version < RACK_FROM:
+        return ANYBODY
+    rack = request.body.rack_id if replicas.prefers_own_rack else ""
+    return Reader(rack=rack, listener=request.connection.listener, leader_only=False) if rack else _ANY_REPLICA
 
 
 class _Answer:

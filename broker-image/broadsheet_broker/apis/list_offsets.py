@@ -32,6 +32,7 @@ _SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TI
 """The version that brought each named place."""
 
 LEADER_EPOCH_FROM = 4
+NOT_AVAILABLE_FROM = 5
 DEBUGGING_REPLICA = -2
 READ_COMMITTED = 1
 
@@ -61,7 +62,7 @@ def list_offsets(rooms: Rooms, request: Request[ListOffsetsRequest]) -> None:
                 partition = rooms.replicas.partition(topic.name, wanted.partition_index)
                 if body.replica_id != DEBUGGING_REPLICA:
                     partition.check_leader(wanted.current_leader_epoch)
-                _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED)
+                _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED, request.version)
                 if request.version < LEADER_EPOCH_FROM:
                     row.leader_epoch = -1
             except KafkaError as error:
@@ -76,6 +77,7 @@ def _find(
     row: ListOffsetsPartitionResponse,
     replica_id: int,
     read_committed: bool,
+    version: int,
 ) -> None:
     """Fill the row; what is not found stays -1."""
     log = partition.log
@@ -84,6 +86,10 @@ def _find(
     else:
         end = partition.last_stable_offset if read_committed else partition.high_watermark
     place = wanted.timestamp
+    # A new leader's high watermark may be behind what consumers were told by the last one (KIP-207).
+    behind = replica_id < 0 and partition.epoch_start_offset > end and partition.is_leader
+    if behind and place == LATEST:
+        raise _not_available(version)
     if place == LATEST:
         row.offset = end
         row.leader_epoch = partition.leader_epoch
@@ -94,3 +100,11 @@ def _find(
         found = log.max_timestamp() if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
         if found is not None and found[1] < end:
             row.timestamp, row.offset, row.leader_epoch = found
+        elif behind:
+            raise _not_available(version)
+
+
+def _not_available(version: int) -> KafkaError:
+    return KafkaError(
+        ErrorCode.OFFSET_NOT_AVAILABLE if version >= NOT_AVAILABLE_FROM else ErrorCode.LEADER_NOT_AVAILABLE
+    )

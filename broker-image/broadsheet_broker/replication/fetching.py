@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broadsheet_broker.replication.sessions import FetchSession, Position
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -30,6 +30,25 @@ class Hosts(Protocol):
     def locate(self, position: Position) -> Partition: ...
     def finish_soon(self, fetch: Fetch) -> None: ...
     def time_ms(self) -> int: ...
+    def preferred_replica(self, partition: Partition, reader: Reader, fetch_offset: int) -> int: ...
+    def may_send(self, partition: Partition, replica: int) -> bool: ...
+    def sent_to_follower(self, partition: Partition, replica: int, size: int) -> None: ...
+
+
+class Reader(NamedTuple):
+    """Who fetches, as far as it matters where and how."""
+
+    replica_id: int = CONSUMER
+    broker_epoch: int = -1
+    """Of the follower's present life (KIP-903); -1 when it does not say."""
+    rack: str = ""
+    """The consumer's `client.rack` (KIP-392)."""
+    listener: str = ""
+    leader_only: bool = True
+    """Consumers that know of KIP-392 (Fetch 11 on) may read from any replica."""
+
+
+ANYBODY = Reader()
 
 
 class Fetch:
@@ -40,8 +59,10 @@ class Fetch:
         "_available",
         "_hosts",
         "_incremental",
+        "_reader",
         "_rows",
         "_timer",
+        "_waited",
         "done",
         "max_bytes",
         "min_bytes",
@@ -58,11 +79,13 @@ class Fetch:
         answer: Callable[[list[Row]], None],
         *,
         incremental: bool,
-        replica_id: int,
         read_committed: bool,
         min_bytes: int,
         max_bytes: int,
+        reader: Reader = ANYBODY,
     ) -> None:
+        self._reader = reader
+        self._waited = False
         self._hosts = hosts
         self._answer = answer
         self._incremental = incremental
@@ -70,7 +93,7 @@ class Fetch:
         self._available = 0
         self._rows: list[Row] = []
         self.session = session
-        self.replica_id = replica_id
+        self.replica_id = reader.replica_id
         self.read_committed = read_committed
         self.min_bytes = min_bytes
         self.max_bytes = max_bytes
@@ -87,6 +110,7 @@ class Fetch:
             return
         self._available = size
         self._rows = rows
+        self._waited = True
         session.waiting = self
         if not self._incremental:
             session.changed = {}
@@ -101,7 +125,7 @@ class Fetch:
         partition = position.partition
         if self.scheduled or partition is None:
             return
-        if not partition.is_leader:
+        if self._must_answer(position, partition):
             self.scheduled = True
         elif self._limit(partition) > position.fetch_offset:
             gained = self._readable_bytes(partition) - position.seen_bytes
@@ -112,6 +136,15 @@ class Fetch:
         else:
             position.seen_bytes = self._readable_bytes(partition)
             partition.watch(position)
+
+    def _must_answer(self, position: Position, partition: Partition) -> bool:
+        """The partition is not what it was when the reader began to wait: an error awaits it."""
+        return (
+            partition.retired is not None
+            or (self._reader.leader_only and not partition.is_leader)
+            or position.current_leader_epoch not in (UNDEFINED_EPOCH, partition.leader_epoch)
+            or position.fetch_offset < partition.log.log_start_offset
+        )
 
     def complete(self) -> None:
         """Answer with whatever there is now."""
@@ -147,8 +180,11 @@ class Fetch:
             counters.fetch_requests += 1
             if row.error_code:
                 counters.failed_fetch_requests += 1
-            elif row.records and self.replica_id < 0:
-                counters.bytes_out += len(row.records)
+            elif row.records:
+                if self.replica_id < 0:
+                    counters.bytes_out += len(row.records)
+                else:
+                    self._hosts.sent_to_follower(partition, self.replica_id, len(row.records))
         self._answer(rows)
 
     def _limit(self, partition: Partition) -> int:
@@ -185,7 +221,7 @@ class Fetch:
                 urgent = True
             else:
                 size += taken
-                if row.diverging_epoch.end_offset >= 0:
+                if row.diverging_epoch.end_offset >= 0 or row.preferred_read_replica >= 0:
                     urgent = True
             rows.append((position, row))
         return rows, size, urgent
@@ -193,7 +229,7 @@ class Fetch:
     def _is_quiet(self, position: Position, partition: Partition) -> bool:
         """Nothing to read and nothing to tell: the common case of a consumer that has caught up."""
         return (
-            partition.is_leader
+            (partition.is_leader or not self._reader.leader_only)
             and position.fetch_offset == self._limit(partition)
             and position.sent_high_watermark == partition.high_watermark
             and position.sent_log_start_offset == partition.log.log_start_offset
@@ -211,7 +247,7 @@ class Fetch:
         """
         epoch = position.current_leader_epoch
         if not partition.is_leader or (epoch != UNDEFINED_EPOCH and epoch != partition.leader_epoch):
-            partition.check_leader(epoch)
+            partition.check_leader(epoch, or_follower=not self._reader.leader_only)
         log = partition.log
         offset = position.fetch_offset
         high_watermark = partition.high_watermark
@@ -230,6 +266,10 @@ class Fetch:
             return row, 0
         if self.replica_id >= 0:
             limit = self._follow(position, partition, row)
+            if not self._hosts.may_send(partition, self.replica_id):
+                return row, 0
+        elif self._reader.rack and partition.is_leader and self._prefers_another(position, partition, row):
+            return row, 0
         else:
             limit = stable if read_committed else high_watermark
         if offset >= limit or offset < start:
@@ -255,17 +295,28 @@ class Fetch:
     def _follow(self, position: Position, partition: Partition, row: PartitionData) -> int:
         """A replica fetches: what it asks for tells what it has. It reads up to the end of the log."""
         end = partition.flushed_end_offset
-        if row.log_start_offset <= position.fetch_offset <= end:
+        # What it asked before it waited is old: it may be behind now, or caught up since.
+        if not self._waited and row.log_start_offset <= position.fetch_offset <= end:
             partition.update_follower(
-                self.replica_id, position.fetch_offset, position.log_start_offset, self._hosts.time_ms()
+                self.replica_id,
+                position.fetch_offset,
+                position.log_start_offset,
+                self._hosts.time_ms(),
+                self._reader.broker_epoch,
             )
             row.high_watermark = partition.high_watermark
         return end
 
+    def _prefers_another(self, position: Position, partition: Partition, row: PartitionData) -> bool:
+        """True if a replica in the consumer's rack can serve it: it is told so, and gets no records here."""
+        chosen = self._hosts.preferred_replica(partition, self._reader, position.fetch_offset)
+        row.preferred_read_replica = chosen
+        return chosen >= 0
+
     def _diverges(self, position: Position, partition: Partition, row: PartitionData) -> bool:
         """True if the reader's log parted from ours before its fetch offset (KIP-595): it has to truncate first."""
         epoch, end_offset = partition.log.end_offset_for_epoch(position.last_fetched_epoch)
-        if epoch == UNDEFINED_EPOCH or end_offset < 0:
+        if epoch == UNDEFINED_EPOCH or end_offset < 0 or position.fetch_offset < partition.log.log_start_offset:
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
         if epoch < position.last_fetched_epoch or end_offset < position.fetch_offset:
             row.diverging_epoch = EpochEndOffset(epoch=epoch, end_offset=end_offset)

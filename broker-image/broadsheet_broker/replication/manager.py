@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
-    from broadsheet_broker.replication.fetching import Fetch
+    from broadsheet_broker.replication.fetching import Fetch, Reader
     from broadsheet_broker.seams import Environment
     from broadsheet_broker.wire.peers import Peers
 
@@ -91,6 +91,9 @@ class ReplicaManager:
         self._shrink_timer: asyncio.TimerHandle | None = None
         self._throttled: dict[tuple[str, str], ThrottledReplicas] = {}
         """By topic and property; only what is not empty."""
+        self._bytes_out = environment.metrics.counter(
+            "kafka_server_brokertopicmetrics_replicationbytesout_total", "Bytes of batches sent to followers."
+        )
         metrics.register(environment.metrics, self)
 
     # -- life ---------------------------------------------------------------------------------------------------------
@@ -311,7 +314,7 @@ class ReplicaManager:
         found = self._throttled.get((partition.topic, key)) if self._throttled else None
         return found is not None and partition.index in found and self.broker_id not in partition.isr
 
-    def leader_throttles(self, partition: Partition, replica: int) -> bool:
+    def _leader_throttles(self, partition: Partition, replica: int) -> bool:
         """Whether what a follower is sent of a partition led here counts against the throttle."""
         found = self._throttled.get((partition.topic, _LEADER_THROTTLED)) if self._throttled else None
         return found is not None and partition.index in found and replica not in partition.isr
@@ -369,6 +372,22 @@ class ReplicaManager:
 
     def time_ms(self) -> int:
         return self.environment.clock.time_ms()
+
+    def preferred_replica(self, partition: Partition, reader: Reader, fetch_offset: int) -> int:
+        return selector.preferred_replica(partition, self.metadata.image, reader.listener, reader.rack, fetch_offset)
+
+    def may_send(self, partition: Partition, replica: int) -> bool:
+        """False while the throttle of leaders holds a follower back."""
+        return (
+            not self._throttled
+            or not self._leader_throttles(partition, replica)
+            or self.leader_throttle.delay(self.environment.monotonic()) <= 0
+        )
+
+    def sent_to_follower(self, partition: Partition, replica: int, size: int) -> None:
+        self._bytes_out.value += size
+        if self._throttled and self._leader_throttles(partition, replica):
+            self.leader_throttle.record(size, self.environment.monotonic())
 
     @property
     def offline_count(self) -> int:

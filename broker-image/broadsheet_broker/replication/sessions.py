@@ -284,6 +284,8 @@ class FetchSessions:
             raise KafkaError(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
         if found.uses_topic_ids != by_id:
             raise KafkaError(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
+        if found.waiting is not None:  # an earlier request of this session waits: whoever sends another wants no more
+            found.waiting.complete()
         found.add(topics)
         found.forget(forgotten)
         if not found.size:
@@ -293,8 +295,6 @@ class FetchSessions:
         del self._sessions[session_id]
         self._sessions[session_id] = found
         found.epoch = next_epoch(epoch)
-        if found.waiting is not None:  # an earlier request of this session: it can only fail now
-            found.waiting.complete()
         return FetchContext(self, found, incremental=True, create=False)
 
     def admit(self, session: FetchSession) -> bool:
