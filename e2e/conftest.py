@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,10 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 from e2e.broadsheet import Broadsheet
 from e2e.kafka.apache import ApacheKafka
 from e2e.process import BrokerProcess
+
+# A shell that starts a job in the background has it ignore SIGINT, and programs started by it ignore it too: Ctrl-C in
+# a test would reach nobody.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BROKERS: dict[str, type[BrokerProcess]] = {"broadsheet": Broadsheet, "apache": ApacheKafka}
 
