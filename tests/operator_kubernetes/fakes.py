@@ -1,0 +1,297 @@
+"""A Kubernetes and a Kafka in memory, as far as the operator can tell."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from broadsheet_operator.handlers.operator import Operator
+from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.reconcilers.consumer_group import GroupAction
+from broadsheet_operator.reconcilers.observed import (
+    BrokerView,
+    ClusterHealth,
+    ClusterView,
+    ConfigView,
+    Failure,
+    GroupQuery,
+    GroupView,
+    PartitionView,
+    TopicView,
+)
+from broadsheet_operator.reconcilers.provisioning import Settings
+from broadsheet_operator.reconcilers.topic import AddPartitions, AlterConfigs, CreateTopic, DeleteTopic, TopicAction
+
+Body = dict[str, Any]
+API = "broadsheet.io/v1alpha1"
+
+
+def merged(old: Any, new: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(new, dict):
+        return copy.deepcopy(new)
+    result = dict(old) if isinstance(old, dict) else {}
+    for key, value in new.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+class FakeKubernetes:
+    """Objects with uids, generations, finalizers and a watch; StatefulSets whose pods are Ready at once."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[Kind, str, str], Body] = {}
+        self.watch: Callable[[Kind, str, Body], None] = lambda kind, event, body: None
+        self.events: list[tuple[str, str, str]] = []
+        """(name, reason, note)"""
+        self.writes: list[tuple[str, Kind, str]] = []
+        """(verb, kind, name)"""
+        self.refuse: Callable[[str, Kind, str], KubernetesError | None] = lambda verb, kind, name: None
+        self.pods_ready = True
+        self._numbers = itertools.count(1)
+
+    # -- what the operator calls ---------------------------------------------------------------------------------------
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Body | None:
+        self._gate("get", kind, name)
+        return copy.deepcopy(self.objects.get((kind, namespace or "", name)))
+
+    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Body]:
+        return [copy.deepcopy(b) for (k, n, _), b in self.objects.items() if k is kind and namespace in (None, n)]
+
+    async def create(self, body: Mapping[str, Any]) -> Body:
+        kind, key = self._key(body)
+        self._gate("create", kind, key[2])
+        if key in self.objects:
+            raise KubernetesError(409, "AlreadyExists", "there is one")
+        return self.put(dict(body))
+
+    async def apply(self, body: Mapping[str, Any]) -> Body:
+        kind, key = self._key(body)
+        self._gate("apply", kind, key[2])
+        return self.put(merged(self.objects.get(key, {}), dict(body)))
+
+    async def apply_status(self, body: Mapping[str, Any]) -> Body:
+        kind, key = self._key(body)
+        self._gate("status", kind, key[2])
+        if key not in self.objects:
+            raise KubernetesError(404, "NotFound", "gone")
+        return self.put({**self.objects[key], "status": copy.deepcopy(body["status"])})
+
+    async def patch(self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any]) -> Body:
+        self._gate("patch", kind, name)
+        key = (kind, namespace or "", name)
+        if key not in self.objects:
+            raise KubernetesError(404, "NotFound", "gone")
+        version = patch.get("metadata", {}).get("resourceVersion")
+        if version is not None and version != self.objects[key]["metadata"]["resourceVersion"]:
+            raise KubernetesError(409, "Conflict", "changed meanwhile")
+        return self.put(merged(self.objects[key], dict(patch)))
+
+    async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str = "") -> bool:
+        self._gate("delete", kind, name)
+        return self.remove(kind, namespace or "", name)
+
+    async def event(self, regarding: Mapping[str, Any], severity: str, reason: str, action: str, note: str) -> None:
+        self.events.append((regarding["metadata"]["name"], reason, note))
+
+    # -- the rest of the world -----------------------------------------------------------------------------------------
+
+    def put(self, body: Body) -> Body:
+        """Write an object and tell the watch; one that waits for its last finalizer goes."""
+        kind, key = self._key(body)
+        old = self.objects.get(key)
+        metadata = dict(body["metadata"])
+        metadata.setdefault("uid", f"00000000-0000-4000-8000-{next(self._numbers):012d}")
+        metadata.setdefault("creationTimestamp", f"2026-01-01T00:00:{next(self._numbers) % 60:02d}Z")
+        generation = old["metadata"]["generation"] if old else 0
+        metadata["generation"] = generation + (old is None or old.get("spec") != body.get("spec"))
+        metadata["resourceVersion"] = str(next(self._numbers))
+        body = {**body, "metadata": metadata}
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            self.objects.pop(key, None)
+            self.watch(kind, "DELETED", copy.deepcopy(body))
+            return body
+        self.objects[key] = body
+        self.watch(kind, "MODIFIED" if old else "ADDED", copy.deepcopy(body))
+        if kind is Kind.STATEFUL_SET:
+            self._run_pods(body)
+        return copy.deepcopy(body)
+
+    def remove(self, kind: Kind, namespace: str, name: str) -> bool:
+        body = self.objects.get((kind, namespace, name))
+        if body is None:
+            return False
+        if body["metadata"].get("finalizers"):
+            stamp = {"metadata": {"deletionTimestamp": "2026-01-02T00:00:00Z"}}
+            self.put(merged(body, stamp))
+            return True
+        del self.objects[kind, namespace, name]
+        self.watch(kind, "DELETED", copy.deepcopy(body))
+        if kind is Kind.POD:
+            for (k, n, _), owner in list(self.objects.items()):
+                if k is Kind.STATEFUL_SET and n == namespace:
+                    self._run_pods(owner)
+        return True
+
+    def _run_pods(self, stateful_set: Body) -> None:
+        namespace, name = stateful_set["metadata"]["namespace"], stateful_set["metadata"]["name"]
+        template = stateful_set["spec"]["template"]
+        for index in range(stateful_set["spec"]["replicas"]):
+            if (Kind.POD, namespace, f"{name}-{index}") in self.objects:
+                continue
+            ready = {"type": "Ready", "status": "True" if self.pods_ready else "False"}
+            metadata = {"name": f"{name}-{index}", "namespace": namespace, **copy.deepcopy(template["metadata"])}
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+            self.put({**pod, "status": {"conditions": [ready]}})
+
+    def one(self, kind: Kind, name: str, namespace: str = "paper") -> Body:
+        return self.objects[kind, namespace, name]
+
+    def reason(self, kind: Kind, name: str, namespace: str = "paper") -> str:
+        """The reason of the condition Ready; empty while there is none."""
+        body = self.objects.get((kind, namespace, name), {})
+        conditions = body.get("status", {}).get("conditions", ())
+        return next((str(c["reason"]) for c in conditions if c["type"] == "Ready"), "")
+
+    def _gate(self, verb: str, kind: Kind, name: str) -> None:
+        error = self.refuse(verb, kind, name)
+        if error is not None:
+            raise error
+        if verb != "get":
+            self.writes.append((verb, kind, name))
+
+    @staticmethod
+    def _key(body: Mapping[str, Any]) -> tuple[Kind, tuple[Kind, str, str]]:
+        kind = Kind.of(dict(body))
+        return kind, (kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])
+
+
+class FakeKafka:
+    """One broker's topics and properties."""
+
+    def __init__(self) -> None:
+        self.cluster_id = ""
+        self.topics: dict[str, tuple[int, dict[str, str]]] = {}
+        self.properties: dict[str, str | None] = {}
+        self.down = False
+        self.refuses_properties: Failure | None = None
+        self.groups: dict[str, GroupView] = {}
+        self.closed = 0
+
+    def observe_cluster(self) -> ClusterView | Failure:
+        if self.down:
+            return Failure("Timeout", "look at the cluster: no answer in time")
+        return ClusterView(self.cluster_id, 0, (BrokerView(0, "localhost", 9092),))
+
+    def observe_health(self) -> ClusterHealth | Failure:
+        return ClusterHealth(len(self.topics), 0, 0, {}, {})
+
+    def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
+        return {name: self._view(name) for name in names}
+
+    def _view(self, name: str) -> TopicView | None:
+        if name not in self.topics:
+            return None
+        count, configs = self.topics[name]
+        partitions = tuple(PartitionView(i, 0, (0,), (0,)) for i in range(count))
+        return TopicView(name, f"id-{name}", partitions, {k: ConfigView(v, True) for k, v in configs.items()}, False, 0)
+
+    def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
+        return {name: self.groups.get(name, GroupView(name, False, "Dead")) for name in queries}
+
+    def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
+        for action in actions:
+            if isinstance(action, CreateTopic):
+                self.topics[action.name] = (action.partitions or 1, dict(action.configs))
+            elif isinstance(action, AddPartitions):
+                self.topics[action.name] = (action.count, self.topics[action.name][1])
+            elif isinstance(action, AlterConfigs):
+                count, configs = self.topics[action.name]
+                kept = {key: value for key, value in configs.items() if key not in action.resets}
+                self.topics[action.name] = (count, kept | dict(action.changes))
+            elif isinstance(action, DeleteTopic):
+                self.topics.pop(action.name, None)
+        return [None] * len(actions)
+
+    def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
+        return [None] * len(actions)
+
+    def observe_properties(self) -> dict[str, str | None] | Failure:
+        return dict(self.properties)
+
+    def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
+        if self.refuses_properties is None:
+            self.properties.update(changes)
+            for key in resets:
+                self.properties.pop(key, None)
+        return self.refuses_properties
+
+    def list_topics(self) -> list[str] | Failure:
+        return sorted(self.topics)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Stage:
+    """An operator on both fakes; used as `async with Stage() as stage`."""
+
+    def __init__(self, resync_seconds: float = 3600.0) -> None:
+        self.kubernetes = FakeKubernetes()
+        self.kafka = FakeKafka()
+        self.resync_seconds = resync_seconds
+
+    async def __aenter__(self) -> Stage:
+        self.operator = Operator(self.kubernetes, Settings(image="broker:1"), self._connect, self.resync_seconds)
+        self.kubernetes.watch = self.operator.observe
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.operator.close()
+
+    def _connect(self, servers: Sequence[str]) -> FakeKafka:
+        """A broker has the cluster id that its configuration says."""
+        for (kind, _, _), body in self.kubernetes.objects.items():
+            if kind is Kind.CONFIG_MAP:
+                lines = dict(line.split("=", 1) for line in body["data"]["server.properties"].splitlines())
+                self.kafka.cluster_id = lines["cluster.id"]
+        return self.kafka
+
+    def apply(self, kind: str, name: str, spec: Mapping[str, Any], namespace: str = "paper") -> None:
+        """What kubectl apply does, with the whole spec."""
+        key = (Kind[{"ConsumerGroup": "CONSUMER_GROUP"}.get(kind, kind.upper())], namespace, name)
+        old = self.kubernetes.objects.get(key, {})
+        metadata = old.get("metadata", {"name": name, "namespace": namespace})
+        self.kubernetes.put({**old, "apiVersion": API, "kind": kind, "metadata": metadata, "spec": dict(spec)})
+
+    def namespace(self, name: str, *, going: bool = False) -> None:
+        metadata: Body = {"name": name, "finalizers": ["kubernetes"]}
+        if going:
+            metadata["deletionTimestamp"] = "2026-01-02T00:00:00Z"
+        self.kubernetes.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+    async def until(self, check: Callable[[], object], what: str, seconds: float = 10) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        while not check():
+            assert loop.time() < deadline, f"not within {seconds} s: {what}"
+            await asyncio.sleep(0.005)
+
+    async def reason(self, kind: Kind, name: str, reason: str, namespace: str = "paper") -> Body:
+        """The object, once its condition Ready has this reason for the generation that is there."""
+
+        def check() -> bool:
+            body = self.kubernetes.objects.get((kind, namespace, name))
+            if body is None or self.kubernetes.reason(kind, name, namespace) != reason:
+                return False
+            return bool(body["status"].get("observedGeneration") == body["metadata"]["generation"])
+
+        await self.until(check, f"{kind.kind} {name} {reason}, not {self.kubernetes.reason(kind, name, namespace)}")
+        return self.kubernetes.one(kind, name, namespace)

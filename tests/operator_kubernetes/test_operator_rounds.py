@@ -1,0 +1,263 @@
+"""The whole operator on a Kubernetes and a Kafka in memory: what it makes, says, holds and lets go."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.operator_kubernetes.fakes import Stage
+
+from broadsheet_operator.handlers.store import Key
+from broadsheet_operator.handlers.writing import FINALIZER
+from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.reconcilers.observed import Failure
+
+BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
+
+
+def staged(test: Callable[[Stage], Awaitable[None]]) -> Callable[[], None]:
+    """Run a coroutine with an operator on both fakes, and a Cluster `news` that is Ready."""
+
+    async def scene() -> None:
+        async with asyncio.timeout(30):
+            async with Stage() as stage:
+                stage.apply("Cluster", "news", BROKERS)
+                await stage.reason(Kind.CLUSTER, "news", "Ready")
+                await test(stage)
+
+    def run() -> None:
+        asyncio.run(scene())
+
+    functools.update_wrapper(run, test)
+    del run.__wrapped__  # type: ignore[attr-defined] - pytest would take its argument for a fixture
+    return run
+
+
+@staged
+async def test_a_cluster_becomes_ready_with_its_children(stage: Stage) -> None:
+    for kind, name in (
+        (Kind.STATEFUL_SET, "news-brokers"), (Kind.SERVICE, "news-bootstrap"), (Kind.CONFIG_MAP, "news-config"),
+        (Kind.DISRUPTION_BUDGET, "news-brokers"), (Kind.NETWORK_POLICY, "news-brokers"), (Kind.POD, "news-brokers-0"),
+    ):  # fmt: skip
+        assert stage.kubernetes.one(kind, name)
+    status = stage.kubernetes.one(Kind.CLUSTER, "news")["status"]
+    assert status["bootstrapServers"] == "news-bootstrap.paper.svc:9092"
+    assert [b["state"] for b in status["brokers"]] == ["Running"]
+
+
+@staged
+async def test_a_topic_is_made_grown_and_said(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 3})
+    body = await stage.reason(Kind.TOPIC, "orders", "Ready")
+    assert body["status"]["partitions"] == 3
+    assert stage.kafka.topics["orders"][0] == 3
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 6, "retention": {"time": "1h"}})
+    body = await stage.reason(Kind.TOPIC, "orders", "Ready")
+    assert stage.kafka.topics["orders"] == (6, {"retention.ms": "3600000"})
+    assert [note for name, reason, note in stage.kubernetes.events if (name, reason) == ("orders", "Updated")]
+
+
+@staged
+async def test_a_second_look_writes_nothing(stage: Stage) -> None:
+    for number in range(50):
+        stage.apply("Topic", f"orders-{number}", {"cluster": "news", "partitions": 1})
+    for number in range(50):
+        await stage.reason(Kind.TOPIC, f"orders-{number}", "Ready")
+    session = stage.operator.sessions[Key("paper", "news")]
+    before = list(stage.kubernetes.writes)
+    again = await stage.operator.dependents.topics(session, [Key("paper", f"orders-{n}") for n in range(50)])
+    await stage.operator.clusters.reconcile([Key("paper", "news")])
+    assert again == {}
+    assert stage.kubernetes.writes == before
+
+
+@staged
+async def test_a_finalizer_is_held_only_while_something_is_to_be_deleted(stage: Stage) -> None:
+    spec: dict[str, Any] = {"cluster": "news", "partitions": 1}
+    stage.apply("Topic", "orders", spec)
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    assert "finalizers" not in stage.kubernetes.one(Kind.TOPIC, "orders")["metadata"]
+    stage.apply("Topic", "orders", {**spec, "deletionPolicy": "Delete"})
+    await stage.until(
+        lambda: stage.kubernetes.one(Kind.TOPIC, "orders")["metadata"].get("finalizers") == [FINALIZER], "a finalizer"
+    )
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "orders to be gone")
+    assert "orders" not in stage.kafka.topics
+
+
+@staged
+async def test_a_namespace_that_goes_takes_its_topics_and_leaves_kafkas(stage: Stage) -> None:
+    stage.namespace("paper")
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.kafka.down = True
+    stage.namespace("paper", going=True)
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "orders to be gone")
+    assert "orders" in stage.kafka.topics
+    assert [reason for name, reason, _ in stage.kubernetes.events if name == "paper"] == ["Orphaned"]
+
+
+@staged
+async def test_a_cluster_that_goes_releases_its_topics(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.kubernetes.remove(Kind.CLUSTER, "paper", "news")
+    await stage.reason(Kind.TOPIC, "orders", "ClusterNotFound")
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "orders to be gone")
+    await stage.until(lambda: not stage.operator.sessions, "the connection to be closed")
+
+
+@staged
+async def test_the_older_of_two_wins_and_the_other_takes_over(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.apply("Topic", "rival", {"cluster": "news", "topicName": "orders", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "rival", "ResourceConflict")
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.reason(Kind.TOPIC, "rival", "Ready")
+
+
+@staged
+async def test_other_namespaces_are_refused_without_leave(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "paper/news"}, "team-a")
+    await stage.reason(Kind.TOPIC, "orders", "NamespaceNotAllowed", "team-a")
+    assert stage.kafka.topics == {}
+    allowed = [{"namespace": "team-a", "prefix": "o"}]
+    stage.apply("Cluster", "news", {**BROKERS, "allowedNamespaces": allowed})
+    await stage.reason(Kind.TOPIC, "orders", "Ready", "team-a")
+
+
+@staged
+async def test_a_static_change_restarts_the_broker_and_a_dynamic_one_does_not(stage: Stage) -> None:
+    before = stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"]
+    stage.apply("Cluster", "news", {**BROKERS, "config": {"log.retention.ms": "5"}})
+    await stage.until(lambda: stage.kafka.properties == {"log.retention.ms": "5"}, "the property to be altered")
+    stage.apply("Cluster", "news", BROKERS)
+    await stage.until(lambda: stage.kafka.properties == {}, "the property to be taken back")
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+    assert stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] == before
+    stage.apply("Cluster", "news", {**BROKERS, "config": {"log.roll.hours": "5"}})
+    await stage.until(
+        lambda: stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] != before, "a restart"
+    )
+    assert [reason for _, reason, _ in stage.kubernetes.events].count("PodHasOldRevision") == 1
+
+
+@staged
+async def test_a_property_that_kafka_refuses_is_said(stage: Stage) -> None:
+    stage.kafka.refuses_properties = Failure("InvalidConfig", "log.retention.ms: no number", retriable=False)
+    stage.apply("Cluster", "news", {**BROKERS, "config": {"log.retention.ms": "x"}})
+    await stage.reason(Kind.CLUSTER, "news", "InvalidConfig")
+
+
+@staged
+async def test_a_paused_cluster_changes_nothing(stage: Stage) -> None:
+    stage.apply("Cluster", "news", {**BROKERS, "paused": True, "image": "broker:2"})
+    await stage.until(
+        lambda: any(c["type"] == "Paused" for c in stage.kubernetes.one(Kind.CLUSTER, "news")["status"]["conditions"]),
+        "the condition Paused",
+    )
+    stage.apply("Topic", "orders", {"cluster": "news"})
+    await stage.reason(Kind.TOPIC, "orders", "Paused")
+    assert stage.kafka.topics == {}
+    image = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["spec"]["template"]["spec"]["containers"][0][
+        "image"
+    ]
+    assert image == "broker:1"
+
+
+@staged
+async def test_several_brokers_say_that_they_are_not_proven(stage: Stage) -> None:
+    stage.apply("Cluster", "three", {"brokers": {"replicas": 3}})
+    body = await stage.reason(Kind.CLUSTER, "three", "Ready")
+    said = [c for c in body["status"]["conditions"] if c["type"] == "Experimental"]
+    assert [c["status"] for c in said] == ["True"]
+
+
+@staged
+async def test_volumes_go_with_the_cluster_only_when_asked(stage: Stage) -> None:
+    def volume() -> None:
+        metadata = {"name": "data-news-brokers-0", "namespace": "paper", "labels": {"broadsheet.io/cluster": "news"}}
+        spec = {"resources": {"requests": {"storage": "1Gi"}}}
+        stage.kubernetes.put({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+
+    volume()
+    delete = {"brokers": {"replicas": 1, "storage": {"size": "1Gi", "deletionPolicy": "Delete"}}}
+    stage.apply("Cluster", "news", delete)
+    await stage.until(
+        lambda: stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"].get("finalizers") == [FINALIZER], "a finalizer"
+    )
+    stage.kubernetes.remove(Kind.CLUSTER, "paper", "news")
+    await stage.until(lambda: (Kind.CLUSTER, "paper", "news") not in stage.kubernetes.objects, "news to be gone")
+    assert (Kind.VOLUME_CLAIM, "paper", "data-news-brokers-0") not in stage.kubernetes.objects
+
+
+@staged
+async def test_writes_that_fail_are_tried_again(stage: Stage) -> None:
+    refused = []
+
+    def refuse_twice(verb: str, kind: Kind, name: str) -> KubernetesError | None:
+        if verb == "status" and kind is Kind.TOPIC and len(refused) < 2:
+            refused.append(name)
+            return KubernetesError(500, "InternalError", "not now")
+        return None
+
+    stage.kubernetes.refuse = refuse_twice
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    assert len(refused) == 2
+
+
+@staged
+async def test_what_the_schema_lets_through_and_the_model_does_not_is_said(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "topicName": ".."})
+    body = await stage.reason(Kind.TOPIC, "orders", "InvalidResource")
+    assert any("itself" in c["message"] for c in body["status"]["conditions"])
+
+
+@staged
+async def test_a_group_that_does_not_exist_is_no_error_loop(stage: Stage) -> None:
+    stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
+    await stage.reason(Kind.CONSUMER_GROUP, "readers", "GroupNotFound")
+    before = list(stage.kubernetes.writes)
+    session = stage.operator.sessions[Key("paper", "news")]
+    again = await stage.operator.dependents.groups(session, [Key("paper", "readers")])
+    assert all(delay is not None and delay >= 1 for delay in again.values()), "looked at again, not as a failure"
+    assert stage.kubernetes.writes == before
+
+
+@staged
+async def test_a_new_operator_goes_on_where_the_old_one_was(stage: Stage) -> None:
+    """It sees everything anew; what is done already is not done or said again."""
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 2})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    await stage.operator.close()
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 4})
+    writes, events = len(stage.kubernetes.writes), len(stage.kubernetes.events)
+    async with stage:
+        for (kind, _, _), body in list(stage.kubernetes.objects.items()):
+            stage.operator.observe(kind, None, body)
+        await stage.reason(Kind.TOPIC, "orders", "Ready")
+    assert stage.kafka.topics["orders"][0] == 4
+    assert [reason for _, reason, _ in stage.kubernetes.events[events:]] == ["Updated"]
+    assert [verb for verb, _, _ in stage.kubernetes.writes[writes:]] == ["status"]
+
+
+@pytest.mark.parametrize("resync_seconds", [0.05])
+def test_a_resync_reverts_drift(resync_seconds: float) -> None:
+    async def scene() -> None:
+        async with asyncio.timeout(30), Stage(resync_seconds) as stage:
+            stage.apply("Cluster", "news", BROKERS)
+            stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "config": {"retention.ms": 5}})
+            await stage.reason(Kind.TOPIC, "orders", "Ready")
+            stage.kafka.topics["orders"] = (1, {"retention.ms": "6"})
+            await stage.until(lambda: stage.kafka.topics["orders"][1] == {"retention.ms": "5"}, "drift to be reverted")
+
+    asyncio.run(scene())
