@@ -154,12 +154,34 @@ def test_deleting_a_topic_wakes_who_waits_for_it(tmp_path: Path) -> None:
 
 def test_a_client_at_the_wrong_broker_hears_who_leads(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
-        topic_id = bench.create(leader=2)
-        response = await bench.call(1, 17, fetch(0, topic_id=topic_id))
+        topic_id = bench.create()
+        bench.move_leader(topic_id, 2)
+        body = fetch(0, topic_id=topic_id)
+        body.topics[0].partitions[0].current_leader_epoch = 0
+        response = await bench.call(1, 17, body)
         row = row_of(response)
-        assert row.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
-        assert (row.current_leader.leader_id, row.current_leader.leader_epoch) == (2, 0)
+        assert row.error_code == ErrorCode.FENCED_LEADER_EPOCH
+        assert (row.current_leader.leader_id, row.current_leader.leader_epoch) == (2, 1)
         assert [(node.node_id, node.host) for node in response.node_endpoints] == [(2, "host-2")]
+
+    run(tmp_path, scenario)
+
+
+def test_a_follower_serves_consumers_that_know_of_it_up_to_its_high_watermark(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        topic_id = bench.create(leader=2)
+        bench.move_leader(topic_id, 1)
+        await produce(bench, b"a", b"b")
+        bench.replicas.partition("orders", 0).update_follower(2, 1, 0, 0)
+        bench.move_leader(topic_id, 2)
+        old = row_of(await bench.call(1, 10, fetch(0)))
+        assert old.error_code == ErrorCode.NOT_LEADER_OR_FOLLOWER
+        new = row_of(await bench.call(1, 11, fetch(1, max_wait_ms=0)))
+        assert (new.error_code, new.records, new.high_watermark) == (0, b"", 1)
+        waiting = bench.begin(1, 11, fetch(1, max_wait_ms=60_000))
+        bench.replicas.partition("orders", 0).follow_marks(2, 0)
+        await bench.until(lambda: waiting.outcome)
+        assert values(row_of(waiting.outcome).records) == [b"a", b"b"], "whole batches"
 
     run(tmp_path, scenario)
 
