@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -22,12 +23,15 @@ from tests.log.log_helpers import (
 
 from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted, OffsetMap
+from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.records import (
     CONTROL_ABORT,
     CONTROL_COMMIT,
+    build_batch,
     build_control_batch,
     check_batch,
     iterate_batches,
+    seal_batch,
 )
 
 COMPACT = LogConfig(
@@ -273,3 +277,55 @@ def test_uncompacted_batches_are_copied_byte_by_byte() -> None:
     append(log, batch("x", key="other"))
     clean(log)
     assert log.read(0, 1000).data == raw
+
+
+def test_records_above_the_end_of_cleaning_do_not_supersede_those_below() -> None:
+    """The high watermark or an open transaction may lie in the middle of a closed segment: what is above may go."""
+    log = open_log(memory_environment(), config=COMPACT)
+    append(log, keyed(("a", "committed"), ("b", "1")))
+    append(log, keyed(("b", "2")))
+    high_watermark = log.log_end_offset
+    append(log, keyed(("a", "not committed")))
+    log.roll(NOW_MS)
+    append(log, keyed(("c", "1")))
+    cleaning = Cleaning(log, 0, high_watermark, NOW_MS, 2**20)
+    with contextlib.closing(cleaning.clean()) as steps:
+        for step in steps:
+            if step is not None:
+                step()
+    assert cleaning.map.end_offset == high_watermark
+    kept = [(record.offset, record.value) for record in records_of(log)]
+    assert kept == [(0, b"committed"), (2, b"2"), (3, b"not committed"), (4, b"1")]
+
+
+def test_header_names_that_are_not_utf_8_are_read_and_compacted_as_they_are() -> None:
+    log = open_log(memory_environment(), config=COMPACT)
+    odd = [("\udcff\udcfe", b"x")]
+    for value in (b"1", b"2"):
+        append(log, memoryview(build_batch([(NOW_MS, b"other", value, []), (NOW_MS, b"k", b"v", odd)])))
+    append(log, memoryview(build_batch([(NOW_MS, b"k2", b"v", odd), (NOW_MS, b"other", b"3", [])])))
+    log.roll(NOW_MS)
+    clean(log)
+    assert [(record.offset, record.headers) for record in records_of(log)] == [(3, odd), (4, odd), (5, [])]
+    assert b"\xff\xfe" in bytes(log.read(0, 1000).data)
+    assert log.offset_for_timestamp(NOW_MS) is not None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: record[:1] + b"\x00\x00\x04\x02k\x02v\x00",  # offset delta 2 for the first record
+        lambda record: record[:1] + b"\x00\x00\x00\x02k\x20v\x00",  # a value that is longer than its record
+        lambda record: record[:1] + b"\x00\x00\x00\x02k\x02v\x40",  # 32 headers that are not there
+        lambda record: record[:1] + b"\x00\x00\x00\x02k\x02v\x00" + record,  # more records than the header says
+    ],
+)
+def test_a_compacted_topic_refuses_records_that_it_could_not_compact(spoil: Callable[[bytes], bytes]) -> None:
+    log = open_log(memory_environment(), config=COMPACT)
+    good = bytes(build_batch([(NOW_MS, b"k", b"v", [])]))
+    bad = bytearray(good[:61] + spoil(good[61:]))
+    struct.pack_into(">i", bad, 8, len(bad) - 12)
+    seal_batch(bad)
+    with pytest.raises(KafkaError):
+        append(log, memoryview(bad))
+    append(log, memoryview(bytearray(good)))

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import errno
 import uuid
+from collections.abc import Generator
 
 import pytest
-from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, values_of
+from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, keyed, memory_environment, open_log, values_of
 from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
 from broadsheet_broker.log import LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
+from broadsheet_broker.log.cleaner import Cleaning, Step
 from broadsheet_broker.log.log_directory import LogDirectory
+from broadsheet_broker.log.segment import Segment
 
 AGAIN = uuid.UUID(int=78)
 DAY = 24 * 3600 * 1000
@@ -225,5 +228,39 @@ def test_a_partition_of_an_unreadable_directory_is_not_made_anew_elsewhere() -> 
         again.complete = True
         assert again.get_or_create("new", 0, AGAIN, CONFIG).log_end_offset == 0
         await again.close()
+
+    run(environment, scenario)
+
+
+@pytest.mark.parametrize("failure", [OverflowError("int too large to convert"), OSError(errno.ENOSPC, "No space left")])
+def test_a_log_that_cannot_be_compacted_does_not_keep_others_from_it(failure: Exception) -> None:
+    environment = memory_environment()
+    config = LogConfig(segment_bytes=400, cleanup_policy=frozenset(("compact",)))
+
+    async def scenario() -> None:
+        manager = manager_of(environment, config=config)
+        await manager.start()
+        logs = [manager.get_or_create("orders", partition, ORDERS, config) for partition in range(2)]
+        for number in range(30):
+            append(logs[0], keyed(("a", f"{number}" * 9)))
+        for number in range(20):
+            append(logs[1], keyed(("a", f"{number}" * 9)))
+        clean_group = Cleaning.clean_group
+        bad = logs[0]
+
+        def fail(self: Cleaning, group: list[Segment]) -> Generator[Step, None, None]:
+            if self.log is bad:
+                raise failure
+            return clean_group(self, group)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Cleaning, "clean_group", fail)
+            await manager.cleaner.run()
+        assert len(values_of(logs[1])) < 15
+        assert len(values_of(bad)) == 30
+        await manager.cleaner.run()
+        # A full disk is no reason for good.
+        assert (len(values_of(bad)) < 15) is isinstance(failure, OSError)
+        await manager.close()
 
     run(environment, scenario)

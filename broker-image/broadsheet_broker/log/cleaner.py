@@ -139,6 +139,8 @@ class Cleaning:
             if following <= self.first_dirty_offset:
                 continue
             for _, header, batch in self.batches(segment):
+                if header.last_offset >= self.end_offset:  # not replicated yet, or of an open transaction: it may go
+                    return
                 if header.last_offset >= self.first_dirty_offset and not header.is_control:
                     if self.map.full:
                         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from broadsheet_broker.log import checkpoints
 from broadsheet_broker.log.checkpoints import CLEANER_CHECKPOINT, TopicPartition
 from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted
-from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.errors import PASSING, StorageError
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -29,9 +29,12 @@ class CleanerSchedule:
         """Per log directory, the first dirty offset of each log."""
         self.uncleanable: dict[TopicPartition, str] = {}
         """Logs that failed, which are left alone until the next start, and why."""
+        self._passed_over: set[TopicPartition] = set()
+        """Logs that cannot be cleaned in this run and are tried again in the next."""
 
     async def run(self) -> None:
         """Clean until no log needs it."""
+        self._passed_over.clear()
         while (found := self._next()) is not None:
             if not await self._clean(*found):
                 return
@@ -69,7 +72,8 @@ class CleanerSchedule:
         now_ms = self._manager.environment.clock.time_ms()
         for log in self._manager:
             config = log.config
-            if not config.compacts or log.offline is not None or (log.topic, log.partition) in self.uncleanable:
+            key = log.topic, log.partition
+            if not config.compacts or log.offline is not None or key in self.uncleanable or key in self._passed_over:
                 continue
             if len(log.segments) < 2:
                 continue
@@ -113,11 +117,21 @@ class CleanerSchedule:
         except CleaningAborted as error:
             logger.info("cleaning of %s-%d was given up: %s", log.topic, log.partition, error)
             return False
-        except (OSError, KafkaError) as error:
+        except OSError as error:
+            if error.errno in PASSING:  # another log may need less, or even make room
+                self._passed_over.add((log.topic, log.partition))
+                logger.warning("%s-%d cannot be compacted now: %s", log.topic, log.partition, error)
+            else:
+                self._give_up(log, error)
+            return True
+        except Exception as error:  # whatever is in this log: the others must not wait for it
             self._give_up(log, error)
             return True
-        if cleaning.map.end_offset <= first:  # not even one batch's keys fitted: never try again in circles
-            self._give_up(log, StorageError("the keys of one batch are larger than log.cleaner.dedupe.buffer.size"))
+        if cleaning.map.end_offset <= first:
+            if cleaning.map.full:  # not even one batch's keys fitted: never try again in circles
+                self._give_up(log, StorageError("the keys of one batch are larger than log.cleaner.dedupe.buffer.size"))
+            else:
+                self._passed_over.add((log.topic, log.partition))
             return True
         logger.debug("cleaned %s-%d: %d -> %d bytes", log.topic, log.partition, before, log.size)
         self._remember(log, cleaning.map.end_offset)
@@ -127,7 +141,10 @@ class CleanerSchedule:
 
     def _give_up(self, log: Log, error: Exception) -> None:
         self.uncleanable[log.topic, log.partition] = str(error)
-        logger.error("%s-%d cannot be compacted and is left as it is: %s", log.topic, log.partition, error)
+        defect = None if isinstance(error, OSError | KafkaError) else error
+        logger.error(
+            "%s-%d cannot be compacted and is left as it is: %r", log.topic, log.partition, error, exc_info=defect
+        )
 
     def _remember(self, log: Log, offset: int) -> None:
         parent = log.directory.rpartition("/")[0]

@@ -98,7 +98,7 @@ def transform_batch(header: BatchHeader, batch: Data, config: LogConfig, now_ms:
 
 
 def check_keys(payload: Data, count: int) -> None:
-    """Every record has a key, as a compacted topic needs it; looks at keys only."""
+    """Every record has a key, as a compacted topic needs it, and is such that the cleaner can copy it."""
     position = 0
     missing: list[tuple[int, str]] = []
     try:
@@ -108,17 +108,43 @@ def check_keys(payload: Data, count: int) -> None:
             if size < 0 or end > len(payload):
                 raise CorruptRecordError(f"record of {size} bytes of which {len(payload) - position} are there")
             _, position = read_varint(payload, position + 1)
-            _, position = read_varint(payload, position)
+            offset_delta, position = read_varint(payload, position)
+            if offset_delta != index:
+                raise KafkaError(ErrorCode.INVALID_RECORD, f"record {index} of the batch has offset {offset_delta}")
             key_size, position = read_varint(payload, position)
             if key_size < 0:
                 missing.append((index, "Compacted topic cannot accept message without key."))
-            position = end
+            else:
+                position += key_size
+            value_size, position = read_varint(payload, position)
+            if value_size > 0:
+                position += value_size
+            header_count, position = read_varint(payload, position)
+            if header_count:
+                position = _skip_headers(payload, position, header_count, end)
+            if position != end:
+                raise CorruptRecordError(f"record {index} of the batch ends {end - position} bytes before its length")
     except IndexError as error:
         raise CorruptRecordError("batch ends within a record") from error
+    if position != len(payload):
+        raise CorruptRecordError(f"{len(payload) - position} bytes after the last record of the batch")
     if missing:
         raise RecordValidationError(
             ErrorCode.INVALID_RECORD, f"{len(missing)} of {count} records have no key, which compaction needs", missing
         )
+
+
+def _skip_headers(payload: Data, position: int, count: int, end: int) -> int:
+    if not 0 <= 2 * count <= end - position:
+        raise CorruptRecordError(f"record with {count} headers in {end - position} bytes")
+    for _ in range(count):
+        name_size, position = read_varint(payload, position)
+        if name_size < 0:
+            raise CorruptRecordError("record header with a null key")
+        value_size, position = read_varint(payload, position + name_size)
+        if value_size > 0:
+            position += value_size
+    return position
 
 
 def parse_header(view: Data, position: int) -> BatchHeader:

@@ -63,6 +63,9 @@ _CRC_CHUNK_BYTES = 256 * 1024
 """The CRC function takes bytes only, so views are copied; chunks that fit the CPU's cache make the copy cheap."""
 _SMALLEST_RECORD_BYTES = 7
 
+LENIENT = "surrogateescape"
+"""Header names should be UTF-8, but nobody checks when they are produced: what is not comes back as it was."""
+
 
 class CorruptRecordError(KafkaError):
     """Bytes that are no valid record batch."""
@@ -265,8 +268,6 @@ def decode_records(batch: Data, *, limit_bytes: int = codecs.MAX_DECOMPRESSED_BY
             records.append(record)
     except IndexError as error:
         raise CorruptRecordError(f"record batch at offset {header.base_offset} ends within a record") from error
-    except UnicodeDecodeError as error:
-        raise CorruptRecordError(f"record batch at offset {header.base_offset}: header key: {error}") from error
     if position != len(data):
         raise CorruptRecordError(f"{len(data) - position} bytes after the last record of the batch")
     return records
@@ -292,7 +293,7 @@ def _decode_record(
         if name is None:
             raise CorruptRecordError("record header with a null key")
         content, position = _read_bytes(data, position, end)
-        headers.append((name.decode(), content))
+        headers.append((name.decode(errors=LENIENT), content))
     if position != end:
         raise CorruptRecordError(f"record whose fields end {end - position} bytes before its length")
     timestamp = base_timestamp + timestamp_delta if append_time is None else append_time
@@ -360,7 +361,7 @@ def encode_record(
     _write_bytes(body, value)
     write_varint(body, len(headers))
     for name, content in headers:
-        _write_bytes(body, name.encode())
+        _write_bytes(body, name.encode(errors=LENIENT))
         _write_bytes(body, content)
     write_varint(output, len(body))
     output += body
