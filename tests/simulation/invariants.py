@@ -22,12 +22,12 @@ class Invariants:
         self._cluster = cluster
         self._leaders: dict[int, int] = {}
         """Who led the metadata quorum in each epoch."""
+        self._established: dict[int, int] = {}
+        """In which of its lives the leader of an epoch had something committed: who starts again leads it no more."""
         self._epochs: dict[int, int] = {}
         """The newest epoch that each node took part in, across its lives."""
         self._marks: dict[tuple[int, int], int] = {}
         """The high watermark of the metadata log, by node and life."""
-        self._committed: list[tuple[int, int]] = []
-        """Epoch and CRC of each committed batch of the metadata log, in its order, as the first node told it."""
         self._partition_leaders: dict[tuple[str, int, int], int] = {}
         """Who led a partition in each leader epoch."""
         self._partition_marks: dict[tuple[int, int, str, int], int] = {}
@@ -55,14 +55,16 @@ class Invariants:
         if epoch < known:
             raise InvariantBroken(f"{node.name} went back from epoch {known} to {epoch}")
         self._epochs[node.id] = epoch
+        own = (node.id, node.lives)
         if leads and self._leaders.setdefault(epoch, node.id) != node.id:
             raise InvariantBroken(f"epoch {epoch} has two leaders: {self._leaders[epoch]} and {node.id}")
-        key = (node.id, node.lives)
+        if leads and mark >= 0 and self._established.setdefault(epoch, node.lives) != node.lives:
+            raise InvariantBroken(f"{node.name} leads epoch {epoch} again, which it led before it was started anew")
         if mark < 0:
             return  # not known: it does not lead any more, or not yet
-        if mark < self._marks.get(key, -1):
-            raise InvariantBroken(f"the high watermark of {node.name} went back from {self._marks[key]} to {mark}")
-        self._marks[key] = mark
+        if mark < self._marks.get(own, -1):
+            raise InvariantBroken(f"the high watermark of {node.name} went back from {self._marks[own]} to {mark}")
+        self._marks[own] = mark
         if mark > raft.storage.end_offset:
             raise InvariantBroken(f"{node.name} has {mark} committed, and its log ends at {raft.storage.end_offset}")
 

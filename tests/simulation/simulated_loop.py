@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import inspect
 import random
 from asyncio import events
 from collections.abc import Callable, Coroutine
@@ -205,6 +206,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self.dead = True
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
+            coroutine = task.get_coro()
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()  # it never began, so nothing runs; without this Python warns
             self._simulation.graveyard.append(task)
 
     def run_handle(self, handle: asyncio.Handle) -> None:

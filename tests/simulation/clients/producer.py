@@ -263,7 +263,9 @@ class _Lane:
             while self._queue and self._queue[0].invoked < deadline:
                 producer.ended(self._partition, self._queue.popleft(), Outcome.UNKNOWN)
             self._begin_epoch()
-        if not self._queue:
+        if self._queue:
+            self._more.set()
+        else:
             self.idle.set()
 
     def _begin_epoch(self) -> None:

@@ -1,0 +1,113 @@
+"""Runs of seeds as part of the tests; `make simulate SEEDS=...` for more. And that the runs notice what they should."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import pytest
+from tests.simulation.__main__ import parse_seeds
+from tests.simulation.faults import make_schedule
+from tests.simulation.scenario import Run, run
+
+from broadsheet_broker.log.producer_state import ProducerState
+from broadsheet_broker.raft import quorum_state
+from broadsheet_broker.replication.partition import Partition
+
+SEEDS_OF_ONE = 150
+"""With one broker: about 0.2 s each."""
+
+PIECES = 10
+"""Tests that the seeds are spread over, so that a failure comes early and can be run again alone."""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Brokers in trouble log much, and making the lines takes time."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_one_broker_keeps_its_promises(piece: int) -> None:
+    for seed in range(1 + piece, SEEDS_OF_ONE + 1, PIECES):
+        result = run(seed)
+        assert result.good, result.report()
+
+
+def trace_in_another_process(seed: int, brokers: int, hash_seed: str) -> str:
+    program = f"from tests.simulation.scenario import run; r = run({seed}, {brokers}); print(r.trace, r.steps)"
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True, timeout=120
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("seed", [2, 11, 35])
+def test_the_same_seed_gives_the_same_run_in_any_process(seed: int) -> None:
+    here = run(seed)
+    again = run(seed)
+    assert (again.trace, again.steps) == (here.trace, here.steps)
+    for hash_seed in ("0", "1"):
+        assert trace_in_another_process(seed, 1, hash_seed) == f"{here.trace} {here.steps}"
+    assert run(seed + 1).trace != here.trace
+
+
+# A harness that finds nothing may be one that looks at nothing: brokers with a defect must be noticed.
+
+
+def first_complaint(seeds: int) -> str:
+    """Of so many runs, what is wrong with the first that is not good; empty when all are."""
+    for seed in range(1, seeds + 1):
+        result = run(seed)
+        if not result.good:
+            return result.complaints[0]
+    return ""
+
+
+def test_a_broker_that_acknowledges_what_it_does_not_write_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    flush = Partition.flush
+
+    def forgetful(self: Partition) -> None:
+        log: Any = self.log
+        if log.log_end_offset % 37 == 5 and log._pending:
+            log._pending.clear()
+        flush(self)
+
+    monkeypatch.setattr(Partition, "flush", forgetful)
+    assert first_complaint(10)
+
+
+def test_a_broker_that_takes_retries_for_new_records_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ProducerState, "find_duplicate", lambda *_: None)
+    monkeypatch.setattr(ProducerState, "check", lambda *_, **__: None)
+    assert "duplicate" in first_complaint(30)
+
+
+def test_a_controller_that_forgets_its_epoch_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quorum_state, "load", lambda *_: quorum_state.ElectionState())
+    monkeypatch.setattr("broadsheet_broker.raft.storage.MetadataLog.last_epoch", 0)
+    assert "epoch" in first_complaint(30)
+
+
+# The parts.
+
+
+def test_seeds_are_a_count_or_a_range() -> None:
+    assert list(parse_seeds("3")) == [1, 2, 3]
+    assert list(parse_seeds("7..9")) == [7, 8, 9]
+
+
+def test_a_failed_run_tells_its_schedule_and_how_to_repeat_it() -> None:
+    schedule = make_schedule(Random(1), 3, 3.0, 15.0)
+    text = Run(12, 3, schedule=schedule, complaints=["lost write"]).report()
+    assert "WRONG: lost write" in text
+    assert "make simulate SEEDS=12..12 BROKERS=3 VERBOSE=1" in text
+    assert all(fault.kind in text for fault in schedule)
