@@ -46,7 +46,7 @@ def settings(pairs):
 def describe(servers, topic):
     client = admin(servers)
     found = client.describe_topics([topic])[0]
-    answer = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    answer = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
     return {"partitions": len(found.get("partitions", [])), "configs": json.loads(json.dumps(answer, default=str))}
 
 

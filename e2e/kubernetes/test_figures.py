@@ -62,7 +62,7 @@ def resources(world: World, kind: str) -> float:
 
 
 def settle(world: World) -> None:
-    """Until no status has been written for some seconds."""
+    """Until no status has been written for a while."""
     last, since = -1.0, time.monotonic()
 
     def quiet() -> bool:
@@ -70,6 +70,6 @@ def settle(world: World) -> None:
         written = world.metrics()["broadsheet_operator_status_writes_total"]
         if written != last:
             last, since = written, time.monotonic()
-        return time.monotonic() - since > 5
+        return time.monotonic() - since > 20  # a Cluster is looked at every 15 s
 
     wait_for(quiet, "the operator to have nothing to say", 120)

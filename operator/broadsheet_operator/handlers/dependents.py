@@ -50,6 +50,8 @@ class Dependents:
         self._writer = writer
         self._session_of = session_of
         self._histories = Histories()
+        self._declared: dict[Key, tuple[Any, Topic]] = {}
+        """Topics by what was read of them when they were parsed: a thousand are not parsed anew for each batch."""
         self.group_views: dict[Key, GroupView] = {}
         """The last look at each group: exact figures for /metrics."""
 
@@ -88,7 +90,9 @@ class Dependents:
 
     def forget(self, kind: Kind, key: Key) -> None:
         self._writer.forget(kind, key)
-        if kind is Kind.CONSUMER_GROUP:
+        if kind is Kind.TOPIC:
+            self._declared.pop(key, None)
+        else:
             self._histories.samples.pop(key, None)
             self.group_views.pop(key, None)
 
@@ -211,14 +215,19 @@ class Dependents:
     def _topics_of(self, cluster: Key) -> list[Topic]:
         """All Topics that declare something in a cluster: an older one for the same topic wins."""
         found: list[Topic] = []
-        for _, body in self._store.all(Kind.TOPIC):
-            try:
-                topic = read_dependent(Kind.TOPIC, body)
-            except (ManifestError, ValidationError):
-                continue
-            assert isinstance(topic, Topic)
-            if Key(*cluster_of(topic)) == cluster and topic.metadata.deletion_timestamp is None:
-                found.append(topic)
+        for key, body in self._store.all(Kind.TOPIC):
+            metadata = body["metadata"]
+            version = (metadata["uid"], metadata.get("generation"), metadata.get("deletionTimestamp"))
+            known = self._declared.get(key)
+            if known is None or known[0] != version:
+                try:
+                    topic = read_dependent(Kind.TOPIC, {name: body[name] for name in body if name != "status"})
+                except (ManifestError, ValidationError):
+                    continue
+                assert isinstance(topic, Topic)
+                known = self._declared[key] = (version, topic)
+            if Key(*cluster_of(known[1])) == cluster and known[1].metadata.deletion_timestamp is None:
+                found.append(known[1])
         return found
 
     async def _finish(self, kind: Kind, outcomes: Mapping[Key, Outcome]) -> dict[Key, float | None]:
@@ -254,7 +263,9 @@ class Dependents:
                 await self._writer.event(body, "Normal", "Deleted", outcome.parting_words)
                 await self._writer.hold(kind, body, False)
             return 0.0
-        await self._writer.status(kind, body, _status_of(kind, body), outcome.status, VOLATILE[kind], utc_now())
+        told = bool(outcome.done or outcome.failures)
+        before = _status_of(kind, body)
+        await self._writer.status(kind, body, before, outcome.status, VOLATILE[kind], utc_now(), announce=not told)
         if outcome.failures:
             return None
         condition = outcome.status.condition("Ready")

@@ -29,9 +29,12 @@ class Writer:
 
     async def status(
         self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, volatile: frozenset[str],
-        now: datetime,
+        now: datetime, *, announce: bool = True,
     ) -> bool:  # fmt: skip
-        """Write a status if it says something new; True if it was written. Announces a change of Ready as an event."""
+        """Write a status if it says something new; True if it was written.
+
+        A change of Ready is an event, unless one has just said more (`announce` False).
+        """
         key = Key.of(body)
         if not should_write(before, after, volatile, self._last_status.get((kind, key)), now):
             return False
@@ -52,7 +55,8 @@ class Writer:
         self.statuses_written += 1
         if self._store.get(kind, key) is not None:
             self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
-        await self._announce(body, before, after)
+        if announce:
+            await self._announce(body, before, after)
         return True
 
     async def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
