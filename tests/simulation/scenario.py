@@ -21,8 +21,9 @@ from typing import Any
 from tests.history.checker import check
 from tests.history.operations import Final, History, Outcome, Partition, Poll, Seek
 from tests.simulation.clients.admin import EARLIEST, LATEST, create_topic, list_offset
-from tests.simulation.clients.connection import ClusterView
+from tests.simulation.clients.connection import PROBLEMS, BrokerError, ClusterView
 from tests.simulation.clients.consumer import Consumer
+from tests.simulation.clients.member import Member, find_coordinator, read_commits
 from tests.simulation.clients.producer import Producer
 from tests.simulation.clients.raw import send_rubbish
 from tests.simulation.cluster import Cluster
@@ -31,6 +32,7 @@ from tests.simulation.invariants import InvariantBroken, Invariants
 from tests.simulation.simulated_loop import Host, HostClock, Simulation, SimulationStuck
 
 TOPIC = "orders"
+GROUP = "shipping"
 TROUBLE_BEGINS, TROUBLE_ENDS = 3.0, 15.0
 """Virtual seconds."""
 PATIENCE = 120.0
@@ -100,6 +102,7 @@ class Scenario:
         self.clients: list[Host] = []
         self.producers: list[Producer] = []
         self.consumers: list[Consumer] = []
+        self.members: list[Member] = []
         self.working = True
         self.stage: object = "working"
         """What the run was about when it got stuck."""
@@ -179,6 +182,10 @@ class Scenario:
         for number in range(random.randint(1, 2)):
             view = self._view(f"consumer-{number}")
             jobs.append((self.clients[-1], self._consume(view, random.choice((50, 500)), random.choice((300, 10**6)))))
+        if random.random() < 0.6:
+            for number in range(random.randint(1, 3)):
+                view = self._view(f"member-{number}")
+                jobs.append((self.clients[-1], self._take_part(view, random.uniform(0.1, 1.0), random.random() < 0.3)))
         if random.random() < 0.2:
             jobs.append((self.simulation.host("vandal"), self._vandalise()))
             self.clients.append(self.simulation.host("vandal"))
@@ -218,6 +225,23 @@ class Scenario:
         self.consumers.append(consumer)
         await consumer.run()
 
+    async def _take_part(self, view: ClusterView, commit_interval: float, moody: bool) -> None:
+        """Be a member of the group; a moody one leaves it and comes back."""
+        random = Random(self.random.random())
+        await view.refresh([TOPIC])
+        consumer = Consumer(view, self.history, max_wait_ms=200, on_surprise=self.cluster.surprises.append)
+        member = Member(consumer, view, self.history, GROUP, TOPIC)
+        self.members.append(member)
+        while True:
+            try:
+                async with asyncio.timeout(random.uniform(1, 6) if moody and self.working else None):
+                    await member.run(commit_interval)
+            except TimeoutError:
+                if random.random() < 0.5:
+                    await member.leave()
+                consumer.assign(())
+                await asyncio.sleep(random.uniform(0, 2))
+
     async def _vandalise(self) -> None:
         random = Random(self.random.random())
         while self.working:
@@ -250,6 +274,21 @@ class Scenario:
             for partition in self.partitions
         ):
             await view.rest()
+        if self.members:
+            await self._finish_group(view, ends)
+
+    async def _finish_group(self, view: ClusterView, ends: dict[Partition, int]) -> None:
+        """The group comes to the end too, and says so."""
+        self.stage = f"waiting for the group to commit {ends}"
+        while True:
+            await view.rest(0.2, 0.5)
+            try:
+                coordinator = await find_coordinator(view, GROUP)
+                places = await read_commits(view, coordinator, self.history, GROUP, self.partitions)
+            except (BrokerError, *PROBLEMS):
+                continue
+            if all(places[partition] >= end for partition, end in ends.items()):
+                return
 
     async def _settled_end(self, view: ClusterView, partition: Partition) -> int:
         """Where the partition ends when nothing is under way any more: late packets of dead connections came too."""
