@@ -25,7 +25,7 @@ PREFERRED: Final = 0
 UNCLEAN: Final = 1
 
 ELR_FEATURE: Final = "eligible.leader.replicas.version"
-_UNCLEAN_KEY: Final = "unclean.leader.election.enable"
+UNCLEAN_KEY: Final = "unclean.leader.election.enable"
 _MIN_ISR_KEY: Final = "min.insync.replicas"
 
 
@@ -36,7 +36,7 @@ def rules_of(image: ClusterImage, topic: str, defaults: Defaults) -> Rules:
     """The rules for elections of a topic: its own values, then those of all brokers, then the configuration's."""
     own = image.config(ResourceType.TOPIC, topic)
     shared = image.config(ResourceType.BROKER, "")
-    unclean = own.get(_UNCLEAN_KEY, shared.get(_UNCLEAN_KEY))
+    unclean = own.get(UNCLEAN_KEY, shared.get(UNCLEAN_KEY))
     min_isr = own.get(_MIN_ISR_KEY, shared.get(_MIN_ISR_KEY))
     return Rules(
         unclean=defaults.unclean if unclean is None else unclean.strip().lower() == "true",

@@ -157,6 +157,24 @@ class MetadataDelta:
     def features_changed(self) -> bool:
         return self._features.touched
 
+    def note_features(self, levels: Mapping[str, int]) -> None:
+        """Take finalized levels as they are in another image."""
+        for name in [*self._features.map, *levels]:
+            if self._features.get(name) != levels.get(name):
+                if name in levels:
+                    self._features.put(name, levels[name])
+                else:
+                    self._features.remove(name)
+
+    def broker(self, broker_id: int) -> BrokerInfo | None:
+        """A broker as it is after what was replayed so far."""
+        return self._brokers.get(broker_id)
+
+    @property
+    def features(self) -> Mapping[str, int]:
+        """Finalized levels after what was replayed so far."""
+        return self._features.map
+
     def replay_all(self, records: Iterable[Any]) -> MetadataDelta:
         for record in records:
             self.replay(record)

@@ -1,0 +1,247 @@
+"""The life of this broker in the cluster: it registers, reports, takes part once it has caught up, and leaves in order.
+
+(KIP-631, KIP-841; org.apache.kafka.server.BrokerLifecycleManager.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller.brokers import Registration
+from broadsheet_broker.controller.forwarding import error_code
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages import broker_registration_request as registration_request
+from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
+from broadsheet_broker.wire.messages.broker_heartbeat_response import BrokerHeartbeatResponse
+from broadsheet_broker.wire.messages.broker_registration_response import BrokerRegistrationResponse
+from broadsheet_broker.wire.schema import Message
+
+log = logging.getLogger(__name__)
+
+_EAGER: Final = 0.02
+"""Seconds between heartbeats while this broker waits to take part, or to stop."""
+_RETRY: Final = 0.2
+"""Seconds until a registration that was refused is tried again."""
+_ATTEMPT: Final = 5.0
+"""Seconds that an order to the controller may take before it counts as failed."""
+_NO_ANSWER: Final = 3.0
+"""Seconds without any answer after which a broker that wants to stop does so on its own."""
+
+_HEARTBEAT_VERSION: Final = 1
+_REGISTRATION_VERSION: Final = 4
+
+Call = Callable[[Message, int, float], Awaitable[Any]]
+"""Gives an order to the active controller: request, version, seconds it may take."""
+
+
+class Metadata(Protocol):
+    """What of this node's metadata the broker's life depends on."""
+
+    def knows_broker(self, broker_id: int, epoch: int) -> bool: ...
+
+    @property
+    def offset(self) -> int:
+        """Of the last record that was published here."""
+        ...
+
+
+class BrokerLifecycle:
+    """`register`, `begin`, then `set_ready` and `joined`; at the end `leave` and `stop`."""
+
+    def __init__(self, environment: Environment, config: BrokerConfig, metadata: Metadata, call: Call) -> None:
+        self._environment = environment
+        self._metadata = metadata
+        self._call = call
+        self._id = config.node_id
+        self._interval = config.get_int("broker.heartbeat.interval.ms") / 1000
+        self._shutdown_enabled = config.get_bool("controlled.shutdown.enable")
+        self.epoch = -1
+        """Of this life; -1 before the registration."""
+        self._registration: Registration | None = None
+        self._cluster_id = ""
+        self._ready = False
+        self._fenced = True
+        self._leaving = False
+        self._may_stop = False
+        self._answered_at = 0.0
+        self._wake: asyncio.Future[None] | None = None
+        self._joined: asyncio.Future[None] = environment.loop.create_future()
+        self._gone: asyncio.Future[None] = environment.loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_fenced(self) -> bool:
+        """As the controller said last."""
+        return self._fenced
+
+    async def register(self, registration: Registration, cluster_id: str) -> None:
+        """Register this life; tries again for as long as it takes, and says why it has to.
+
+        Raises KafkaError for what will not change by waiting.
+        """
+        self._registration, self._cluster_id = registration, cluster_id
+        told: ErrorCode | None = None
+        while True:
+            try:
+                answer: BrokerRegistrationResponse = await self._call(
+                    _request(registration, cluster_id), _REGISTRATION_VERSION, _ATTEMPT
+                )
+                code = error_code(answer.error_code)
+                if code is ErrorCode.NONE:
+                    self.epoch = answer.broker_epoch
+                    return
+                error = KafkaError(code, code.message)
+            except KafkaError as refusal:
+                error = refusal
+            if error.code in _FINAL:
+                raise error
+            if error.code is not told:
+                log.warning("This broker is not registered yet: %s", error.message)
+                told = error.code
+            await asyncio.sleep(_RETRY)
+
+    def adopt(self, epoch: int) -> None:
+        """This node is the active controller and registered itself: it takes part already."""
+        self.epoch = epoch
+        self._ready, self._fenced = True, False
+        self._joined.set_result(None)
+
+    def begin(self) -> None:
+        """Report from now on."""
+        self._answered_at = self._environment.monotonic()
+        self._task = self._environment.loop.create_task(self._report())
+
+    def set_ready(self) -> None:
+        """Clients are served: this broker may lead."""
+        self._ready = True
+        self._hurry()
+
+    async def joined(self) -> None:
+        """Wait until the controller lets this broker take part."""
+        await asyncio.shield(self._joined)
+
+    def news(self) -> None:
+        """The controller is elsewhere, or this node's metadata has moved on: report soon if something is waited for."""
+        if self._fenced or self._leaving:
+            self._hurry()
+
+    async def leave(self, most: float) -> bool:
+        """Controlled shutdown: ask for it, and wait until others lead what this broker led. False when it took more
+        than `most` seconds, or nobody answered."""
+        if not self._shutdown_enabled or self._task is None or self._task.done() or self._fenced:
+            return False
+        self._leaving = True
+        self._answered_at = self._environment.monotonic()
+        self._hurry()
+        deadline = self._environment.monotonic() + most
+        while not self._gone.done():
+            now = self._environment.monotonic()
+            if now > deadline or now - self._answered_at > _NO_ANSWER:
+                log.warning("This broker stops without a controlled shutdown: the controller did not let it go in time")
+                return False
+            await asyncio.wait([self._gone], timeout=min(_EAGER, deadline - now + _EAGER))
+        return True
+
+    async def stop(self) -> None:
+        """Report no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def kill(self) -> None:
+        """End as a killed process would."""
+        if self._task is not None:
+            self._task.cancel()
+
+    # Heartbeats.
+
+    def _hurry(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _report(self) -> None:
+        while True:
+            wanted = self._ready and not self._leaving
+            delay = self._interval
+            try:
+                if await self._heartbeat():
+                    return
+                if self._leaving or (wanted and self._fenced):
+                    delay = _EAGER
+            except KafkaError as error:
+                delay = await self._failed(error)
+            if not self._leaving or delay > _EAGER:
+                self._wake = self._environment.loop.create_future()
+                await asyncio.wait([self._wake], timeout=delay)
+            else:
+                await asyncio.sleep(delay)
+
+    async def _heartbeat(self) -> bool:
+        """One report; True when this broker may stop."""
+        request = BrokerHeartbeatRequest(
+            broker_id=self._id,
+            broker_epoch=self.epoch,
+            current_metadata_offset=self._metadata.offset,
+            want_fence=not (self._ready and self._metadata.knows_broker(self._id, self.epoch)),
+            want_shut_down=self._leaving,
+        )
+        answer: BrokerHeartbeatResponse = await self._call(request, _HEARTBEAT_VERSION, _ATTEMPT)
+        if answer.error_code:
+            raise KafkaError(error_code(answer.error_code))
+        self._answered_at = self._environment.monotonic()
+        was_fenced, self._fenced = self._fenced, answer.is_fenced
+        if not self._fenced and not self._joined.done():
+            self._joined.set_result(None)
+        if self._fenced and not was_fenced and not self._leaving:
+            log.warning("The controller has fenced this broker")
+        if self._leaving and answer.should_shut_down:
+            if not self._gone.done():
+                self._gone.set_result(None)
+            return True
+        return False
+
+    async def _failed(self, error: KafkaError) -> float:
+        """What to do about a heartbeat that was refused; returns the pause (seconds) before the next."""
+        if error.code in (ErrorCode.STALE_BROKER_EPOCH, ErrorCode.BROKER_ID_NOT_REGISTERED) and self._registration:
+            log.warning("The controller does not know this broker any more (%s): registering again", error.message)
+            self._fenced = True
+            await self.register(self._registration, self._cluster_id)
+            return _EAGER
+        log.debug("A heartbeat was not answered: %s", error.message)
+        return _RETRY
+
+
+_FINAL: Final = frozenset(
+    (
+        ErrorCode.INCONSISTENT_CLUSTER_ID,
+        ErrorCode.UNSUPPORTED_VERSION,
+        ErrorCode.INVALID_REGISTRATION,
+        ErrorCode.INVALID_REQUEST,
+    )
+)
+
+
+def _request(registration: Registration, cluster_id: str) -> registration_request.BrokerRegistrationRequest:
+    return registration_request.BrokerRegistrationRequest(
+        broker_id=registration.broker_id,
+        cluster_id=cluster_id,
+        incarnation_id=registration.incarnation_id,
+        listeners=[
+            registration_request.Listener(
+                name=name, host=endpoint.host, port=endpoint.port, security_protocol=endpoint.security_protocol
+            )
+            for name, endpoint in registration.endpoints.items()
+        ],
+        features=[
+            registration_request.Feature(name=name, min_supported_version=low, max_supported_version=high)
+            for name, (low, high) in (registration.features or {}).items()
+        ],
+        rack=registration.rack,
+        log_dirs=list(registration.log_dirs),
+        previous_broker_epoch=registration.previous_epoch,
+    )
