@@ -31,6 +31,8 @@ TOPIC_SECONDS, GROUP_SECONDS = 2.0, 1.0
 """How often everything is looked at again, though nothing was declared anew."""
 SOON_SECONDS = 0.2
 """When to look again after something was left to do."""
+SETTLE_SECONDS = 1.0
+"""How long a file must have been without something before that is deleted: it may be half written only."""
 START_ATTEMPTS = 3
 """A broker that ends so often before it was ever ready will not come up by itself."""
 
@@ -47,6 +49,10 @@ class Watched:
     path: str
     seen: tuple[tuple[str, int, int], ...] = ()
     declared: set[Key] = field(default_factory=set)
+    new: tuple[tuple[str, int, int], ...] = ()
+    """As it was at the last look, if that is another than what was read."""
+    since: float = 0.0
+    """Monotonic seconds of the first look that found it so."""
 
 
 class Runtime:
@@ -135,8 +141,11 @@ class Runtime:
             if entry.origin != APPLIED and entry.origin not in paths:
                 self.store.remove(kind, name, entry.resource.metadata.uid)
 
-    def _declare(self, watched: Watched, resources: Sequence[AnyResource]) -> None:
-        """What the file says is applied; what it said before and says no more is deleted."""
+    def _declare(self, watched: Watched, resources: Sequence[AnyResource], *, settled: bool = True) -> bool:
+        """What the file says is applied; what it said before and says no more is deleted, once the file is settled.
+
+        A file that says nothing at all deletes nothing. False when something is left to delete.
+        """
         origin = _origin(watched.path)
         now = {(type(r).__name__, r.metadata.name) for r in resources}
         before = watched.declared or {k for k, e in self.store.entries().items() if e.origin == origin}
@@ -149,10 +158,21 @@ class Runtime:
                 continue
             if change == "configured":
                 self._say(f"{kind.lower()}/{name}", "configured")
-        for kind, name in before - now:
+        gone = before - now
+        watched.declared = before | now
+        if gone and not resources:
+            words = (
+                f"{watched.path} declares nothing any more; nothing is deleted for that, `broadsheet delete` does it"
+            )
+            self._say("up", words)
+            return True
+        if gone and not settled:
+            return False
+        for kind, name in gone:
             if self.store.mark_deleted(kind, name):
                 self._say(f"{kind.lower()}/{name}", f"no longer in {watched.path}: it is deleted")
         watched.declared = now
+        return True
 
     def _reread(self, watched: Watched) -> None:
         seen = _fingerprint(watched.path)
@@ -161,14 +181,17 @@ class Runtime:
         if not seen:
             # An editor may be about to put the new file in place of the old one.
             return
-        watched.seen = seen
+        if seen != watched.new:
+            watched.new, watched.since = seen, time.monotonic()
         try:
             resources = load_paths([watched.path])
         except ManifestError as error:
+            watched.seen = seen
             for mistake in error.mistakes:
                 self._say("not applied", str(mistake))
             return
-        self._declare(watched, resources)
+        if self._declare(watched, resources, settled=time.monotonic() - watched.since >= SETTLE_SECONDS):
+            watched.seen = seen
 
     def _read_declared(self) -> None:
         self._fingerprint = self.store.fingerprint()
