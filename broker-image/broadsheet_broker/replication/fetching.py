@@ -234,7 +234,21 @@ class Fetch:
             and position.sent_high_watermark == partition.high_watermark
             and position.sent_log_start_offset == partition.log.log_start_offset
             and position.current_leader_epoch in (UNDEFINED_EPOCH, partition.leader_epoch)
-            and position.last_fetched_epoch in (UNDEFINED_EPOCH, partition.leader_epoch)
+            and (
+                position.last_fetched_epoch in (UNDEFINED_EPOCH, partition.leader_epoch)
+                or position.checked_epoch == partition.leader_epoch
+            )
+            and (self.replica_id < 0 or self._is_known(position, partition))
+        )
+
+    def _is_known(self, position: Position, partition: Partition) -> bool:
+        """The leader has taken note of where this follower is."""
+        follower = partition.followers.get(self.replica_id)
+        return (
+            follower is not None
+            and self.replica_id in partition.maximal_isr
+            and follower.log_end_offset == position.fetch_offset
+            and follower.log_start_offset == position.log_start_offset
         )
 
     def _read_one(
@@ -321,6 +335,7 @@ class Fetch:
         if epoch < position.last_fetched_epoch or end_offset < position.fetch_offset:
             row.diverging_epoch = EpochEndOffset(epoch=epoch, end_offset=end_offset)
             return True
+        position.checked_epoch = partition.leader_epoch
         return False
 
 

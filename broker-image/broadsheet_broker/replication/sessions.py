@@ -59,6 +59,7 @@ class Position:
     """Where a reader stands in one partition, and what it was last told of it."""
 
     __slots__ = (
+        "checked_epoch",
         "current_leader_epoch",
         "fetch_offset",
         "index",
@@ -77,6 +78,8 @@ class Position:
         self.session = session
         self.topic = topic
         self.index = index
+        self.checked_epoch = -1
+        """The leader epoch in which the reader's log was found not to diverge from ours up to its fetch offset."""
         self.partition: Partition | None = None
         """Where it was found last; looked up again once that is deleted."""
         self.sent_high_watermark = -1
@@ -90,6 +93,7 @@ class Position:
         self.current_leader_epoch = wanted.current_leader_epoch
         self.last_fetched_epoch = wanted.last_fetched_epoch
         self.log_start_offset = wanted.log_start_offset
+        self.checked_epoch = -1
 
     def wake(self) -> None:
         """Something happened in the partition that this position waits on."""
