@@ -18,13 +18,16 @@ from broadsheet_broker.log import LogConfig, LogManager, LogManagerSettings
 from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.network import Server
 from broadsheet_broker.network.http import HttpEndpoint
+from broadsheet_broker.network.peers import NodePeers
 from broadsheet_broker.replication import ReplicaManager
+from broadsheet_broker.replication.in_sync import IsrAnswer
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.controller.isr_changes import IsrProposals
     from broadsheet_broker.log import Log, StorageError
     from broadsheet_broker.seams import Environment
 
@@ -35,7 +38,7 @@ CLEANER_BUFFER_BYTES = 16 * 1024 * 1024
 
 
 class Broker:
-    """A node that is broker and controller."""
+    """A node: broker, controller, or both."""
 
     def __init__(self, environment: Environment, config: BrokerConfig) -> None:
         self.environment = environment
@@ -50,6 +53,8 @@ class Broker:
         self._replicas: ReplicaManager | None = None
         self._controller: Controller | None = None
         self._groups: GroupCoordinator | None = None
+        self._peers: NodePeers | None = None
+        self._isr_proposals: IsrProposals | None = None
 
     @property
     def ports(self) -> dict[str, int]:
@@ -81,27 +86,45 @@ class Broker:
         await server.bind()
         await logs.start()
         replicas.start()
+        peers = self._peers = NodePeers(environment, f"broker-{config.node_id}")
         controller = rooms.controller = self._controller = Controller(
-            environment, config, metadata, identity, bound_ports=server.bound_ports
+            environment,
+            config,
+            metadata,
+            identity,
+            bound_ports=server.bound_ports,
+            peers=peers,
+            previous_broker_epoch=logs.previous_broker_epoch,
         )
         controller.on_failure = self._metadata_failed
+        self._isr_proposals = controller.isr_proposals(IsrAnswer)
+        replicas.connect(peers, self._isr_proposals)
+        # Controllers talk before there is metadata: that is how the quorum finds its leader.
+        await server.start(config.controller_listener_names)
         await controller.start()
         logs.complete = True
         await server.start()
+        await controller.join()
         self._serving = True
 
     async def stop(self) -> None:
         """Serve no more, hand everything to the disk and mark the directories as cleanly stopped."""
-        self._serving = False
+        was_serving, self._serving = self._serving, False
+        if self._controller is not None and was_serving:
+            await self._controller.leave()
         if self._server is not None:
             await self._server.stop()
         if self._groups is not None:
             self._groups.close()
-        epoch = self._broker_epoch()
+        if self._isr_proposals is not None:
+            self._isr_proposals.kill()
+        epoch = -1 if self._controller is None else self._controller.broker_epoch
         if self._controller is not None:
             await self._controller.stop()
         if self._replicas is not None:
             await self._replicas.close()
+        if self._peers is not None:
+            await self._peers.close()
         if self._logs is not None:
             await self._logs.close(broker_epoch=epoch)
         if self._http is not None:
@@ -110,6 +133,10 @@ class Broker:
     def kill(self) -> None:
         """What a simulated kill -9 leaves behind: nothing is written, nobody is told."""
         self._serving = False
+        if self._controller is not None:
+            self._controller.kill()
+        if self._isr_proposals is not None:
+            self._isr_proposals.kill()
         if self._server is not None:
             for connection in list(self._server.connections):
                 connection.abort()
@@ -128,12 +155,6 @@ class Broker:
         if not self._serving:
             complaints.append("the broker is starting" if self._logs is None or not self._logs.closing else "stopping")
         return complaints
-
-    def _broker_epoch(self) -> int:
-        if self._controller is None or self._replicas is None:
-            return -1
-        broker = self._replicas.metadata.image.brokers.get(self.config.node_id)
-        return -1 if broker is None else broker.epoch
 
     def _directory_failed(self, path: str, error: StorageError) -> None:
         log.error("log directory %s is offline: %s", path, error)

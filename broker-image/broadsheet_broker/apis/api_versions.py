@@ -29,6 +29,9 @@ CONTROLLER_APIS = frozenset((1, *range(17, 21), *range(29, 34), *range(36, 42), 
 }
 """API keys that Kafka serves on the listeners of controllers."""
 
+CONTROLLER_ONLY = frozenset((52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82))
+"""API keys that nodes use among themselves: Kafka serves them nowhere else."""
+
 _SOFTWARE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 SUPPORTED_FEATURES: dict[str, tuple[int, int]] = {
@@ -44,7 +47,7 @@ def _advertised(controller: bool) -> list[ApiVersion]:
     return [
         ApiVersion(api_key=api.key, min_version=api.lowest_advertised, max_version=api.highest)
         for api in sorted(REGISTRY.values(), key=lambda api: api.key)
-        if not controller or api.key in CONTROLLER_APIS
+        if (api.key in CONTROLLER_APIS if controller else api.key not in CONTROLLER_ONLY)
     ]
 
 

@@ -5,6 +5,7 @@ Refusals of single topics are in the controller's answer; what concerns the whol
 
 from __future__ import annotations
 
+from broadsheet_broker.apis.controllers import controller_of
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.config import describe_topic
@@ -23,7 +24,7 @@ _DELETION_DISABLED_FROM = 3
 
 @serves(19, "CreateTopics", (2, 7))
 async def create_topics(rooms: Rooms, request: Request[CreateTopicsRequest]) -> None:
-    answer = await rooms.controller.create_topics(request.body)
+    answer = await controller_of(rooms, request).create_topics(request.body)
     if request.version >= _CONFIGS_FROM:
         set_on = {topic.name: topic.configs for topic in request.body.topics}
         for result in answer.topics:
@@ -52,7 +53,7 @@ def _configs(rooms: Rooms, own: dict[str, str]) -> list[CreatableTopicConfigs]:
 @serves(20, "DeleteTopics", (1, 6))
 async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> None:
     try:
-        answer = await rooms.controller.delete_topics(request.body)
+        answer = await controller_of(rooms, request).delete_topics(request.body)
     except KafkaError as error:
         if error.code is ErrorCode.TOPIC_DELETION_DISABLED and request.version < _DELETION_DISABLED_FROM:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.") from None
@@ -62,4 +63,4 @@ async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> 
 
 @serves(37, "CreatePartitions", (0, 3))
 async def create_partitions(rooms: Rooms, request: Request[CreatePartitionsRequest]) -> None:
-    request.answer(await rooms.controller.create_partitions(request.body))
+    request.answer(await controller_of(rooms, request).create_partitions(request.body))

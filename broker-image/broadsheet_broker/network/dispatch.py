@@ -71,12 +71,14 @@ class Dispatcher:
         registry: Mapping[int, Api],
         metrics: Metrics,
         controller_keys: frozenset[int],
+        controller_only: frozenset[int] = frozenset(),
     ) -> None:
         self._loop = loop
         self._rooms = rooms
         self._tasks: set[asyncio.Task[None]] = set()
-        self.apis = {key: ServedApi(api, metrics) for key, api in registry.items()}
-        self.controller_apis = {key: api for key, api in self.apis.items() if key in controller_keys}
+        every = {key: ServedApi(api, metrics) for key, api in registry.items()}
+        self.apis = {key: api for key, api in every.items() if key not in controller_only}
+        self.controller_apis = {key: api for key, api in every.items() if key in controller_keys}
         """What is served on the listeners of controllers."""
 
     def call(self, api: ServedApi, request: Request[Any]) -> None:

@@ -8,10 +8,10 @@ import errno
 import logging
 import sys
 from collections import Counter as Tally
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, version_answer
+from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, CONTROLLER_ONLY, version_answer
 from broadsheet_broker.config.listeners import Listener, parse_map
 from broadsheet_broker.network.buffers import BufferPool
 from broadsheet_broker.network.connection import KafkaConnection
@@ -65,9 +65,10 @@ class Server:
         """The port of each listener, by its name, once bound."""
         self._config = config
         self._controller_listeners = frozenset(config.controller_listener_names)
-        self._dispatcher = Dispatcher(self.loop, rooms, registry, environment.metrics, CONTROLLER_APIS)
+        self._dispatcher = Dispatcher(self.loop, rooms, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY)
         self.call = self._dispatcher.call
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: dict[str, list[asyncio.AbstractServer]] = {}
+        """By the name of the listener."""
         self._last_id = 0
         self._most_connections = config.get_int("max.connections")
         self._most_per_host = config.get_int("max.connections.per.ip")
@@ -107,20 +108,24 @@ class Server:
             return KafkaConnection(self, listener.name)
 
         servers, port = await bind(self.loop, listener, connect, backlog=self._backlog, key="listeners")
-        self._servers += servers
+        self._servers[listener.name] = servers
         self.bound_ports[listener.name] = port
 
-    async def start(self) -> None:
-        """Take connections, on all addresses; binds first if nobody has."""
+    async def start(self, names: Collection[str] | None = None) -> None:
+        """Take connections on the listeners of these names, or on all; binds first if nobody has."""
         if not self._servers:
             await self.bind()
-        for server in self._servers:
-            await server.start_serving()
-        self._schedule_sweep()
+        for name, servers in self._servers.items():
+            for server in servers:
+                if (names is None or name in names) and not server.is_serving():
+                    await server.start_serving()
+        if self._sweep is None:
+            self._schedule_sweep()
 
     async def stop(self) -> None:
         """Listen no more, cancel handlers that wait, close all connections once their answers are out."""
-        for server in self._servers:
+        servers = [server for same in self._servers.values() for server in same]
+        for server in servers:
             server.close()
         if self._sweep is not None:
             self._sweep.cancel()
@@ -131,7 +136,7 @@ class Server:
         for connection in list(self.connections):
             connection.abort()
         await self._wait_for_connections()
-        for server in self._servers:
+        for server in servers:
             await server.wait_closed()
         self._servers.clear()
 

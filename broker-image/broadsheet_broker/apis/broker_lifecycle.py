@@ -1,0 +1,45 @@
+"""What nodes ask the active controller: BrokerRegistration (62), BrokerHeartbeat (63), ControllerRegistration (70),
+AlterPartition (56), AllocateProducerIds (67); and UnregisterBroker (64), which an operator asks any broker.
+"""
+
+from __future__ import annotations
+
+from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.wire.messages.allocate_producer_ids_request import AllocateProducerIdsRequest
+from broadsheet_broker.wire.messages.alter_partition_request import AlterPartitionRequest
+from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
+from broadsheet_broker.wire.messages.broker_registration_request import BrokerRegistrationRequest
+from broadsheet_broker.wire.messages.controller_registration_request import ControllerRegistrationRequest
+from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
+
+
+@serves(56, "AlterPartition", (2, 3))
+async def alter_partition(rooms: Rooms, request: Request[AlterPartitionRequest]) -> None:
+    request.answer(await rooms.controller.here.alter_partition(request.body, request.version))
+
+
+@serves(62, "BrokerRegistration", (0, 4))
+async def broker_registration(rooms: Rooms, request: Request[BrokerRegistrationRequest]) -> None:
+    request.answer(await rooms.controller.here.register_broker(request.body))
+
+
+@serves(63, "BrokerHeartbeat", (0, 1))
+async def broker_heartbeat(rooms: Rooms, request: Request[BrokerHeartbeatRequest]) -> None:
+    request.answer(await rooms.controller.here.heartbeat(request.body))
+
+
+@serves(64, "UnregisterBroker", (0, 0))
+async def unregister_broker(rooms: Rooms, request: Request[UnregisterBrokerRequest]) -> None:
+    request.answer(await controller_of(rooms, request).unregister_broker(request.body))
+
+
+@serves(67, "AllocateProducerIds", (0, 0))
+async def allocate_producer_ids(rooms: Rooms, request: Request[AllocateProducerIdsRequest]) -> None:
+    request.answer(await rooms.controller.here.allocate_producer_ids(request.body))
+
+
+@serves(70, "ControllerRegistration", (0, 0))
+async def controller_registration(rooms: Rooms, request: Request[ControllerRegistrationRequest]) -> None:
+    request.answer(await rooms.controller.here.register_controller(request.body))
