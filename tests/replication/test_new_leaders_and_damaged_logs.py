@@ -1,13 +1,18 @@
-"""What a coordinator finds when its partition has just changed leaders; deleting what cannot be read."""
+"""What a coordinator finds when its partition has just changed leaders; deleting, and writing, what cannot be."""
 
 from __future__ import annotations
 
 import uuid
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.apis.replica_rooms import Bench, run
+from tests.replication.replication_fakes import Stage
 from tests.replication.test_restart import produce
 
+from broadsheet_broker.log import StorageError
+from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.records import decode_records, iterate_batches
 
 
@@ -57,3 +62,38 @@ def test_a_damaged_log_that_cannot_be_moved_aside_does_not_keep_others_from_the_
     run(tmp_path, first)
     (tmp_path / "orders-0" / "partition.metadata").write_text("rubbish")
     run(tmp_path, second)
+
+
+def test_a_disk_that_stays_full_is_told_of_once_until_it_has_room_again(caplog: pytest.LogCaptureFixture) -> None:
+    stage = Stage()
+    partition = stage.partition()
+    log: Any = partition.log
+    for failure in (StorageError("full"), StorageError("full"), None, StorageError("full")):
+        log.fail = failure
+        stage.append(partition, b"a")
+        stage.loop.turn()
+    assert [record.message for record in caplog.records if "takes no records" in record.message] == [
+        "orders-0 takes no records: full",
+        "orders-0 takes no records: full",
+    ]
+
+
+def test_who_appended_to_a_topic_that_was_deleted_in_the_same_turn_hears_that_it_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stage = Stage()
+    partition = stage.partition()
+    log: Any = partition.log
+    stage.append(partition, b"a")
+    partition.retire()
+    log.fail = StorageError("orders-0 was deleted")
+    heard: list[ErrorCode | None] = []
+
+    class Waiting:
+        def written(self) -> None:
+            heard.append(partition.flush_error)
+
+    stage.turn.after_flush(Waiting())
+    stage.loop.turn()
+    assert heard == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
+    assert not caplog.records

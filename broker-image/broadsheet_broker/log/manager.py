@@ -310,7 +310,7 @@ class LogManager:
             self._run(self._remove_doomed())
 
     async def _remove_doomed(self) -> None:
-        while self._doomed:
+        while self._doomed and not self.closing:  # what is left then, the next start removes
             path = self._doomed.pop()
             try:
                 await self.environment.offload(self.environment.files.remove_tree, path)

@@ -69,6 +69,7 @@ class Partition:
 
     __slots__ = (
         "_commit_waiters",
+        "_fails",
         "_queue",
         "_start_waiters",
         "_unreplicated",
@@ -157,6 +158,8 @@ class Partition:
         """Why the last write of gathered appends failed, if it did."""
         self.retired: ErrorCode | None = None
         """Set once this object is no longer the partition: look it up again."""
+        self._fails = False
+        """The last write failed, and that was told."""
         self._unwritten_bytes = 0
         self._commit_waiters: deque[tuple[int, CommitCallback]] | None = None
         self._start_waiters: list[tuple[int, CommitCallback]] | None = None
@@ -291,20 +294,22 @@ class Partition:
         if not self.dirty:
             return
         self.dirty = False
-        before, self.flush_error = self.flush_error, None
+        self.flush_error = None
         size, self._unwritten_bytes = self._unwritten_bytes, 0
         try:
             self.log.flush_appends()
             if self.retired == ErrorCode.KAFKA_STORAGE_ERROR:
                 raise KafkaError(self.retired)
         except KafkaError as error:
-            self.flush_error = error.code
-            if error.code != before:  # clients try again many times a second: told once
+            self.flush_error = self.retired or error.code
+            if self.retired is None and not self._fails:  # clients try again many times a second: told once
+                self._fails = True
                 logger.error("%s-%d takes no records: %s", self.topic, self.index, error.message)
             return
         except OSError:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
             return
+        self._fails = False
         if self.followers:
             self._credit_followers()
         self._written(size)
