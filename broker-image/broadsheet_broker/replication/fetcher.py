@@ -83,6 +83,7 @@ class Following:
         "leader_epoch",
         "partition",
         "sent_epoch",
+        "sent_number",
         "sent_offset",
         "timer",
     )
@@ -95,6 +96,8 @@ class Following:
         self.in_session = False
         self.sent_offset = -1
         self.sent_epoch = -1
+        self.sent_number = 0
+        """The request that spoke of it last: what earlier ones are answered about it is old."""
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
 
@@ -121,6 +124,8 @@ class Fetcher:
         self._life = 0
         """Answers to requests of an earlier life (another session) are stale."""
         self._in_flight = 0
+        self._number = 0
+        """Of the last request sent."""
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -248,6 +253,7 @@ class Fetcher:
         if hosts.throttle.delay(hosts.loop.time()) > 0:
             self._hold_back(hosts.throttle.delay(hosts.loop.time()))
         full = self._session_id == NO_SESSION
+        self._number += 1
         if full:
             self._changed = {following: None for following in self.followings() if following.active}
             if not self._changed:
@@ -265,11 +271,11 @@ class Fetcher:
         if not full:
             self._session_epoch = self._session_epoch + 1 if self._session_epoch < 2**31 - 1 else 1
         self._in_flight += 1
-        life = self._life
+        life, number = self._life, self._number
 
         def answered(answer: FetchResponse | None, error: PeerError | None) -> None:
             if life == self._life and not self._closed:
-                self._answered(answer, error)
+                self._answered(number, answer, error)
 
         hosts.peers.send(
             self.leader_id,
@@ -293,6 +299,7 @@ class Fetcher:
             partition = following.partition
             own = partition.log
             following.in_session = True
+            following.sent_number = self._number
             following.sent_epoch = following.leader_epoch
             following.sent_offset = own.log_end_offset
             topic = topics.get(partition.topic_id)
@@ -326,7 +333,7 @@ class Fetcher:
 
     # -- hearing ------------------------------------------------------------------------------------------------------
 
-    def _answered(self, answer: FetchResponse | None, error: PeerError | None) -> None:
+    def _answered(self, number: int, answer: FetchResponse | None, error: PeerError | None) -> None:
         self._in_flight -= 1
         if answer is None:
             if not self._failures:
@@ -347,7 +354,12 @@ class Fetcher:
                 continue
             for row in topic.partitions:
                 following = followings.get(row.partition_index)
-                if following is not None and following.active and following.sent_epoch == following.leader_epoch:
+                if (
+                    following is not None
+                    and following.active
+                    and following.sent_number <= number
+                    and following.sent_epoch == following.leader_epoch
+                ):
                     self._take(following, row, marks)
         self._send_if_useful()
         for following, row in marks:
