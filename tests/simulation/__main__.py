@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tests.simulation.scenario import Run, run
 
@@ -32,12 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     seeds = parse_seeds(options.seeds)
     began, failed, steps, sends = time.monotonic(), [], 0, 0
     write = sys.stdout.write
-    tasks = [(seed, options.brokers) for seed in seeds]
-    if options.jobs == 1 or len(tasks) == 1:
-        results = map(_run, tasks)
-    else:
-        pool = multiprocessing.get_context("fork").Pool(options.jobs)
-        results = pool.imap(_run, tasks, chunksize=4)
+    results = run_all(seeds, options.brokers, options.jobs)
     for result in results:
         steps += result.steps
         sends += len(result.history.sends)
@@ -52,6 +47,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{sends} sends, {steps} steps, {len(failed)} failed{': ' if failed else ''}{', '.join(map(str, failed))}\n"
     )
     return 1 if failed else 0
+
+
+def run_all(seeds: Sequence[int], brokers: int, jobs: int) -> Iterator[Run]:
+    """The runs of these seeds, in their order, on so many cores."""
+    tasks = [(seed, brokers) for seed in seeds]
+    if jobs == 1 or len(tasks) == 1:
+        yield from map(_run, tasks)
+    else:
+        with multiprocessing.get_context("fork").Pool(jobs) as pool:
+            yield from pool.imap(_run, tasks, chunksize=2)
 
 
 def _run(task: tuple[int, int]) -> Run:
