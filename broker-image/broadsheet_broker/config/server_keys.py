@@ -69,7 +69,7 @@ NETWORK = (
         "queued.max.request.bytes", LONG, "-1",
         "Bytes of unanswered requests of all connections above which no more are read; -1: no limit of this kind.",
     ),
-    Key("request.timeout.ms", INT, "30000", "", no_effect=ALONE),
+    Key("request.timeout.ms", INT, "30000", "Time (ms) of an order for the controller that sets none."),
 )  # fmt: skip
 
 QUORUM = (
@@ -107,10 +107,16 @@ CONTROLLER = (
     Key("delete.topic.enable", BOOLEAN, "true", "Topics may be deleted."),
     Key("broker.heartbeat.interval.ms", INT, "2000", "How often (ms) a broker reports to the controller."),
     Key("broker.session.timeout.ms", INT, "9000", "Silence (ms) after which a broker counts as gone."),
-    Key("initial.broker.registration.timeout.ms", INT, "60000", "", no_effect=ALONE),
-    Key("auto.leader.rebalance.enable", BOOLEAN, "true", "", no_effect=ALONE),
-    Key("leader.imbalance.check.interval.seconds", LONG, "300", "", at_least(1), no_effect=ALONE),
-    Key("controlled.shutdown.enable", BOOLEAN, "true", "", no_effect=ALONE),
+    Key(
+        "initial.broker.registration.timeout.ms", INT, "60000", "",
+        no_effect="a broker tries to register for as long as it takes",
+    ),
+    Key("auto.leader.rebalance.enable", BOOLEAN, "true", "Leaderships go back to preferred leaders from time to time."),
+    Key(
+        "leader.imbalance.check.interval.seconds", LONG, "300",
+        "How often (s) preferred leaders get their leaderships back.", at_least(1),
+    ),
+    Key("controlled.shutdown.enable", BOOLEAN, "true", "A broker that stops lets others take over first."),
 )  # fmt: skip
 
 REPLICATION = (
