@@ -161,7 +161,7 @@ class Clusters:
             )
             if failure is not None:
                 return failure
-            await self._writer.event(body, "Normal", "ConfigAltered", change.words())
+            self._writer.event(body, "Normal", "ConfigAltered", change.words())
         wanted = ",".join(sorted(properties.declared(cluster)))
         if config_map is not None and ",".join(keys) != wanted:
             # What was taken back is forgotten, so that it is left alone if somebody else sets it.
@@ -217,7 +217,7 @@ class Clusters:
         pod = step.restart
         assert pod is not None
         if await self._api.delete(Kind.POD, body["metadata"]["namespace"], pod.name, pod.uid):
-            await self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
+            self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
 
     async def _say_invalid(self, body: Mapping[str, Any], words: str) -> None:
         before = _status_of(body)
@@ -240,7 +240,7 @@ class Clusters:
             await self._api.delete(Kind.VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
         count = len(self._claims(key))
         note = f"{count} {'volume' if count == 1 else 'volumes'} deleted (storage.deletionPolicy Delete)"
-        await self._writer.event(body, "Normal", "Deleted", note)
+        self._writer.event(body, "Normal", "Deleted", note)
         await self._writer.hold(Kind.CLUSTER, body, False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,8 @@ VOLATILE = {
 }
 GROUP_INTERVAL_SECONDS = 5.0
 """A group is looked at so often: its lag changes without any event."""
+ABSENT_GROUP_SECONDS = 10.0
+"""A group that does not exist yet is looked for so often."""
 UNFINISHED_SECONDS = 1.0
 """Something is going on in Kafka (a reassignment, a creation): look again soon."""
 
@@ -140,7 +143,7 @@ class Dependents:
             return False
         name = resource.topic_name if isinstance(resource, Topic) else resource.group_id
         note = f"{resource.kind} {Key.of(body)}: {name} stays in Kafka, because the whole namespace is being deleted"
-        await self._writer.event({**namespace, "apiVersion": "v1", "kind": "Namespace"}, "Warning", "Orphaned", note)
+        self._writer.event({**namespace, "apiVersion": "v1", "kind": "Namespace"}, "Warning", "Orphaned", note)
         await self._writer.hold(kind, body, False)
         return True
 
@@ -156,7 +159,7 @@ class Dependents:
 
     async def _release(self, kind: Kind, body: Mapping[str, Any], words: str) -> None:
         if FINALIZER in body["metadata"].get("finalizers", ()):
-            await self._writer.event(body, "Warning", "Orphaned", words)
+            self._writer.event(body, "Warning", "Orphaned", words)
             await self._writer.hold(kind, body, False)
 
     # -- rounds -------------------------------------------------------------------------------------------------------
@@ -168,8 +171,15 @@ class Dependents:
             assert isinstance(resource, Topic)
             topics[key] = resource
         rivals = topic_rivals(self._topics_of(session.cluster))
+        times = [time.monotonic()]
         outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now)
-        return await self._finish(Kind.TOPIC, {key: outcomes[key] for key in topics})
+        times.append(time.monotonic())
+        again = await self._finish(Kind.TOPIC, {key: outcomes[key] for key in topics})
+        kafka, kubernetes = times[1] - times[0], time.monotonic() - times[1]
+        logger.debug(
+            "%s: %d topics: %.3f s in Kafka, %.3f s in writing", session.cluster, len(topics), kafka, kubernetes
+        )
+        return again
 
     async def groups(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for ConsumerGroups of one cluster; each is looked at again after a while."""
@@ -255,12 +265,12 @@ class Dependents:
         if body is None:
             return 0.0
         for words in outcome.done:
-            await self._writer.event(body, "Normal", "Updated", words)
+            self._writer.event(body, "Normal", "Updated", words)
         for failure in outcome.failures:
-            await self._writer.event(body, "Warning", failure.reason, failure.message)
+            self._writer.event(body, "Warning", failure.reason, failure.message)
         if outcome.release:
             if FINALIZER in body["metadata"].get("finalizers", ()):
-                await self._writer.event(body, "Normal", "Deleted", outcome.parting_words)
+                self._writer.event(body, "Normal", "Deleted", outcome.parting_words)
                 await self._writer.hold(kind, body, False)
             return 0.0
         told = bool(outcome.done or outcome.failures)
@@ -273,7 +283,10 @@ class Dependents:
         if stalled is not None and stalled.status == "True":
             return 0.0  # only a change of the resource or a resync makes a difference
         if condition is None or condition.status != "True":
-            return GROUP_INTERVAL_SECONDS if kind is Kind.CONSUMER_GROUP else UNFINISHED_SECONDS
+            absent = condition is not None and condition.reason == Reason.GROUP_NOT_FOUND
+            if kind is Kind.CONSUMER_GROUP:
+                return ABSENT_GROUP_SECONDS if absent else GROUP_INTERVAL_SECONDS
+            return UNFINISHED_SECONDS
         return 0.0
 
 

@@ -59,6 +59,7 @@ class Operator:
         await self._clusters_queue.close()
         for key in list(self.sessions):
             await self._close_session(key)
+        await self.writer.close()
 
     # -- what the watches tell ----------------------------------------------------------------------------------------
 

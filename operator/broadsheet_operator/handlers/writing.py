@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -17,6 +19,10 @@ logger = logging.getLogger(__name__)
 FINALIZER = "broadsheet.io/cleanup"
 """Held only while something in Kafka is to be deleted with the resource: nothing else may keep a namespace alive."""
 
+EVENTS_AT_ONCE = 4
+EVENTS_KEPT = 5000
+"""More than so many that could not be written yet are dropped, the oldest first."""
+
 
 class Writer:
     """Status, events and finalizers."""
@@ -26,6 +32,15 @@ class Writer:
         self._store = store
         self._last_status: dict[tuple[Kind, Key], datetime] = {}
         self.statuses_written = 0
+        self._events: deque[tuple[Mapping[str, Any], str, str, str]] = deque(maxlen=EVENTS_KEPT)
+        self._posting: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """Say what is still to be said, if that does not take long."""
+        if self._posting is not None:
+            await asyncio.wait({self._posting}, timeout=2)
+            self._posting.cancel()
+            await asyncio.gather(self._posting, return_exceptions=True)
 
     async def status(
         self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, volatile: frozenset[str],
@@ -56,10 +71,10 @@ class Writer:
         if self._store.get(kind, key) is not None:
             self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
         if announce:
-            await self._announce(body, before, after)
+            self._announce(body, before, after)
         return True
 
-    async def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
+    def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
         """One event per transition: when Ready, or its reason, is another one."""
         old = before.condition("Ready") if before else None
         new = after.condition("Ready")
@@ -67,16 +82,25 @@ class Writer:
             return
         stalled = after.condition("Stalled")
         severity = "Warning" if stalled is not None and stalled.status == "True" else "Normal"
-        await self.event(body, severity, new.reason, new.message or new.reason)
+        self.event(body, severity, new.reason, new.message or new.reason)
 
-    async def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
-        """An event is a courtesy: that it cannot be written stops nothing."""
-        key = Key.of(body)
-        logger.info("%s %s: %s: %s", body["kind"], key, reason, note)
+    def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
+        """Say something about an object soon. An event is a courtesy: nothing waits for it, its failure stops nothing."""
+        logger.info("%s %s: %s: %s", body["kind"], Key.of(body), reason, note)
+        self._events.append((body, severity, reason, note))
+        if self._posting is None or self._posting.done():
+            self._posting = asyncio.get_running_loop().create_task(self._post_events(), name="events")
+
+    async def _post_events(self) -> None:
+        while self._events:
+            some = [self._events.popleft() for _ in range(min(EVENTS_AT_ONCE, len(self._events)))]
+            await asyncio.gather(*(self._post(*event) for event in some))
+
+    async def _post(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
         try:
             await self._api.event(body, severity, reason, "Reconcile", note)
         except KubernetesError as error:
-            logger.info("%s %s: the event could not be written: %s", body["kind"], key, error)
+            logger.info("%s %s: the event could not be written: %s", body["kind"], Key.of(body), error)
 
     async def hold(self, kind: Kind, body: Mapping[str, Any], wanted: bool) -> None:
         """Have our finalizer on an object, or not."""
