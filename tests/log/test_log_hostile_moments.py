@@ -264,3 +264,49 @@ def test_a_log_that_cannot_be_compacted_does_not_keep_others_from_it(failure: Ex
         await manager.close()
 
     run(environment, scenario)
+
+
+def test_compaction_goes_on_when_its_file_is_closed_to_make_room_for_others() -> None:
+    environment = memory_environment()
+    config = LogConfig(segment_bytes=300_000, cleanup_policy=frozenset(("compact",)))
+
+    async def scenario() -> None:
+        manager = manager_of(environment, config=config, open_files=2)
+        await manager.start()
+        log = manager.get_or_create("orders", 0, ORDERS, config)
+        for number in range(1500):  # more than one step of the cleaner
+            append(log, keyed(("a", f"{number:0500}")))
+        others = [manager.get_or_create("other", partition, AGAIN, config) for partition in range(5)]
+        running = asyncio.ensure_future(manager.cleaner.run())
+        while not running.done():
+            for other in others:
+                append(other, keyed(("b", "1")))
+            await asyncio.sleep(0)
+        assert not manager.cleaner.uncleanable
+        assert len(values_of(log)) < 600
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_a_replica_that_began_again_lower_is_not_emptied_by_its_old_log_start() -> None:
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        manager = manager_of(environment)
+        await manager.start()
+        log = manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        append(log, batch(*"abcdefghij"))
+        log.advance_log_start_offset(9, 10)
+        await manager.checkpoint_log_start_offsets()
+        manager.prepare_truncation(log, 2)
+        log.truncate_to(2)
+        assert log.log_start_offset == 2
+        append(log, batch("x", "y"))
+        environment.files.kill()
+        again = manager_of(environment)
+        await again.start()
+        assert values_of(again.get_or_create("orders", 0, ORDERS, CONFIG)) == [(2, "x"), (3, "y")]
+        await again.close()
+
+    run(environment, scenario)

@@ -96,6 +96,19 @@ def _short(key: bytes) -> bytes:
     return key if len(key) <= _LONG_KEY_BYTES else hashlib.blake2b(key, digest_size=_LONG_KEY_BYTES).digest()
 
 
+class _PooledFile:
+    """A segment's file, opened again when the pool has closed it between two steps."""
+
+    __slots__ = ("_log", "_segment")
+
+    def __init__(self, log: Log, segment: Segment) -> None:
+        self._log = log
+        self._segment = segment
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._log._pool.file(self._segment).read(offset, size)
+
+
 class Cleaning:
     """One pass over one log."""
 
@@ -157,12 +170,10 @@ class Cleaning:
 
     def batches(self, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
         self.check_unchanged()
-        file = self.log._pool.file(segment)
+        file = _PooledFile(self.log, segment)
         for position, header in walk(file, 0, segment.size, segment.base_offset):
             self.check_unchanged()
-            # The pool may have closed the file between two steps.
-            data = self.log._pool.file(segment).read(position, header.size)
-            yield position, header, memoryview(data)
+            yield position, header, memoryview(file.read(position, header.size))
 
     def is_aborted(self, header: BatchHeader) -> bool:
         return header.is_transactional and any(

@@ -128,6 +128,8 @@ class LogDirectory:
             self.changes += 1  # what a thread is about to store is out of date
         if self.recovery_points.get(partition, 0) > offset:
             self.store_recovery_points({**self.recovery_points, partition: offset})
+        if self.log_start_offsets.get(partition, 0) > offset:  # it would look as if all that is left had been deleted
+            self.store_log_start_offsets({k: v for k, v in self.log_start_offsets.items() if k != partition})
 
     def write_marker(self, broker_epoch: int) -> None:
         content = json.dumps({"version": 0, "brokerEpoch": broker_epoch}, separators=(",", ":"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Protocol
 
 import google_crc32c
 
@@ -38,7 +39,13 @@ def header_fault(header: BatchHeader, room: int, least_offset: int) -> str | Non
     return None
 
 
-def walk(file: File, position: int, end: int, least_offset: int = 0) -> Iterator[tuple[int, BatchHeader]]:
+class Readable(Protocol):
+    """All that `walk` needs of a file."""
+
+    def read(self, offset: int, size: int) -> bytes: ...
+
+
+def walk(file: Readable, position: int, end: int, least_offset: int = 0) -> Iterator[tuple[int, BatchHeader]]:
     """Position and header of each batch from `position` up to `end`; raises BadBatchError where there is none.
 
     Only headers are read: whole windows of the file while batches are small, single headers when they are large.
