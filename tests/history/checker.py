@@ -18,7 +18,18 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from tests.history.operations import UNKNOWN_OFFSET, Commit, Final, History, Outcome, Partition, Poll, Seek, Send
+from tests.history.operations import (
+    OUT_OF_RANGE,
+    UNKNOWN_OFFSET,
+    Commit,
+    Final,
+    History,
+    Outcome,
+    Partition,
+    Poll,
+    Seek,
+    Send,
+)
 
 MOST_PER_KIND = 5
 """A broken cluster breaks everywhere: so many of one kind are told, and how many more there are."""
@@ -101,8 +112,8 @@ def lost_writes(history: History, index: Index) -> Iterator[Anomaly]:
         if index.transactions.get(send.transaction or "", Outcome.OK) is not Outcome.OK:
             continue
         final = index.final.get(send.partition)
-        if final is None or send.value in final or UNKNOWN_OFFSET < send.offset < index.starts[send.partition]:
-            continue
+        if final is None or send.value in final or send.offset < index.starts[send.partition]:
+            continue  # an unknown offset is below every start but 0
         if index.may_be_gone(send):
             continue
         yield Anomaly(
@@ -259,13 +270,18 @@ def unseen_at_the_end(history: History, index: Index) -> Iterator[Anomaly]:
     """Unseen at the end: an acknowledged record is in the log, a consumer of the partition began at or before it and
     had all the time to read to the end, and no consumer was ever given it.
 
-    After a `Loss` a consumer may stand above the end, and the log grow past it unseen: it counts from its next seek.
+    Retention may take records before a slow consumer comes to them: then its place is out of range, and it goes on
+    behind them. After a `Loss` a consumer may stand above the end, and the log grow past it unseen: it counts from its
+    next seek.
     """
     seen: dict[Partition, set[str]] = defaultdict(set)
     begins: dict[Partition, int] = {}
+    deleted: dict[Partition, int] = {}
     for read in history.reads:
         if type(read) is Poll:
             seen[read.partition].add(read.value)
+        elif read.reason == OUT_OF_RANGE:
+            deleted[read.partition] = max(read.offset, deleted.get(read.partition, 0))
         if index.era(read.time) == len(index.losses) and (type(read) is Seek or not index.losses):
             begins[read.partition] = min(begins.get(read.partition, read.offset), read.offset)
     for final in history.finals:
@@ -273,7 +289,7 @@ def unseen_at_the_end(history: History, index: Index) -> Iterator[Anomaly]:
         if begin is None:
             continue
         for offset, value in final.records:
-            if offset < begin or value in seen[final.partition]:
+            if offset < max(begin, deleted.get(final.partition, 0)) or value in seen[final.partition]:
                 continue
             send = index.sends.get(value)
             if send is not None and send.outcome is Outcome.OK:

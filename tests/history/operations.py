@@ -15,6 +15,9 @@ from typing import NamedTuple
 Partition = tuple[str, int]
 """Topic and index."""
 
+OUT_OF_RANGE = "out of range"
+"""Why a consumer seeks when the log no longer has, or does not have yet, what it wants."""
+
 UNKNOWN_OFFSET = -1
 """The broker acknowledged without saying where (a duplicate whose place it forgot), or never answered."""
 

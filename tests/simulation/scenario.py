@@ -147,12 +147,15 @@ class Scenario:
     def _play(self) -> None:
         simulation = self.simulation
         self.cluster.start()
-        configs = {"segment.ms": str(self.random.choice((500, 3000, 604800000)))}
+        random = self.random
+        configs = {"segment.ms": str(random.choice((500, 3000, 604800000)))}
+        if random.random() < 0.2:
+            configs |= {"retention.ms": str(random.choice((1000, 5000))), "file.delete.delay.ms": "300"}
         setup = self._view("admin")
         simulation.run(self.clients[0], create_topic(setup, TOPIC, len(self.partitions), self.replicas, configs))
         work = [self._start(host, job) for host, job in self._jobs()]
-        self.result.schedule = make_schedule(self.random, self.result.brokers, TROUBLE_BEGINS, TROUBLE_ENDS)
-        faults = Faults(self.cluster, self.clients, self.history, self.random)
+        self.result.schedule = make_schedule(random, self.result.brokers, TROUBLE_BEGINS, TROUBLE_ENDS)
+        faults = Faults(self.cluster, self.clients, self.history, random)
         faults.plan(self.result.schedule)
         simulation.run_for(TROUBLE_ENDS + 1.5 - simulation.time)
         faults.heal()
@@ -219,6 +222,7 @@ class Scenario:
             self.history,
             max_wait_ms=max_wait_ms,
             max_bytes=max_bytes,
+            sessions=self.random.random() < 0.7,
             on_surprise=self.cluster.surprises.append,
         )
         consumer.assign((partition, 0) for partition in self.partitions)

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.history.operations import History, Partition, Poll, Seek
+from tests.history.operations import OUT_OF_RANGE, History, Partition, Poll, Seek
 from tests.simulation.clients.admin import EARLIEST, LATEST, list_offset
 from tests.simulation.clients.connection import PROBLEMS, REQUEST_TIMEOUT, ClusterView
 
 from broadsheet_broker.wire.errors import ErrorCode
-from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
+from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
 from broadsheet_broker.wire.messages.fetch_response import PartitionData
 from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderEpochRequest,
@@ -46,6 +46,52 @@ class Place:
         """The leader epoch against which the place was last checked (KIP-320)."""
 
 
+class Session:
+    """What one broker remembers of this consumer's fetches, so that requests name changes only (KIP-227)."""
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+        self._id = 0
+        self._epoch = 0 if enabled else -1
+        self._known: dict[Partition, tuple[int, int]] = {}
+        """Offset and leader epoch that the broker has of each partition."""
+
+    def fill(self, request: FetchRequest, places: dict[Partition, Place], max_bytes: int) -> None:
+        """Name the partitions that are new or elsewhere now, and those that are no longer wanted."""
+        request.session_id, request.session_epoch = self._id, self._epoch
+        if self._epoch <= 0:
+            self._known = {}
+        topics: dict[str, FetchTopic] = {}
+        for (name, index), place in places.items():
+            state = (place.offset, place.checked_epoch)
+            if self._known.get((name, index)) != state:
+                self._known[name, index] = state
+                row = FetchPartition(
+                    partition=index,
+                    fetch_offset=place.offset,
+                    current_leader_epoch=place.checked_epoch,
+                    partition_max_bytes=max_bytes,
+                )
+                topics.setdefault(name, FetchTopic(topic=name)).partitions.append(row)
+        request.topics = list(topics.values())
+        gone = [partition for partition in self._known if partition not in places]
+        for partition in gone:
+            del self._known[partition]
+            request.forgotten_topics_data.append(ForgottenTopic(topic=partition[0], partitions=[partition[1]]))
+
+    def answered(self, session_id: int, code: int) -> None:
+        if code:
+            self.failed()
+            self._id = 0 if code == ErrorCode.FETCH_SESSION_ID_NOT_FOUND else self._id
+        elif self._enabled:
+            self._id = session_id
+            self._epoch = self._epoch + 1 if session_id else 0  # 0: the broker has no room for a session
+
+    def failed(self) -> None:
+        """The broker may or may not have seen the last request: close the session and begin a new one."""
+        self._epoch = min(self._epoch, 0)
+
+
 class Consumer:
     """Reads the partitions it is assigned, one fetch per leader at a time."""
 
@@ -56,6 +102,7 @@ class Consumer:
         *,
         max_wait_ms: int = 500,
         max_bytes: int = 1_000_000,
+        sessions: bool = False,
         on_surprise: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.name = view.client_id
@@ -64,6 +111,8 @@ class Consumer:
         self._history = history
         self._max_wait_ms = max_wait_ms
         self._max_bytes = max_bytes
+        self._with_sessions = sessions
+        self._sessions: dict[int, Session] = {}
         self._on_surprise = on_surprise
         self._assignment = 0
         """Changes with each assignment: answers to older fetches are thrown away."""
@@ -101,16 +150,23 @@ class Consumer:
 
     async def _fetch(self, broker_id: int, partitions: list[Partition]) -> int:
         assignment, asked = self._assignment, self._view.time()
+        session = self._sessions.setdefault(broker_id, Session(self._with_sessions))
         try:
             connection = await self._view.broker(broker_id, "fetch")
             for partition in partitions:
                 await self._check_place(connection, partition)
-            request = self._request([partition for partition in partitions if partition in self.places])
+            request = FetchRequest(max_wait_ms=self._max_wait_ms, min_bytes=1, max_bytes=self._max_bytes)
+            wanted = {partition: self.places[partition] for partition in partitions if partition in self.places}
+            session.fill(request, wanted, self._max_bytes)
             answer = await connection.call(request, _VERSION, REQUEST_TIMEOUT + self._max_wait_ms / 1000)
-        except PROBLEMS:
+        except (asyncio.CancelledError, *PROBLEMS) as error:
+            session.failed()
+            if isinstance(error, asyncio.CancelledError):
+                raise
             await self._view.rest()
             await self._view.refresh(sorted({name for name, _ in partitions}))
             return 0
+        session.answered(answer.session_id, answer.error_code)
         if assignment != self._assignment:
             return 0
         count, stale = 0, bool(answer.error_code)
@@ -131,21 +187,6 @@ class Consumer:
             await self._view.rest()
             await self._view.refresh(sorted({name for name, _ in partitions}))
         return count
-
-    def _request(self, partitions: list[Partition]) -> FetchRequest:
-        topics: dict[str, FetchTopic] = {}
-        for name, index in partitions:
-            place = self.places[name, index]
-            row = FetchPartition(
-                partition=index,
-                fetch_offset=place.offset,
-                current_leader_epoch=place.checked_epoch,
-                partition_max_bytes=self._max_bytes,
-            )
-            topics.setdefault(name, FetchTopic(topic=name)).partitions.append(row)
-        return FetchRequest(
-            max_wait_ms=self._max_wait_ms, min_bytes=1, max_bytes=self._max_bytes, topics=list(topics.values())
-        )
 
     def _take(self, partition: Partition, data: PartitionData, asked: float) -> int:
         place = self.places[partition]
@@ -195,4 +236,4 @@ class Consumer:
         place = self.places.get(partition)
         if assignment != self._assignment or place is None or first <= place.offset <= last:
             return
-        self._seek(partition, first if place.offset < first else last, "out of range")
+        self._seek(partition, first if place.offset < first else last, OUT_OF_RANGE)
