@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -171,15 +172,34 @@ def test_placement_spreads_over_racks_and_brokers(brokers: int, racks: int, part
     usable = [UsableBroker(id, f"rack-{id % racks}", False) for id in range(brokers)]
     count = min(brokers, racks)
     factor = count
-    placed = ReplicaPlacer(usable, random.Random(seed)).place(partitions, factor)
+    placed = ReplicaPlacer(usable, seed).place(partitions, factor)
     assert len(placed) == partitions
     leaders: dict[int, int] = {}
     for replicas in placed:
         assert len(set(replicas)) == factor
         assert len({id % racks for id in replicas}) == factor, "each rack holds one replica before any holds two"
         leaders[replicas[0]] = leaders.get(replicas[0], 0) + 1
-    if racks == 1:
-        assert max(leaders.values()) <= -(-partitions // brokers), f"leaders pile up: {leaders}"
+    assert max(leaders.values()) <= -(-partitions // brokers), f"leaders pile up: {leaders}"
+
+
+def test_a_small_rack_leads_no_more_than_its_share() -> None:
+    usable = [UsableBroker(id, "a" if id == 1 else "b", False) for id in range(1, 5)]
+    placed = ReplicaPlacer(usable).place(40, 2)
+    assert Counter(replicas[0] for replicas in placed) == dict.fromkeys((1, 2, 3, 4), 10)
+    assert all(1 in replicas for replicas in placed), "rack a has one broker, and each partition has a replica there"
+
+
+def test_what_a_lost_broker_led_goes_to_all_the_others() -> None:
+    placed = ReplicaPlacer([UsableBroker(id, None, False) for id in range(1, 6)]).place(100, 3)
+    heirs = Counter(replicas[1] for replicas in placed if replicas[0] == 1)
+    assert set(heirs) == {2, 3, 4, 5} and max(heirs.values()) - min(heirs.values()) <= 2
+    assert Counter(id for replicas in placed for id in replicas) == dict.fromkeys((1, 2, 3, 4, 5), 60)
+
+
+def test_topics_of_one_partition_spread() -> None:
+    image = with_topics(cluster(3), *(topic(f"t{n}", partitions=1) for n in range(9)))
+    leaders = Counter(found.partitions[0].leader for found in image.topics_by_name.values())
+    assert leaders == {1: 3, 2: 3, 3: 3}
 
 
 @given(st.text(max_size=260))
@@ -263,4 +283,4 @@ def test_the_name_index_follows_what_comes_and_goes() -> None:
 
 def test_placement_needs_as_many_brokers_as_replicas() -> None:
     with pytest.raises(KafkaError, match="only 1 broker"):
-        ReplicaPlacer([UsableBroker(1, None, False)], random.Random(1)).place(1, 2)
+        ReplicaPlacer([UsableBroker(1, None, False)]).place(1, 2)

@@ -1,14 +1,19 @@
-"""Which brokers get the replicas of new partitions: striped over racks, then over brokers.
+"""Which brokers get the replicas of new partitions: spread over racks, leaders and replicas evenly over brokers.
 
-The rules are those of Kafka's StripedReplicaPlacer (KIP-631): every rack gets a replica before one gets two, leaders go
-round the racks and, within one, round its brokers; a fenced broker may be a follower but not the leader; and after
-each broker has led once, the order is shuffled, so that the same brokers do not always follow the same leaders.
+Kafka's StripedReplicaPlacer lets leaders go round the racks, so the only broker of a small rack leads as much as a
+whole large rack does, and it begins at a random place, so that topics of one partition pile up by chance. Here:
+
+* Every rack gets a replica before one gets two.
+* Each broker leads as many partitions of a topic as the others, whatever its rack; a fenced broker leads none.
+* Followers go to whoever has the fewest replicas, then to whoever follows this leader least, so that the leaderships of
+  a lost broker spread over all the others.
+* Topics begin one broker further each time, so single partitions spread as well.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from random import Random
 from typing import NamedTuple
 
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -22,60 +27,21 @@ class UsableBroker(NamedTuple):
     fenced: bool
 
 
-class _Brokers:
-    """Brokers of one rack and one kind, handed out in turn; each epoch starts one further on."""
-
-    __slots__ = ("_epoch", "_ids", "_index", "_offset")
-
-    def __init__(self, ids: list[int], random: Random) -> None:
-        self._ids = sorted(ids)
-        self._offset = random.randrange(len(ids)) if ids else 0
-        self._index = 0
-        self._epoch = 0
-
-    def shuffle(self, random: Random) -> None:
-        random.shuffle(self._ids)
-
-    def next(self, epoch: int) -> int | None:
-        if not self._ids:
-            return None
-        if self._epoch != epoch:
-            self._epoch = epoch
-            self._index = 0
-            self._offset = (self._offset + 1) % len(self._ids)
-        if self._index >= len(self._ids):
-            return None
-        chosen = self._ids[(self._index + self._offset) % len(self._ids)]
-        self._index += 1
-        return chosen
-
-
-class _Rack:
-    __slots__ = ("fenced", "unfenced")
-
-    def __init__(self, brokers: list[UsableBroker], random: Random) -> None:
-        self.unfenced = _Brokers([broker.id for broker in brokers if not broker.fenced], random)
-        self.fenced = _Brokers([broker.id for broker in brokers if broker.fenced], random)
-
-    def next(self, epoch: int) -> int | None:
-        chosen = self.unfenced.next(epoch)
-        return self.fenced.next(epoch) if chosen is None else chosen
-
-
 class ReplicaPlacer:
     """Places the partitions of one topic."""
 
-    def __init__(self, brokers: Iterable[UsableBroker], random: Random) -> None:
-        by_rack: dict[str | None, list[UsableBroker]] = {}
-        for broker in brokers:
-            by_rack.setdefault(broker.rack, []).append(broker)
-        names = sorted(by_rack, key=lambda name: (name is not None, name or ""))
-        self._racks = [_Rack(by_rack[name], random) for name in names]
-        self._total = sum(map(len, by_rack.values()))
-        self._unfenced = sum(not broker.fenced for rack in by_rack.values() for broker in rack)
-        self._random = random
-        self._epoch = 0
-        self._offset = random.randrange(len(names)) if names else 0
+    def __init__(self, brokers: Iterable[UsableBroker], rotation: int = 0) -> None:
+        """`rotation`: how many brokers further than the first to begin."""
+        ordered = _round_the_racks(sorted(brokers, key=lambda broker: broker.id))
+        start = rotation % len(ordered) if ordered else 0
+        self._brokers = [*ordered[start:], *ordered[:start]]
+        self._unfenced = [broker for broker in self._brokers if not broker.fenced]
+        self._leads: Counter[int] = Counter()
+        self._has: Counter[int] = Counter()
+        self._follows: Counter[tuple[int, int]] = Counter()
+        """By leader and follower."""
+        self._heirs: Counter[tuple[int, int]] = Counter()
+        """By leader and first follower."""
 
     def place(self, partitions: int, replication_factor: int) -> list[list[int]]:
         """Replicas for that many partitions, preferred leader first.
@@ -84,50 +50,51 @@ class ReplicaPlacer:
         """
         if replication_factor <= 0:
             raise _refused(f"Invalid replication factor {replication_factor}: the replication factor must be positive.")
-        if self._unfenced == 0:
+        if not self._unfenced:
             raise _refused("All brokers are currently fenced, or have all their log directories cordoned.")
-        if replication_factor > self._total:
+        if replication_factor > len(self._brokers):
             raise _refused(
-                f"The target replication factor of {replication_factor} cannot be reached because only {self._total} "
-                "broker(s) are registered or some brokers have all their log directories cordoned."
+                f"The target replication factor of {replication_factor} cannot be reached because only "
+                f"{len(self._brokers)} broker(s) are registered or some brokers have all their log directories "
+                "cordoned."
             )
         return [self._place_one(replication_factor) for _ in range(partitions)]
 
     def _place_one(self, replication_factor: int) -> list[int]:
-        if self._epoch == self._unfenced and self._unfenced > 1:
-            self._shuffle()
-            self._epoch = 0
-        if self._offset == len(self._racks):
-            self._offset = 0
-        leader_rack, leader = self._leader()
+        # min() takes the first of equals, so the order of the list breaks ties.
+        leader = min(self._unfenced, key=lambda broker: (self._leads[broker.id], self._has[broker.id]))
         chosen = [leader]
-        rack = self._offset
-        skip: int | None = leader_rack
+        racks = Counter((leader.rack,))
         while len(chosen) < replication_factor:
-            if rack == skip:
-                skip = None  # the leader's rack is passed over once: it has had its turn
-            else:
-                follower = self._racks[rack].next(self._epoch)
-                if follower is not None:
-                    chosen.append(follower)
-            rack = (rack + 1) % len(self._racks)
-        self._epoch += 1
-        self._offset += 1
-        return chosen
+            follower = min(
+                (broker for broker in self._brokers if broker not in chosen),
+                key=lambda broker: (
+                    racks[broker.rack],
+                    broker.fenced,
+                    self._has[broker.id],
+                    self._follows[leader.id, broker.id],
+                ),
+            )
+            chosen.append(follower)
+            racks[follower.rack] += 1
+            self._follows[leader.id, follower.id] += 1
+        self._leads[leader.id] += 1
+        self._has.update(broker.id for broker in chosen)
+        followers = sorted((broker.id for broker in chosen[1:]), key=lambda id: self._heirs[leader.id, id])
+        if followers:
+            self._heirs[leader.id, followers[0]] += 1
+        return [leader.id, *followers]
 
-    def _leader(self) -> tuple[int, int]:
-        rack = self._offset
-        while True:
-            broker = self._racks[rack].unfenced.next(self._epoch)
-            if broker is not None:
-                return rack, broker
-            rack = (rack + 1) % len(self._racks)
 
-    def _shuffle(self) -> None:
-        self._random.shuffle(self._racks)
-        for rack in self._racks:
-            rack.unfenced.shuffle(self._random)
-            rack.fenced.shuffle(self._random)
+def _round_the_racks(brokers: list[UsableBroker]) -> list[UsableBroker]:
+    """One broker of each rack, then the second of each, and so on."""
+    seen: Counter[str | None] = Counter()
+    turns = []
+    for broker in brokers:
+        turns.append((seen[broker.rack], broker.rack or "", broker.id))
+        seen[broker.rack] += 1
+    by_id = {broker.id: broker for broker in brokers}
+    return [by_id[id] for _, _, id in sorted(turns)]
 
 
 def _refused(message: str) -> KafkaError:

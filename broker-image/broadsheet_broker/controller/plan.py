@@ -44,3 +44,5 @@ class Context:
     """The log directory of a broker that takes its next replica."""
     defaults: Defaults = field(default_factory=Defaults)
     """What the configuration says about elections."""
+    placed: int = 0
+    """Topics that got their replicas in this request."""

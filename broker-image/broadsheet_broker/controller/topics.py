@@ -132,7 +132,9 @@ def place(context: Context, partitions: int, factor: int) -> list[list[int]]:
     """Replicas for new partitions, or KafkaError(INVALID_REPLICATION_FACTOR) with the reason."""
     brokers = usable_brokers(context.image)
     try:
-        assignments = ReplicaPlacer(brokers, context.random).place(partitions, factor)
+        rotation = len(context.image.topics_by_name) + context.placed
+        assignments = ReplicaPlacer(brokers, rotation).place(partitions, factor)
+        context.placed += 1
     except KafkaError as error:
         raise KafkaError(error.code, f"Unable to replicate the partition {factor} time(s): {error.message}") from None
     for replicas in assignments:
