@@ -193,7 +193,8 @@ def test_what_a_lost_broker_led_goes_to_all_the_others() -> None:
     placed = ReplicaPlacer([UsableBroker(id, None, False) for id in range(1, 6)]).place(100, 3)
     heirs = Counter(replicas[1] for replicas in placed if replicas[0] == 1)
     assert set(heirs) == {2, 3, 4, 5} and max(heirs.values()) - min(heirs.values()) <= 2
-    assert Counter(id for replicas in placed for id in replicas) == dict.fromkeys((1, 2, 3, 4, 5), 60)
+    held = Counter(id for replicas in placed for id in replicas).values()
+    assert max(held) - min(held) <= 2
 
 
 def test_topics_of_one_partition_spread() -> None:
