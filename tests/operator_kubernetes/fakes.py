@@ -277,6 +277,10 @@ class Stage:
             metadata["deletionTimestamp"] = "2026-01-02T00:00:00Z"
         self.kubernetes.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
+    def reasons_of(self, name: str) -> list[str]:
+        """Reasons of the events about an object."""
+        return [reason for about, reason, _ in self.kubernetes.events if about == name]
+
     async def until(self, check: Callable[[], object], what: str, seconds: float = 10) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

@@ -57,7 +57,7 @@ async def test_a_topic_is_made_grown_and_said(stage: Stage) -> None:
     stage.apply("Topic", "orders", {"cluster": "news", "partitions": 6, "retention": {"time": "1h"}})
     body = await stage.reason(Kind.TOPIC, "orders", "Ready")
     assert stage.kafka.topics["orders"] == (6, {"retention.ms": "3600000"})
-    assert [note for name, reason, note in stage.kubernetes.events if (name, reason) == ("orders", "Updated")]
+    await stage.until(lambda: stage.reasons_of("orders").count("Updated") == 2, "an event for each change")
 
 
 @staged
@@ -100,7 +100,7 @@ async def test_a_namespace_that_goes_takes_its_topics_and_leaves_kafkas(stage: S
     stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
     await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "orders to be gone")
     assert "orders" in stage.kafka.topics
-    assert [reason for name, reason, _ in stage.kubernetes.events if name == "paper"] == ["Orphaned"]
+    await stage.until(lambda: stage.reasons_of("paper") == ["Orphaned"], "an event about what stays")
 
 
 @staged
@@ -147,7 +147,7 @@ async def test_a_static_change_restarts_the_broker_and_a_dynamic_one_does_not(st
     await stage.until(
         lambda: stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] != before, "a restart"
     )
-    assert [reason for _, reason, _ in stage.kubernetes.events].count("PodHasOldRevision") == 1
+    await stage.until(lambda: stage.reasons_of("news").count("PodHasOldRevision") == 1, "an event about it")
 
 
 @staged

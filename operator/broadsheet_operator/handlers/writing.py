@@ -85,7 +85,7 @@ class Writer:
         self.event(body, severity, new.reason, new.message or new.reason)
 
     def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
-        """Say something about an object soon. An event is a courtesy: nothing waits for it, its failure stops nothing."""
+        """Say something about an object soon. It is a courtesy: nothing waits for it, its failure stops nothing."""
         logger.info("%s %s: %s: %s", body["kind"], Key.of(body), reason, note)
         self._events.append((body, severity, reason, note))
         if self._posting is None or self._posting.done():
