@@ -7,16 +7,18 @@ import contextlib
 import errno
 import uuid
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, keyed, memory_environment, open_log, values_of
 from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
-from broadsheet_broker.log import LogConfig, StorageError
+from broadsheet_broker.log import Log, LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
 from broadsheet_broker.log.cleaner import Cleaning, Step
 from broadsheet_broker.log.log_directory import LogDirectory
 from broadsheet_broker.log.segment import Segment
+from broadsheet_broker.seams import LocalFiles
 
 AGAIN = uuid.UUID(int=78)
 DAY = 24 * 3600 * 1000
@@ -310,3 +312,15 @@ def test_a_replica_that_began_again_lower_is_not_emptied_by_its_old_log_start() 
         await again.close()
 
     run(environment, scenario)
+
+
+def test_a_read_of_less_than_nothing_is_no_failure_of_the_disk(tmp_path: Path) -> None:
+    environment = memory_environment()
+    environment.files = LocalFiles()  # type: ignore[assignment]
+    failures: list[StorageError] = []
+    log = Log.open(environment, str(tmp_path / "orders-0"), config=LogConfig())
+    log.on_failure = lambda _, error: failures.append(error)
+    append(log, batch("a"))
+    assert log.read(0, -5).next_offset == 1
+    assert log.read(0, -5, min_one=False).data == b""
+    assert not failures

@@ -606,7 +606,7 @@ class Log:
         if offset >= limit:
             return Fetched(b"", offset)
         try:
-            return reading.read_batches(self, offset, max_bytes, limit, min_one)
+            return reading.read_batches(self, offset, max(max_bytes, 0), limit, min_one)
         except OSError as error:
             raise self._failure(self.directory, error) from error
 

@@ -23,8 +23,9 @@ NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 CODEC_NAMES = {"none": NONE, "uncompressed": NONE, "gzip": GZIP, "snappy": SNAPPY, "lz4": LZ4, "zstd": ZSTD}
 """Values of the topic config `compression.type` apart from `producer`."""
 
-MAX_DECOMPRESSED_BYTES = 256 * 1024 * 1024
-"""Default limit for one batch: more than twice what `socket.request.max.bytes` lets in by default."""
+MAX_DECOMPRESSED_BYTES = 128 * 1024 * 1024
+"""Default limit for one batch: more than what `socket.request.max.bytes` lets in by default. Somebody may send a few
+kilobytes that become so much, and a broker in a small container has to survive them."""
 
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 _XERIAL_HEADER = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)
@@ -66,7 +67,7 @@ def compress(codec: int, data: Data) -> bytes:
     raise CompressionError(f"unknown compression codec {codec}")
 
 
-def decompress(codec: int, data: Data, limit_bytes: int = MAX_DECOMPRESSED_BYTES) -> bytes:
+def decompress(codec: int, data: Data, limit_bytes: int = MAX_DECOMPRESSED_BYTES) -> bytes | bytearray:
     """Undo `compress`; raises CompressionError for anything else than valid data of at most `limit_bytes`."""
     if codec == NONE:
         if len(data) > limit_bytes:
@@ -163,7 +164,7 @@ def _decompress_raw_snappy(data: memoryview, limit_bytes: int) -> bytes:
         raise CompressionError(f"bad snappy data: {error}") from error
 
 
-def _decompress_growing(decompress_into: Any, data: Data, limit_bytes: int) -> bytes:
+def _decompress_growing(decompress_into: Any, data: Data, limit_bytes: int) -> bytearray:
     """Decompress into buffers of growing size, since the compiled package has no limit of its own."""
     size = min(max(4 * len(data), _FIRST_GUESS_BYTES), limit_bytes)
     while True:
@@ -178,4 +179,5 @@ def _decompress_growing(decompress_into: Any, data: Data, limit_bytes: int) -> b
                 raise CompressionError(f"more than {limit_bytes} bytes come out of {len(data)} bytes") from error
             size = min(8 * size, limit_bytes)
             continue
-        return bytes(memoryview(output)[:written])
+        del output[written:]
+        return output
