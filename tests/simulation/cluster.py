@@ -23,9 +23,6 @@ PORT, CONTROLLER_PORT = 9092, 9093
 NORMAL_DISK = (0.0001, 0.005)
 """Seconds of a blocking disk operation."""
 
-EXPECTED_FAILURES = (OSError,)
-"""What may keep a broker from starting while its disk is broken; anything else is told as a surprise."""
-
 
 class Killed(BaseException):
     """The process of a node died in the middle of a write. Nothing catches this."""
@@ -221,10 +218,10 @@ class Cluster:
         return all(node.serving for node in self.nodes.values())
 
     def process_failed(self, node: Node, error: Exception) -> None:
-        """A process ended by an exception: fine while its disk is broken or full, a surprise otherwise."""
+        """A process ended by an exception: fine while its disk is broken or full, the end of the run otherwise."""
         disk = node.files
         if disk.fault is None and disk.capacity is None and disk.after_append is None:
-            self.surprises.append(f"{node.name} ended at {self.simulation.time:.6f} s: {type(error).__name__}: {error}")
+            self.simulation.unhandled.append({"message": f"{node.name} ended by itself", "exception": error})
 
 
 def _pass_over_killed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
