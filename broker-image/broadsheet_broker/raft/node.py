@@ -350,7 +350,7 @@ class RaftNode:
         self._snapshot_at_ms = self.now_ms()
         try:
             await self.write_snapshot()
-        except OSError as error:
+        except (KafkaError, OSError) as error:
             log.error("A snapshot of the cluster metadata could not be written: %s; trying again later", error)
         finally:
             self._snapshot = None
