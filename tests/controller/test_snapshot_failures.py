@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.controller.controller_support import running
 
-from broadsheet_broker.controller import StorageError
+from broadsheet_broker.log import StorageError
 
 
 def test_a_clean_up_that_fails_after_a_snapshot_does_not_keep_the_node_from_stopping(
