@@ -60,6 +60,10 @@ class Cluster:
         """Make an image archive (docker format) known to every node."""
         raise NotImplementedError
 
+    def shell(self) -> None:
+        """A shell on this terminal, where `run` runs programs; in the directory that this was started in."""
+        self.popen([os.environ.get("SHELL", "/bin/bash")]).wait()
+
     def kubectl(
         self, *arguments: str, check: bool = True, stdin: str | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
@@ -252,6 +256,10 @@ class NamespacesCluster(Cluster):
         if any(process.returncode for process in loading):
             raise ClusterError(f"image {archive.name}: {' '.join(words)}")
 
+    def shell(self) -> None:
+        namespaces = ("--net", "--mount", "--pid", f"--wd={os.getcwd()}")
+        subprocess.run(self._enter([os.environ.get("SHELL", "/bin/bash")], *namespaces), env=self._environment())
+
     def stop_node(self, number: int) -> None:
         """Take the power from a node: its network and every process in its namespace and cgroups end at once."""
         name = f"node-{number}"
@@ -339,22 +347,35 @@ def choose(provider: str | None = None) -> type[Cluster]:
 
 
 @contextlib.contextmanager
-def running(images: Sequence[pathlib.Path] = ()) -> Iterator[NamespacesCluster]:
-    cluster = NamespacesCluster()
+def running(provider: str | None = None) -> Iterator[Cluster]:
+    """A cluster of the provider, with our images, that ends with the block."""
+    from e2e.kubernetes.images import build_all
+
+    kind = choose(provider)
+    cluster = kind()
+    archives = [] if kind is ExistingCluster else list(build_all(REPOSITORY, CACHE / "archives").values())
     try:
-        cluster.start(images)
+        if isinstance(cluster, NamespacesCluster):
+            cluster.start(archives)
+        elif isinstance(cluster, KindCluster):
+            cluster.start()
+            for archive in archives:
+                cluster.load_image(archive)
         yield cluster
     finally:
-        cluster.remove()
+        if isinstance(cluster, NamespacesCluster):
+            cluster.remove()
+        elif isinstance(cluster, KindCluster):
+            cluster.stop()
 
 
 def main() -> None:
     """A cluster and a shell in it; both end together."""
     with running() as cluster:
-        print(f"Three nodes are Ready; their files are in {cluster.folder}.")
-        print("KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.")
-        shell = cluster.popen([os.environ.get("SHELL", "/bin/bash")])
-        shell.wait()
+        if isinstance(cluster, NamespacesCluster):
+            print(f"Three nodes are Ready; their files are in {cluster.folder}.")
+        print("KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.", flush=True)
+        cluster.shell()
 
 
 if __name__ == "__main__":

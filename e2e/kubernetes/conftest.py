@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from e2e.kubernetes import images
-from e2e.kubernetes.cluster import CACHE, REPOSITORY, Cluster, ExistingCluster, NamespacesCluster, choose
+from e2e.kubernetes.cluster import REPOSITORY, Cluster, NamespacesCluster, running
 from e2e.kubernetes.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
 
 LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
@@ -24,25 +24,11 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     if attached:
         yield NamespacesCluster.attach(pathlib.Path(attached))
         return
-    kind = choose(os.environ.get("BROADSHEET_E2E_PROVIDER"))
-    cluster = kind()
-    archives = {} if kind is ExistingCluster else images.build_all(REPOSITORY, CACHE / "archives")
-    if isinstance(cluster, NamespacesCluster):
-        cluster.start(list(archives.values()))
-    else:
-        getattr(cluster, "start", lambda: None)()
-        for archive in archives.values():
-            cluster.load_image(archive)
-    try:
+    with running(os.environ.get("BROADSHEET_E2E_PROVIDER")) as cluster:
         yield cluster
         if request.session.testsfailed:
             cluster.collect_logs(LOGS)
             print(f"\nlogs of the cluster: {LOGS}")
-    finally:
-        if isinstance(cluster, NamespacesCluster):
-            cluster.remove()
-        else:
-            getattr(cluster, "stop", lambda: None)()
 
 
 @pytest.fixture(scope="session")

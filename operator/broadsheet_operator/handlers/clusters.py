@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from broadsheet_operator.api.cluster import Cluster, ClusterStatus
+from broadsheet_operator.api.cluster import Cluster, ClusterStatus, ListenerType
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.dependents import known_fields, utc_now
@@ -131,7 +131,7 @@ class Clusters:
         if step.restart is not None:
             await self._restart(body, step)
         now = utc_now()
-        status = cluster_status(cluster, states, view, health, now)
+        status = cluster_status(cluster, states, view, health, now, refusal=_not_built(cluster))
         status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
         if _replicas(cluster) > 1:
             status = _with_experimental(cluster, status, now)
@@ -268,6 +268,12 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 def _observe(gateway: KafkaGateway) -> tuple[ClusterView | Failure, ClusterHealth | Failure]:
     view = gateway.observe_cluster()
     return view, view if isinstance(view, Failure) else gateway.observe_health()
+
+
+def _not_built(cluster: Cluster) -> str:
+    """What the Cluster asks for and nobody has built yet; empty when there is nothing."""
+    doors = [f"{door.name} ({door.type})" for door in cluster.listeners() if door.type is not ListenerType.INTERNAL]
+    return f"listeners that are reached from outside are not built yet: {', '.join(doors)}" if doors else ""
 
 
 def _with_experimental(cluster: Cluster, status: ClusterStatus, now: datetime) -> ClusterStatus:
