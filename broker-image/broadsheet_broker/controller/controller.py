@@ -74,7 +74,7 @@ _SHUTDOWN_SECONDS: Final = 20.0
 """How long a controlled shutdown may take."""
 _RETRY: Final = 0.2
 
-_HERE: Final[Mapping[str, Callable[[ActiveController, Any, int], Awaitable[Any]]]] = {
+HERE: Final[Mapping[str, Callable[[ActiveController, Any, int], Awaitable[Any]]]] = {
     "CreateTopicsRequest": lambda active, request, version: active.create_topics(request),
     "DeleteTopicsRequest": lambda active, request, version: active.delete_topics(request),
     "CreatePartitionsRequest": lambda active, request, version: active.create_partitions(request),
@@ -323,7 +323,7 @@ class Controller:
                 if self.raft.failure is not None and self._is_whole_quorum:
                     raise self.raft.failure
                 return None
-            return _HERE[type(request).__name__](active, request, version)
+            return HERE[type(request).__name__](active, request, version)
 
         return await self._forwarder.call(request, version, here, seconds, lane=lane)
 

@@ -89,7 +89,7 @@ class BrokerLifecycle:
         while True:
             try:
                 answer: BrokerRegistrationResponse = await self._call(
-                    _request(registration, cluster_id), _REGISTRATION_VERSION, _ATTEMPT
+                    registration_message(registration, cluster_id), _REGISTRATION_VERSION, _ATTEMPT
                 )
                 code = error_code(answer.error_code)
                 if code is ErrorCode.NONE:
@@ -226,7 +226,7 @@ _FINAL: Final = frozenset(
 )
 
 
-def _request(registration: Registration, cluster_id: str) -> registration_request.BrokerRegistrationRequest:
+def registration_message(registration: Registration, cluster_id: str) -> registration_request.BrokerRegistrationRequest:
     return registration_request.BrokerRegistrationRequest(
         broker_id=registration.broker_id,
         cluster_id=cluster_id,
