@@ -158,6 +158,8 @@ class Broker:
 
     def _directory_failed(self, path: str, error: StorageError) -> None:
         log.error("log directory %s is offline: %s", path, error)
+        if self._controller is not None:
+            self._controller.directory_failed(path)
         if self._logs is not None and not self._logs.directories:
             self._fail(f"every log directory is offline; the last one was {path}: {error}")
 

@@ -219,6 +219,12 @@ class Controller:
             self.lifecycle.set_ready()
             await self.lifecycle.joined()
 
+    def directory_failed(self, path: str) -> None:
+        """A log directory of this broker is offline from now on."""
+        directory_id = self._identity.directories.get(path)
+        if directory_id is not None:
+            self.lifecycle.directory_failed(directory_id)
+
     async def leave(self) -> None:
         """Let others take over what this broker leads, while it still serves. At once if there are no others."""
         others = any(id != self._config.node_id for id in self._metadata.image.brokers)

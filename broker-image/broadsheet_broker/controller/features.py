@@ -49,6 +49,10 @@ def _update(image: ClusterImage, update: FeatureUpdateKey, version: int) -> list
         low, high = broker.features.get(name, (0, 0))
         if not low <= level <= high:
             raise _invalid(name, level, f"Broker {broker.id} supports levels {low} to {high} of it.")
+    for controller in image.controllers.values():
+        low, high = controller.features.get(name, (0, 0))
+        if not low <= level <= high:
+            raise _invalid(name, level, f"Controller {controller.id} supports levels {low} to {high} of it.")
     current = image.features.get(name, 0)
     if level == current:
         return []

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
+from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.brokers import Registration
@@ -29,7 +30,7 @@ _RETRY: Final = 0.2
 """Seconds until a registration that was refused is tried again."""
 _ATTEMPT: Final = 5.0
 """Seconds that an order to the controller may take before it counts as failed."""
-_NO_ANSWER: Final = 3.0
+_NO_ANSWER: Final = 2.0
 """Seconds without any answer after which a broker that wants to stop does so on its own."""
 
 _HEARTBEAT_VERSION: Final = 1
@@ -67,7 +68,7 @@ class BrokerLifecycle:
         self._ready = False
         self._fenced = True
         self._leaving = False
-        self._may_stop = False
+        self._offline: list[UUID] = []
         self._answered_at = 0.0
         self._wake: asyncio.Future[None] | None = None
         self._joined: asyncio.Future[None] = environment.loop.create_future()
@@ -130,6 +131,11 @@ class BrokerLifecycle:
         if self._fenced or self._leaving:
             self._hurry()
 
+    def directory_failed(self, directory_id: UUID) -> None:
+        """A log directory is offline: others must lead what is in it (KIP-858)."""
+        self._offline.append(directory_id)
+        self._hurry()
+
     async def leave(self, most: float) -> bool:
         """Controlled shutdown: ask for it, and wait until others lead what this broker led. False when it took more
         than `most` seconds, or nobody answered."""
@@ -189,6 +195,7 @@ class BrokerLifecycle:
             current_metadata_offset=self._metadata.offset,
             want_fence=not (self._ready and self._metadata.knows_broker(self._id, self.epoch)),
             want_shut_down=self._leaving,
+            offline_log_dirs=list(self._offline),
         )
         answer: BrokerHeartbeatResponse = await self._call(request, _HEARTBEAT_VERSION, _ATTEMPT)
         if answer.error_code:
