@@ -124,6 +124,7 @@ class Scenario:
     def _after_step(self) -> None:
         simulation, result = self.simulation, self.result
         result.trace = zlib.crc32(struct.pack("<d", simulation.time), result.trace)
+        self.invariants.may_lose = bool(self.history.losses)
         self.invariants.look()
         if not simulation.steps % 16:
             self.invariants.look_closely()
@@ -162,6 +163,7 @@ class Scenario:
         self.working = False
         judge = self._view("judge")
         simulation.run(self.clients[-1], self._finish(judge), limit=PATIENCE)
+        self.invariants.compare_replicas()
         for task in work:
             if task.done() and not task.cancelled() and task.exception() is not None:
                 raise AssertionError(f"a client failed: {task.exception()!r}") from task.exception()
