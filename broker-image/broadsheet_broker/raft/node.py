@@ -223,7 +223,10 @@ class RaftNode:
             await self._snapshot
         self._step(ShutDown())
         if self.failure is None:
-            await self._environment.offload(self.storage.log.close)
+            try:
+                await self._environment.offload(self.storage.log.close)
+            except StorageError as error:  # the next start looks at every batch anyway
+                log.error("The metadata log was not closed cleanly: %s", error)
         else:
             self.storage.log.close_files()
 
