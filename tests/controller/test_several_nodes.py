@@ -54,6 +54,7 @@ def test_orders_are_carried_out_wherever_they_are_given() -> None:
     async def test() -> None:
         _, nodes = await start(3)
         assert await create(nodes[3], "orders", 1, 2, 3) == 0
+        assert "orders" in nodes[3].cache.image.topics_by_name
         assert await create(nodes[2], "orders", 1, 2, 3) == ErrorCode.TOPIC_ALREADY_EXISTS
         for node in nodes.values():
             await until(lambda node=node: "orders" in node.cache.image.topics_by_name)  # type: ignore[misc]
@@ -62,6 +63,7 @@ def test_orders_are_carried_out_wherever_they_are_given() -> None:
         assert len({first for first, _ in blocks}) == 3
         names = DeleteTopicsRequest(topic_names=["orders"], timeout_ms=1000)
         assert (await nodes[2].delete_topics(names)).responses[0].error_code == 0
+        assert "orders" not in nodes[2].cache.image.topics_by_name
 
     run(test)
 

@@ -12,6 +12,7 @@ takes part with its first records, so that it is up after one fsync.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
@@ -73,6 +74,8 @@ _REGISTRATION_SECONDS: Final = 30.0
 _SHUTDOWN_SECONDS: Final = 20.0
 """How long a controlled shutdown may take."""
 _RETRY: Final = 0.2
+_SEEN_SECONDS: Final = 2.0
+"""How long an answer waits for this node's metadata to follow."""
 
 HERE: Final[Mapping[str, Callable[[ActiveController, Any, int], Awaitable[Any]]]] = {
     "CreateTopicsRequest": lambda active, request, version: active.create_topics(request),
@@ -342,18 +345,34 @@ class Controller:
         highest = type(request).HIGHEST_VERSION if version is None else version
         return await self._call(request, highest, max(seconds, _LEAST_PATIENCE))
 
+    async def _see(self, seen: Callable[[], bool]) -> None:
+        """Wait until this node's image shows what the active controller has done, so that a client finds it here."""
+        if not seen() and self._active is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SEEN_SECONDS):
+                    await self._reach(seen)
+
     async def create_topics(self, request: CreateTopicsRequest) -> CreateTopicsResponse:
         answer: CreateTopicsResponse = await self._order(request)
+        created = [topic.name for topic in answer.topics if not topic.error_code]
+        if not request.validate_only:
+            await self._see(lambda: all(name in self._metadata.image.topics_by_name for name in created))
         return answer
 
     async def delete_topics(self, request: DeleteTopicsRequest) -> DeleteTopicsResponse:
         if self._active is None and request.topic_names:  # the newest version has names and ids in one list
             request = _with_states(request)
         answer: DeleteTopicsResponse = await self._order(request)
+        gone = [topic.topic_id for topic in answer.responses if not topic.error_code]
+        await self._see(lambda: not any(topic_id in self._metadata.image.topics_by_id for topic_id in gone))
         return answer
 
     async def create_partitions(self, request: CreatePartitionsRequest) -> CreatePartitionsResponse:
         answer: CreatePartitionsResponse = await self._order(request)
+        done = {topic.name for topic in answer.results if not topic.error_code}
+        grown = [(topic.name, topic.count - 1) for topic in request.topics if topic.name in done]
+        if not request.validate_only:
+            await self._see(lambda: all(self._metadata.image.partition(*last) is not None for last in grown))
         return answer
 
     async def alter_configs(self, request: AlterConfigsRequest) -> AlterConfigsResponse:
