@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, epochs_text
-from broadsheet_broker.log.errors import NO_DESCRIPTORS, StorageError
+from broadsheet_broker.log.errors import FULL_DISK, NO_DESCRIPTORS, StorageError
 from broadsheet_broker.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def sync_log(log: Log) -> None:
         log._directory_dirty = False
     segments = list(log.segments)
     try:
-        store_epochs(log)
+        _store_epochs_first(log)
         for number, segment in enumerate(segments):
             closed = number + 1 < len(segments)
             if closed and segments[number + 1].base_offset <= point:
@@ -53,6 +53,17 @@ def sync_log(log: Log) -> None:
         log.recovery_point = max(log.recovery_point, end)
         if generation != log._generation:  # the loop has truncated the log in this very moment
             log.recovery_point = min(log.recovery_point, log._end)
+
+
+def _store_epochs_first(log: Log) -> None:
+    """A file that finds no room is no failed fsync: nothing written is in doubt, and the recovery point stays."""
+    try:
+        store_epochs(log)
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise
+        log._directory_dirty = True
+        raise StorageError(f"{log.directory}: not synced, its leader epochs find no room: {error}", error) from error
 
 
 def _sync_file(files: Files, path: str) -> None:

@@ -1,0 +1,25 @@
+"""A sync that finds no room for a checkpoint puts nothing written in doubt: the log directory stays in use."""
+
+from __future__ import annotations
+
+import pytest
+from tests.log.log_helpers import append, batch, memory_environment, open_log
+
+from broadsheet_broker.log import Log, StorageError
+
+
+def test_no_room_for_the_leader_epochs_is_no_failed_fsync() -> None:
+    environment = memory_environment()
+    log = open_log(environment)
+    lost: list[Log] = []
+    log.on_failure = lambda own, error: lost.append(own)
+    append(log, batch("a"), epoch=1)
+    environment.files.capacity = environment.files.used_bytes()
+    with pytest.raises(StorageError, match="no room"):
+        log.sync()
+    assert not lost
+    assert log.recovery_point == 0
+    environment.files.capacity = None
+    log.sync()
+    assert log.recovery_point == 1
+    append(log, batch("b"), epoch=1)
