@@ -52,6 +52,23 @@ def test_the_example_becomes_ready_and_kubectl_shows_what_is(world: World) -> No
     world.kube.kubectl("delete", "namespace", namespace, "--timeout=90s")
 
 
+def test_the_chart_refuses_values_it_does_not_know_and_renders_one_file(world: World) -> None:
+    chart = str(REPOSITORY / "charts/broadsheet")
+    refused = world.kube.run(["helm", "template", "x", chart, "--set", "replcas=3"])
+    assert refused.returncode != 0
+    assert "replcas" in refused.stderr
+    namespace = unique("single")
+    world.kube.kubectl("create", "namespace", namespace)
+    options = ["--namespace", namespace, "--set", "networkPolicy.enabled=true", "--set", "crds.install=false"]
+    rendered = world.kube.run(["helm", "template", "single", chart, *options])
+    assert rendered.returncode == 0, rendered.stderr
+    # Not for good: a second operator would manage the same resources.
+    world.kube.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
+    monitored = world.kube.run(["helm", "template", "x", chart, "--set", "podMonitor.enabled=true"])
+    assert monitored.stdout.count("kind: PodMonitor") == 2
+    world.kube.kubectl("delete", "namespace", namespace, "--wait=false")
+
+
 @pytest.mark.parametrize("language", ["python", "java-4.3.0"])
 def test_clients_reach_the_brokers_through_the_services(news: World, language: str) -> None:
     """librdkafka and the Java client, beside the control plane, with the addresses that pods use."""
