@@ -105,6 +105,7 @@ class Broker:
         logs.complete = True
         await server.start()
         await controller.join()
+        replicas.set_strays_aside()
         self._serving = True
 
     async def stop(self) -> None:

@@ -280,6 +280,23 @@ def test_a_reassignment_fills_the_new_replica_and_clears_the_old_one(tmp_path: P
     run(tmp_path, scenario)
 
 
+def test_what_was_taken_from_a_broker_while_it_was_away_is_set_aside(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.create((1, 2), partitions=2)
+        await cluster.brokers[1].produce(b"a")
+        await cluster.brokers.pop(2).stop()
+        cluster.change(replicas=[1, 3], isr=[1, 3])
+        broker = await cluster.start(2)
+        broker.replicas.set_strays_aside()
+        names = sorted(path.name for path in (tmp_path / "2").iterdir() if path.is_dir())
+        assert [name.partition(".")[0] for name in names] == ["orders-0", "orders-1"]
+        assert names[0].endswith("-stray")
+        assert names[1] == "orders-1"
+        assert broker.logs.get("orders", 0) is None
+
+    run(tmp_path, scenario)
+
+
 def test_a_throttled_replica_copies_at_its_rate_and_others_are_not_held_back(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
         cluster.replay(

@@ -52,6 +52,12 @@ class Controller:
     def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
         self.asked.append((change, answered))
 
+    def isr_changed(self, grown: int) -> None:
+        assert abs(grown) <= 2
+
+    def isr_refused(self) -> None:
+        return
+
     def decide(self, change: IsrChange) -> IsrAnswer | ErrorCode:
         """As the real one: an old epoch is refused, and so is a member that is fenced or in another life."""
         if change.partition_epoch != self.partition_epoch:

@@ -251,6 +251,12 @@ class LogManager:
         target = self._remove(log, DELETE_SUFFIX)
         self.environment.loop.call_later(log.config.file_delete_delay_ms / 1000, self._begin_removal, target)
 
+    def set_aside(self, log: Log) -> None:
+        """Keep a log that does not belong here (any more) under another name, as Kafka does: somebody may want it."""
+        source = log.directory
+        target = self._remove(log, STRAY_SUFFIX)
+        logger.warning("%s is no replica of this broker's; it is kept as %s", source, target)
+
     def _new_name(self, topic: str, partition: int, suffix: str) -> str:
         """`<topic>-<partition>.<unique><suffix>`; Kafka cuts the topic where the whole would be over 255 bytes."""
         tail = f"-{partition}.{self.environment.uuid().hex}{suffix}"

@@ -80,6 +80,7 @@ class Following:
         "active",
         "failures",
         "in_session",
+        "leader_end",
         "leader_epoch",
         "partition",
         "sent_epoch",
@@ -94,12 +95,19 @@ class Following:
         self.active = True
         """False while it pauses: it is in no request then."""
         self.in_session = False
+        self.leader_end = 0
+        """High watermark that the leader told last."""
         self.sent_offset = -1
         self.sent_epoch = -1
         self.sent_number = 0
         """The request that spoke of it last: what earlier ones are answered about it is old."""
         self.failures = 0
         self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def lag(self) -> int:
+        """Records up to the leader's high watermark that are not here yet."""
+        return max(0, self.leader_end - self.partition.flushed_end_offset)
 
     def stop_timer(self) -> None:
         if self.timer is not None:
@@ -379,6 +387,7 @@ class Fetcher:
             if row.diverging_epoch.end_offset >= 0:
                 self._diverged(following, row.diverging_epoch.epoch, row.diverging_epoch.end_offset)
                 return
+            following.leader_end = row.high_watermark
             records = row.records
             if records:
                 assert not isinstance(records, list)

@@ -127,7 +127,9 @@ class Fetch:
             return
         if self._must_answer(position, partition):
             self.scheduled = True
-        elif self._limit(partition) > position.fetch_offset:
+        elif self._limit(partition) > position.fetch_offset and (
+            self.replica_id < 0 or self._hosts.may_send(partition, self.replica_id)
+        ):
             gained = self._readable_bytes(partition) - position.seen_bytes
             self._available += min(gained, position.max_bytes)
             self.scheduled = self._available >= self.min_bytes

@@ -90,6 +90,12 @@ class Cluster(Protocol):
         """The same after a pause."""
         ...
 
+    def isr_changed(self, grown: int) -> None:
+        """The ISR of a partition led here has so many members more (or fewer)."""
+        ...
+
+    def isr_refused(self) -> None: ...
+
 
 class Alone:
     """The surroundings of a broker that has no others."""
@@ -112,6 +118,12 @@ class Alone:
         return
 
     def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
+        return
+
+    def isr_changed(self, grown: int) -> None:
+        return
+
+    def isr_refused(self) -> None:
         return
 
 

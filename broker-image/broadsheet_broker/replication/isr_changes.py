@@ -91,7 +91,9 @@ def _answered(partition: Partition, change: IsrChange) -> IsrAnswered:
             return  # the metadata were faster
         if isinstance(outcome, IsrAnswer):
             _accepted(partition, outcome)
-        elif outcome in _REFUSED:
+            return
+        partition.cluster.isr_refused()
+        if outcome in _REFUSED:
             log.info("%s-%d: the ISR stays as it was: %s", partition.topic, partition.index, outcome.name)
             partition.commit_isr(partition.isr)
         elif outcome not in _OVERTAKEN:
@@ -104,5 +106,6 @@ def _answered(partition: Partition, change: IsrChange) -> IsrAnswered:
 def _accepted(partition: Partition, answer: IsrAnswer) -> None:
     if answer.leader_epoch != partition.leader_epoch or answer.partition_epoch < partition.partition_epoch:
         return  # older or newer than what we know: the metadata will tell
+    partition.cluster.isr_changed(len(answer.isr) - len(partition.isr))
     partition.partition_epoch = answer.partition_epoch
     partition.commit_isr(answer.isr)

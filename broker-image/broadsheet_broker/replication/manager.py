@@ -91,6 +91,15 @@ class ReplicaManager:
         self._shrink_timer: asyncio.TimerHandle | None = None
         self._throttled: dict[tuple[str, str], ThrottledReplicas] = {}
         """By topic and property; only what is not empty."""
+        self._isr_shrinks = environment.metrics.counter(
+            "kafka_server_replicamanager_isrshrinks_total", "ISRs of partitions led here that lost a member."
+        )
+        self._isr_expands = environment.metrics.counter(
+            "kafka_server_replicamanager_isrexpands_total", "ISRs of partitions led here that gained a member."
+        )
+        self._isr_failures = environment.metrics.counter(
+            "kafka_server_replicamanager_failedisrupdates_total", "Proposals of ISRs that the controller refused."
+        )
         self._bytes_out = environment.metrics.counter(
             "kafka_server_brokertopicmetrics_replicationbytesout_total", "Bytes of batches sent to followers."
         )
@@ -265,6 +274,23 @@ class ReplicaManager:
         if was_leader:
             self._tell_leadership(partition.topic, partition.index, None)
 
+    def set_strays_aside(self) -> None:
+        """Logs of replicas that were taken from this broker, or whose topic was deleted, while it was away.
+
+        Call once the metadata are up to date: an old image would know nothing of a new replica.
+        """
+        image = self.metadata.image
+        for own in list(self.logs):
+            if own.topic_id is None or (own.topic, own.partition) in self._offline:
+                continue
+            topic = image.topics_by_id.get(own.topic_id)
+            known = topic is not None and own.partition < len(topic.partitions)
+            if topic is None or not known or self.broker_id not in topic.partitions[own.partition].replicas:
+                try:
+                    self.logs.set_aside(own)
+                except (KafkaError, OSError) as error:
+                    log.error("%s-%d cannot be set aside: %s", own.topic, own.partition, error)
+
     def _delete_topic(self, topic: TopicImage) -> None:
         for partition in list(self._by_id.get(topic.id, {}).values()):
             self._drop(partition)
@@ -411,6 +437,20 @@ class ReplicaManager:
     def alter_partition(self, change: IsrChange, answered: IsrAnswered) -> None:
         if self._isr_changes is not None:
             self._isr_changes.alter_partition(change, answered)
+
+    def isr_changed(self, grown: int) -> None:
+        if grown:
+            (self._isr_expands if grown > 0 else self._isr_shrinks).value += 1
+
+    def isr_refused(self) -> None:
+        self._isr_failures.value += 1
+
+    @property
+    def largest_lag(self) -> int:
+        """Records by which the replica that is furthest behind is behind its leader's high watermark."""
+        if self._fetchers is None:
+            return 0
+        return max((following.lag for following in self._fetchers.followings()), default=0)
 
     def alter_partition_later(self, change: IsrChange, answered: IsrAnswered) -> None:
         self.environment.loop.call_later(ISR_RETRY_SECONDS, self.alter_partition, change, answered)

@@ -94,6 +94,11 @@ def register(metrics: Metrics, replicas: ReplicaManager) -> None:
         lambda: replicas.offline_count,
     )
     metrics.gauge(
+        "kafka_server_replicafetchermanager_maxlag",
+        "Records by which the furthest replica here is behind its leader.",
+        lambda: replicas.largest_lag,
+    )
+    metrics.gauge(
         "kafka_log_logmanager_offlinelogdirectorycount",
         "Log directories that failed.",
         lambda: len(replicas.logs.offline_directories),

@@ -204,6 +204,8 @@ class Partition:
         self.leader_epoch = state.leader_epoch
         self.is_leader = True
         if new_epoch or state.partition_epoch > self.partition_epoch:
+            if not new_epoch:
+                self.cluster.isr_changed(len(state.isr) - len(self.isr))
             self.partition_epoch = state.partition_epoch
             self.commit_isr(state.isr)
         if new_epoch and self._watchers:
