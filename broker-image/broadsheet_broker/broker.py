@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.controller.directories import DirectoryReports
     from broadsheet_broker.controller.isr_changes import IsrProposals
     from broadsheet_broker.log import Log, StorageError
     from broadsheet_broker.seams import Environment
@@ -55,6 +56,7 @@ class Broker:
         self._groups: GroupCoordinator | None = None
         self._peers: NodePeers | None = None
         self._isr_proposals: IsrProposals | None = None
+        self._directory_reports: DirectoryReports | None = None
 
     @property
     def ports(self) -> dict[str, int]:
@@ -99,6 +101,9 @@ class Broker:
         controller.on_failure = self._metadata_failed
         self._isr_proposals = controller.isr_proposals(IsrAnswer)
         replicas.connect(peers, self._isr_proposals)
+        if len(identity.directories) > 1:
+            self._directory_reports = controller.directory_reports(_directory_of(replicas))
+            metadata.subscribe(self._directory_reports.apply)
         # Controllers talk before there is metadata: that is how the quorum finds its leader.
         await server.start(config.controller_listener_names)
         await controller.start()
@@ -117,8 +122,9 @@ class Broker:
             await self._server.stop()
         if self._groups is not None:
             self._groups.close()
-        if self._isr_proposals is not None:
-            self._isr_proposals.kill()
+        for reports in (self._isr_proposals, self._directory_reports):
+            if reports is not None:
+                reports.kill()
         epoch = -1 if self._controller is None else self._controller.broker_epoch
         if self._controller is not None:
             await self._controller.stop()
@@ -136,8 +142,9 @@ class Broker:
         self._serving = False
         if self._controller is not None:
             self._controller.kill()
-        if self._isr_proposals is not None:
-            self._isr_proposals.kill()
+        for reports in (self._isr_proposals, self._directory_reports):
+            if reports is not None:
+                reports.kill()
         if self._server is not None:
             for connection in list(self._server.connections):
                 connection.abort()
@@ -182,6 +189,18 @@ def _high_watermark(replicas: ReplicaManager) -> Callable[[Log], int]:
             return replicas.partition(own.topic, own.partition).high_watermark
         except KafkaError:
             return own.log_start_offset
+
+    return of
+
+
+def _directory_of(replicas: ReplicaManager) -> Callable[[str, int], str | None]:
+    """The log directory in which a replica lives; None when it is not here."""
+
+    def of(topic: str, index: int) -> str | None:
+        try:
+            return replicas.partition(topic, index).log.directory.rpartition("/")[0]
+        except KafkaError:
+            return None
 
     return of
 

@@ -1,5 +1,6 @@
 """What nodes ask the active controller: BrokerRegistration (62), BrokerHeartbeat (63), ControllerRegistration (70),
-AlterPartition (56), AllocateProducerIds (67); and UnregisterBroker (64), which an operator asks any broker.
+AlterPartition (56), AllocateProducerIds (67), AssignReplicasToDirs (73); and UnregisterBroker (64), which an operator
+asks any broker.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.wire.messages.allocate_producer_ids_request import AllocateProducerIdsRequest
 from broadsheet_broker.wire.messages.alter_partition_request import AlterPartitionRequest
+from broadsheet_broker.wire.messages.assign_replicas_to_dirs_request import AssignReplicasToDirsRequest
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
 from broadsheet_broker.wire.messages.broker_registration_request import BrokerRegistrationRequest
 from broadsheet_broker.wire.messages.controller_registration_request import ControllerRegistrationRequest
@@ -43,3 +45,8 @@ async def allocate_producer_ids(rooms: Rooms, request: Request[AllocateProducerI
 @serves(70, "ControllerRegistration", (0, 0))
 async def controller_registration(rooms: Rooms, request: Request[ControllerRegistrationRequest]) -> None:
     request.answer(await rooms.controller.here.register_controller(request.body))
+
+
+@serves(73, "AssignReplicasToDirs", (0, 0))
+async def assign_replicas_to_dirs(rooms: Rooms, request: Request[AssignReplicasToDirsRequest]) -> None:
+    request.answer(await rooms.controller.here.assign_replicas(request.body))

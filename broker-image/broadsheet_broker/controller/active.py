@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, validate_topic_configs
-from broadsheet_broker.controller import brokers, configs, elections, features, isr, reassignments, topics
+from broadsheet_broker.controller import brokers, configs, directories, elections, features, isr, reassignments, topics
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.heartbeats import Sessions, State, next_state
 from broadsheet_broker.controller.names import NameIndex
@@ -44,6 +44,8 @@ from broadsheet_broker.wire.messages.alter_partition_reassignments_request impor
 from broadsheet_broker.wire.messages.alter_partition_reassignments_response import AlterPartitionReassignmentsResponse
 from broadsheet_broker.wire.messages.alter_partition_request import AlterPartitionRequest
 from broadsheet_broker.wire.messages.alter_partition_response import AlterPartitionResponse
+from broadsheet_broker.wire.messages.assign_replicas_to_dirs_request import AssignReplicasToDirsRequest
+from broadsheet_broker.wire.messages.assign_replicas_to_dirs_response import AssignReplicasToDirsResponse
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
 from broadsheet_broker.wire.messages.broker_heartbeat_response import BrokerHeartbeatResponse
 from broadsheet_broker.wire.messages.broker_registration_request import BrokerRegistrationRequest
@@ -208,6 +210,9 @@ class ActiveController:
     async def alter_partition(self, request: AlterPartitionRequest, version: int) -> AlterPartitionResponse:
         return await self._carry_out(isr.alter_partition(self._pending, request, version, self._defaults))
 
+    async def assign_replicas(self, request: AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse:
+        return await self._carry_out(directories.assign_replicas(self._pending, request))
+
     async def register_broker(self, request: BrokerRegistrationRequest) -> BrokerRegistrationResponse:
         if request.cluster_id != self._pending.cluster_id:
             raise KafkaError(
@@ -349,8 +354,8 @@ class ActiveController:
 
     def _directory_of(self, broker_id: int) -> UUID:
         """A broker with one directory puts every replica there; one with several chooses, and tells later (KIP-858)."""
-        directories = self._pending.brokers[broker_id].log_dirs
-        return directories[0] if len(directories) == 1 else DIRECTORY_UNASSIGNED
+        known = self._pending.brokers[broker_id].log_dirs
+        return known[0] if len(known) == 1 else DIRECTORY_UNASSIGNED
 
     async def _carry_out(self, plan: Plan[Answer]) -> Answer:
         if plan.records:

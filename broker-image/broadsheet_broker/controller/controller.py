@@ -21,6 +21,7 @@ from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller import brokers
 from broadsheet_broker.controller.active import ActiveController, Order
 from broadsheet_broker.controller.brokers import Registration
+from broadsheet_broker.controller.directories import DirectoryReports
 from broadsheet_broker.controller.forwarding import Forwarder, Leader, error_code
 from broadsheet_broker.controller.isr_changes import IsrProposals
 from broadsheet_broker.controller.lifecycle import BrokerLifecycle
@@ -90,6 +91,7 @@ HERE: Final[Mapping[str, Callable[[ActiveController, Any, int], Awaitable[Any]]]
     ),
     "AllocateProducerIdsRequest": lambda active, request, version: active.allocate_producer_ids(request),
     "AlterPartitionRequest": lambda active, request, version: active.alter_partition(request, version),
+    "AssignReplicasToDirsRequest": lambda active, request, version: active.assign_replicas(request),
     "BrokerRegistrationRequest": lambda active, request, version: active.register_broker(request),
     "BrokerHeartbeatRequest": lambda active, request, version: active.heartbeat(request),
     "UnregisterBrokerRequest": lambda active, request, version: active.unregister_broker(request),
@@ -474,6 +476,13 @@ class Controller:
             return await self._call(request, version, seconds, lane="isr")
 
         return IsrProposals(self._environment, self._config.node_id, lambda: self.broker_epoch, call, answer)
+
+    def directory_reports(self, where: Callable[[str, int], str | None]) -> DirectoryReports:
+        """Tells in which directories this broker's replicas are; `where` knows the path of each."""
+        own = dict(self._identity.directories)
+        return DirectoryReports(
+            self._environment, self._config.node_id, own, where, lambda: self.broker_epoch, self._call
+        )
 
     # Who leads the quorum.
 

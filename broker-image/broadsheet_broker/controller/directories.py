@@ -1,0 +1,153 @@
+"""In which of a broker's log directories a replica lives: AssignReplicasToDirs (KIP-858).
+
+The controller must know it, so that it can have the partitions of a failed directory led elsewhere. A broker with one
+directory needs not tell: the controller writes it down with the assignment. One with several chooses, and tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from broadsheet_broker.controller.brokers import check_epoch
+from broadsheet_broker.controller.plan import MAX_RECORDS, Plan
+from broadsheet_broker.metadata.delta import MetadataDelta
+from broadsheet_broker.metadata.image import ClusterImage
+from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as asked
+from broadsheet_broker.wire.messages import assign_replicas_to_dirs_response as answered
+from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 2000
+"""Replicas of one request, as in Kafka."""
+_ATTEMPT: Final = 10.0
+_RETRY: Final = 0.5
+
+
+def assign_replicas(
+    image: ClusterImage, request: asked.AssignReplicasToDirsRequest
+) -> Plan[answered.AssignReplicasToDirsResponse]:
+    """Plan what a broker says of its replicas; each is taken or refused by itself."""
+    broker = check_epoch(image, request.broker_id, request.broker_epoch)
+    plan = Plan(answered.AssignReplicasToDirsResponse())
+    for directory in request.directories:
+        rows = answered.DirectoryData(id=directory.id)
+        for topic in directory.topics:
+            results = answered.TopicData(topic_id=topic.topic_id)
+            for row in topic.partitions:
+                code = ErrorCode.NONE
+                try:
+                    if directory.id in broker.log_dirs:
+                        plan.records += _assign(image, topic.topic_id, row.partition_index, broker.id, directory.id)
+                except KafkaError as error:
+                    code = error.code
+                results.partitions.append(answered.PartitionData(partition_index=row.partition_index, error_code=code))
+            rows.topics.append(results)
+        plan.answer.directories.append(rows)
+    plan.records = plan.records[:MAX_RECORDS]
+    return plan
+
+
+def _assign(image: ClusterImage, topic_id: UUID, index: int, broker: int, directory: UUID) -> list[Any]:
+    topic = image.topics_by_id.get(topic_id)
+    if topic is None:
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
+    if not 0 <= index < len(topic.partitions):
+        raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+    partition = topic.partitions[index]
+    if broker not in partition.replicas:
+        raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    directories = [
+        directory if id == broker else known
+        for id, known in zip(partition.replicas, partition.directories, strict=True)
+    ]
+    if tuple(directories) == partition.directories:
+        return []
+    return [PartitionChangeRecord(partition_id=index, topic_id=topic_id, directories=directories)]
+
+
+class DirectoryReports:
+    """Tells the controller in which directories this broker's replicas are, when that is not what the metadata says."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        broker_id: int,
+        directories: dict[str, UUID],
+        where: Callable[[str, int], str | None],
+        broker_epoch: Callable[[], int],
+        call: Callable[[Any, int, float], Awaitable[Any]],
+    ) -> None:
+        """`where(topic, index)`: the path of the directory that holds a replica; None when there is none."""
+        self._environment = environment
+        self._id = broker_id
+        self._directories = directories
+        self._where = where
+        self._epoch = broker_epoch
+        self._call = call
+        self._waiting: dict[tuple[UUID, int], UUID] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def apply(self, delta: MetadataDelta, image: ClusterImage) -> None:
+        """Look at what has changed; call after the replicas have taken it up."""
+        for changed in delta.changed_topics.values():
+            for index, partition in changed.changed.items():
+                if self._id not in partition.replicas:
+                    continue
+                actual = self._directories.get(self._where(changed.name, index) or "")
+                known = partition.directories[partition.replicas.index(self._id)]
+                if actual is not None and actual != known:
+                    self._waiting[changed.id, index] = actual
+        if self._waiting and self._task is None:
+            self._task = self._environment.loop.create_task(self._send_all())
+
+    def kill(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _send_all(self) -> None:
+        try:
+            while self._waiting:
+                batch = dict(list(self._waiting.items())[:_AT_ONCE])
+                try:
+                    answer = await self._call(self._request(batch), 0, _ATTEMPT)
+                except KafkaError as error:
+                    log.debug("Directories of replicas are not reported yet: %s", error.message)
+                    await asyncio.sleep(_RETRY)
+                    continue
+                if answer.error_code:
+                    await asyncio.sleep(_RETRY)
+                    continue
+                for key, directory in batch.items():
+                    if self._waiting.get(key) == directory:
+                        del self._waiting[key]
+        finally:
+            self._task = None
+
+    def _request(self, batch: dict[tuple[UUID, int], UUID]) -> asked.AssignReplicasToDirsRequest:
+        grouped: dict[UUID, dict[UUID, list[int]]] = {}
+        for (topic_id, index), directory in batch.items():
+            grouped.setdefault(directory, {}).setdefault(topic_id, []).append(index)
+        return asked.AssignReplicasToDirsRequest(
+            broker_id=self._id,
+            broker_epoch=self._epoch(),
+            directories=[
+                asked.DirectoryData(
+                    id=directory,
+                    topics=[
+                        asked.TopicData(
+                            topic_id=topic_id,
+                            partitions=[asked.PartitionData(partition_index=index) for index in indexes],
+                        )
+                        for topic_id, indexes in topics.items()
+                    ],
+                )
+                for directory, topics in grouped.items()
+            ],
+        )

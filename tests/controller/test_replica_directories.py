@@ -1,0 +1,40 @@
+"""A broker with several log directories tells where its replicas are."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from uuid import UUID
+
+from tests.controller.controller_support import broker_config, environment
+
+from broadsheet_broker.broker import Broker
+from broadsheet_broker.metadata.image import PartitionImage
+from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
+
+
+def test_the_metadata_says_in_which_directory_a_replica_is(tmp_path: Path) -> None:
+    async def run() -> None:
+        listeners = "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"
+        config = broker_config(tmp_path, log_dirs=f"{tmp_path}/a,{tmp_path}/b", listeners=listeners)
+        broker = Broker(environment(), config)
+        await broker.start()
+        controller, metadata = broker._controller, broker._replicas.metadata  # type: ignore[union-attr]
+        assert controller is not None
+        topic = CreatableTopic(name="orders", num_partitions=4, replication_factor=1)
+        await controller.create_topics(CreateTopicsRequest(topics=[topic], timeout_ms=1000))
+        own = controller._identity.directories
+
+        def where(index: int) -> UUID:
+            return own[str(Path(broker._replicas.partition("orders", index).log.directory).parent)]  # type: ignore[union-attr]
+
+        def partitions() -> tuple[PartitionImage, ...]:
+            return metadata.image.topics_by_name["orders"].partitions
+
+        async with asyncio.timeout(10):
+            while any(partition.directories != (where(n),) for n, partition in enumerate(partitions())):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert {directory for partition in partitions() for directory in partition.directories} == set(own.values())
+        await broker.stop()
+
+    asyncio.run(run())
