@@ -117,13 +117,20 @@ class LocalCluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
             kept: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except ValueError as error:
+            raise CannotStart(
+                f"{self.name}: {path} is damaged ({error}). Put clusterId back as it stands in meta.properties of a "
+                "broker here, or remove the file if there are no data yet"
+            ) from None
+        except FileNotFoundError:
             random_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             kept = {"clusterId": random_id, "controllerPorts": []}
         ports = [int(p) for p in kept.get("controllerPorts", [])]  # type: ignore[attr-defined]
         ports = [free_port() if port_in_use(p) else p for p in ports[:count]]
         kept["controllerPorts"] = ports + [free_port() for _ in range(count - len(ports))]
-        path.write_text(json.dumps(kept), encoding="utf-8")
+        new = path.with_suffix(".new")  # never half of it: with another id the brokers refuse their data
+        new.write_text(json.dumps(kept), encoding="utf-8")
+        new.replace(path)
         return kept
 
     def _properties(self, node_id: int, identity: dict[str, object]) -> dict[str, str]:
