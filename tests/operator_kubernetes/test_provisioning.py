@@ -164,3 +164,25 @@ def test_live_properties(
 ) -> None:
     plan = plan_live_change(cluster({"brokers": {}, "config": config}), config_map(remembered), observed)
     assert (plan.changes, plan.resets) == (changes, resets)
+
+
+@pytest.mark.parametrize(
+    ("asked", "running", "keeping", "brokers", "words"),
+    [
+        (1, 0, {}, 1, ""),
+        (3, 1, {0: 5}, 3, ""),
+        (1, 3, {0: 5}, 1, ""),
+        (1, 3, {0: 5, 1: 2}, 2, "broker 1 still keeps 2 replicas"),
+        (1, 3, {0: 5, 2: 1}, 3, "broker 2 still keeps 1 replicas"),
+    ],
+)
+def test_a_broker_that_keeps_replicas_is_not_taken_away(
+    asked: int, running: int, keeping: dict[int, int], brokers: int, words: str
+) -> None:
+    listed = [{"id": n, "state": "Running", "replicas": keeping.get(n, 0)} for n in range(max(running, 1))]
+    given = cluster({"brokers": {"replicas": asked}}, {"brokers": listed})
+    held, said = provisioning.held_back(given, {"spec": {"replicas": running}} if running else None)
+    assert held.spec.brokers is not None
+    assert held.spec.brokers.replicas == brokers
+    assert said.startswith(words)
+    assert bool(said) == bool(words)

@@ -81,9 +81,11 @@ class Clusters:
             await self._delete(key, cluster, body)
             return 0.0
         await self._writer.hold(Kind.CLUSTER, body, _deletes_volumes(cluster))
+        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
+        cluster, kept = provisioning.held_back(cluster, stateful_set)
         if cluster.spec.brokers is not None and not cluster.spec.paused:
             await self._provision(key, cluster)
-        return await self._report(key, body, cluster)
+        return await self._report(key, body, cluster, kept)
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
@@ -116,7 +118,8 @@ class Clusters:
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
-    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster) -> float | None:
+    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster, kept: str) -> float | None:
+        """Ask the brokers, do the next step of a rollout, say how things are. `kept`: what cannot be done, in words."""
         pods = self._pods(key, cluster)
         states = [_state_of(index, pods.get(index), cluster) for index in range(_replicas(cluster))]
         view: ClusterView | Failure | None = None
@@ -135,6 +138,9 @@ class Clusters:
         status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
         if _replicas(cluster) > 1:
             status = _with_experimental(cluster, status, now)
+        if kept:
+            told = waiting("ScaleDownRefused", kept)
+            status = with_statements(status, status, told, cluster.metadata.generation, now)
         if failure is not None:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
             status = with_statements(status, status, told, cluster.metadata.generation, now)

@@ -74,6 +74,24 @@ def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[d
     return rendered
 
 
+def held_back(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> tuple[Cluster, str]:
+    """The Cluster with as many brokers as may be, and why it has more than it asks for.
+
+    A broker that still keeps replicas is not taken away: its records would be unreachable.
+    """
+    brokers = cluster.spec.brokers
+    running = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
+    if brokers is None or running <= brokers.replicas:
+        return cluster, ""
+    keeping = {b.id: b.replicas for b in (cluster.status.brokers if cluster.status else ()) if b.replicas}
+    last = max((number for number in keeping if brokers.replicas <= number < running), default=None)
+    if last is None:
+        return cluster, ""
+    spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": last + 1})})
+    words = f"broker {last} still keeps {keeping[last]} replicas: move them before it is taken away"
+    return cluster.model_copy(update={"spec": spec}), words
+
+
 def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str | None:
     """Why this pod has to restart to be what the StatefulSet says, in Strimzi's word for it; None if it need not."""
     have = pod["metadata"].get("annotations", {}).get(INPUTS)
