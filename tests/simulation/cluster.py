@@ -44,6 +44,7 @@ class Node:
         self.lives = 0
         """How often the process was started."""
         self._stop: asyncio.Event | None = None
+        self._began_on_bad_disk = False
 
     @property
     def name(self) -> str:
@@ -55,6 +56,7 @@ class Node:
         """Run the broker, again and again, until `kill` or `stop`."""
         self.wanted = True
         self.lives += 1
+        self._began_on_bad_disk = self.files.fault is not None or self.files.capacity is not None
         self.broker = Broker(self.host.environment(self.files), self.cluster.config_of(self.id))
         loop = self.host.loop
         with loop.running():
@@ -143,8 +145,8 @@ class Node:
 
     def bring_back(self) -> None:
         """Whatever happened to this node is over."""
-        if self.files.fault is not None and self.broker is not None:
-            self.kill()  # what a broken disk took offline comes back with the next start
+        if self.broker is not None and (self.files.fault is not None or self._began_on_bad_disk):
+            self.kill()  # what a broken disk took offline, or a full one kept from opening, comes with the next start
         self.files.capacity = None
         self.files.fault = None
         self.files.after_append = None
