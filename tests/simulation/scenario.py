@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import re
 import struct
 import zlib
@@ -79,12 +80,16 @@ class Run:
 
 def run(seed: int, brokers: int = 1) -> Run:
     """The run of a seed."""
+    collecting = gc.isenabled()
+    gc.disable()  # a fifth faster; and no finalizer runs at a moment that depends on what ran before
     simulation = Simulation(seed)
     scenario = Scenario(simulation, seed, brokers)
     try:
         return scenario.run()
     finally:
         simulation.end()
+        if collecting:
+            gc.enable()
 
 
 class Scenario:
