@@ -45,6 +45,7 @@ class Clusters:
         settings: Settings,
         session_for: SessionFor,
         close_session: Callable[[Key], Awaitable[None]],
+        became_ready: Callable[[Key], None],
     ) -> None:
         self._api = api
         self._store = store
@@ -52,6 +53,7 @@ class Clusters:
         self._settings = settings
         self._session_for = session_for
         self._close_session = close_session
+        self._became_ready = became_ready
 
     async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for these Clusters."""
@@ -145,8 +147,10 @@ class Clusters:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
             status = with_statements(status, status, told, cluster.metadata.generation, now)
         await self._writer.status(Kind.CLUSTER, body, cluster.status, status, VOLATILE, now)
-        condition = status.condition("Ready")
-        settled = condition is not None and condition.status == "True" and not step.words
+        ready = is_marked_ready(status)
+        if ready and not (cluster.status and is_marked_ready(cluster.status)):
+            self._became_ready(key)
+        settled = ready and not step.words
         return READY_SECONDS if settled else UNREADY_SECONDS
 
     async def _alter_live(
@@ -263,6 +267,12 @@ def bootstrap_servers(cluster: Cluster) -> tuple[str, ...]:
         return tuple(cluster.spec.external.bootstrap_servers)
     listener = cluster.listeners()[0]
     return (f"{cluster.metadata.name}-bootstrap.{cluster.metadata.namespace}.svc:{listener.port}",)
+
+
+def is_marked_ready(status: ClusterStatus) -> bool:
+    """Whether a status says Ready."""
+    condition = status.condition("Ready")
+    return condition is not None and condition.status == "True"
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:

@@ -53,6 +53,8 @@ class Dependents:
         self._writer = writer
         self._session_of = session_of
         self._histories = Histories()
+        self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
+        """What was read, with the very object that it was read from: a resync parses nothing anew."""
         self._declared: dict[Key, tuple[Any, Topic]] = {}
         """Topics by what was read of them when they were parsed: a thousand are not parsed anew for each batch."""
         self.group_views: dict[Key, GroupView] = {}
@@ -93,6 +95,7 @@ class Dependents:
 
     def forget(self, kind: Kind, key: Key) -> None:
         self._writer.forget(kind, key)
+        self._parsed.pop((kind, key), None)
         if kind is Kind.TOPIC:
             self._declared.pop(key, None)
         else:
@@ -101,8 +104,14 @@ class Dependents:
 
     async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
         """The resource as a model. What the schema lets through and the model does not is said in its status."""
+        place = (kind, Key.of(body))
+        known = self._parsed.get(place)
+        if known is not None and known[0] is body:
+            return known[1]
         try:
-            return read_dependent(kind, body)
+            resource = read_dependent(kind, body)
+            self._parsed[place] = (body, resource)
+            return resource
         except (ManifestError, ValidationError) as error:
             generation = body["metadata"].get("generation", 1)
             empty: Status = TopicStatus() if kind is Kind.TOPIC else ConsumerGroupStatus()

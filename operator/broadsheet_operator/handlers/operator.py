@@ -44,12 +44,16 @@ class Operator:
         self.writer = Writer(api, self.store)
         self.sessions: dict[Key, Session] = {}
         self.dependents = Dependents(self.store, self.writer, self._session_of)
-        self.clusters = Clusters(api, self.store, self.writer, settings, self._session_for, self._close_session)
+        self.clusters = Clusters(
+            api, self.store, self.writer, settings, self._session_for, self._close_session, self._route_dependents_of
+        )
         self._factory = gateway_factory
         self._resync_seconds = resync_seconds
         self._clusters_queue: BatchQueue[Key] = BatchQueue("clusters", self.clusters.reconcile, linger_seconds=0.05)
         self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
+        self._observed: dict[tuple[Kind, Key], tuple[Any, ...] | None] = {}
+        """What of each object the watches have told of, in short."""
         self.resyncs = 0
 
     async def close(self) -> None:
@@ -66,20 +70,25 @@ class Operator:
     def observe(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in one watch event; None is an object of the first list."""
         key = Key.of(body)
-        before = self.store.get(kind, key)
+        # Compared with what was observed before, not with what is stored: that may be the answer to a write of ours,
+        # which carries a change of somebody else's that no watch has told of yet.
+        meaning = None if event == "DELETED" else _meaning(body)
+        changed = self._observed.get((kind, key)) != meaning
         if event == "DELETED":
+            self._observed.pop((kind, key), None)
             self.store.remove(kind, key)
         else:
-            self.store.put(kind, slim(body))
+            self._observed[kind, key] = meaning
+            if not self.store.put(kind, body) and not changed:
+                return  # the echo of a write of ours, or a watch that began anew
         if kind in DEPENDENTS:
-            if event == "DELETED" or before is None or _meaning(before) != _meaning(body):
+            if changed:
                 self._routes.add((kind, key))
             if event == "DELETED":
                 self._wake_rivals(kind, body)
         elif kind is Kind.CLUSTER:
             self._clusters_queue.add(key)
-            became_ready = before is not None and not is_marked_ready(before) and is_marked_ready(body)
-            if event == "DELETED" or before is None or _meaning(before) != _meaning(body) or became_ready:
+            if changed:
                 self._route_dependents_of(key)
         elif kind is Kind.NAMESPACE:
             if body["metadata"].get("deletionTimestamp"):
@@ -156,18 +165,6 @@ class Operator:
         session = self.sessions.pop(cluster, None)
         if session is not None:
             await session.close()
-
-
-def slim(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An object without who set which field: the larger half of it, which nobody here reads."""
-    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
-    return {**body, "metadata": metadata}
-
-
-def is_marked_ready(body: Mapping[str, Any]) -> bool:
-    """Whether a resource's status says that it is Ready."""
-    conditions = body.get("status", {}).get("conditions", ())
-    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
 
 
 def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -33,9 +33,15 @@ class Store:
         self.last_event: dict[Kind, float] = {}
         """When a watch last said anything about a kind (time.monotonic())."""
 
-    def put(self, kind: Kind, body: Body) -> None:
+    def put(self, kind: Kind, body: Body) -> bool:
+        """Take in an object; False if this very version of it is here already, which stays the same Python object."""
         self.last_event[kind] = time.monotonic()
-        self._objects[kind][Key.of(body)] = body
+        key = Key.of(body)
+        known = self._objects[kind].get(key)
+        if known is not None and _version(known) == _version(body) != ("", ""):
+            return False
+        self._objects[kind][key] = slim(body)
+        return True
 
     def remove(self, kind: Kind, key: Key) -> None:
         self.last_event[kind] = time.monotonic()
@@ -60,3 +66,13 @@ class Store:
                 for owner in body["metadata"].get("ownerReferences", ())
             )
         ]
+
+
+def slim(body: Body) -> Body:
+    """An object without who set which field: the larger half of it, which nobody here reads."""
+    return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
+
+
+def _version(body: Body) -> tuple[str, str]:
+    metadata = body["metadata"]
+    return metadata.get("uid", ""), metadata.get("resourceVersion", "")
