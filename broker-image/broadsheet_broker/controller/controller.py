@@ -30,7 +30,8 @@ from broadsheet_broker.controller.names import GROUP_METADATA_TOPIC
 from broadsheet_broker.controller.quorum import first_records, raft_settings, voter_set
 from broadsheet_broker.controller.storage_tool import Identity
 from broadsheet_broker.metadata.cache import MetadataCache
-from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, Endpoint
+from broadsheet_broker.metadata.delta import MetadataDelta
+from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage, Endpoint
 from broadsheet_broker.metadata.publisher import MetadataPublisher, Position
 from broadsheet_broker.metadata.records import V4_3_IV0, decode_record, encode_record
 from broadsheet_broker.metadata.snapshot_records import records_of
@@ -132,6 +133,7 @@ class Controller:
         """This node was elected, and what former leaders wrote is not all committed."""
         self._forwarder = Forwarder(environment, peers, self._leader_elsewhere)
         self.lifecycle = BrokerLifecycle(environment, config, self, self._call_of_broker)
+        metadata.subscribe(self._notice_departures)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
         self._stopping = False
@@ -150,6 +152,12 @@ class Controller:
             voter_set(self._config),
             raft_settings(self._config),
             self,
+            peers=self._peers,
+            cluster_id=identity.cluster_id,
+            endpoints={name: (item.host, item.port) for name, item in self._endpoints().items()}
+            if self._config.is_controller
+            else {},
+            bootstrap_servers=self._config.bootstrap_servers,
         )
 
     @property
@@ -484,6 +492,13 @@ class Controller:
             self._environment, self._config.node_id, own, where, lambda: self.broker_epoch, self._call
         )
 
+    def _notice_departures(self, delta: MetadataDelta, image: ClusterImage) -> None:
+        """A broker that stops waits until all others know who leads instead: tell the controller at once."""
+        for id in delta.changed_brokers:
+            broker = image.brokers.get(id)
+            if broker is not None and broker.in_controlled_shutdown and not broker.fenced:
+                self.lifecycle.report_soon()
+
     # Who leads the quorum.
 
     def _leader_elsewhere(self) -> Leader | None:
@@ -504,8 +519,8 @@ class Controller:
         if leader_id == self._config.node_id:
             log.info("Node %d leads the metadata quorum in epoch %d", leader_id, epoch)
             self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
-            if self._is_whole_quorum:
-                self._begin_reign()  # everything in the log is committed already
+            if self._is_whole_quorum or self._publisher.position.epoch == epoch:
+                self._begin_reign()  # everything from before this epoch is committed already
             else:
                 self._awaiting_reign = True
         else:

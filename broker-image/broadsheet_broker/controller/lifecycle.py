@@ -70,6 +70,7 @@ class BrokerLifecycle:
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
+        self._in_hurry = False
         self._wake: asyncio.Future[None] | None = None
         self._joined: asyncio.Future[None] = environment.loop.create_future()
         self._gone: asyncio.Future[None] = environment.loop.create_future()
@@ -166,26 +167,27 @@ class BrokerLifecycle:
 
     # Heartbeats.
 
+    def report_soon(self) -> None:
+        """Something happened that the controller should know: that this broker has heard of it, for example."""
+        self._hurry()
+
     def _hurry(self) -> None:
+        self._in_hurry = True
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
     async def _report(self) -> None:
         while True:
-            wanted = self._ready and not self._leaving
-            delay = self._interval
+            self._in_hurry = False
             try:
                 if await self._heartbeat():
                     return
-                if self._leaving or (wanted and self._fenced):
-                    delay = _EAGER
+                delay = _EAGER if self._leaving or (self._ready and self._fenced) else self._interval
             except KafkaError as error:
                 delay = await self._failed(error)
-            if not self._leaving or delay > _EAGER:
+            if not self._in_hurry:
                 self._wake = self._environment.loop.create_future()
                 await asyncio.wait([self._wake], timeout=delay)
-            else:
-                await asyncio.sleep(delay)
 
     async def _heartbeat(self) -> bool:
         """One report; True when this broker may stop."""

@@ -8,6 +8,7 @@ from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.storage_tool import BOOTSTRAP_CHECKPOINT, DEFAULT_FEATURES
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.metadata.records import decode_record
+from broadsheet_broker.raft.machine import QuorumSettings
 from broadsheet_broker.raft.node import RaftSettings
 from broadsheet_broker.raft.snapshot import read_snapshot
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -19,11 +20,14 @@ from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRec
 
 
 def voter_set(config: BrokerConfig) -> VoterSet:
-    """The voters of controller.quorum.voters; without it, this node alone, unless the log names others."""
+    """The voters of controller.quorum.voters. Without it the log names them; of a quorum that is not found by bootstrap
+    servers either, this node is the only one."""
     name = next(iter(config.controller_listener_names), "CONTROLLER")
     configured = {
         voter.id: Voter(ReplicaKey(voter.id), {name: (voter.host, voter.port)}) for voter in config.quorum_voters
     }
+    if not configured and config.bootstrap_servers:
+        return VoterSet({}, dynamic=True)
     if not configured:
         endpoints = {item.name: (item.host or "localhost", item.port) for item in config.controller_listeners}
         configured = {config.node_id: Voter(ReplicaKey(config.node_id), endpoints)}
@@ -38,6 +42,15 @@ def raft_settings(config: BrokerConfig) -> RaftSettings:
         snapshot_interval_ms=config.get_int("metadata.log.max.snapshot.interval.ms"),
         retention_bytes=config.get_int("metadata.max.retention.bytes"),
         retention_ms=config.get_int("metadata.max.retention.ms"),
+        quorum=QuorumSettings(
+            election_timeout_ms=config.get_int("controller.quorum.election.timeout.ms"),
+            fetch_timeout_ms=config.get_int("controller.quorum.fetch.timeout.ms"),
+            backoff_max_ms=config.get_int("controller.quorum.election.backoff.max.ms"),
+            retry_backoff_ms=config.get_int("controller.quorum.retry.backoff.ms"),
+            request_timeout_ms=config.get_int("controller.quorum.request.timeout.ms"),
+            fetch_max_bytes=config.get_int("controller.quorum.fetch.max.bytes"),
+            snapshot_max_bytes=config.get_int("controller.quorum.fetch.snapshot.max.bytes"),
+        ),
     )
 
 

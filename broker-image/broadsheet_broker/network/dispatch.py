@@ -93,6 +93,7 @@ class Dispatcher:
             task = self._loop.create_task(self._await(api, request, result))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: result.close())  # it may be cancelled before it has begun
 
     async def _await(self, api: ServedApi, request: Request[Any], result: Coroutine[Any, Any, None]) -> None:
         try:
