@@ -1,7 +1,11 @@
 """One replica of the metadata log at work: carries out what the state machine decides.
 
-Appends of one turn of the event loop, and all that arrive while an fsync is under way, become durable with one fsync;
-then the machine moves the high watermark, and the listener hears of everything below it in one call.
+Appends of one turn of the event loop, and all that arrive while an fsync is under way, become durable with one fsync.
+Followers fetch them meanwhile. When a majority has them, the high watermark moves, and the listener hears of everything
+below it in one call.
+
+Messages for the machine are taken one after the other: what comes up while effects are carried out waits until they
+all are.
 """
 
 from __future__ import annotations
@@ -9,95 +13,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from broadsheet_broker.log.errors import StorageError
-from broadsheet_broker.raft import quorum_state
+from broadsheet_broker.raft import messages as m
+from broadsheet_broker.raft import protocol, quorum_state
 from broadsheet_broker.raft.control_records import leader_change_row, voter_rows, voters_of
+from broadsheet_broker.raft.leader import Leader
+from broadsheet_broker.raft.listener import Committed, RaftListener, RaftSettings, SnapshotSource
 from broadsheet_broker.raft.machine import Raft
-from broadsheet_broker.raft.messages import (
-    AppendLeaderChange,
-    Effect,
-    ElectionState,
-    Flushed,
-    HighWatermarkAdvanced,
-    LeaderChanged,
-    LogFailed,
-    Message,
-    SetTimer,
-    ShutDown,
-    Started,
-    StoreElection,
-)
+from broadsheet_broker.raft.messages import SnapshotId
+from broadsheet_broker.raft.resigned import Resigned
 from broadsheet_broker.raft.roles import Role
-from broadsheet_broker.raft.snapshot import Snapshot, SnapshotId, encode_snapshot
+from broadsheet_broker.raft.snapshot import Snapshot, encode_snapshot
 from broadsheet_broker.raft.storage import MAX_BATCH_BYTES, MetadataLog
-from broadsheet_broker.raft.voters import ReplicaKey, VoterSet
+from broadsheet_broker.raft.voter_history import VoterHistory
+from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.records import build_batch, decode_records
+from broadsheet_broker.wire.peers import Address, PeerError, Peers
+from broadsheet_broker.wire.records import BatchHeader, build_batch, decode_records, iterate_batches
+
+__all__ = ["Committed", "RaftListener", "RaftNode", "RaftSettings", "SnapshotSource"]
 
 log = logging.getLogger(__name__)
 
-
-class Committed(NamedTuple):
-    """One batch of the metadata log below the high watermark."""
-
-    base_offset: int
-    last_offset: int
-    epoch: int
-    timestamp_ms: int
-    size: int
-    """Bytes."""
-    values: Sequence[bytes]
-    """Empty for a control batch. Empty too when this leader appended it: then `tag` says what was appended."""
-    tag: Any = None
-
-
-class SnapshotSource(NamedTuple):
-    """What the listener gives for a snapshot: everything up to and including `last_offset`."""
-
-    last_offset: int
-    epoch: int
-    timestamp_ms: int
-    values: Callable[[], Iterable[bytes]]
-    """Called in another thread; must not touch what changes."""
-
-
-class RaftListener(Protocol):
-    """Who keeps the state that the log describes. Called on the event loop."""
-
-    def load_snapshot(self, id: SnapshotId, timestamp_ms: int, values: Sequence[bytes]) -> None: ...
-
-    def handle_commit(self, batches: Sequence[Committed]) -> None: ...
-
-    def handle_append_failure(self, tags: Sequence[Any], error: KafkaError) -> None:
-        """These appends never happened."""
-        ...
-
-    def handle_leader(self, epoch: int, leader_id: int | None) -> None: ...
-
-    def snapshot_source(self) -> SnapshotSource | None:
-        """None while the listener has no whole picture."""
-        ...
-
-
-class RaftSettings(NamedTuple):
-    """Properties of the metadata log, by their Kafka names."""
-
-    segment_bytes: int = 1 << 30
-    """metadata.log.segment.bytes"""
-    segment_ms: int = 7 * 24 * 3600 * 1000
-    """metadata.log.segment.ms"""
-    snapshot_bytes: int = 20 * 1024 * 1024
-    """metadata.log.max.record.bytes.between.snapshots"""
-    snapshot_interval_ms: int = 3600 * 1000
-    """metadata.log.max.snapshot.interval.ms; 0: never by time"""
-    retention_bytes: int = 100 * 1024 * 1024
-    """metadata.max.retention.bytes"""
-    retention_ms: int = 7 * 24 * 3600 * 1000
-    """metadata.max.retention.ms"""
+_FAREWELL_SECONDS = 1.0
+"""How long a leader that stops waits for the others to have heard of it."""
+_RETRY_SECONDS = 0.5
+"""Pause after the disk refused what the leader sent."""
+_DELIVERED_BYTES = 4 * 1024 * 1024
+"""Committed bytes that the listener gets in one call when they are read from the log."""
 
 
 class RaftNode:
@@ -111,33 +59,68 @@ class RaftNode:
         voters: VoterSet,
         settings: RaftSettings,
         listener: RaftListener,
+        *,
+        peers: Peers | None = None,
+        cluster_id: str = "",
+        endpoints: Mapping[str, tuple[str, int]] | None = None,
+        bootstrap_servers: Sequence[tuple[str, int]] = (),
     ) -> None:
+        """`voters`: of the configuration; `endpoints`: this node's controller listeners, if it has any;
+        `bootstrap_servers`: who may know the quorum (controller.quorum.bootstrap.servers)."""
         self._environment = environment
         self._local = local
-        self.voters = voters
-        """From the configuration, until the log says otherwise (kraft.version 1)."""
+        self._history = VoterHistory(voters)
         self._settings = settings
         self._listener = listener
+        self._peers = peers
+        self.cluster_id = cluster_id
         self.storage = MetadataLog(environment, log_dir, settings.segment_bytes, settings.segment_ms)
-        self._raft = Raft(local, voters, ElectionState())
-        """Replaced by `start`, which knows the stored election."""
+        self._raft = self._make_machine(m.ElectionState(), endpoints or {}, bootstrap_servers)
         self._opened = False
+        self._running = False
+        self._inbox: deque[m.Message] = deque()
+        self._stepping = False
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: deque[Committed] = deque()
-        """Appended, not yet committed, in the order of offsets."""
+        """Appended here as leader, not yet committed, in the order of offsets."""
+        self._applied = 0
+        """The listener has heard of everything below this offset."""
         self._synced_end = 0
         """The log is durable below this offset."""
+        self._truncations = 0
         self._loaded: Snapshot | None = None
         self._flush: asyncio.Task[None] | None = None
         self._snapshot: asyncio.Task[None] | None = None
+        self._installing: asyncio.Task[None] | None = None
         self._bytes_since_snapshot = 0
         self._snapshot_at_ms = 0.0
         self.failure: KafkaError | None = None
         """Why the metadata log can no longer be written."""
         self._refusal = ""
         """What the disk said last when it refused an append."""
+        self._news: asyncio.Future[None] | None = None
         self.last_fsync_ms = 0.0
 
+    def _make_machine(
+        self, stored: m.ElectionState, endpoints: Mapping[str, m.Address], servers: Sequence[m.Address]
+    ) -> Raft:
+        return Raft(
+            self._local,
+            self._history.newest,
+            stored,
+            self.storage,
+            self._environment.random,
+            self._settings.quorum,
+            bootstrap_servers=servers,
+            local_endpoints=endpoints,
+        )
+
     # Questions.
+
+    @property
+    def voters(self) -> VoterSet:
+        """From the configuration, until the log says otherwise (kraft.version 1)."""
+        return self._history.newest
 
     @property
     def epoch(self) -> int:
@@ -145,17 +128,37 @@ class RaftNode:
 
     @property
     def leader_id(self) -> int | None:
-        return self._raft.election.leader_id if self._raft.role in (Role.LEADER, Role.FOLLOWER) else None
+        return self._raft.leader_id if self._raft.role in (Role.LEADER, Role.FOLLOWER) else None
 
     @property
     def is_leader(self) -> bool:
         return self._raft.role is Role.LEADER
 
     @property
+    def role(self) -> Role:
+        return self._raft.role
+
+    @property
+    def leader_address(self) -> Address | None:
+        """Where the leader is reached, be it one of the voters known here or not."""
+        if self.leader_id is None:
+            return None
+        address = self._raft.own_address if self.is_leader else self._raft.address_of(self.leader_id)
+        return None if address is None else Address(*address)
+
+    @property
+    def leader_state(self) -> Leader | None:
+        """What the leader knows of the others; None unless this node leads."""
+        return self._raft.leader
+
+    @property
+    def local_key(self) -> ReplicaKey:
+        return self._local
+
+    @property
     def high_watermark(self) -> int:
         """-1 while unknown."""
-        found = self._raft.high_watermark
-        return -1 if found is None else found
+        return self._raft.high_watermark
 
     def now_ms(self) -> float:
         return self._environment.monotonic() * 1000
@@ -163,65 +166,69 @@ class RaftNode:
     # Life.
 
     async def start(self) -> None:
-        """Load snapshot and log into the listener, then take part in the quorum. Returns when there is a leader whose
-        epoch is committed (at once in a quorum of one)."""
+        """Load the snapshot into the listener, then take part in the quorum.
+
+        A quorum of one loads its log too and leads when this returns; others have to wait for a leader, and hear of
+        what is committed from it.
+        """
         await self._environment.offload(self._open)
         self._load()
-        stored = quorum_state.load(self._environment.files, self.storage.directory)
-        self._raft = Raft(self._local, self.voters, stored)
+        self._raft.voters = self.voters
+        self._raft.election = quorum_state.load(self._environment.files, self.storage.directory)
         self._snapshot_at_ms = self.now_ms()
-        self._carry_out(self._raft.step(Started(self.storage.end_offset, self.storage.last_epoch), self.now_ms()))
-        await self.flushed()
-        if self.failure is not None:
-            raise self.failure
-        if self.high_watermark < 0:
-            raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, self._refusal)
+        self._running = True
+        alone = self.voters.is_sole_voter(self._local)
+        if alone:
+            self._deliver(self.storage.end_offset)
+        self._step(m.Started())
+        self._start_flush()
+        if alone:
+            await self.flushed()
+            if self.failure is not None:
+                raise self.failure
+            if self.high_watermark < 0:
+                raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, self._refusal)
 
     def _open(self) -> None:
         self._loaded = self.storage.open()
         self._opened = True
 
     def _load(self) -> None:
-        snapshot = self._loaded
-        offset = 0
+        """Give the newest snapshot to the listener, and learn from the log behind it who votes."""
+        snapshot, self._loaded = self._loaded, None
         if snapshot is not None:
-            id = self.storage.snapshots[-1]
-            offset = id.offset
-            if snapshot.voters is not None:
-                self.voters = snapshot.voters
-            self._listener.load_snapshot(id, snapshot.last_contained_timestamp, snapshot.values)
-        self._loaded = None
-        for header, batch in self.storage.read(offset):
-            records = decode_records(batch)
-            values: list[bytes] = []
+            self._give_snapshot(self.storage.snapshots[-1], snapshot)
+        for header, batch in self.storage.read(self._applied):
             if header.is_control:
-                self.voters = voters_of(records) or self.voters
-            else:
-                values = [record.value or b"" for record in records if record.offset >= offset]
-            self._bytes_since_snapshot += header.size
-            # In a quorum of one everything that is in the log is committed; with more voters this waits for the
-            # leader's high watermark.
-            self._listener.handle_commit(
-                [
-                    Committed(
-                        header.base_offset,
-                        header.last_offset,
-                        header.partition_leader_epoch,
-                        header.max_timestamp,
-                        header.size,
-                        values,
-                    )
-                ]
-            )
+                self._learn_voters(header, batch)
+
+    def _give_snapshot(self, id: SnapshotId, snapshot: Snapshot) -> None:
+        self._applied = id.offset
+        if snapshot.voters is not None:
+            self._history.add(id.offset - 1, snapshot.voters)
+        self._listener.load_snapshot(id, snapshot.last_contained_timestamp, snapshot.values)
+
+    def _learn_voters(self, header: BatchHeader, batch: memoryview) -> bool:
+        found = voters_of(decode_records(batch))
+        if found is not None:
+            self._history.add(header.base_offset, found)
+        return found is not None
 
     async def stop(self) -> None:
-        """Finish what is under way and close the log cleanly. Also after a start that failed."""
+        """Hand over what this replica leads, finish what is under way and close the log cleanly.
+
+        Also after a start that failed.
+        """
         if not self._opened:
             return
         await self.flushed()
-        if self._snapshot is not None:
-            await self._snapshot
-        self._step(ShutDown())
+        for task in (self._snapshot, self._installing):
+            if task is not None:
+                await task
+        if self._running:
+            self._step(m.ShutDown())
+            await self._say_farewell()
+        self.kill()
         if self.failure is None:
             try:
                 await self._environment.offload(self.storage.log.close)
@@ -229,6 +236,23 @@ class RaftNode:
                 log.error("The metadata log was not closed cleanly: %s", error)
         else:
             self.storage.log.close_files()
+
+    async def _say_farewell(self) -> None:
+        """Wait until the voters know that this leader is gone, or for a while."""
+        epoch = self.epoch
+        deadline = self._environment.monotonic() + _FAREWELL_SECONDS
+        while self.epoch == epoch and isinstance(self._raft.state, Resigned) and not self._raft.state.told_everybody:
+            left = deadline - self._environment.monotonic()
+            if left <= 0 or self._peers is None:
+                return
+            self._news = self._environment.loop.create_future()
+            await asyncio.wait([self._news], timeout=left)
+
+    def kill(self) -> None:
+        """Do nothing more."""
+        self._running = False
+        if self._timer is not None:
+            self._timer.cancel()
 
     # Appending.
 
@@ -255,9 +279,12 @@ class RaftNode:
         self._waiting.append(
             Committed(info.first_offset, info.last_offset, self.epoch, now, len(batch), (), None if control else tag)
         )
-        if self._flush is None:
-            self._flush = self._environment.loop.create_task(self._flush_all())
+        self._start_flush()
         return info.last_offset
+
+    def _start_flush(self) -> None:
+        if self._flush is None and self.storage.end_offset > self._synced_end:
+            self._flush = self._environment.loop.create_task(self._flush_all())
 
     async def flushed(self) -> None:
         """Wait until nothing is waiting for its fsync."""
@@ -271,74 +298,321 @@ class RaftNode:
                 try:
                     self.storage.log.flush_appends()
                 except StorageError as error:
-                    self._fail_waiting(error)
+                    self._refuse_waiting(error)
                     continue
-                end = self.storage.end_offset
-                began = self.now_ms()
-                try:
-                    await self._environment.offload(self.storage.sync)
-                except StorageError as error:
-                    # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
-                    self.failure = KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message)
-                    self._step(LogFailed())
-                    self._fail_waiting(error)
-                    return
-                self.last_fsync_ms = self.now_ms() - began
-                self._synced_end = end
-                self._step(Flushed(end))
+                await self._sync(self.storage.end_offset, self._truncations)
         except Exception as error:  # a defect: whoever waits must hear of it, and nothing more may be promised
             log.exception("The metadata log stopped working")
-            self.failure = KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}")
-            self._step(LogFailed())
-            self._fail_waiting(self.failure)
+            self._fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
         finally:
             self._flush = None
 
-    def _fail_waiting(self, error: KafkaError) -> None:
-        """The disk refused what is waiting: the log is as if it had never been appended."""
-        refused = [batch.tag for batch in self._waiting if batch.tag is not None]
+    async def _sync(self, end: int, truncations: int) -> None:
+        if self.is_leader:
+            self._step(m.Appended(end))  # followers may have it while this disk works
+        began = self.now_ms()
+        try:
+            await self._environment.offload(self.storage.sync)
+        except StorageError as error:
+            # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
+            self._fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
+            return
+        self.last_fsync_ms = self.now_ms() - began
+        if truncations == self._truncations:  # else what is there now may be other records than those synced
+            self._synced_end = end
+            self._step(m.Flushed(end))
+
+    def _refuse_waiting(self, error: KafkaError) -> None:
+        """The disk refused what was not written yet: the log is as if it had never been appended."""
+        refused = []
+        while self._waiting and self._waiting[-1].last_offset >= self.storage.end_offset:
+            refused.append(self._waiting.pop().tag)
+        self._refusal = error.message
+        log.error("The metadata log cannot be written: %s", error.message)
+        self._history.truncate(self.storage.end_offset)
+        self._tell_refused(refused, error)
+        if len(self.voters) > 1:
+            self._step(m.Resign())  # others may have room
+
+    def _fail(self, error: KafkaError) -> None:
+        """The log can be trusted no more. What it holds that is not committed will not be by this replica."""
+        self.failure = error
+        self._step(m.LogFailed())
+        waiting = [batch.tag for batch in self._waiting]
         self._waiting.clear()
         self._refusal = error.message
         log.error("The metadata log cannot be written: %s", error.message)
+        self._tell_refused(waiting, error)
+
+    def _tell_refused(self, tags: Iterable[Any], error: KafkaError) -> None:
+        refused = [tag for tag in tags if tag is not None]
         self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
 
     # The machine.
 
-    def _step(self, message: Message) -> None:
-        self._carry_out(self._raft.step(message, self.now_ms()))
+    def ask(self, question: m.Question, reply: Callable[[m.Answer], None]) -> None:
+        """Another replica's question; the reply may come now or later."""
+        if not self._running:
+            raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
+        self._step(m.Asked(reply, question))
 
-    def _carry_out(self, effects: Iterable[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case StoreElection(state):
-                    quorum_state.store(self._environment.files, self.storage.directory, state, self.voters)
-                case AppendLeaderChange():
-                    self._begin_epoch(effect)
-                case LeaderChanged(epoch, leader_id):
-                    self._listener.handle_leader(epoch, leader_id)
-                case HighWatermarkAdvanced(offset):
-                    self._commit(offset)
-                case SetTimer():
-                    pass  # a quorum of one has no timers
+    async def change_voters(self, make: Callable[[Any], m.AddVoter | m.RemoveVoter]) -> m.ChangeAnswer:
+        """Carry out the order that `make` makes of a token; the answer comes when it is committed or refused."""
+        if not self._running:
+            raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
+        answer: asyncio.Future[m.ChangeAnswer] = self._environment.loop.create_future()
+        self._step(make(lambda found: None if answer.done() else answer.set_result(found)))
+        return await answer
 
-    def _begin_epoch(self, effect: AppendLeaderChange) -> None:
+    def _step(self, message: m.Message) -> None:
+        self._inbox.append(message)
+        if self._stepping or not self._running:
+            return
+        self._stepping = True
+        try:
+            while self._inbox:
+                self._take(self._inbox.popleft())
+        finally:
+            self._stepping = False
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def _take(self, message: m.Message) -> None:
+        try:
+            for effect in self._raft.step(message, self.now_ms()):
+                self._carry_out(effect)
+        except OSError as error:  # what could not be stored must not be promised: the effects after it are dropped
+            self._fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
+        except Exception as error:  # a defect: nobody may rely on this replica any more
+            if self.failure is not None:
+                raise
+            log.exception("The metadata quorum stopped working on this node")
+            self._fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
+
+    def _carry_out(self, effect: m.Effect) -> None:
+        if isinstance(effect, m.Reply):
+            effect.token(effect.answer)
+        elif isinstance(effect, m.ReplyRecords):
+            self._reply_records(effect)
+        elif isinstance(effect, m.Send):
+            self._send(effect)
+        elif isinstance(effect, m.SetTimer):
+            self._set_timer(effect.at_ms)
+        elif isinstance(effect, m.HighWatermarkAdvanced):
+            self._deliver(effect.offset)
+        elif isinstance(effect, m.AppendFetched):
+            self._append_fetched(effect)
+        elif isinstance(effect, m.LeaderChanged):
+            self._leader_changed(effect)
+        elif isinstance(effect, m.StoreElection):
+            quorum_state.store(self._environment.files, self.storage.directory, effect.state, self.voters)
+        elif isinstance(effect, m.AppendLeaderChange):
+            self._begin_epoch(effect)
+        elif isinstance(effect, m.AppendVoters):
+            self._append_voters(effect.voters)
+        elif isinstance(effect, m.Truncate):
+            self._truncate(effect.offset)
+        elif isinstance(effect, m.ReplySnapshot):
+            self._reply_snapshot(effect)
+        else:
+            self._store_piece(effect)
+
+    def _set_timer(self, at_ms: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if at_ms is not None:
+            self._timer = self._environment.loop.call_at(at_ms / 1000, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._step(m.TimerFired())
+
+    def _send(self, send: m.Send) -> None:
+        if self._peers is None:
+            return
+        request, version = protocol.request_of(send.question, self.cluster_id)
+        long_poll = isinstance(send.question, m.Fetch | m.FetchSnapshot)
+
+        def answered(message: Any, error: PeerError | None) -> None:
+            if error is not None:
+                self._step(m.Answered(send.request_id, None, error.kind))
+            else:
+                self._step(m.Answered(send.request_id, protocol.answer_of(message)))
+
+        self._peers.send(
+            send.node_id,
+            Address(*send.address),
+            request,
+            version,
+            answered,
+            timeout=self._settings.quorum.request_timeout_ms / 1000,
+            lane="raft-fetch" if long_poll else "raft",
+        )
+
+    def _leader_changed(self, effect: m.LeaderChanged) -> None:
+        if effect.leader_id != self._local.id:
+            self._waiting.clear()  # whether it is ever committed is up to others; then it comes from the log
+        else:
+            log.info("Node %d leads the metadata quorum in epoch %d", self._local.id, effect.epoch)
+        self._listener.handle_leader(effect.epoch, effect.leader_id)
+
+    # Appending what the machine wants.
+
+    def _begin_epoch(self, effect: m.AppendLeaderChange) -> None:
         now = self._environment.clock.time_ms()
         rows = [leader_change_row(effect.leader_id, effect.voters, effect.granting, now)]
         if self.voters.dynamic and self.storage.end_offset == 0:
             rows += voter_rows(self.voters, now)  # they stood in the snapshot that formatting wrote (KIP-853)
+        self._waiting.clear()
         self._append(rows, now, control=True)
 
-    def _commit(self, high_watermark: int) -> None:
-        batches = []
-        while self._waiting and self._waiting[0].last_offset < high_watermark:
-            batch = self._waiting.popleft()
-            self._bytes_since_snapshot += batch.size
-            batches.append(batch)
+    def _append_voters(self, voters: VoterSet) -> None:
+        now = self._environment.clock.time_ms()
+        offset = self._append(voter_rows(voters, now)[1:], now, control=True)
+        self._history.add(offset, voters)
+        self._inbox.append(m.VotersChanged(voters))
+
+    def _append_fetched(self, effect: m.AppendFetched) -> None:
+        records = memoryview(effect.records)
+        end = self.storage.end_offset
+        try:
+            self.storage.append_fetched(records)
+        except KafkaError as error:
+            log.error("What the leader of the metadata quorum sent cannot be appended: %s", error.message)
+            done = m.FetchedAppended(self.storage.end_offset, -1)
+            self._environment.loop.call_later(_RETRY_SECONDS, self._step, done)
+            return
+        changed = False
+        for header, batch in iterate_batches(records):
+            if header.is_control and header.base_offset >= end:
+                changed = self._learn_voters(header, batch) or changed
+        if changed:
+            self._inbox.append(m.VotersChanged(self.voters))
+        self._inbox.append(m.FetchedAppended(self.storage.end_offset, effect.high_watermark))
+        self._start_flush()
+
+    def _truncate(self, offset: int) -> None:
+        if offset < self._applied:
+            raise RuntimeError(f"committed records from {offset} to {self._applied} would be taken away")
+        log.info(
+            "The metadata log goes back from offset %d to %d, as its leader has it", self.storage.end_offset, offset
+        )
+        before = self.voters
+        self._truncations += 1
+        self.storage.log.truncate_to(offset)
+        self._synced_end = min(self._synced_end, self.storage.end_offset)
+        self._history.truncate(self.storage.end_offset)
+        if self.voters != before:
+            self._inbox.append(m.VotersChanged(self.voters))
+
+    # Handing over what is committed.
+
+    def _deliver(self, high_watermark: int) -> None:
+        """Tell the listener of everything below the high watermark that it has not heard of."""
+        batches: list[Committed] = []
+        size = 0
+        while self._applied < high_watermark:
+            while self._waiting and self._waiting[0].last_offset < self._applied:
+                self._waiting.popleft()
+            if self._waiting and self._waiting[0].base_offset <= self._applied:
+                if self._waiting[0].last_offset >= high_watermark:
+                    break
+                batches.append(self._waiting.popleft())
+                self._applied = batches[-1].last_offset + 1
+                self._bytes_since_snapshot += batches[-1].size
+                continue
+            before = self._applied
+            limit = self._waiting[0].base_offset if self._waiting else high_watermark
+            for header, batch in self.storage.read(self._applied, min(limit, high_watermark)):
+                if header.last_offset >= high_watermark:
+                    break
+                batches.append(self._read_committed(header, batch))
+                self._applied = header.last_offset + 1
+                self._bytes_since_snapshot += header.size
+                size += header.size
+                if size > _DELIVERED_BYTES:
+                    break
+            if self._applied == before:
+                break
+            if size > _DELIVERED_BYTES:
+                self._listener.handle_commit(batches)
+                batches, size = [], 0
         if batches:
             self._listener.handle_commit(batches)
             self._consider_snapshot()
 
-    # Snapshots.
+    def _read_committed(self, header: BatchHeader, batch: memoryview) -> Committed:
+        values: list[bytes] = []
+        if not header.is_control:
+            values = [record.value or b"" for record in decode_records(batch) if record.offset >= self._applied]
+        return Committed(
+            header.base_offset,
+            header.last_offset,
+            header.partition_leader_epoch,
+            header.max_timestamp,
+            header.size,
+            values,
+        )
+
+    # Answering from the log.
+
+    def _reply_records(self, effect: m.ReplyRecords) -> None:
+        try:
+            records: Any = self.storage.log.read(effect.offset, effect.max_bytes).data
+            answer = replace(effect.answer, records=records)
+        except KafkaError as error:
+            answer = replace(effect.answer, error=error.code)
+        effect.token(answer)
+
+    def _reply_snapshot(self, effect: m.ReplySnapshot) -> None:
+        answer = effect.answer
+        try:
+            size, data = self.storage.read_piece(answer.snapshot, effect.position, max(effect.max_bytes, 1))
+            answer = replace(answer, size=size, position=effect.position, data=data)
+        except KafkaError as error:
+            answer = replace(answer, error=error.code)
+        except OSError as error:
+            log.error("The snapshot %s cannot be read: %s", answer.snapshot, error)
+            answer = replace(answer, error=ErrorCode.KAFKA_STORAGE_ERROR)
+        effect.token(answer)
+
+    # Snapshots from the leader.
+
+    def _store_piece(self, effect: m.StoreSnapshotPiece) -> None:
+        try:
+            self.storage.write_piece(effect.id, effect.position, effect.data)
+        except OSError as error:
+            log.error("The snapshot %s of the leader cannot be written: %s", effect.id, error)
+            self._environment.loop.call_later(_RETRY_SECONDS, self._step, m.SnapshotRefused(effect.id))
+            return
+        if effect.last:
+            self._installing = self._environment.loop.create_task(self._install(effect.id))
+
+    async def _install(self, id: SnapshotId) -> None:
+        try:
+            await self.flushed()
+            snapshot = await self._environment.offload(self.storage.finish_pieces, id)
+        except (KafkaError, OSError) as error:
+            log.error("The snapshot %s of the leader cannot be used: %s", id, error)
+            self._step(m.SnapshotRefused(id))
+            return
+        finally:
+            self._installing = None
+        if not self._running:
+            return
+        self._truncations += 1
+        if self.storage.adopt(id):
+            self._synced_end = self.storage.end_offset
+            self._history.truncate(0)
+        if id.offset > self._applied:
+            log.info("Loaded the snapshot %s of the leader", id)
+            self._give_snapshot(id, snapshot)
+            self._raft.voters = self.voters
+        self._step(m.SnapshotInstalled(id))
+        self._step(m.VotersChanged(self.voters))
+
+    # Snapshots of our own.
 
     def _consider_snapshot(self) -> None:
         interval = self._settings.snapshot_interval_ms
@@ -366,16 +640,32 @@ class RaftNode:
         id = SnapshotId(source.last_offset + 1, source.epoch)
         if id not in self.storage.snapshots:
             now = self._environment.clock.time_ms()
-            voters = self.voters
+            voters = self._history.before(id.offset)
 
             def write() -> None:
                 data = encode_snapshot(source.values(), id.epoch, source.timestamp_ms, now, voters)
                 self.storage.write_snapshot(id, data)
 
             await self._environment.offload(write)
-            self.storage.snapshots.append(id)
+            self.storage.snapshots = sorted({*self.storage.snapshots, id})
             log.info("Wrote the snapshot %s of the cluster metadata", id.file_name)
+        self._history.forget_before(id.offset)
         self.storage.clean(
             self._settings.retention_bytes, self._settings.retention_ms, self._environment.clock.time_ms()
         )
         return id
+
+    # Orders and reports.
+
+    async def add_voter(self, voter: Voter, timeout_ms: int, ack_when_committed: bool) -> m.ChangeAnswer:
+        """Let a replica vote (KIP-853)."""
+        return await self.change_voters(lambda token: m.AddVoter(token, voter, timeout_ms, ack_when_committed))
+
+    async def remove_voter(self, key: ReplicaKey) -> m.ChangeAnswer:
+        return await self.change_voters(lambda token: m.RemoveVoter(token, key))
+
+    def wall_ms(self, at_ms: float) -> int:
+        """A time of the machine by the wall clock; -1 for never."""
+        if at_ms < 0:
+            return -1
+        return round(self._environment.clock.time_ms() - (self.now_ms() - at_ms))

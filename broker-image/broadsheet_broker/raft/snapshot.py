@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from broadsheet_broker.raft.control_records import (
     SNAPSHOT_FOOTER,
@@ -18,27 +18,19 @@ from broadsheet_broker.raft.control_records import (
     header_rows,
     voters_of,
 )
+from broadsheet_broker.raft.messages import SnapshotId
 from broadsheet_broker.raft.voters import VoterSet
 from broadsheet_broker.seams import Files
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError, ProtocolError
 from broadsheet_broker.wire.messages.snapshot_header_record import SnapshotHeaderRecord
 from broadsheet_broker.wire.records import batch_crc, build_batch, decode_records, iterate_batches
 
+__all__ = ["Snapshot", "SnapshotId", "encode_snapshot", "list_snapshots", "parse_file_name", "read_snapshot"]
+
 SUFFIX: Final = ".checkpoint"
 _NAME: Final = re.compile(r"(\d{20})-(\d{10})\.checkpoint")
 
 _RECORDS_PER_BATCH: Final = 1000
-
-
-class SnapshotId(NamedTuple):
-    """What a snapshot stands for: every record below `offset`, the last of them of `epoch`."""
-
-    offset: int
-    epoch: int
-
-    @property
-    def file_name(self) -> str:
-        return f"{self.offset:020d}-{self.epoch:010d}{SUFFIX}"
 
 
 def parse_file_name(name: str) -> SnapshotId | None:

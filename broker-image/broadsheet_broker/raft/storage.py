@@ -10,7 +10,7 @@ from typing import Final
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.log import RAFT, AppendInfo, Log
 from broadsheet_broker.raft.snapshot import SUFFIX, Snapshot, SnapshotId, list_snapshots, read_snapshot
-from broadsheet_broker.seams import Environment, Files
+from broadsheet_broker.seams import Buffer, Environment, Files
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.primitives import uuid_text
 from broadsheet_broker.wire.records import BatchHeader, iterate_batches
@@ -23,6 +23,9 @@ TOPIC_ID: Final = uuid.UUID(int=1)
 
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 """The largest batch of the metadata log, as in Kafka."""
+
+PART_SUFFIX: Final = ".part"
+"""Ends the name of a snapshot that is being fetched, as in Kafka."""
 
 _READ_BYTES: Final = 1024 * 1024
 
@@ -71,8 +74,8 @@ class MetadataLog:
         start = self.snapshots[0].offset if self.snapshots else 0
         self.log = Log.open(self._environment, self.directory, config=self._config, topic_id=TOPIC_ID)
         newest = self.snapshots[-1].offset if self.snapshots else 0
-        if self.log.log_end_offset < newest:
-            # The log was synced before its snapshot was written: only a lost file ends it earlier.
+        if newest and (self.log.log_end_offset < newest or 0 <= self.log.latest_epoch < self.snapshots[-1].epoch):
+            # The log is synced before a snapshot of it is written: a file was lost, or the snapshot was fetched.
             log.warning("%s ends before snapshot %d and begins anew there", self.directory, newest)
             self.log.truncate_fully_and_start_at(newest)
         elif start > self.log.log_start_offset:
@@ -106,8 +109,25 @@ class MetadataLog:
     # The log.
 
     @property
+    def start_offset(self) -> int:
+        return self.log.log_start_offset
+
+    @property
     def end_offset(self) -> int:
         return self.log.log_end_offset
+
+    @property
+    def oldest_snapshot(self) -> SnapshotId | None:
+        return self.snapshots[0] if self.snapshots else None
+
+    @property
+    def newest_snapshot(self) -> SnapshotId | None:
+        return self.snapshots[-1] if self.snapshots else None
+
+    def end_of_epoch(self, epoch: int) -> tuple[int, int]:
+        """The largest epoch that is not above this one, and where it ends."""
+        found = self.log.end_offset_for_epoch(epoch)
+        return found if found[0] >= 0 else (self.last_epoch, self.end_offset)
 
     @property
     def last_epoch(self) -> int:
@@ -118,6 +138,17 @@ class MetadataLog:
         """Queue one batch; it gets its offsets now and is written by `flush`."""
         return self.log.append_as_leader(memoryview(batch), epoch, now_ms, origin=RAFT)
 
+    def append_fetched(self, records: memoryview) -> None:
+        """Append what the leader sent, in the file when this returns. Raises KafkaError, with the log as it was."""
+        end = self.log.log_end_offset
+        try:
+            self.log.append_as_follower(records)
+        except KafkaError:
+            self.log.flush_appends()
+            self.log.truncate_to(end)
+            raise
+        self.log.flush_appends()  # takes back by itself what it could not write
+
     def sync(self) -> None:
         """Make everything flushed survive a loss of power. Blocks; safe in another thread."""
         if self._unsynced_names:
@@ -126,10 +157,11 @@ class MetadataLog:
             self._unsynced_names = False
         self.log.sync()
 
-    def read(self, offset: int) -> Iterator[tuple[BatchHeader, memoryview]]:
-        """The batches from `offset` to the end."""
-        while offset < self.log.log_end_offset:
-            fetched = self.log.read(offset, _READ_BYTES)
+    def read(self, offset: int, limit: int | None = None) -> Iterator[tuple[BatchHeader, memoryview]]:
+        """The batches from `offset` to the end, or to `limit` (exclusive)."""
+        end = self.log.log_end_offset if limit is None else min(limit, self.log.log_end_offset)
+        while offset < end:
+            fetched = self.log.read(offset, _READ_BYTES, limit_offset=end)
             for header, batch in iterate_batches(fetched.data):
                 if header.last_offset >= offset:
                     yield header, batch
@@ -142,6 +174,52 @@ class MetadataLog:
     def write_snapshot(self, id: SnapshotId, data: bytes) -> None:
         """Write a snapshot durably. Blocks; safe in another thread."""
         self._files.replace(self.path(id), data)
+
+    def read_piece(self, id: SnapshotId, position: int, size: int) -> tuple[int, bytes]:
+        """Size of a snapshot, and some of its bytes. Raises SNAPSHOT_NOT_FOUND and POSITION_OUT_OF_RANGE."""
+        if id not in self.snapshots:
+            raise KafkaError(ErrorCode.SNAPSHOT_NOT_FOUND)
+        file = self._files.open(self.path(id), read_only=True)
+        try:
+            total = file.size()
+            if not 0 <= position < total:
+                raise KafkaError(ErrorCode.POSITION_OUT_OF_RANGE)
+            return total, file.read(position, size)
+        finally:
+            file.close()
+
+    def write_piece(self, id: SnapshotId, position: int, data: Buffer) -> None:
+        """Write a piece of a snapshot that is being fetched; the first one begins it anew."""
+        file = self._files.open(self.path(id) + PART_SUFFIX, create=True)
+        try:
+            file.truncate(position)
+            file.append([data])
+        finally:
+            file.close()
+
+    def finish_pieces(self, id: SnapshotId) -> Snapshot:
+        """Check a fetched snapshot, and let it stand under its name, durably. Blocks; safe in another thread.
+
+        Raises KafkaError(CORRUPT_MESSAGE) for one that is damaged.
+        """
+        path = self.path(id)
+        file = self._files.open(path + PART_SUFFIX)
+        try:
+            file.sync()
+        finally:
+            file.close()
+        snapshot = read_snapshot(self._files, path + PART_SUFFIX)
+        self._files.rename(path + PART_SUFFIX, path)
+        self._files.sync_directory(self.directory)
+        return snapshot
+
+    def adopt(self, id: SnapshotId) -> bool:
+        """A fetched snapshot is there. True when it stands for more than the log had, which now begins behind it."""
+        ahead = (self.last_epoch, self.end_offset) < (id.epoch, id.offset)
+        self.snapshots = sorted({*self.snapshots, id})
+        if ahead:
+            self.log.truncate_fully_and_start_at(id.offset)
+        return ahead
 
     def clean(self, retention_bytes: int, retention_ms: int, now_ms: int) -> None:
         """Delete the oldest snapshots, and the log before the oldest that stays, as far as retention allows.
