@@ -86,12 +86,12 @@ def test_a_killed_broker_comes_back_with_its_data(solo: Solo) -> None:
 
 def test_a_dynamic_property_is_altered_without_a_restart(solo: Solo) -> None:
     before = solo.broker()
-    solo.patch({"config": {"log.retention.ms": "86400000"}})
+    solo.patch({"config": {"log.retention.ms": "86399999"}})
     solo.world.wait_event(NAME, "ConfigAltered", solo.namespace)
-    wait_for(lambda: "86400000" in str(solo.client("describe", "orders")), "the topic to see it")
+    wait_for(lambda: "86399999" in str(solo.client("describe", "orders")), "the topic to see it")
     solo.wait_ready()
     solo.patch({"config": {"log.retention.ms": None}})  # merge patch: the key goes
-    wait_for(lambda: "86400000" not in str(solo.client("describe", "orders")), "the default to be back")
+    wait_for(lambda: "86399999" not in str(solo.client("describe", "orders")), "the default to be back")
     assert solo.broker() == before
 
 
