@@ -422,7 +422,7 @@ class RaftNode:
             self._timer.cancel()
             self._timer = None
         if at_ms is not None:
-            # A microsecond later: in milliseconds again, rounding may make the time a little earlier than was asked for.
+            # A microsecond later: in milliseconds again, rounding may make the time a little earlier than asked for.
             self._timer = self._environment.loop.call_at((at_ms + 0.001) / 1000, self._timer_fired)
 
     def _timer_fired(self) -> None:
