@@ -55,6 +55,13 @@ class FakeRaft:
         return self.quorum.leader == self.id and self.alive
 
     @property
+    def leader_address(self) -> Address | None:
+        return None if self.leader_id is None else Address(f"node-{self.leader_id}", 9093)
+
+    def kill(self) -> None:
+        self.alive = False
+
+    @property
     def storage(self) -> Any:
         return SimpleNamespace(end_offset=self.quorum.end_offset)
 

@@ -65,7 +65,7 @@ from broadsheet_broker.wire.messages.unregister_broker_request import Unregister
 from broadsheet_broker.wire.messages.unregister_broker_response import UnregisterBrokerResponse
 from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
 from broadsheet_broker.wire.messages.update_features_response import UpdateFeaturesResponse
-from broadsheet_broker.wire.peers import Address, Peers
+from broadsheet_broker.wire.peers import Peers
 from broadsheet_broker.wire.schema import Message
 
 log = logging.getLogger(__name__)
@@ -263,6 +263,7 @@ class Controller:
 
     def kill(self) -> None:
         """End as a killed process would: no timer of ours fires again (simulation)."""
+        self.raft.kill()
         self.lifecycle.kill()
         for task in self._tasks:
             task.cancel()
@@ -505,19 +506,13 @@ class Controller:
         leader_id = self.raft.leader_id
         if leader_id is None or leader_id == self._config.node_id:
             return None
-        voter = self.raft.voters.voters.get(leader_id)
-        if voter is None or not voter.endpoints:
-            return None
-        for name in self._config.controller_listener_names:
-            if name in voter.endpoints:
-                return Leader(leader_id, Address(*voter.endpoints[name]))
-        return Leader(leader_id, Address(*next(iter(voter.endpoints.values()))))
+        address = self.raft.leader_address
+        return None if address is None else Leader(leader_id, address)
 
     def handle_leader(self, epoch: int, leader_id: int | None) -> None:
         """The quorum has another leader, or none (raft.node.RaftListener)."""
         self._publisher.set_controller(leader_id)
         if leader_id == self._config.node_id:
-            log.info("Node %d leads the metadata quorum in epoch %d", leader_id, epoch)
             self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
             if self._is_whole_quorum or self._publisher.position.epoch == epoch:
                 self._begin_reign()  # everything from before this epoch is committed already

@@ -28,7 +28,7 @@ def voter_set(config: BrokerConfig) -> VoterSet:
     }
     if not configured and config.bootstrap_servers:
         return VoterSet({}, dynamic=True)
-    if not configured:
+    if not configured and config.is_controller:
         endpoints = {item.name: (item.host or "localhost", item.port) for item in config.controller_listeners}
         configured = {config.node_id: Voter(ReplicaKey(config.node_id), endpoints)}
     return VoterSet(configured)
