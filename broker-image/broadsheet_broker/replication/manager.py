@@ -310,7 +310,7 @@ class ReplicaManager:
         self._read_throttles(name)
         for partition in partitions.values():
             partition.log.reconfigure(config)
-            partition.min_insync_replicas = config.min_insync_replicas
+            partition.require_replicas(config.min_insync_replicas)
 
     def _reconfigure_broker(self) -> None:
         now = self.environment.monotonic()

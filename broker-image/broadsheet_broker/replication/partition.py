@@ -270,6 +270,13 @@ class Partition:
         """`min.insync.replicas`, never more than there are replicas."""
         return min(self.min_insync_replicas, max(len(self.replicas), 1))
 
+    def require_replicas(self, min_insync_replicas: int) -> None:
+        """The topic's `min.insync.replicas` may have changed: fewer may be enough now."""
+        if min_insync_replicas != self.min_insync_replicas:
+            self.min_insync_replicas = min_insync_replicas
+            if self.is_leader:
+                self._advance_high_watermark()
+
     def append(self, records: Buffer, required_acks: int, now_ms: int, origin: str = "client") -> AppendInfo:
         """Append a batch as the leader. It is written, and may be acknowledged, when the queue has been flushed."""
         if not self.is_leader:
