@@ -1,4 +1,4 @@
-"""DescribeCluster (60), DescribeQuorum (55), UpdateFeatures (57): the cluster as a whole."""
+"""DescribeCluster (60), UpdateFeatures (57): the cluster as a whole."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from broadsheet_broker.apis.controllers import controller_of
 from broadsheet_broker.apis.metadata import visible_controller
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
-from broadsheet_broker.controller.names import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.messages import describe_quorum_request as quorum_request
-from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 from broadsheet_broker.wire.messages.describe_cluster_request import DescribeClusterRequest
 from broadsheet_broker.wire.messages.describe_cluster_response import DescribeClusterBroker, DescribeClusterResponse
 from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
@@ -59,70 +56,6 @@ def describe_cluster(rooms: Rooms, request: Request[DescribeClusterRequest]) -> 
     if body.include_cluster_authorized_operations:
         answer.cluster_authorized_operations = authorized_operations.CLUSTER
     request.answer(answer)
-
-
-@serves(55, "DescribeQuorum", (0, 2))
-def describe_quorum(rooms: Rooms, request: Request[quorum_request.DescribeQuorumRequest]) -> None:
-    """The metadata quorum as its leader sees it (KIP-595, KIP-836)."""
-    answer = quorum_response.DescribeQuorumResponse(error_message=None)
-    for topic in request.body.topics:
-        rows = quorum_response.TopicData(topic_name=topic.topic_name)
-        for partition in topic.partitions:
-            if topic.topic_name == CLUSTER_METADATA_TOPIC and partition.partition_index == 0:
-                rows.partitions.append(_quorum(rooms))
-            else:
-                code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-                rows.partitions.append(
-                    quorum_response.PartitionData(
-                        partition_index=partition.partition_index,
-                        error_code=code,
-                        error_message=code.message,
-                        leader_id=-1,
-                        high_watermark=-1,
-                    )
-                )
-        answer.topics.append(rows)
-    for controller in rooms.metadata.image.controllers.values():
-        answer.nodes.append(
-            quorum_response.Node(
-                node_id=controller.id,
-                listeners=[
-                    quorum_response.Listener(name=name, host=endpoint.host, port=endpoint.port)
-                    for name, endpoint in controller.endpoints.items()
-                ],
-            )
-        )
-    request.answer(answer)
-
-
-def _quorum(rooms: Rooms) -> quorum_response.PartitionData:
-    raft = rooms.controller.raft
-    now = rooms.environment.clock.time_ms()
-    leader = raft.leader_id
-    if leader is None:
-        return quorum_response.PartitionData(
-            error_code=ErrorCode.LEADER_NOT_AVAILABLE,
-            error_message="The metadata quorum has no leader.",
-            leader_id=-1,
-            leader_epoch=raft.epoch,
-            high_watermark=-1,
-        )
-    return quorum_response.PartitionData(
-        error_message=None,
-        leader_id=leader,
-        leader_epoch=raft.epoch,
-        high_watermark=raft.high_watermark,
-        current_voters=[
-            quorum_response.ReplicaState(
-                replica_id=id,
-                replica_directory_id=raft.voters.voters[id].key.directory_id,
-                log_end_offset=raft.storage.end_offset if id == leader else -1,
-                last_fetch_timestamp=now if id == leader else -1,
-                last_caught_up_timestamp=now if id == leader else -1,
-            )
-            for id in raft.voters.ids
-        ],
-    )
 
 
 @serves(57, "UpdateFeatures", (0, 2))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
+from broadsheet_broker.apis.quorum import fetch_metadata
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.replication.fetching import ANYBODY, CONSUMER, Fetch, Reader, Row
 from broadsheet_broker.wire.errors import KafkaError
@@ -36,6 +37,8 @@ _ANY_REPLICA = Reader(leader_only=False)
 @serves(1, "Fetch", (4, 18))
 def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
     body = request.body
+    if body.cluster_id is not None and fetch_metadata(rooms, request):  # only replicas of the metadata log name it
+        return
     version = request.version
     replicas = rooms.replicas
     replica_id = body.replica_state.replica_id if version >= REPLICA_STATE_FROM else body.replica_id

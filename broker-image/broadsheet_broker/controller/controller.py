@@ -350,6 +350,10 @@ class Controller:
     async def _call_of_broker(self, request: Message, version: int, seconds: float) -> Any:
         return await self._call(request, version, seconds, lane="heartbeat")
 
+    async def ask_leader(self, request: Message, version: int, here: Callable[[], Any]) -> Any:
+        """Have the quorum's leader answer; `here()` gives a coroutine that does, or None when it is elsewhere."""
+        return await self._forwarder.call(request, version, here, self._config.get_int("request.timeout.ms") / 1000)
+
     async def _order(self, request: Any, version: int | None = None) -> Any:
         """An order of a client. What it allows in `timeout_ms` is what it gets, but never too little for a disk."""
         seconds = getattr(request, "timeout_ms", self._config.get_int("request.timeout.ms")) / 1000
