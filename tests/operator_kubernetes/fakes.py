@@ -63,7 +63,15 @@ class FakeKubernetes:
         return copy.deepcopy(self.objects.get((kind, namespace or "", name)))
 
     async def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Body]:
-        return [copy.deepcopy(b) for (k, n, _), b in self.objects.items() if k is kind and namespace in (None, n)]
+        self._gate("get", kind, "")
+        wanted = dict([labels.split("=")]) if labels else {}
+        return [
+            copy.deepcopy(body)
+            for (k, n, _), body in self.objects.items()
+            if k is kind
+            and namespace in (None, n)
+            and (not key or body["metadata"].get("labels", {}).get(key) == value)
+        ]
 
     async def create(self, body: Mapping[str, Any]) -> Body:
         kind, key = self._key(body)
@@ -244,12 +252,13 @@ class Stage:
     """An operator on both fakes; used as `async with Stage() as stage`."""
 
     def __init__(self, resync_seconds: float = 3600.0) -> None:
+        self.settings = Settings(image="broker:1")
         self.kubernetes = FakeKubernetes()
         self.kafka = FakeKafka()
         self.resync_seconds = resync_seconds
 
     async def __aenter__(self) -> Stage:
-        self.operator = Operator(self.kubernetes, Settings(image="broker:1"), self._connect, self.resync_seconds)
+        self.operator = Operator(self.kubernetes, self.settings, self._connect, self.resync_seconds)
         self.kubernetes.watch = self.operator.observe
         return self
 

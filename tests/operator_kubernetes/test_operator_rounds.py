@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from tests.operator_kubernetes.fakes import Stage
 
+from broadsheet_operator.handlers.clusters import READY_SECONDS
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind, KubernetesError
 from broadsheet_operator.reconcilers.observed import Failure
+from broadsheet_operator.reconcilers.provisioning import Settings
 
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
 
@@ -248,6 +250,22 @@ async def test_a_new_operator_goes_on_where_the_old_one_was(stage: Stage) -> Non
     assert stage.kafka.topics["orders"][0] == 4
     assert [reason for _, reason, _ in stage.kubernetes.events[events:]] == ["Updated"]
     assert [verb for verb, _, _ in stage.kubernetes.writes[writes:]] == ["status"]
+
+
+@staged
+async def test_a_newer_operator_that_sees_a_cluster_before_its_children_restarts_nothing(stage: Stage) -> None:
+    before = stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"]
+    template = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["spec"]["template"]
+    await stage.operator.close()
+    stage.settings = Settings(image="broker:2")
+    writes = len(stage.kubernetes.writes)
+    async with stage:
+        stage.operator.observe(Kind.CLUSTER, None, stage.kubernetes.one(Kind.CLUSTER, "news"))
+        key = Key("paper", "news")
+        assert await stage.operator.clusters.reconcile([key]) == {key: READY_SECONDS}
+    assert stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["spec"]["template"] == template
+    assert stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] == before
+    assert all(verb == "apply" for verb, _, _ in stage.kubernetes.writes[writes:])
 
 
 @pytest.mark.parametrize("resync_seconds", [0.05])

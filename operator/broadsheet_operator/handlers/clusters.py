@@ -54,6 +54,8 @@ class Clusters:
         self._session_for = session_for
         self._close_session = close_session
         self._became_ready = became_ready
+        self._looked_at: set[Key] = set()
+        """Clusters whose children were read, and not only waited for from the watches."""
 
     async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for these Clusters."""
@@ -72,6 +74,7 @@ class Clusters:
         body = self._store.get(Kind.CLUSTER, key)
         if body is None:
             self._writer.forget(Kind.CLUSTER, key)
+            self._looked_at.discard(key)
             await self._close_session(key)
             return 0.0
         try:
@@ -79,6 +82,7 @@ class Clusters:
         except (ManifestError, ValidationError) as error:
             await self._say_invalid(body, str(error))
             return 0.0
+        await self._look_at_children(key)
         if cluster.metadata.deletion_timestamp:
             await self._delete(key, cluster, body)
             return 0.0
@@ -90,6 +94,18 @@ class Clusters:
         return await self._report(key, body, cluster, kept)
 
     # -- what is made -------------------------------------------------------------------------------------------------
+
+    async def _look_at_children(self, key: Key) -> None:
+        """Once for each Cluster: its own watch may tell of it before the others tell of what it has already.
+
+        To take a StatefulSet for absent would render its pods anew, and so restart brokers.
+        """
+        if key in self._looked_at:
+            return
+        for kind in (Kind.STATEFUL_SET, Kind.CONFIG_MAP, Kind.VOLUME_CLAIM, Kind.POD):
+            for child in await self._api.list(kind, key.namespace, f"{CLUSTER_LABEL}={key.name}"):
+                self._store.put(kind, child)
+        self._looked_at.add(key)
 
     async def _provision(self, key: Key, cluster: Cluster) -> None:
         existing = Existing(

@@ -24,7 +24,7 @@ from broadsheet_operator.kubernetes import Kind, KubernetesError
 from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
 from broadsheet_operator.reconcilers.observed import GroupView
-from broadsheet_operator.reconcilers.rivals import topic_rivals
+from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,8 @@ class Dependents:
         for key, resource in await self._batch(Kind.TOPIC, session, batch):
             assert isinstance(resource, Topic)
             topics[key] = resource
-        rivals = topic_rivals(self._topics_of(session.cluster))
+        declared = self._declared_in(Kind.TOPIC, session.cluster)
+        rivals = topic_rivals([topic for topic in declared if isinstance(topic, Topic)])
         times = [time.monotonic()]
         outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now)
         times.append(time.monotonic())
@@ -196,7 +197,11 @@ class Dependents:
         for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch):
             assert isinstance(resource, ConsumerGroup)
             groups[key] = resource
-        outcomes = await session.group_lane.call(reconcile_groups, list(groups.values()), self._histories, utc_now)
+        declared = self._declared_in(Kind.CONSUMER_GROUP, session.cluster)
+        rivals = group_rivals([group for group in declared if isinstance(group, ConsumerGroup)])
+        outcomes = await session.group_lane.call(
+            reconcile_groups, list(groups.values()), rivals, self._histories, utc_now
+        )
         for key in groups:
             view = outcomes[key].view
             if view is not None:
@@ -231,21 +236,21 @@ class Dependents:
             found.append((key, resource))
         return found
 
-    def _topics_of(self, cluster: Key) -> list[Topic]:
-        """All Topics that declare something in a cluster: an older one for the same topic wins."""
-        found: list[Topic] = []
-        for key, body in self._store.all(Kind.TOPIC):
+    def _declared_in(self, kind: Kind, cluster: Key) -> list[Dependent]:
+        """All resources of a kind that declare something in a cluster, those that are being deleted too: of two for
+        one thing the older one that stays wins, and the other may not take the thing with it."""
+        found: list[Dependent] = []
+        for key, body in self._store.all(kind):
             metadata = body["metadata"]
             version = (metadata["uid"], metadata.get("generation"), metadata.get("deletionTimestamp"))
-            known = self._declared.get(key)
+            known = self._declared.get((kind, key))
             if known is None or known[0] != version:
                 try:
-                    topic = read_dependent(Kind.TOPIC, {name: body[name] for name in body if name != "status"})
+                    resource = read_dependent(kind, {name: body[name] for name in body if name != "status"})
                 except (ManifestError, ValidationError):
                     continue
-                assert isinstance(topic, Topic)
-                known = self._declared[key] = (version, topic)
-            if Key(*cluster_of(known[1])) == cluster and known[1].metadata.deletion_timestamp is None:
+                known = self._declared[kind, key] = (version, resource)
+            if Key(*cluster_of(known[1])) == cluster:
                 found.append(known[1])
         return found
 
