@@ -68,9 +68,7 @@ class FakeKubernetes:
         return [
             copy.deepcopy(body)
             for (k, n, _), body in self.objects.items()
-            if k is kind
-            and namespace in (None, n)
-            and (not key or body["metadata"].get("labels", {}).get(key) == value)
+            if k is kind and namespace in (None, n) and wanted.items() <= body["metadata"].get("labels", {}).items()
         ]
 
     async def create(self, body: Mapping[str, Any]) -> Body:
