@@ -21,6 +21,7 @@ from broadsheet_operator.reconcilers.consumer_group import (
 )
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, remember, sample, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupView, MemberView, TopicPartition
+from broadsheet_operator.reconcilers.rivals import group_rivals
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
@@ -284,3 +285,22 @@ def test_deletion_waits_for_members_and_then_deletes() -> None:
     assert "it has 1 member; stop them first" in said(busy)[2]
     assert plan_group(going, view(0), [], NOW).actions == (DeleteGroup("g"),)
     assert plan_group(going, nobody(), [], NOW).release
+
+
+def test_of_two_resources_for_one_group_the_younger_one_gives_way() -> None:
+    older = group(name="a", namespace="x", creationTimestamp="2026-01-01T00:00:00Z")
+    younger = group({"groupId": "a"}, namespace="x", creationTimestamp="2026-01-02T00:00:00Z")
+    rivals = group_rivals([younger, older])
+    assert rivals == {("x", "g"): "consumergroup/a in namespace x"}
+    plan = plan_group(younger, view(), [], NOW, rival=rivals["x", "g"])
+    assert plan.actions == ()
+    assert said(plan)[1] == "ResourceConflict"
+
+
+def test_a_resource_that_gave_way_takes_no_group_with_it() -> None:
+    going = group({"deletionPolicy": "Delete"}, deletionTimestamp="2026-01-01T00:00:00Z")
+    staying = group({"groupId": "g"}, name="other")
+    rival = group_rivals([going, staying])["", "g"]
+    plan = plan_group(going, view(members=0), [], NOW, rival=rival)
+    assert plan.actions == () and plan.release
+    assert "belongs to consumergroup/other" in plan.parting_words

@@ -162,12 +162,12 @@ def test_a_reset_is_done_in_one_round_and_not_again() -> None:
     kafka.groups["g"] = {at: 5}
     manifest = {"metadata": {"name": "g"}, "spec": {"cluster": "q", "reset": {"to": "earliest"}}}
     group, histories = ConsumerGroup.model_validate(manifest), Histories()
-    outcome = reconcile_groups(kafka, [group], histories, lambda: NOW)["", "g"]
+    outcome = reconcile_groups(kafka, [group], {}, histories, lambda: NOW)["", "g"]
     assert kafka.groups["g"] == {at: 0}
     assert outcome.status.conditions[0].reason == "Ready"
     kafka.groups["g"] = {at: 7}
     again = group.model_copy(update={"status": outcome.status})
-    later = reconcile_groups(kafka, [again], histories, lambda: NOW)["", "g"]
+    later = reconcile_groups(kafka, [again], {}, histories, lambda: NOW)["", "g"]
     assert (kafka.groups["g"], later.done) == ({at: 7}, ())
 
 
@@ -176,9 +176,9 @@ def test_a_reset_is_not_taken_for_a_rewind() -> None:
     at = TopicPartition("orders", 0)
     kafka.groups["g"] = {at: 9}
     group, histories = ConsumerGroup.model_validate({"metadata": {"name": "g"}, "spec": {"cluster": "q"}}), Histories()
-    reconcile_groups(kafka, [group], histories, lambda: NOW)
+    reconcile_groups(kafka, [group], {}, histories, lambda: NOW)
     wanted = ConsumerGroup.model_validate(
         {"metadata": {"name": "g"}, "spec": {"cluster": "q", "reset": {"to": "earliest"}}}
     )
-    verdict: Any = reconcile_groups(kafka, [wanted], histories, lambda: NOW)["", "g"].status
+    verdict: Any = reconcile_groups(kafka, [wanted], {}, histories, lambda: NOW)["", "g"].status
     assert verdict.verdict == "Stopped"

@@ -55,7 +55,7 @@ class Dependents:
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing anew."""
-        self._declared: dict[Key, tuple[Any, Topic]] = {}
+        self._declared: dict[tuple[Kind, Key], tuple[Any, Dependent]] = {}
         """Topics by what was read of them when they were parsed: a thousand are not parsed anew for each batch."""
         self.group_views: dict[Key, GroupView] = {}
         """The last look at each group: exact figures for /metrics."""
@@ -96,9 +96,8 @@ class Dependents:
     def forget(self, kind: Kind, key: Key) -> None:
         self._writer.forget(kind, key)
         self._parsed.pop((kind, key), None)
-        if kind is Kind.TOPIC:
-            self._declared.pop(key, None)
-        else:
+        self._declared.pop((kind, key), None)
+        if kind is Kind.CONSUMER_GROUP:
             self._histories.samples.pop(key, None)
             self.group_views.pop(key, None)
 

@@ -101,7 +101,7 @@ class Operator:
     def _wake_rivals(self, kind: Kind, gone: Mapping[str, Any]) -> None:
         """A Topic that gave way to this one may speak now."""
         for key, _ in self.store.all(kind):
-            if kind is Kind.TOPIC and key != Key.of(gone):
+            if key != Key.of(gone):
                 self._routes.add((kind, key), delay=0.1)
 
     def _route_dependents_of(self, cluster: Key) -> None:

@@ -107,7 +107,11 @@ def reconcile_topics(
 
 
 def reconcile_groups(
-    gateway: KafkaGateway, groups: Sequence[ConsumerGroup], histories: Histories, clock: Clock
+    gateway: KafkaGateway,
+    groups: Sequence[ConsumerGroup],
+    rivals: Mapping[Key, str],
+    histories: Histories,
+    clock: Clock,
 ) -> dict[Key, Outcome]:
     """One round for these ConsumerGroups of one cluster."""
     if not groups:
@@ -125,7 +129,7 @@ def reconcile_groups(
             if isinstance(view, GroupView):
                 views[key] = view
             history = histories.look(key, view, window_ms(g), now, reset=key in reset)
-            plans[key] = plan_group(g, view, history, now, failures=failures.get(key, ()))
+            plans[key] = plan_group(g, view, history, now, rival=rivals.get(key), failures=failures.get(key, ()))
         return plans
 
     plans = look(groups, {}, frozenset())

@@ -23,7 +23,7 @@ from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
 from broadsheet_operator.local.store import APPLIED, Entry, Key, Store
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, waiting, with_statements
-from broadsheet_operator.reconcilers.rivals import topic_rivals
+from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
 
 TICK_SECONDS = 0.1
 """How often files and processes are looked at."""
@@ -252,8 +252,9 @@ class Runtime:
 
     def _reconcile_groups(self) -> None:
         groups = [e.resource for e in self.entries.values() if isinstance(e.resource, ConsumerGroup)]
+        rivals = group_rivals(groups)
         for name, some in self._by_cluster(groups).items():
-            outcomes = reconcile_groups(self.clusters[name].gateway, some, self._histories, utc_now)
+            outcomes = reconcile_groups(self.clusters[name].gateway, some, rivals, self._histories, utc_now)
             self._take_in("ConsumerGroup", some, outcomes)
 
     def _by_cluster(self, resources: Sequence[Any]) -> dict[str, list[Any]]:

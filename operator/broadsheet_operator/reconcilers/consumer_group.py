@@ -115,11 +115,18 @@ def plan_group(
     history: Sequence[Sample],
     now: datetime,
     *,
+    rival: str | None = None,
     failures: Sequence[Failure] = (),
 ) -> GroupPlan:
-    """Actions and status for one ConsumerGroup. `history` ends with the sample of this observation."""
+    """Actions and status for one ConsumerGroup. `history` ends with the sample of this observation.
+
+    `rival` names an older ConsumerGroup for the same group: only that one resets or deletes.
+    """
     if desired.metadata.deletion_timestamp is not None:
-        return _plan_deletion(desired, observed, now, failures)
+        return _plan_deletion(desired, observed, now, failures, rival)
+    if rival is not None:
+        message = f"{rival} declares the group {desired.group_id} already and is older; delete one of the two"
+        return GroupPlan((), _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)))
     if isinstance(observed, Failure):
         return GroupPlan((), _said(desired, now, waiting(observed.reason, observed.message)))
     reset = pending_reset(desired)
@@ -300,12 +307,18 @@ def totals(partitions: Sequence[PartitionLag]) -> tuple[int | None, int | None]:
 
 
 def _plan_deletion(
-    desired: ConsumerGroup, observed: GroupView | Failure, now: datetime, failures: Sequence[Failure]
+    desired: ConsumerGroup,
+    observed: GroupView | Failure,
+    now: datetime,
+    failures: Sequence[Failure],
+    rival: str | None,
 ) -> GroupPlan:
     group = desired.group_id
     gone = _said(desired, now, working(Reason.DELETING, ""))
     if desired.spec.deletion_policy is DeletionPolicy.RETAIN:
         return GroupPlan((), gone, None, True, f"the group {group} and its offsets stay (deletionPolicy Retain)")
+    if rival is not None:
+        return GroupPlan((), gone, None, True, f"the group {group} stays: it belongs to {rival}")
     if isinstance(observed, Failure):
         told = waiting(observed.reason, f"cannot delete {group} yet: {observed.message}")
         return GroupPlan((), _said(desired, now, told))
