@@ -15,12 +15,9 @@ from broadsheet_broker.seams.metrics import TopicCounters
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 LAG_MS = 1000
-REFUSALS = [
-    ErrorCode.INELIGIBLE_REPLICA,
-    ErrorCode.OPERATION_NOT_ATTEMPTED,
-    ErrorCode.INVALID_UPDATE_VERSION,
-    ErrorCode.UNKNOWN_SERVER_ERROR,
-]
+LOST = "lose the answer"
+REFUSALS = [ErrorCode.INELIGIBLE_REPLICA, ErrorCode.OPERATION_NOT_ATTEMPTED, ErrorCode.UNKNOWN_SERVER_ERROR]
+"""Whatever the state is. INVALID_UPDATE_VERSION comes when it is true: a leader then waits for the metadata."""
 
 
 class Controller:
@@ -133,7 +130,7 @@ class Machine(RuleBasedStateMachine):
     def shrink(self) -> None:
         self.partition.shrink_isr(self.controller.now_ms)
 
-    @rule(outcome=st.sampled_from(["decide", "lose the answer", *REFUSALS]))
+    @rule(outcome=st.sampled_from(["decide", LOST, *REFUSALS]))
     def answer(self, outcome: str | ErrorCode) -> None:
         if not self.controller.asked:
             return
@@ -142,8 +139,9 @@ class Machine(RuleBasedStateMachine):
             answered(outcome)
         elif outcome == "decide":
             answered(self.controller.decide(change))
-        else:
+        else:  # and so it is asked again
             self.controller.decide(change)
+            self.controller.asked.insert(0, (change, answered))
 
     @rule()
     def metadata(self) -> None:
