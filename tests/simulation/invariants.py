@@ -60,8 +60,8 @@ class Invariants:
         if before == state:
             return
         self._seen[node.id] = state
-        if not epoch:
-            return  # it has not read its quorum-state yet, or never took part
+        if not epoch or raft.failure is not None:
+            return  # it has not read its quorum-state yet; or could not write it, and takes no part any more
         known = self._epochs.get(node.id, -1)
         if epoch < known:
             raise InvariantBroken(f"{node.name} went back from epoch {known} to {epoch}")

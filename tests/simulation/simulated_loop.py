@@ -208,7 +208,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
             if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
-                coroutine.close()  # it never began, so nothing runs; without this Python warns
+                _close_unborn(coroutine)
             self._simulation.graveyard.append(task)
 
     def run_handle(self, handle: asyncio.Handle) -> None:
@@ -373,3 +373,11 @@ class _Running:
 
     def __exit__(self, *_: object) -> None:
         events._set_running_loop(self._before)
+
+
+def _close_unborn(coroutine: Any) -> None:
+    """Close a coroutine that never began, with those it was to run: nothing happens, and Python does not warn."""
+    for value in list(coroutine.cr_frame.f_locals.values()):
+        if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+            _close_unborn(value)
+    coroutine.close()
