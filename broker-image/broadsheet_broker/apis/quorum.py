@@ -1,83 +1,82 @@
 """The metadata quorum: what its replicas ask each other (Vote 52, BeginQuorumEpoch 53, EndQuorumEpoch 54,
 FetchSnapshot 59, UpdateRaftVoter 82, and the Fetch of the metadata log), and what operators ask its leader
 (DescribeQuorum 55, AddRaftVoter 80, RemoveRaftVoter 81).
+
+Modules of messages are imported when they are needed: a quorum of one starts without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
-from broadsheet_broker.raft import protocol
-from broadsheet_broker.raft.messages import Answer, ChangeAnswer
-from broadsheet_broker.raft.node import RaftNode
-from broadsheet_broker.raft.progress import Progress
+from broadsheet_broker.controller.names import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.raft.voters import ReplicaKey, Voter
+from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.errors import ErrorCode
-from broadsheet_broker.wire.messages import describe_quorum_request as quorum_request
-from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
-from broadsheet_broker.wire.messages.add_raft_voter_request import AddRaftVoterRequest
-from broadsheet_broker.wire.messages.add_raft_voter_response import AddRaftVoterResponse
-from broadsheet_broker.wire.messages.begin_quorum_epoch_request import BeginQuorumEpochRequest
-from broadsheet_broker.wire.messages.begin_quorum_epoch_response import BeginQuorumEpochResponse
-from broadsheet_broker.wire.messages.end_quorum_epoch_request import EndQuorumEpochRequest
-from broadsheet_broker.wire.messages.end_quorum_epoch_response import EndQuorumEpochResponse
-from broadsheet_broker.wire.messages.fetch_request import FetchRequest
-from broadsheet_broker.wire.messages.fetch_response import FetchResponse
-from broadsheet_broker.wire.messages.fetch_snapshot_request import FetchSnapshotRequest
-from broadsheet_broker.wire.messages.fetch_snapshot_response import FetchSnapshotResponse
-from broadsheet_broker.wire.messages.remove_raft_voter_request import RemoveRaftVoterRequest
-from broadsheet_broker.wire.messages.remove_raft_voter_response import RemoveRaftVoterResponse
-from broadsheet_broker.wire.messages.update_raft_voter_request import UpdateRaftVoterRequest
-from broadsheet_broker.wire.messages.update_raft_voter_response import UpdateRaftVoterResponse
-from broadsheet_broker.wire.messages.vote_request import VoteRequest
-from broadsheet_broker.wire.messages.vote_response import VoteResponse
+
+if TYPE_CHECKING:
+    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.raft.messages import Answer, ChangeAnswer
+    from broadsheet_broker.raft.node import RaftNode
+    from broadsheet_broker.raft.progress import Progress
+    from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
+    from broadsheet_broker.wire.messages.add_raft_voter_request import AddRaftVoterRequest
+    from broadsheet_broker.wire.messages.begin_quorum_epoch_request import BeginQuorumEpochRequest
+    from broadsheet_broker.wire.messages.describe_quorum_request import DescribeQuorumRequest
+    from broadsheet_broker.wire.messages.end_quorum_epoch_request import EndQuorumEpochRequest
+    from broadsheet_broker.wire.messages.fetch_request import FetchRequest
+    from broadsheet_broker.wire.messages.fetch_snapshot_request import FetchSnapshotRequest
+    from broadsheet_broker.wire.messages.remove_raft_voter_request import RemoveRaftVoterRequest
+    from broadsheet_broker.wire.messages.update_raft_voter_request import UpdateRaftVoterRequest
+    from broadsheet_broker.wire.messages.vote_request import VoteRequest
 
 # Between replicas.
 
 
 @serves(52, "Vote", (0, 2))
 def vote(rooms: Rooms, request: Request[VoteRequest]) -> None:
-    _ask(rooms, request, VoteResponse)
+    _ask(rooms, request)
 
 
 @serves(53, "BeginQuorumEpoch", (0, 1))
 def begin_quorum_epoch(rooms: Rooms, request: Request[BeginQuorumEpochRequest]) -> None:
-    _ask(rooms, request, BeginQuorumEpochResponse)
+    _ask(rooms, request)
 
 
 @serves(54, "EndQuorumEpoch", (0, 1))
 def end_quorum_epoch(rooms: Rooms, request: Request[EndQuorumEpochRequest]) -> None:
-    _ask(rooms, request, EndQuorumEpochResponse)
+    _ask(rooms, request)
 
 
 @serves(59, "FetchSnapshot", (0, 1))
 def fetch_snapshot(rooms: Rooms, request: Request[FetchSnapshotRequest]) -> None:
-    _ask(rooms, request, FetchSnapshotResponse)
+    _ask(rooms, request)
 
 
 @serves(82, "UpdateRaftVoter", (0, 0))
 def update_raft_voter(rooms: Rooms, request: Request[UpdateRaftVoterRequest]) -> None:
-    _ask(rooms, request, UpdateRaftVoterResponse)
+    _ask(rooms, request)
 
 
 def fetch_metadata(rooms: Rooms, request: Request[FetchRequest]) -> bool:
     """Answer a Fetch of the metadata log on a controller's listener; False when it is none."""
     if request.connection.listener not in rooms.config.controller_listener_names:
         return False
-    _ask(rooms, request, FetchResponse)
+    _ask(rooms, request)
     return True
 
 
-def _ask(rooms: Rooms, request: Request[Any], refusal: Callable[..., Any]) -> None:
+def _ask(rooms: Rooms, request: Request[Any]) -> None:
     """Hand a question to this node's replica, which answers now or later."""
+    from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
+
     raft = rooms.controller.raft
     error = _wrong_cluster(raft, request)
     question = None if error else protocol.question_of(request.body)
     if question is None:
-        request.answer(refusal(error_code=error or ErrorCode.INVALID_REQUEST))
+        request.answer(response_class(request.api_key)(error_code=error or ErrorCode.INVALID_REQUEST))
         return
 
     def reply(answer: Answer) -> None:
@@ -112,14 +111,14 @@ async def _by_leader(rooms: Rooms, request: Request[Any], answer: Callable[[], C
 async def add_raft_voter(rooms: Rooms, request: Request[AddRaftVoterRequest]) -> None:
     raft, body = rooms.controller.raft, request.body
 
-    async def answer() -> AddRaftVoterResponse:
+    async def answer() -> Any:
         error = _wrong_cluster(raft, request)
         if error:
-            return AddRaftVoterResponse(error_code=error, error_message=None)
+            return response_class(request.api_key)(error_code=error, error_message=None)
         endpoints = {item.name: (item.host, item.port) for item in body.listeners}
         voter = Voter(ReplicaKey(body.voter_id, body.voter_directory_id), endpoints)
         found: ChangeAnswer = await raft.add_voter(voter, max(body.timeout_ms, 0), body.ack_when_committed)
-        return AddRaftVoterResponse(error_code=found.error, error_message=found.message)
+        return response_class(request.api_key)(error_code=found.error, error_message=found.message)
 
     await _by_leader(rooms, request, answer)
 
@@ -128,18 +127,18 @@ async def add_raft_voter(rooms: Rooms, request: Request[AddRaftVoterRequest]) ->
 async def remove_raft_voter(rooms: Rooms, request: Request[RemoveRaftVoterRequest]) -> None:
     raft, body = rooms.controller.raft, request.body
 
-    async def answer() -> RemoveRaftVoterResponse:
+    async def answer() -> Any:
         error = _wrong_cluster(raft, request)
         if error:
-            return RemoveRaftVoterResponse(error_code=error, error_message=None)
+            return response_class(request.api_key)(error_code=error, error_message=None)
         found = await raft.remove_voter(ReplicaKey(body.voter_id, body.voter_directory_id))
-        return RemoveRaftVoterResponse(error_code=found.error, error_message=found.message)
+        return response_class(request.api_key)(error_code=found.error, error_message=found.message)
 
     await _by_leader(rooms, request, answer)
 
 
 @serves(55, "DescribeQuorum", (0, 2))
-async def describe_quorum(rooms: Rooms, request: Request[quorum_request.DescribeQuorumRequest]) -> None:
+async def describe_quorum(rooms: Rooms, request: Request[DescribeQuorumRequest]) -> None:
     """The metadata quorum as its leader sees it (KIP-595, KIP-836)."""
 
     async def answer() -> quorum_response.DescribeQuorumResponse:
@@ -148,13 +147,15 @@ async def describe_quorum(rooms: Rooms, request: Request[quorum_request.Describe
     await _by_leader(rooms, request, answer)
 
 
-def _describe(rooms: Rooms, body: quorum_request.DescribeQuorumRequest) -> quorum_response.DescribeQuorumResponse:
+def _describe(rooms: Rooms, body: DescribeQuorumRequest) -> quorum_response.DescribeQuorumResponse:
+    from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
+
     answer = quorum_response.DescribeQuorumResponse(error_message=None)
     raft = rooms.controller.raft
     for topic in body.topics:
         rows = quorum_response.TopicData(topic_name=topic.topic_name)
         for partition in topic.partitions:
-            if topic.topic_name == protocol.TOPIC and partition.partition_index == 0:
+            if topic.topic_name == CLUSTER_METADATA_TOPIC and partition.partition_index == 0:
                 rows.partitions.append(_quorum(rooms, raft))
             else:
                 rows.partitions.append(_refusal(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partition.partition_index))
@@ -177,6 +178,8 @@ def _endpoints_of(rooms: Rooms, raft: RaftNode, id: int) -> dict[str, tuple[str,
 
 
 def _refusal(code: ErrorCode, index: int = 0, epoch: int = -1, leader_id: int = -1) -> quorum_response.PartitionData:
+    from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
+
     return quorum_response.PartitionData(
         partition_index=index,
         error_code=code,
@@ -188,6 +191,8 @@ def _refusal(code: ErrorCode, index: int = 0, epoch: int = -1, leader_id: int = 
 
 
 def _quorum(rooms: Rooms, raft: RaftNode) -> quorum_response.PartitionData:
+    from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
+
     leader = raft.leader_state
     if leader is None:
         known = -1 if raft.leader_id is None else raft.leader_id

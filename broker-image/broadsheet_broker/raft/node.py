@@ -19,7 +19,7 @@ from typing import Any
 
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.raft import messages as m
-from broadsheet_broker.raft import protocol, quorum_state
+from broadsheet_broker.raft import quorum_state
 from broadsheet_broker.raft.control_records import leader_change_row, voter_rows, voters_of
 from broadsheet_broker.raft.leader import Leader
 from broadsheet_broker.raft.listener import Committed, RaftListener, RaftSettings, SnapshotSource
@@ -432,6 +432,8 @@ class RaftNode:
     def _send(self, send: m.Send) -> None:
         if self._peers is None:
             return
+        from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
+
         request, version = protocol.request_of(send.question, self.cluster_id)
         long_poll = isinstance(send.question, m.Fetch | m.FetchSnapshot)
 
