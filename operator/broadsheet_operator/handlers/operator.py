@@ -99,10 +99,10 @@ class Operator:
                 self._clusters_queue.add(Key(key.namespace, owner))
 
     def _wake_rivals(self, kind: Kind, gone: Mapping[str, Any]) -> None:
-        """A Topic that gave way to this one may speak now."""
-        for key, _ in self.store.all(kind):
-            if key != Key.of(gone):
-                self._routes.add((kind, key), delay=0.1)
+        """A resource that gave way to this one may speak now."""
+        for key, body in self.store.all(kind):
+            if _name_in_kafka(kind, body) == _name_in_kafka(kind, gone):
+                self._routes.add((kind, key))
 
     def _route_dependents_of(self, cluster: Key) -> None:
         for kind in DEPENDENTS:
@@ -171,3 +171,9 @@ def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:
     """What of a resource is somebody else's doing: our own status writes are not."""
     metadata = body["metadata"]
     return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid")
+
+
+def _name_in_kafka(kind: Kind, body: Mapping[str, Any]) -> str:
+    """The name of the topic or group that a resource declares, as far as it can be told without a model of it."""
+    field = "topicName" if kind is Kind.TOPIC else "groupId"
+    return str(body.get("spec", {}).get(field) or body["metadata"]["name"])
