@@ -87,6 +87,28 @@ def test_kip_279_logs_that_parted_in_several_epochs_are_cut_step_by_step(tmp_pat
     run(tmp_path, scenario, brokers=2)
 
 
+def test_a_leader_that_was_deposed_before_it_appended_anything_follows(tmp_path: Path) -> None:
+    """It has noted the beginning of an epoch of which the next leader knows nothing."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.create()
+        await cluster.brokers[1].produce(b"a")
+        cluster.deaf |= {2, 3}
+        cluster.lead(2)
+        cluster.hear(2)
+        cluster.deaf.add(2)
+        cluster.lead(3)
+        cluster.hear(3)
+        cluster.hear(2)
+        assert cluster.brokers[2].partition().log.epochs.entries() == [(0, 0), (1, 1)]
+        assert (await cluster.brokers[3].produce(b"b")).error_code == 0
+        for broker in cluster.brokers.values():
+            assert broker.values() == [b"a", b"b"]
+            assert broker.partition().log.epochs.entries() == [(0, 0), (2, 1)]
+
+    run(tmp_path, scenario)
+
+
 def test_kip_320_a_deposed_leader_that_has_not_heard_is_fenced_by_its_followers_epoch(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
         cluster.create()

@@ -409,14 +409,16 @@ class Fetcher:
 
     def _diverged(self, following: Following, epoch: int, end_offset: int) -> None:
         partition = following.partition
-        before = partition.log.log_end_offset
-        target = truncation_offset(partition.log, epoch, end_offset)
-        log.info(
-            "%s-%d: the leader's epoch %d ended at %d; cutting this log from %d to %d",
-            *(partition.topic, partition.index, epoch, end_offset, before, target),
-        )
+        own = partition.log
+        before = own.log_end_offset, own.latest_epoch
+        target = truncation_offset(own, epoch, end_offset)
+        if target < before[0]:
+            log.info(
+                "%s-%d: the leader's epoch %d ended at %d; cutting this log from %d to %d",
+                *(partition.topic, partition.index, epoch, end_offset, before[0], target),
+            )
         self._hosts.truncate(partition, target)
-        if partition.log.log_end_offset < before:
+        if (own.log_end_offset, own.latest_epoch) != before:
             self._changed[following] = None
         else:
             self.pause(following, self._pause_of(following))

@@ -450,6 +450,8 @@ class Partition:
     def truncate_to(self, offset: int) -> None:
         """Take away what the leader does not have."""
         self.log.truncate_to(offset)
+        # Even where no record goes: a leader that was deposed before it appended anything has noted its epoch.
+        self.log.epochs.truncate_from_end(self.log.log_end_offset)
         self._ends_at(self.log.log_end_offset)
 
     def start_again_at(self, offset: int) -> None:
