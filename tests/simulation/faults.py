@@ -190,8 +190,24 @@ def make_schedule(random: Random, brokers: int, begin: float, end: float) -> lis
         kind = random.choices(chosen, [kinds[name][0] for name in chosen])[0]
         schedule.append(_fault(random, kind, kinds[kind], brokers, begin, end))
     if random.random() < 0.25:
-        schedule.append(_fault(random, "lose_power", (1, 0.05, 4, 0, 0), brokers, begin, end))
+        loss = _fault(random, "lose_power", (1, 0.05, 4, 0, 0), brokers, begin, end)
+        if brokers > 1:
+            schedule = [fault for fault in schedule if not _too_much(fault, loss)]
+        schedule.append(loss)
     return sorted(schedule, key=lambda fault: (fault.at, fault.kind, fault.node))
+
+
+_ENDING = {"kill", "kill_while_writing", "kill_all", "failing_sync", "failing_writes"}
+"""What ends a process without its clean-shutdown marker."""
+_RECOVERY = 6.0
+"""Seconds in which a replica is back in its ISRs."""
+
+
+def _too_much(fault: Fault, loss: Fault) -> bool:
+    """Replication with min.insync.replicas=2 outlives one unclean end at a time (KIP-966): a broker cannot tell whether
+    it was killed or lost its power, and with several at once the one that lost its tail may be the one to lead."""
+    together = fault.at < loss.until + _RECOVERY and loss.at < fault.until + _RECOVERY
+    return fault.kind in _ENDING and together
 
 
 def _fault(

@@ -11,6 +11,7 @@ from broadsheet_broker.wire.records import iterate_batches
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster, Node
+    from tests.simulation.simulated_loop import Host
 
 
 class InvariantBroken(AssertionError):
@@ -22,6 +23,7 @@ class Invariants:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._by_host = {node.host: node for node in cluster.nodes.values()}
         self._leaders: dict[int, int] = {}
         """Who led the metadata quorum in each epoch."""
         self._established: dict[int, int] = {}
@@ -44,8 +46,10 @@ class Invariants:
         self._partition_led: set[tuple[str, int, int]] = set()
         self._seen: dict[int, tuple[Any, ...]] = {}
 
-    def look(self) -> None:
-        for node in self._cluster.nodes.values():
+    def look(self, host: Host) -> None:
+        """Look at the quorum as the host sees it where something has just happened; the network's may be any."""
+        own = self._by_host.get(host)
+        for node in self._cluster.nodes.values() if own is None else (own,):
             broker = node.broker
             controller = broker._controller if broker is not None else None
             if controller is not None:

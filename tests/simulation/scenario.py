@@ -126,11 +126,11 @@ class Scenario:
             "log.index.interval.bytes": str(random.choice((0, 4096))),
         }
 
-    def _after_step(self) -> None:
+    def _after_step(self, host: Host) -> None:
         simulation, result = self.simulation, self.result
         result.trace = zlib.crc32(struct.pack("<d", simulation.time), result.trace)
         self.invariants.may_lose = bool(self.history.losses)
-        self.invariants.look()
+        self.invariants.look(host)
         if not simulation.steps % 16:
             self.invariants.look_closely()
 

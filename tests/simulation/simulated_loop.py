@@ -108,8 +108,8 @@ class Simulation:
         self.network = Network(self, Host(self, "wire", "").loop)
         self.unhandled: list[dict[str, Any]] = []
         """What ended up in an exception handler of a loop: `run` raises it."""
-        self.after_step: list[Callable[[], None]] = []
-        """Called after every callback that ran: invariants, traces."""
+        self.after_step: list[Callable[[Host], None]] = []
+        """Called after every callback that ran, with the host it ran on: invariants, traces."""
         self.graveyard: list[object] = []
         """Tasks of killed processes, kept so that Python does not run their `finally` blocks."""
         self._due: list[tuple[float, int, asyncio.Handle]] = []
@@ -176,7 +176,7 @@ class Simulation:
         self.steps += 1
         loop.run_handle(handle)
         for look in self.after_step:
-            look()
+            look(loop.host)
 
     def _raise_unhandled(self) -> None:
         if self.unhandled:
