@@ -57,6 +57,16 @@ def _parser() -> argparse.ArgumentParser:
         "--standalone", "-s", action="store_true", help="make a quorum that can grow, with this node as its first voter"
     )
     format_.add_argument(
+        "--initial-controllers",
+        "-I",
+        default="",
+        metavar="ID@HOST:PORT:DIRECTORY,...",
+        help="make a quorum that can grow, with these first voters",
+    )
+    format_.add_argument(
+        "--no-initial-controllers", "-N", action="store_true", help="make a node that joins a quorum which can grow"
+    )
+    format_.add_argument(
         "--release-version", "-r", metavar="RELEASE", help="the release of Kafka to be compatible with"
     )
     format_.add_argument("--feature", "-f", action="append", default=[], metavar="NAME=LEVEL", help="a feature's level")
@@ -210,6 +220,7 @@ def _format(options: argparse.Namespace, config: BrokerConfig) -> int:
             options.cluster_id or config.cluster_id or uuid_text(environment.uuid()),
             ignore_formatted=options.ignore_formatted,
             standalone=options.standalone,
+            initial_controllers=options.initial_controllers,
             release=options.release_version,
             features=_features(options.feature),
         )

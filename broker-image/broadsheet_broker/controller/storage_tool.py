@@ -83,15 +83,21 @@ def format_directories(
     *,
     ignore_formatted: bool = False,
     standalone: bool = False,
+    initial_controllers: str = "",
     release: str | None = None,
     features: Mapping[str, int] | None = None,
 ) -> list[str]:
     """Format the node's directories as kafka-storage.sh does; returns a line for each that says what was done.
 
-    `standalone` makes a dynamic quorum (kraft.version 1) whose first and only voter is this node (KIP-853).
+    `standalone` makes a dynamic quorum (kraft.version 1) whose first and only voter is this node (KIP-853);
+    `initial_controllers` one with several first voters, `id@host:port:directory-id` by comma, the same on all of them.
+    With neither, a node without controller.quorum.voters joins as an observer.
     """
     _check_cluster_id(cluster_id)
-    _check_quorum(config, standalone)
+    _check_quorum(config, standalone or bool(initial_controllers))
+    if standalone and initial_controllers:
+        raise StorageError("--standalone and --initial-controllers exclude each other.")
+    first_voters = _parse_voters(config, initial_controllers) if initial_controllers else None
     levels = _levels(release, features or {})
     files = environment.files
     directories = _all_directories(config)
@@ -114,13 +120,17 @@ def format_directories(
         directory_id = environment.uuid()
         while directory_id in ids.values():
             directory_id = environment.uuid()
+        if path == config.metadata_log_dir and first_voters is not None and config.node_id in first_voters:
+            directory_id = first_voters.voters[config.node_id].key.directory_id
         ids[path] = directory_id
         try:
             files.make_directory(path)
             if path == config.metadata_log_dir:
                 _write_bootstrap(environment, path, levels)
                 if standalone:
-                    _write_first_voter(environment, config, path, directory_id)
+                    first_voters = _own_voter(config, directory_id)
+                if first_voters is not None:
+                    _write_voters(environment, path, first_voters)
             # Last, since it says that the directory is ready.
             meta = MetaProperties(cluster_id, config.node_id, directory_id)
             files.replace(f"{path}/{META_PROPERTIES}", _meta_text(meta, environment.clock.time_ms()))
@@ -184,10 +194,16 @@ def _fill_empty(
             "--cluster-id ID`, or set broadsheet.cluster.id (the image: CLUSTER_ID), with which an empty directory is "
             "formatted at the start."
         )
-    standalone = not config.quorum_voters and bool(config.bootstrap_servers)
+    standalone = not config.quorum_voters and _is_own_address(config, config.bootstrap_servers)
     for line in format_directories(environment, config, cluster_id, ignore_formatted=True, standalone=standalone):
         log.info("%s", line)
     return load_identity(environment, config)
+
+
+def _is_own_address(config: BrokerConfig, servers: list[tuple[str, int]]) -> bool:
+    """Whether the quorum is to be found at this node alone: then it is there to begin one."""
+    own = {(host, item.port) for item in config.controller_listeners for host in (item.host, "localhost", "127.0.0.1")}
+    return bool(servers) and all(server in own for server in servers)
 
 
 def _identity(config: BrokerConfig, found: Mapping[str, MetaProperties], failures: Mapping[str, str]) -> Identity:
@@ -302,10 +318,31 @@ def _write_bootstrap(environment: Environment, path: str, levels: Mapping[str, i
     environment.files.replace(f"{path}/{BOOTSTRAP_CHECKPOINT}", data)
 
 
-def _write_first_voter(environment: Environment, config: BrokerConfig, path: str, directory_id: UUID) -> None:
-    """The snapshot before the first offset, which says who votes."""
+def _own_voter(config: BrokerConfig, directory_id: UUID) -> VoterSet:
     endpoints = {item.name: (item.host or "localhost", item.port) for item in config.controller_listeners}
-    voters = VoterSet({config.node_id: Voter(ReplicaKey(config.node_id, directory_id), endpoints)}, dynamic=True)
+    return VoterSet({config.node_id: Voter(ReplicaKey(config.node_id, directory_id), endpoints)}, dynamic=True)
+
+
+def _parse_voters(config: BrokerConfig, text: str) -> VoterSet:
+    """`0@host:port:directory-id,1@...`, as kafka-storage.sh takes it."""
+    listener = next(iter(config.controller_listener_names), "CONTROLLER")
+    voters = {}
+    for part in text.split(","):
+        id, at, rest = part.strip().partition("@")
+        address, _, directory = rest.rpartition(":")
+        host, _, port = address.rpartition(":")
+        try:
+            key = ReplicaKey(int(id), parse_uuid_text(directory))
+            voters[key.id] = Voter(key, {listener: (host.strip("[]"), int(port))})
+        except ValueError:
+            at = ""
+        if not at or not host:
+            raise StorageError(f"Invalid initial controller {part.strip()!r}: allowed is id@host:port:directory-id.")
+    return VoterSet(voters, dynamic=True)
+
+
+def _write_voters(environment: Environment, path: str, voters: VoterSet) -> None:
+    """The snapshot before the first offset, which says who votes."""
     now = environment.clock.time_ms()
     directory = f"{path}/{DIRECTORY}"
     environment.files.make_directory(directory)
