@@ -284,6 +284,7 @@ def test_voters_are_added_and_removed(make: Make) -> None:
         node.start()
     quorum.append(b"one")
     quorum.reach(lambda: quorum.all_have(b"one"))
+    quorum.simulation.run_for(10)
     for id in (2, 3):
         voter = Voter(ReplicaKey(id, quorum.directory(id)), {"CONTROLLER": (f"node-{id}", 9093)})
         answer = quorum.run(nodes[0], nodes[0].raft.add_voter(voter, 5000, True))
@@ -291,6 +292,7 @@ def test_voters_are_added_and_removed(make: Make) -> None:
         again = quorum.run(nodes[0], nodes[0].raft.add_voter(voter, 5000, True))
         assert again.error is ErrorCode.DUPLICATE_VOTER
     quorum.reach(lambda: all(node.raft.voters.ids == [1, 2, 3] for node in nodes))
+    assert nodes[0].raft.is_leader and nodes[0].raft.epoch == 1
     key = ReplicaKey(1, quorum.directory(1))
     wrong = quorum.run(nodes[0], nodes[0].raft.remove_voter(ReplicaKey(1, quorum.directory(2))))
     assert wrong.error is ErrorCode.VOTER_NOT_FOUND

@@ -249,4 +249,6 @@ class Leader(RoleState):
 
     def voters_changed(self) -> None:
         self._set_voters()
+        self._fetched.clear()
+        self._check_ms = self.raft.now_ms + CHECK_QUORUM_FACTOR * self.raft.settings.fetch_timeout_ms
         self.flushed()
