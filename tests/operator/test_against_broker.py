@@ -46,12 +46,14 @@ class Up:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.port = free_port()
+        self.brokers = 1
         self.file = directory / "manifests.yaml"
         self.process: subprocess.Popen[str] | None = None
 
     def write(self, *documents: dict[str, Any]) -> None:
         """The manifests, with the cluster first; put in place in one move, as editors do."""
-        cluster = manifest("Cluster", "local", brokers={}, listeners=[{"name": "plain", "port": self.port}])
+        listeners = [{"name": "plain", "port": self.port}]
+        cluster = manifest("Cluster", "local", brokers={"replicas": self.brokers}, listeners=listeners)
         other = self.file.with_suffix(".new")
         other.write_text(yaml.safe_dump_all([cluster, *documents]))
         other.replace(self.file)
@@ -309,7 +311,7 @@ def test_a_group_is_watched_and_reset(up: Up) -> None:
     assert up.stop() == 0
 
 
-def test_a_port_in_use_and_too_many_brokers_are_told(up: Up) -> None:
+def test_a_port_in_use_is_told(up: Up) -> None:
     up.write()
     up.start()
     other = up.directory / "other.yaml"
@@ -318,10 +320,20 @@ def test_a_port_in_use_and_too_many_brokers_are_told(up: Up) -> None:
     assert taken.returncode == 1
     assert f"port {up.port} of localhost is in use by another program" in taken.stderr
     assert "spec.listeners[0].port" in taken.stderr
-    other.write_text(yaml.safe_dump(manifest("Cluster", "big", brokers={"replicas": 3})))
-    big = up.run("apply", "-f", str(other))
-    assert big.returncode == 1
-    assert "one broker per Cluster; set it to 1" in big.stderr
+    assert up.stop() == 0
+
+
+def test_three_brokers_keep_three_replicas_and_none_is_taken_away_by_mistake(up: Up) -> None:
+    up.brokers = 3
+    up.write(manifest("Topic", "orders", cluster="local", partitions=3, replicationFactor=3))
+    up.start()
+    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    assert up.get("Topic", "orders")["inSync"] == "9/9"
+    assert len(up.broker_pids()) == 3
+    up.brokers = 2
+    up.write()
+    eventually(lambda: "set it to 3 or more" in str(up.get("Cluster", "local")), "the refusal")
+    assert len(up.broker_pids()) == 3
     assert up.stop() == 0
 
 

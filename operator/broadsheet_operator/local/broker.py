@@ -41,17 +41,23 @@ def endpoint(cluster: Cluster, node_id: int) -> tuple[str, int]:
 def render_properties(
     cluster: Cluster, node_id: int, *, cluster_id: str, data: Path, controller_ports: Sequence[int]
 ) -> dict[str, str]:
-    """server.properties of one of the cluster's brokers, for any number of brokers."""
-    count = len(controller_ports)
+    """server.properties of one of the cluster's brokers, for any number of brokers.
+
+    The first of them are controllers too, one for each of `controller_ports`; who votes in the metadata quorum must not
+    change by a change of this configuration, so brokers that come later are brokers only.
+    """
+    count = max(cluster.spec.brokers.replicas if cluster.spec.brokers else 1, len(controller_ports))
+    is_controller = node_id < len(controller_ports)
+    own_door = [f"CONTROLLER://localhost:{controller_ports[node_id]}"] if is_controller else []
     doors = [(door.name.upper(), door.port + node_id) for door in cluster.listeners()]
     listeners = [f"{name}://localhost:{port}" for name, port in doors]
     properties = {
-        "process.roles": "broker,controller",
+        "process.roles": "broker,controller" if is_controller else "broker",
         "node.id": str(node_id),
         "cluster.id": cluster_id,
         "controller.quorum.voters": ",".join(f"{i}@localhost:{p}" for i, p in enumerate(controller_ports)),
         "controller.listener.names": "CONTROLLER",
-        "listeners": ",".join([*listeners, f"CONTROLLER://localhost:{controller_ports[node_id]}"]),
+        "listeners": ",".join([*listeners, *own_door]),
         "advertised.listeners": ",".join(listeners),
         "listener.security.protocol.map": ",".join(
             f"{name}:PLAINTEXT" for name in [*(n for n, _ in doors), "CONTROLLER"]
@@ -61,6 +67,8 @@ def render_properties(
         "group.initial.rebalance.delay.ms": "0",
     }
     properties |= dict.fromkeys(INTERNAL_TOPIC_REPLICAS, str(min(3, count)))
+    properties["default.replication.factor"] = str(min(3, count))
+    properties["min.insync.replicas"] = "2" if count >= 3 else "1"
     for key, value in (cluster.spec.config or {}).items():
         if value is not None:
             properties[key] = str(value)

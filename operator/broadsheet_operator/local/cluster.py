@@ -29,8 +29,8 @@ from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView,
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
-BROKERS_FOR_NOW = 1
-"""More than one broker is refused until brokers replicate."""
+MOST_CONTROLLERS = 3
+"""Brokers that vote in the metadata quorum, chosen when the cluster is made."""
 
 
 class CannotStart(Exception):
@@ -87,12 +87,13 @@ class LocalCluster:
         brokers = self.resource.spec.brokers
         if brokers is None:
             return
-        if brokers.replicas > BROKERS_FOR_NOW:
-            self.refusal = _too_many_brokers(brokers.replicas)
-            return
         self.refusal = ""
         try:
             identity = self._identity(brokers.replicas)
+            fewest = len(identity["controllerPorts"])  # type: ignore[arg-type]
+            if brokers.replicas < fewest:
+                self.refusal = _too_few_brokers(brokers.replicas, fewest)
+                return
             for node_id in range(brokers.replicas):
                 address = endpoint(self.resource, node_id)
                 self._refuse_taken_ports(node_id)
@@ -112,7 +113,10 @@ class LocalCluster:
                 )
 
     def _identity(self, count: int) -> dict[str, object]:
-        """Cluster id and controller ports: made once, then kept, so that the data stays this cluster's."""
+        """Cluster id and controller ports: made once, then kept, so that the data stays this cluster's.
+
+        So are the controllers: a configuration that named others could let those rule that have no data.
+        """
         path = self.directory / "cluster.json"
         self.directory.mkdir(parents=True, exist_ok=True)
         try:
@@ -124,10 +128,10 @@ class LocalCluster:
             ) from None
         except FileNotFoundError:
             random_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            kept = {"clusterId": random_id, "controllerPorts": []}
-        ports = [int(p) for p in kept.get("controllerPorts", [])]  # type: ignore[attr-defined]
-        ports = [free_port() if port_in_use(p) else p for p in ports[:count]]
-        kept["controllerPorts"] = ports + [free_port() for _ in range(count - len(ports))]
+            controllers = min(count, MOST_CONTROLLERS) if count != 2 else 1  # two are no safer than one
+            kept = {"clusterId": random_id, "controllerPorts": [free_port() for _ in range(controllers)]}
+        ports = [int(p) for p in kept["controllerPorts"]]  # type: ignore[attr-defined]
+        kept["controllerPorts"] = [free_port() if port_in_use(p) else p for p in ports]
         new = path.with_suffix(".new")  # never half of it: with another id the brokers refuse their data
         new.write_text(json.dumps(kept), encoding="utf-8")
         new.replace(path)
@@ -154,14 +158,15 @@ class LocalCluster:
             if resource.spec.brokers is not None:
                 self._start_or_say()
             return
-        if resource.spec.brokers.replicas > BROKERS_FOR_NOW:
-            self.refusal = _too_many_brokers(resource.spec.brokers.replicas)
+        if resource.spec.brokers.replicas < len(self.brokers):
+            self.refusal = _too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
         self.refusal = ""
         identity = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
         changed = [b for b in self.brokers if b.properties != self._properties(b.node_id, identity)]
-        if changed:
-            self._say(self.name, "configuration changed: the broker restarts")
+        if changed or resource.spec.brokers.replicas > len(self.brokers):
+            who = "the broker restarts" if len(self.brokers) == 1 else "its brokers restart"
+            self._say(self.name, f"configuration changed: {who}")
             self.stop()
             self._start_or_say()
 
@@ -237,5 +242,8 @@ class LocalCluster:
         return f"stopped; its data stays in {self.directory} (storage.deletionPolicy Retain)"
 
 
-def _too_many_brokers(count: int) -> str:
-    return f"brokers.replicas is {count}: for now `broadsheet up` runs one broker per Cluster; set it to 1"
+def _too_few_brokers(count: int, fewest: int) -> str:
+    return (
+        f"brokers.replicas is {count}, and the cluster has {fewest} brokers: `broadsheet up` does not move partitions "
+        f"away from a broker yet; set it to {fewest} or more"
+    )
