@@ -544,7 +544,7 @@ class Controller:
                 self._peers,
                 self._config.inter_broker_listener,
                 self._other_brokers,
-                active.sessions.heard_at,
+                active.sessions.beats,
                 self._process_died,
             )
             self._watch.start()

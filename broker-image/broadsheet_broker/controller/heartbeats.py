@@ -22,11 +22,12 @@ class State(Enum):
 
 
 class _Session:
-    __slots__ = ("epoch", "heard", "offset", "shutdown_offset")
+    __slots__ = ("beats", "epoch", "heard", "offset", "shutdown_offset")
 
     def __init__(self, epoch: int, now: float) -> None:
         self.epoch = epoch
         self.heard = now
+        self.beats = 0
         self.offset = -1
         """How far its published metadata is."""
         self.shutdown_offset: int | None = None
@@ -49,6 +50,7 @@ class Sessions:
         if session is None or session.epoch != epoch:
             session = self._sessions[broker_id] = _Session(epoch, now)
         session.heard = now
+        session.beats += 1
         session.offset = max(session.offset, offset)
 
     def forget(self, broker_id: int) -> None:
@@ -58,9 +60,10 @@ class Sessions:
         session = self._sessions.get(broker_id)
         return session is not None and now - session.heard <= self._timeout
 
-    def heard_at(self, broker_id: int) -> float:
+    def beats(self, broker_id: int) -> int:
+        """How often a broker was heard in its session: a time would not do, two things may have the same."""
         session = self._sessions.get(broker_id)
-        return float("-inf") if session is None else session.heard
+        return 0 if session is None else session.beats
 
     def silent(self, now: float) -> list[int]:
         """Brokers that were not heard for longer than broker.session.timeout.ms."""

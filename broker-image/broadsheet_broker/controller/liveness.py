@@ -33,14 +33,15 @@ _API_VERSIONS_VERSION: Final = 3
 
 
 class _Watched:
-    __slots__ = ("asking", "epoch", "fenced_by_us", "next_at", "refused_at", "strikes", "trusted")
+    __slots__ = ("asking", "beats", "epoch", "fenced_by_us", "next_at", "strikes", "trusted")
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
         self.asking = False
         self.next_at = 0.0
         self.strikes = 0
-        self.refused_at = 0.0
+        self.beats = 0
+        """Heartbeats up to the first refusal."""
         self.fenced_by_us = False
         self.trusted = True
         """False once it lived although it had been refused."""
@@ -55,15 +56,15 @@ class ProcessWatch:
         peers: Peers,
         listener: str,
         brokers: Callable[[], Iterable[BrokerInfo]],
-        heard_at: Callable[[int], float],
+        beats: Callable[[int], int],
         died: Callable[[int, int], None],
     ) -> None:
-        """`heard_at`: when the last heartbeat of a broker came (monotonic seconds). `died(id, epoch)` is told."""
+        """`beats`: how many heartbeats of a broker came. `died(id, epoch)` is told."""
         self._environment = environment
         self._peers = peers
         self._listener = listener
         self._brokers = brokers
-        self._heard_at = heard_at
+        self._beats = beats
         self._died = died
         self._watched: dict[int, _Watched] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -128,10 +129,10 @@ class ProcessWatch:
             watched.next_at = now if reset else asked_at + INTERVAL
         else:
             if not watched.strikes:
-                watched.refused_at = now
+                watched.beats = self._beats(broker.id)
             watched.strikes += 1
             watched.next_at = now + _AGAIN
-            if watched.strikes >= _STRIKES and self._heard_at(broker.id) < watched.refused_at:
+            if watched.strikes >= _STRIKES and self._beats(broker.id) == watched.beats:
                 watched.strikes, watched.fenced_by_us = 0, True
                 self._died(broker.id, broker.epoch)
                 return
