@@ -128,11 +128,12 @@ class ProcessWatch:
             reset = error is not None and error.kind == "reset"
             watched.next_at = now if reset else asked_at + INTERVAL
         else:
-            if not watched.strikes:
+            if not watched.strikes or self._beats(broker.id) != watched.beats:
+                watched.strikes = 0
                 watched.beats = self._beats(broker.id)
             watched.strikes += 1
             watched.next_at = now + _AGAIN
-            if watched.strikes >= _STRIKES and self._beats(broker.id) == watched.beats:
+            if watched.strikes >= _STRIKES:
                 watched.strikes, watched.fenced_by_us = 0, True
                 self._died(broker.id, broker.epoch)
                 return
