@@ -16,7 +16,7 @@ def test_uninstall_leaves_what_the_policy_keeps(news: World) -> None:
     news.apply(resource("Topic", gone, {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"}))
     news.wait("topic", kept)
     news.wait("topic", gone)
-    news.kube.kubectl("delete", "topics,consumergroups", "--all", "-n", HOME, "--timeout=90s")
+    news.kube.kubectl("delete", "topics,consumergroups", "--all", "-A", "--timeout=100s")
     topics = news.client("topics")
     assert kept in topics
     assert gone not in topics
