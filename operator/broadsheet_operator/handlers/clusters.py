@@ -20,7 +20,7 @@ from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
 from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
-from broadsheet_operator.reconcilers.conditions import Statement, conditions, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import Reason, Statement, conditions, stuck, waiting, with_statements
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing, Settings
 from broadsheet_operator.reconcilers.rollout import PodView, Step, next_step
@@ -157,7 +157,7 @@ class Clusters:
         if _replicas(cluster) > 1:
             status = _with_experimental(cluster, status, now)
         if kept:
-            told = waiting("ScaleDownRefused", kept)
+            told = stuck(Reason.NOT_SUPPORTED, kept)
             status = with_statements(status, status, told, cluster.metadata.generation, now)
         if failure is not None:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
@@ -309,7 +309,7 @@ def _not_built(cluster: Cluster) -> str:
 
 
 def _with_experimental(cluster: Cluster, status: ClusterStatus, now: datetime) -> ClusterStatus:
-    words = "several brokers are rendered, but only clusters of one broker are proven yet: do not keep data here"
+    words = "clusters of several brokers are young on Kubernetes: they are not drained, grown or shrunk yet"
     statement = Statement("Experimental", "True", "SeveralBrokers", words)
     said = conditions(cluster.status, [statement], cluster.metadata.generation, now)
     return status.model_copy(update={"conditions": [*status.conditions, *said]})

@@ -75,20 +75,20 @@ def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[d
 
 
 def held_back(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> tuple[Cluster, str]:
-    """The Cluster with as many brokers as may be, and why it has more than it asks for.
+    """The Cluster with as many brokers as it was made with, and why it has not the number it asks for.
 
-    A broker that still keeps replicas is not taken away: its records would be unreachable.
+    The brokers are also the voters of the metadata quorum, and a quorum must not change by restarts: two new, empty
+    voters beside one that knows everything would be a majority that knows nothing.
     """
     brokers = cluster.spec.brokers
-    running = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
-    if brokers is None or running <= brokers.replicas:
+    made_with = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
+    if brokers is None or made_with in (0, brokers.replicas):
         return cluster, ""
-    keeping = {b.id: b.replicas for b in (cluster.status.brokers if cluster.status else ()) if b.replicas}
-    last = max((number for number in keeping if brokers.replicas <= number < running), default=None)
-    if last is None:
-        return cluster, ""
-    spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": last + 1})})
-    words = f"broker {last} still keeps {keeping[last]} replicas: move them before it is taken away"
+    spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": made_with})})
+    words = (
+        f"brokers.replicas is {brokers.replicas} and the cluster was made with {made_with}: "
+        f"changing it is not built yet; set it back to {made_with}"
+    )
     return cluster.model_copy(update={"spec": spec}), words
 
 
