@@ -1,6 +1,6 @@
 """Time the message codec: microseconds per message for the hot ones, milliseconds for the first use of twelve APIs.
 
-    python tools/messages/measure.py
+Run it with `python tools/messages/measure.py`.
 """
 
 from __future__ import annotations
