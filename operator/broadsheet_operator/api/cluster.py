@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
+from broadsheet_operator.api.maintenance import MaintenanceWindow
 from broadsheet_operator.api.meta import (
     API_VERSION,
     ConfigMap,
@@ -175,6 +176,10 @@ class ClusterSpec(SpecModel):
     """Metrics over HTTP."""
     pod_disruption_budget: PodDisruptionBudget | None = None
     """How many brokers may be taken away at once."""
+    maintenance_windows: (
+        Annotated[list[MaintenanceWindow], Field(max_length=20, json_schema_extra={"x-atomic": True})] | None
+    ) = None
+    """When brokers may be restarted and replicas moved. Left out or empty: at any time."""
     paused: bool = False
     """True: nothing about this cluster is changed until it is false again."""
 
@@ -238,6 +243,8 @@ class ClusterStatus(Status):
     """Partitions without a leader."""
     rollout: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What a rolling change is doing or waiting for, in words."""
+    maintenance_window: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """Whether a maintenance window is open, and until when, or when the next one opens."""
 
 
 class Cluster(Resource):

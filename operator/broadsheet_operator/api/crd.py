@@ -16,6 +16,7 @@ import yaml
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.maintenance import SCHEDULE_HELP, SCHEDULE_PATTERN
 from broadsheet_operator.api.meta import GROUP, VERSION, Resource
 from broadsheet_operator.api.topic import FIELD_OF_CONFIG, Topic
 
@@ -35,7 +36,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A CEL rule at a place of the schema (spec or spec.reset)."""
+    """A CEL rule at a place of the schema (spec, spec.reset, or spec.listeners[] for each of a list)."""
 
     place: str
     rule: str
@@ -124,6 +125,10 @@ DEFINITIONS = (
                 "spec",
                 "!has(self.listeners) || self.listeners.all(a, self.listeners.exists_one(b, a.port == b.port))",
                 "two listeners have the same port",
+            ),
+            # A rule and no pattern: kubectl would show the whole pattern to whoever mistypes a schedule.
+            Rule(
+                "spec.maintenanceWindows[]", f"self.schedule.matches(r'{SCHEDULE_PATTERN}')", SCHEDULE_HELP, ".schedule"
             ),
         ),
         scale={
@@ -273,7 +278,9 @@ def _add_rules(spec: Schema, rules: tuple[Rule, ...]) -> None:
     for rule in rules:
         place = spec
         for part in rule.place.split(".")[1:]:
-            place = place["properties"][part]
+            place = place["properties"][part.removesuffix("[]")]
+            if part.endswith("[]"):
+                place = place["items"]
         shape: Schema = {"rule": rule.rule, "message": rule.message}
         if rule.field_path:
             shape["fieldPath"] = rule.field_path

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.maintenance import TIME_ZONE_PATTERN, WINDOW_DURATION_HELP, WINDOW_DURATION_PATTERN
 from broadsheet_operator.api.meta import API_VERSION, Resource
 from broadsheet_operator.api.topic import Topic
 
@@ -249,6 +250,10 @@ def _pattern_help(pattern: str) -> str:
         return f"write {q.DURATION_HELP}" + (", or unlimited" if pattern == q.RETENTION_TIME_PATTERN else "")
     if pattern in (q.SIZE_PATTERN, q.RETENTION_SIZE_PATTERN):
         return f"write {q.SIZE_HELP}" + (", or unlimited" if pattern == q.RETENTION_SIZE_PATTERN else "")
+    if pattern == WINDOW_DURATION_PATTERN:
+        return f"write {WINDOW_DURATION_HELP}"
+    if pattern == TIME_ZONE_PATTERN:
+        return "write a time zone, as in Europe/Berlin or UTC"
     if pattern == r"^[a-zA-Z0-9._-]+$":
         return "a topic's name has letters, digits, dots, underscores and hyphens only"
     if pattern.startswith(("^[a-z0-9]", "^([a-z0-9]", "^[a-z](")):

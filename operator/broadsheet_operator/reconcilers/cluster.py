@@ -17,6 +17,7 @@ from broadsheet_operator.reconcilers.conditions import (
     working,
 )
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
+from broadsheet_operator.reconcilers.windows import allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def cluster_status(
         topics=state.topics if state else None,
         under_replicated_partitions=state.under_replicated if state else None,
         offline_partitions=state.offline if state else None,
+        maintenance_window=allows(desired.spec.maintenance_windows or (), now)[1] or None,
     )
 
 
