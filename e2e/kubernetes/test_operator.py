@@ -30,6 +30,8 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
         news.wait("topic", name, is_ready, namespace, 90)
     news.client("produce", "grown", "20", bootstrap=bootstrap)
     news.client("consume", "grown", "readers", "20", bootstrap=bootstrap)
+    news.apply(resource("ConsumerGroup", "readers", {"cluster": "rough"}, namespace))
+    news.wait("consumergroup", "readers", is_ready, namespace, 60)
     before = broker_uid(news, "rough", namespace)
 
     wait_for(news.leader, "an operator to lead", 40)

@@ -308,6 +308,14 @@ def test_a_group_is_watched_and_reset(up: Up) -> None:
     limits = next(c for c in status["conditions"] if c["type"] == "LagWithinLimits")
     assert (limits["status"], limits["message"]) == ("False", "10 records behind, more than 3")
     assert (status["verdict"], status["lagSeconds"] < 60) == ("Stopped", True)
+
+    consume(up.server, "orders", "club", 10).close()
+    up.run("delete", "consumergroup", "club")
+    eventually(lambda: not up.get("ConsumerGroup", "club"), "the deletion")
+    up.write(topic, {**reset, "spec": {**reset["spec"], "lag": {"maxRecords": 4}}})
+    anew = eventually(lambda: up.ready("ConsumerGroup", "club") and up.get("ConsumerGroup", "club"), "the return")
+    assert anew["lag"] == 0, "a manifest that is applied again does not rewind a group that has got on"
+    assert next(c for c in anew["conditions"] if c["type"] == "Reset")["reason"] == "ResetPassedOver"
     assert up.stop() == 0
 
 

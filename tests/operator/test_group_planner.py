@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadsheet_operator.api.consumer_group import ConsumerGroup, Verdict
+from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus, Verdict
 from broadsheet_operator.reconcilers.conditions import should_write
 from broadsheet_operator.reconcilers.consumer_group import (
     VOLATILE,
@@ -21,6 +21,7 @@ from broadsheet_operator.reconcilers.consumer_group import (
 )
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, remember, sample, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupView, MemberView, TopicPartition
+from broadsheet_operator.reconcilers.resets import outcome
 from broadsheet_operator.reconcilers.rivals import group_rivals
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -186,7 +187,15 @@ def test_a_history_is_bounded_and_covers_its_window() -> None:
 
 
 def reset(spec: dict[str, Any], seen: GroupView, **metadata: Any) -> GroupPlan:
-    return plan_group(group({"reset": spec}, **metadata), seen, [], NOW)
+    """The plan for a reset that is put into a resource which was looked at without one."""
+    before = plan_group(group(**metadata), seen, [], NOW).status
+    return plan_group(group({"reset": spec}, **metadata).model_copy(update={"status": before}), seen, [], NOW)
+
+
+def after(plan: GroupPlan) -> ConsumerGroupStatus:
+    """The status when the actions of a reset have worked."""
+    assert plan.reset is not None
+    return plan.status.model_copy(update=outcome(plan.reset))
 
 
 @pytest.mark.parametrize(
@@ -228,7 +237,7 @@ def test_a_reset_is_done_once_and_can_be_undone() -> None:
     plan = reset({"to": "earliest"}, view(0), generation=3)
     assert plan.reset is not None
     assert plan.reset.generation == 3
-    done = plan.status.model_copy(update={"last_reset": plan.reset})
+    done = after(plan)
     other = group({"reset": {"to": "earliest"}, "lag": {"maxRecords": 1}}, generation=4).model_copy(
         update={"status": done}
     )
@@ -248,12 +257,52 @@ def test_after_a_dry_run_the_real_one_follows() -> None:
 
 def test_a_reset_that_is_taken_out_may_be_asked_for_again() -> None:
     plan = reset({"to": "earliest"}, view(0))
-    done = plan.status.model_copy(update={"last_reset": plan.reset})
+    done = after(plan)
     out = plan_group(group(generation=2).model_copy(update={"status": done}), view(0), [], NOW).status
     assert out.last_reset is not None
     assert out.last_reset.replaced, "what undoes it stays"
     again = group({"reset": {"to": "earliest"}}, generation=3).model_copy(update={"status": out})
     assert plan_group(again, view(0), [], NOW).actions != ()
+
+
+@pytest.mark.parametrize("members", [0, 1])
+def test_a_new_resource_with_a_reset_in_it_moves_no_group_that_has_offsets(members: int) -> None:
+    new = group({"reset": {"to": "earliest"}})
+    unreachable = plan_group(new, Failure("Unreachable", "not yet"), [], NOW).status
+    for status in (None, unreachable):
+        plan = plan_group(new.model_copy(update={"status": status}), view(members), [], NOW)
+        assert plan.actions == ()
+        assert said(plan)[0] == "True", "a namespace that is made anew from Git is healthy"
+        assert "take it out of the spec and put it in again" in said(plan)[2]
+        assert said(plan, "Reset")[:2] == ("False", "ResetPassedOver")
+        emptied = plan_group(new.model_copy(update={"status": plan.status}), view(0), [], NOW)
+        assert emptied.actions == (), "nor does it later"
+        assert said(emptied, "Reset") == said(plan, "Reset")
+
+
+def test_a_reset_that_was_passed_over_is_done_when_it_is_put_in_again_or_changed() -> None:
+    status = plan_group(group({"reset": {"to": "earliest"}}), view(0), [], NOW).status
+    out = plan_group(group().model_copy(update={"status": status}), view(0), [], NOW).status
+    again = group({"reset": {"to": "earliest"}}).model_copy(update={"status": out})
+    assert plan_group(again, view(0), [], NOW).actions == (CommitOffsets("g", {A: 0, B: 0}),)
+    other = group({"reset": {"to": "latest"}}).model_copy(update={"status": status})
+    assert plan_group(other, view(0), [], NOW).actions == (CommitOffsets("g", {A: 8, B: 10}),)
+
+
+def test_a_new_resource_gives_a_group_without_offsets_its_first_position() -> None:
+    new = group({"reset": {"to": "latest", "topics": ["orders"]}})
+    plan = plan_group(new, view(0, committed={}), [], NOW)
+    assert plan.actions == (CommitOffsets("g", {A: 8, B: 10, C: 4}),)
+    done = new.model_copy(update={"status": after(plan)})
+    assert plan_group(done, view(0), [], NOW).actions == ()
+    partly = plan_group(new, view(0, committed={C: 1}), [], NOW)
+    assert partly.actions == (), "one offset is enough: somebody reads"
+
+
+def test_a_new_resource_may_ask_what_a_reset_would_do() -> None:
+    plan = plan_group(group({"reset": {"to": "earliest", "dryRun": True}}), view(0), [], NOW)
+    assert plan.status.last_reset is not None
+    assert [o.offset for o in plan.status.last_reset.written] == [0, 0]
 
 
 def test_a_reset_of_nothing_is_refused_in_words() -> None:

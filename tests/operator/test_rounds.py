@@ -160,8 +160,11 @@ def test_a_reset_is_done_in_one_round_and_not_again() -> None:
     kafka = MemoryKafka()
     at = TopicPartition("orders", 0)
     kafka.groups["g"] = {at: 5}
+    histories = Histories()
+    without = ConsumerGroup.model_validate({"metadata": {"name": "g"}, "spec": {"cluster": "q"}})
+    before = reconcile_groups(kafka, [without], {}, histories, lambda: NOW)["", "g"].status
     manifest = {"metadata": {"name": "g"}, "spec": {"cluster": "q", "reset": {"to": "earliest"}}}
-    group, histories = ConsumerGroup.model_validate(manifest), Histories()
+    group = ConsumerGroup.model_validate(manifest).model_copy(update={"status": before})
     outcome = reconcile_groups(kafka, [group], {}, histories, lambda: NOW)["", "g"]
     assert kafka.groups["g"] == {at: 0}
     assert outcome.status.conditions[0].reason == "Ready"
@@ -171,14 +174,27 @@ def test_a_reset_is_done_in_one_round_and_not_again() -> None:
     assert (kafka.groups["g"], later.done) == ({at: 7}, ())
 
 
+def test_resource_that_is_deleted_and_applied_again_does_not_repeat_its_reset() -> None:
+    kafka = MemoryKafka()
+    at = TopicPartition("orders", 0)
+    kafka.groups["g"] = {at: 7}
+    manifest = {"metadata": {"name": "g"}, "spec": {"cluster": "q", "reset": {"to": "earliest"}}}
+    anew, histories = ConsumerGroup.model_validate(manifest), Histories()
+    for _ in range(3):
+        outcome = reconcile_groups(kafka, [anew], {}, histories, lambda: NOW)["", "g"]
+        assert (kafka.groups["g"], outcome.done) == ({at: 7}, ())
+        assert outcome.status.conditions[0].status == "True"
+        anew = anew.model_copy(update={"status": outcome.status})
+
+
 def test_a_reset_is_not_taken_for_a_rewind() -> None:
     kafka = MemoryKafka()
     at = TopicPartition("orders", 0)
     kafka.groups["g"] = {at: 9}
     group, histories = ConsumerGroup.model_validate({"metadata": {"name": "g"}, "spec": {"cluster": "q"}}), Histories()
-    reconcile_groups(kafka, [group], {}, histories, lambda: NOW)
+    before = reconcile_groups(kafka, [group], {}, histories, lambda: NOW)["", "g"].status
     wanted = ConsumerGroup.model_validate(
         {"metadata": {"name": "g"}, "spec": {"cluster": "q", "reset": {"to": "earliest"}}}
-    )
+    ).model_copy(update={"status": before})
     verdict: Any = reconcile_groups(kafka, [wanted], {}, histories, lambda: NOW)["", "g"].status
     assert verdict.verdict == "Stopped"

@@ -73,7 +73,8 @@ class ExactOffset(SpecModel):
 
 
 class Reset(SpecModel):
-    """Set the group's offsets once. It is done only while the group has no members."""
+    """Set the group's offsets once. It is done only while the group has no members, and when it is put into a resource
+    that had none or another one: a resource made anew with a reset in it does not move a group that has offsets."""
 
     to: Annotated[ResetTo, lenient_enum(ResetTo)]
     """Where to: earliest, latest, offset, time, shift, or offsets (each partition by itself)."""
@@ -131,7 +132,8 @@ class ConsumerGroupSpec(SpecModel):
     lag: LagLimits | None = None
     """When lag is worth a warning."""
     reset: Reset | None = None
-    """Set the offsets once, while the group has no members."""
+    """Set the offsets once, while the group has no members. In a new resource it only gives a first position to a group
+    without offsets; put it into a resource that is there to move one."""
     deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
     """What happens to the group and its offsets when this resource is deleted: Retain or Delete."""
 
@@ -175,7 +177,7 @@ class LastReset(StatusModel):
     generation: Annotated[int, Field(ge=0)]
     """The generation of the resource that asked for it."""
     request: Annotated[str, StringConstraints(max_length=262144)] | None = None
-    """What was asked. A reset is done once for each text; taking `reset` out of the spec clears it."""
+    """What was asked."""
     time: Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
     """When."""
     dry_run: bool = False
@@ -219,6 +221,8 @@ class ConsumerGroupStatus(Status):
     """Why, in words."""
     last_reset: LastReset | None = None
     """The last reset, with the offsets it replaced."""
+    settled_reset: Annotated[str, StringConstraints(max_length=262144)] | None = None
+    """The reset that was done or passed over and is not done again; empty while the spec has none."""
 
 
 class ConsumerGroup(Resource):

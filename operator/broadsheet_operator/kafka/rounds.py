@@ -15,6 +15,7 @@ from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, GroupPlan, plan_group, query_of, window_ms
 from broadsheet_operator.reconcilers.lag import Sample, remember, sample
 from broadsheet_operator.reconcilers.observed import Failure, GroupView
+from broadsheet_operator.reconcilers.resets import outcome
 from broadsheet_operator.reconcilers.rivals import Key
 from broadsheet_operator.reconcilers.rivals import key as topic_key
 from broadsheet_operator.reconcilers.topic import CreateTopic, TopicAction, TopicPlan, plan_topic
@@ -152,7 +153,9 @@ def reconcile_groups(
                 continue
             status = plans[key].status
             if key in was_reset:
-                status = status.model_copy(update={"last_reset": plans[key].reset})
+                done_reset = plans[key].reset
+                assert done_reset is not None
+                status = status.model_copy(update=outcome(done_reset))
             again.append(g.model_copy(update={"status": status}))
         plans |= look(again, failures, frozenset(was_reset))
     return {

@@ -40,6 +40,7 @@ class Reason:
     WITHIN_LIMITS = "WithinLimits"
     RESET_DONE = "ResetDone"
     RESET_REFUSED = "ResetRefused"
+    RESET_PASSED_OVER = "ResetPassedOver"
     RESET_PLANNED = "ResetPlanned"
 
 

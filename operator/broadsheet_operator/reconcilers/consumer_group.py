@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from broadsheet_operator.api.consumer_group import (
     ConsumerGroup,
     ConsumerGroupStatus,
-    ExactOffset,
     GroupMember,
     LagLimits,
     LastReset,
     PartitionLag,
-    Reset,
-    ResetTo,
 )
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.api.quantities import format_duration, parse_duration, parse_time
@@ -23,7 +20,6 @@ from broadsheet_operator.reconcilers.conditions import (
     Reason,
     Statement,
     conditions,
-    format_time,
     ready,
     stuck,
     waiting,
@@ -32,6 +28,7 @@ from broadsheet_operator.reconcilers.conditions import (
 )
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition
+from broadsheet_operator.reconcilers.resets import ResetPlan, open_reset, outcome, plan_reset, record, settled
 
 DEFAULT_WINDOW_MS = 300_000
 VOLATILE = frozenset({"lag", "lag_seconds", "partitions", "verdict_message"})
@@ -76,32 +73,15 @@ class GroupPlan:
     parting_words: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _ResetPlan:
-    offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
-    refused: str = ""
-    waits: bool = False
-    """Refused for now only: it is done as soon as the group is empty."""
-
-
 def window_ms(desired: ConsumerGroup) -> int:
     """How much of the past a verdict looks at."""
     lag = desired.spec.lag
     return parse_duration(lag.window) if lag and lag.window else DEFAULT_WINDOW_MS
 
 
-def pending_reset(desired: ConsumerGroup) -> Reset | None:
-    """The reset that is asked for and was not done yet."""
-    reset = desired.spec.reset
-    last = desired.status.last_reset if desired.status else None
-    if reset is None or (last is not None and last.request == reset.request()):
-        return None
-    return reset
-
-
 def query_of(desired: ConsumerGroup) -> GroupQuery:
     """What the gateway is to find out for this resource."""
-    reset = pending_reset(desired)
+    reset = open_reset(desired)
     if reset is None:
         return GroupQuery()
     topics = set(reset.topics or ()) | {o.topic for o in reset.offsets or ()}
@@ -129,17 +109,18 @@ def plan_group(
         return GroupPlan((), _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)))
     if isinstance(observed, Failure):
         return GroupPlan((), _said(desired, now, waiting(observed.reason, observed.message)))
-    reset = pending_reset(desired)
-    plan = _plan_reset(reset, observed) if reset else None
+    reset = open_reset(desired)
+    plan = plan_reset(desired, reset, observed) if reset else None
     actions: tuple[GroupAction, ...] = ()
     done: LastReset | None = None
-    if reset and plan and not plan.refused:
-        done = _record(desired, reset, plan, observed, now)
+    if reset and plan and plan.offsets:
+        done = record(desired, reset, plan, observed, now)
         if not reset.dry_run:
             actions = (CommitOffsets(desired.group_id, dict(plan.offsets)),)
-    status = _status(desired, observed, history, now, _tell(desired, observed, reset, plan, failures))
+    status = _status(desired, observed, history, now, _tell(desired, observed, plan, failures))
+    status = status.model_copy(update={"settled_reset": settled(desired, plan)})
     if done is not None and not actions:
-        status = status.model_copy(update={"last_reset": done})
+        status = status.model_copy(update=outcome(done))
     return GroupPlan(actions, status, done)
 
 
@@ -148,99 +129,49 @@ def _said(desired: ConsumerGroup, now: datetime, statements: list[Statement]) ->
     return with_statements(desired.status, empty, statements, desired.metadata.generation, now)
 
 
-def _plan_reset(reset: Reset, view: GroupView) -> _ResetPlan:
-    """Where each partition would go, or why the reset is refused."""
-    if view.members and not reset.dry_run:
-        count = len(view.members)
-        members = "1 member reads" if count == 1 else f"{count} members read"
-        return _ResetPlan(refused=f"reset waits: {members}; stop them, then it is done", waits=True)
-    if view.state not in ("Empty", "Dead", "") and not reset.dry_run:
-        return _ResetPlan(refused=f"reset waits: the group is {view.state}, not Empty", waits=True)
-    targets = _targets(reset, view)
-    if not targets:
-        if reset.topics:
-            return _ResetPlan(refused=f"nothing to reset: no partition of {', '.join(reset.topics)} was found")
-        return _ResetPlan(refused="nothing to reset: the group has no offsets yet; name the topics under reset.topics")
-    unknown = [at for at in targets if at not in view.ends]
-    if unknown:
-        return _ResetPlan(refused=f"there is no partition {unknown[0]}")
-    offsets = {at: min(max(o, view.starts.get(at, 0)), view.ends[at]) for at, o in targets.items()}
-    return _ResetPlan(offsets=offsets)
-
-
-def _targets(reset: Reset, view: GroupView) -> dict[TopicPartition, int]:
-    """Partition to its new offset, before it is fitted between the ends of the log."""
-    if reset.to is ResetTo.OFFSETS:
-        return {TopicPartition(o.topic, o.partition): o.offset for o in reset.offsets or ()}
-    if reset.topics:
-        partitions = sorted(at for at in view.ends if at.topic in reset.topics)
-    else:
-        partitions = sorted(at for at in view.committed if at in view.ends)
-    targets: dict[TopicPartition, int] = {}
-    for at in partitions:
-        start, end = view.starts.get(at, 0), view.ends[at]
-        match reset.to:
-            case ResetTo.EARLIEST:
-                targets[at] = start
-            case ResetTo.LATEST:
-                targets[at] = end
-            case ResetTo.TIME:
-                targets[at] = view.offsets_at_time.get(at, end)
-            case ResetTo.SHIFT:
-                # A partition without an offset has nothing to be shifted from.
-                if at in view.committed:
-                    targets[at] = view.committed[at] + (reset.shift_by or 0)
-            case _:
-                targets[at] = reset.offset or 0
-    return targets
-
-
-def _record(desired: ConsumerGroup, reset: Reset, plan: _ResetPlan, view: GroupView, now: datetime) -> LastReset:
-    return LastReset(
-        generation=desired.metadata.generation,
-        request=reset.request(),
-        time=format_time(now),
-        dry_run=reset.dry_run,
-        replaced=[
-            ExactOffset(topic=at.topic, partition=at.partition, offset=view.committed[at])
-            for at in sorted(plan.offsets)
-            if at in view.committed
-        ][:1000],
-        written=[
-            ExactOffset(topic=at.topic, partition=at.partition, offset=o) for at, o in sorted(plan.offsets.items())
-        ][:1000],
-    )
-
-
 def _tell(
-    desired: ConsumerGroup,
-    view: GroupView,
-    reset: Reset | None,
-    plan: _ResetPlan | None,
-    failures: Sequence[Failure],
+    desired: ConsumerGroup, view: GroupView, plan: ResetPlan | None, failures: Sequence[Failure]
 ) -> list[Statement]:
     """Ready and why not; then the reset; then the limits."""
-    last = desired.status.last_reset if desired.status else None
-    reset_words: list[Statement] = []
+    about_reset = _tell_reset(desired, plan)
     if failures:
         told = waiting(failures[0].reason, "; ".join(f.message for f in failures))
-    elif reset and plan and plan.refused:
-        reason = Reason.GROUP_NOT_EMPTY if plan.waits else Reason.RESET_REFUSED
-        told = waiting(reason, plan.refused) if plan.waits else stuck(reason, plan.refused)
-        reset_words = [Statement("Reset", "False", reason, plan.refused)]
-    elif reset and plan and not reset.dry_run:
+    elif plan and plan.refused:
+        told = (
+            waiting(Reason.GROUP_NOT_EMPTY, plan.refused) if plan.waits else stuck(Reason.RESET_REFUSED, plan.refused)
+        )
+    elif plan and plan.offsets and not (desired.spec.reset and desired.spec.reset.dry_run):
         told = working(Reason.UPDATING, f"set the offsets of {len(plan.offsets)} partitions")
     elif not view.exists:
         message = f"no consumer has joined as {view.group_id} or committed an offset yet"
         told = waiting(Reason.GROUP_NOT_FOUND, message)
     else:
-        told = ready("The group is being watched")
-    if not reset_words and desired.spec.reset and last and not reset:
-        reason = Reason.RESET_PLANNED if last.dry_run else Reason.RESET_DONE
-        words = "would set" if last.dry_run else "set"
-        message = f"{words} the offsets of {len(last.written)} partitions; lastReset.replaced has the ones before"
-        reset_words = [Statement("Reset", "False" if last.dry_run else "True", reason, message)]
-    return [*told, *reset_words, *_limits(desired.spec.lag, view)]
+        passed_over = next((s.message for s in about_reset if s.reason == Reason.RESET_PASSED_OVER), "")
+        told = ready("The group is being watched" + (f"; {passed_over}" if passed_over else ""))
+    return [*told, *about_reset, *_limits(desired.spec.lag, view)]
+
+
+def _tell_reset(desired: ConsumerGroup, plan: ResetPlan | None) -> list[Statement]:
+    """The condition Reset, while there is one in the spec and something can be said about it."""
+    if desired.spec.reset is None:
+        return []
+    if plan is not None and plan.refused:
+        return [
+            Statement("Reset", "False", Reason.GROUP_NOT_EMPTY if plan.waits else Reason.RESET_REFUSED, plan.refused)
+        ]
+    if plan is not None and plan.offsets:
+        return []
+    last = desired.status.last_reset if desired.status else None
+    if plan is not None or last is None or last.request != desired.spec.reset.request():
+        message = (
+            "the reset was there when this resource was new, and the group had offsets already, so it was not done; "
+            "take it out of the spec and put it in again to have it done"
+        )
+        return [Statement("Reset", "False", Reason.RESET_PASSED_OVER, message)]
+    words = "would set" if last.dry_run else "set"
+    message = f"{words} the offsets of {len(last.written)} partitions; lastReset.replaced has the ones before"
+    reason = Reason.RESET_PLANNED if last.dry_run else Reason.RESET_DONE
+    return [Statement("Reset", "False" if last.dry_run else "True", reason, message)]
 
 
 def _limits(limits: LagLimits | None, view: GroupView) -> list[Statement]:
@@ -279,9 +210,6 @@ def _status(
         )
         for m in sorted(view.members, key=lambda m: (m.client_id, m.member_id))
     ]
-    last = desired.status.last_reset if desired.status else None
-    if last is not None and desired.spec.reset is None and last.request is not None:
-        last = last.model_copy(update={"request": None})
     return ConsumerGroupStatus(
         observed_generation=desired.metadata.generation,
         conditions=conditions(desired.status, judged, desired.metadata.generation, now),
@@ -295,7 +223,7 @@ def _status(
         partitions=partitions[:1000],
         verdict=opinion,
         verdict_message=why or None,
-        last_reset=last,
+        last_reset=desired.status.last_reset if desired.status else None,
     )
 
 
