@@ -1,7 +1,8 @@
 """A broker as a process on this machine: started on free ports, waited for, stopped, killed.
 
 What Apache Kafka and our broker have in common for the tests: one node that is broker and controller, configured
-by one `server.properties`, whose log says `started` when it takes requests.
+by one `server.properties`, whose log says `started` when it takes requests. `cluster.py` makes several of them one
+cluster.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,7 +27,6 @@ CLUSTER_ID = "Zm9sZGVkLW5ld3NwYXBlcg"
 # One node: what Kafka replicates three times by default has to be told that there is one replica.
 SINGLE_NODE = {
     "process.roles": "broker,controller",
-    "node.id": "1",
     "inter.broker.listener.name": "PLAINTEXT",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -60,6 +60,11 @@ class BrokerProcess(ABC):
     name: str
     STARTED = re.compile(r"\bstarted\b", re.IGNORECASE)
     START_DEADLINE_S = 60.0
+    node_id = 1
+    host = "127.0.0.1"
+    """Where it listens: clients and other brokers must reach it there."""
+    inside: Sequence[str] = ()
+    """A command that runs another one somewhere else, in a namespace for example; the broker's is put behind it."""
 
     def __init__(self, directory: Path | None = None, overrides: Mapping[str, str] | None = None) -> None:
         """Without a directory one is made, and removed again by `close`."""
@@ -77,7 +82,12 @@ class BrokerProcess(ABC):
     @property
     def bootstrap(self) -> str:
         """host:port for clients."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
+
+    @property
+    def voter(self) -> str:
+        """This node in `controller.quorum.voters`."""
+        return f"{self.node_id}@{self.host}:{self.controller_port}"
 
     @property
     def pid(self) -> int:
@@ -92,9 +102,10 @@ class BrokerProcess(ABC):
         """The broker's configuration: what a single node needs, then what the test overrides."""
         return {
             **SINGLE_NODE,
-            "listeners": f"PLAINTEXT://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{self.port}",
-            "controller.quorum.voters": f"1@127.0.0.1:{self.controller_port}",
+            "node.id": str(self.node_id),
+            "listeners": f"PLAINTEXT://{self.host}:{self.port},CONTROLLER://{self.host}:{self.controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.host}:{self.port}",
+            "controller.quorum.voters": self.voter,
             "log.dirs": str(self.log_dir),
             **self.overrides,
         }
@@ -122,13 +133,23 @@ class BrokerProcess(ABC):
         self._output_before = self.output.stat().st_size if self.output.exists() else 0
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment()
+                [*self.inside, *self.command()],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=self.environment(),
             )
         return self._process
 
     def start(self) -> Self:
         """Run the process and wait until it says that it takes requests."""
-        process = self.spawn()
+        self.spawn()
+        return self.wait_started()
+
+    def wait_started(self) -> Self:
+        """Wait until the process that was spawned says that it takes requests."""
+        process = self._process
+        assert process is not None, "the broker has not been spawned"
         try:
             wait_until(
                 lambda: process.poll() is not None or self.STARTED.search(self.output_since_start()),
@@ -158,12 +179,21 @@ class BrokerProcess(ABC):
         """SIGKILL: nothing is flushed, nothing is said."""
         return self._end(signal.SIGKILL, 10.0)
 
+    def pause(self) -> None:
+        """SIGSTOP: it is there, and does nothing."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT: it goes on, and does not know how long it was away."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def _end(self, how: signal.Signals, deadline_s: float) -> int:
         process, self._process = self._process, None
         if process is None:
             return 0
         if process.poll() is None:
             process.send_signal(how)
+            process.send_signal(signal.SIGCONT)  # a stopped process does not hear SIGTERM
         try:
             return process.wait(deadline_s)
         except subprocess.TimeoutExpired:

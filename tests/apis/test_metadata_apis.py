@@ -272,6 +272,19 @@ def test_the_cluster_and_its_quorum(tmp_path: Path) -> None:
     scenario(tmp_path, run)
 
 
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_the_quorum_is_described_in_versions_without_nodes_and_directories(tmp_path: Path, version: int) -> None:
+    async def run(client: Client) -> None:
+        rows = [PartitionData(partition_index=0)]
+        request = DescribeQuorumRequest(topics=[TopicData(topic_name="__cluster_metadata", partitions=rows)])
+        answer = await client.ask(55, request, version)
+        (quorum,) = answer.topics[0].partitions
+        assert (quorum.error_code, quorum.leader_id) == (0, 1)
+        assert len(answer.nodes) == (1 if version == 2 else 0)
+
+    scenario(tmp_path, run)
+
+
 def test_producer_ids_are_never_given_twice(tmp_path: Path) -> None:
     async def run(client: Client) -> None:
         answers = await asyncio.gather(

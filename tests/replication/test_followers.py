@@ -14,6 +14,7 @@ from broadsheet_broker.wire.messages.delete_records_request import (
     DeleteRecordsRequest,
     DeleteRecordsTopic,
 )
+from broadsheet_broker.wire.messages.unfence_broker_record import UnfenceBrokerRecord
 
 ALL = (1, 2, 3)
 
@@ -135,6 +136,27 @@ def test_a_refused_proposal_is_made_again_with_the_next_fetch(tmp_path: Path) ->
             await cluster.brokers[1].produce(b"a")
         await cluster.until(lambda: cluster.state.isr == (1, 2, 3))
         assert not answers
+
+    run(tmp_path, scenario)
+
+
+def test_a_follower_of_a_quiet_partition_comes_back_although_nothing_is_written(tmp_path: Path) -> None:
+    """A broker that was fenced for a while and whose fetch session is still good has nothing to tell of it."""
+
+    async def scenario(cluster: Cluster) -> None:
+        refusals = [ErrorCode.INELIGIBLE_REPLICA]
+        cluster.on_proposal = lambda change: refusals.pop() if refusals else None
+        cluster.create()
+        leader = cluster.brokers[1]
+        await leader.produce(b"a")
+        sessions = leader.replicas.sessions._sessions
+        await cluster.until(lambda: len(sessions) == 2 and not any(session.changed for session in sessions.values()))
+        cluster.fence(3)
+        cluster.change(isr=[1, 2])
+        broker = cluster.image.brokers[3]
+        cluster.replay(UnfenceBrokerRecord(id=3, epoch=broker.epoch))
+        await cluster.until(lambda: cluster.state.isr == (1, 2, 3))
+        assert not refusals
 
     run(tmp_path, scenario)
 

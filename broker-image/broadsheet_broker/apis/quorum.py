@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.controller.names import CLUSTER_METADATA_TOPIC
-from broadsheet_broker.raft.voters import ReplicaKey, Voter
+from broadsheet_broker.raft.voters import NO_DIRECTORY, ReplicaKey, Voter
 from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.errors import ErrorCode
 
@@ -137,17 +137,22 @@ async def remove_raft_voter(rooms: Rooms, request: Request[RemoveRaftVoterReques
     await _by_leader(rooms, request, answer)
 
 
+_WITH_DIRECTORIES = 2
+"""The version of DescribeQuorum from which on nodes and directory ids are told (KIP-853); earlier ones have no place
+for them."""
+
+
 @serves(55, "DescribeQuorum", (0, 2))
 async def describe_quorum(rooms: Rooms, request: Request[DescribeQuorumRequest]) -> None:
     """The metadata quorum as its leader sees it (KIP-595, KIP-836)."""
 
     async def answer() -> quorum_response.DescribeQuorumResponse:
-        return _describe(rooms, request.body)
+        return _describe(rooms, request.body, request.version)
 
     await _by_leader(rooms, request, answer)
 
 
-def _describe(rooms: Rooms, body: DescribeQuorumRequest) -> quorum_response.DescribeQuorumResponse:
+def _describe(rooms: Rooms, body: DescribeQuorumRequest, version: int) -> quorum_response.DescribeQuorumResponse:
     from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 
     answer = quorum_response.DescribeQuorumResponse(error_message=None)
@@ -156,11 +161,11 @@ def _describe(rooms: Rooms, body: DescribeQuorumRequest) -> quorum_response.Desc
         rows = quorum_response.TopicData(topic_name=topic.topic_name)
         for partition in topic.partitions:
             if topic.topic_name == CLUSTER_METADATA_TOPIC and partition.partition_index == 0:
-                rows.partitions.append(_quorum(rooms, raft))
+                rows.partitions.append(_quorum(rooms, raft, version))
             else:
                 rows.partitions.append(_refusal(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partition.partition_index))
         answer.topics.append(rows)
-    for id in raft.voters.ids:
+    for id in raft.voters.ids if version >= _WITH_DIRECTORIES else ():
         listeners = [
             quorum_response.Listener(name=name, host=host, port=port)
             for name, (host, port) in _endpoints_of(rooms, raft, id).items()
@@ -190,7 +195,7 @@ def _refusal(code: ErrorCode, index: int = 0, epoch: int = -1, leader_id: int = 
     )
 
 
-def _quorum(rooms: Rooms, raft: RaftNode) -> quorum_response.PartitionData:
+def _quorum(rooms: Rooms, raft: RaftNode, version: int) -> quorum_response.PartitionData:
     from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 
     leader = raft.leader_state
@@ -203,7 +208,7 @@ def _quorum(rooms: Rooms, raft: RaftNode) -> quorum_response.PartitionData:
         is_self = progress.key.id == raft.local_key.id
         return quorum_response.ReplicaState(
             replica_id=progress.key.id,
-            replica_directory_id=progress.key.directory_id,
+            replica_directory_id=progress.key.directory_id if version >= _WITH_DIRECTORIES else NO_DIRECTORY,
             log_end_offset=raft.storage.end_offset if is_self else progress.end_offset,
             last_fetch_timestamp=now if is_self else raft.wall_ms(progress.last_fetch_ms),
             last_caught_up_timestamp=now if is_self else raft.wall_ms(progress.last_caught_up_ms),

@@ -214,10 +214,13 @@ class Partition:
 
     def commit_isr(self, isr: Sequence[int]) -> None:
         """The controller has spoken: this is the ISR, and nothing is under way."""
+        left = any(replica not in isr for replica in self.maximal_isr)
         self.isr = self.maximal_isr = isr
         self.pending_isr = None
         self._advance_high_watermark()
         self._release_start_waiters()
+        if left and self._watchers:
+            self.wake_readers()  # whoever is out must be looked at again, even if there is nothing to copy
 
     def become_follower(self, state: LeadershipState) -> bool:
         """Follow, or be leaderless; True when the leader epoch changed. Whoever waits here is sent elsewhere."""
