@@ -282,6 +282,7 @@ def test_delete_records_waits_until_every_living_replica_has_deleted(tmp_path: P
         row = (await cluster.brokers[1].call(2, body)).topics[0].partitions[0]
         assert (row.error_code, row.low_watermark) == (ErrorCode.REQUEST_TIMED_OUT, 1)
         cluster.fence(2)
+        body.timeout_ms = 10_000
         row = (await cluster.brokers[1].call(2, body)).topics[0].partitions[0]
         assert (row.error_code, row.low_watermark) == (0, 2)
 
