@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from broadsheet_operator.api.topic import Topic
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
@@ -122,9 +124,13 @@ def test_drift_is_reverted() -> None:
     )
 
 
-def test_null_means_hands_off_this_key() -> None:
-    desired = ours(topic({"config": {"segment.bytes": None}}), there())
+@pytest.mark.parametrize("spec", [{"config": {"segment.bytes": None}}, {"unmanagedConfig": ["segment.bytes"]}])
+def test_key_that_somebody_else_sets_is_left_alone(spec: dict[str, Any]) -> None:
+    desired = ours(topic(spec), there())
     assert plan_topic(desired, there(configs={"segment.bytes": "100"}), ONE, NOW).actions == ()
+    assert plan_topic(topic(spec), None, ONE, NOW).actions == (CreateTopic("orders", None, None, {}),)
+    adopted = plan_topic(topic(spec), there(configs={"segment.bytes": "100"}), ONE, NOW)
+    assert ready(adopted) == ("True", "Ready"), "nor does it stand in the way of an adoption"
 
 
 def test_throttles_of_a_reassignment_are_nobodys_drift() -> None:

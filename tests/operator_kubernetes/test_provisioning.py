@@ -166,6 +166,11 @@ def test_live_properties(
     assert (plan.changes, plan.resets) == (changes, resets)
 
 
+def test_live_property_that_somebody_else_sets_from_now_on_is_left_as_it_is() -> None:
+    handed_over = cluster({"brokers": {}, "unmanagedConfig": ["log.retention.ms"]})
+    assert not plan_live_change(handed_over, config_map("log.retention.ms"), {"log.retention.ms": "5"})
+
+
 @pytest.mark.parametrize(
     ("asked", "made_with", "brokers", "words"),
     [

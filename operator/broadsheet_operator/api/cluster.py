@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 from broadsheet_operator.api.maintenance import MaintenanceWindow
 from broadsheet_operator.api.meta import (
     API_VERSION,
+    ConfigKeys,
     ConfigMap,
     DeletionPolicy,
     Resource,
@@ -17,6 +18,7 @@ from broadsheet_operator.api.meta import (
     Status,
     StatusModel,
     lenient_enum,
+    unmanaged_keys,
 )
 from broadsheet_operator.api.quantities import Size
 
@@ -166,7 +168,10 @@ class ClusterSpec(SpecModel):
     ) = None
     """Doors for clients. Left out: one without encryption, `plain`, on port 9092."""
     config: ConfigMap | None = None
-    """Any broker property under its Kafka name. null means: leave this key alone."""
+    """Any broker property under its Kafka name."""
+    unmanaged_config: ConfigKeys | None = None
+    """Properties of the running brokers that are left alone, because someone else sets them. null as a value in config
+    means the same, but kubectl apply drops it without --server-side."""
     allowed_namespaces: (
         Annotated[list[AllowedNamespace], Field(max_length=100, json_schema_extra={"x-list-map-keys": ["namespace"]})]
         | None
@@ -192,7 +197,12 @@ class ClusterSpec(SpecModel):
             twice = next((v for v in values if values.count(v) > 1), None)
             if twice:
                 raise ValueError(f"two listeners have the {what} {twice}")
+        self.unmanaged_keys()
         return self
+
+    def unmanaged_keys(self) -> frozenset[str]:
+        """Broker properties that somebody else sets."""
+        return unmanaged_keys(self.config, self.unmanaged_config)
 
 
 class BrokerStatus(StatusModel):

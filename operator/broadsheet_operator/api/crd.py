@@ -77,15 +77,26 @@ def _ready(description: str) -> tuple[Column, ...]:
     )
 
 
-def _not_twice(key: str, field_name: str) -> Rule:
+def _not_twice(key: str, field_name: str) -> tuple[Rule, ...]:
     """Kafka's name of a property, and the field that means the same, exclude each other."""
     parent, _, leaf = field_name.rpartition(".")
     there = f"has(self.{parent}) && has(self.{parent}.{leaf})" if parent else f"has(self.{leaf})"
-    return Rule(
-        "spec",
-        f"!({there} && has(self.config) && '{key}' in self.config)",
-        f"config {key} and {field_name} say the same thing; keep one of them",
+    return tuple(
+        Rule(
+            "spec",
+            f"!({there} && has(self.{place}) && '{key}' in self.{place})",
+            f"{place} {key} and {field_name} are about the same thing; keep one of them",
+        )
+        for place in ("config", "unmanagedConfig")
     )
+
+
+_MANAGED_OR_NOT = Rule(
+    "spec",
+    "!has(self.config) || !has(self.unmanagedConfig) || !self.unmanagedConfig.exists(key, key in self.config)",
+    "a key is in config and in unmanagedConfig; either it is set here or somewhere else",
+    ".unmanagedConfig",
+)
 
 
 def _reset_needs(to: str, name: str) -> Rule:
@@ -126,6 +137,7 @@ DEFINITIONS = (
                 "!has(self.listeners) || self.listeners.all(a, self.listeners.exists_one(b, a.port == b.port))",
                 "two listeners have the same port",
             ),
+            _MANAGED_OR_NOT,
             # A rule and no pattern: kubectl would show the whole pattern to whoever mistypes a schedule.
             Rule(
                 "spec.maintenanceWindows[]", f"self.schedule.matches(r'{SCHEDULE_PATTERN}')", SCHEDULE_HELP, ".schedule"
@@ -172,7 +184,8 @@ DEFINITIONS = (
                 "Kafka keeps the names . and .. for itself",
                 ".topicName",
             ),
-            *(_not_twice(key, name) for key, name in FIELD_OF_CONFIG.items()),
+            *(rule for key, name in FIELD_OF_CONFIG.items() for rule in _not_twice(key, name)),
+            _MANAGED_OR_NOT,
         ),
     ),
     Definition(

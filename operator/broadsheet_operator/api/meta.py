@@ -90,6 +90,18 @@ ConfigValue = Annotated[
     ConfigText | int | None, BeforeValidator(_scalar), Field(json_schema_extra={"x-nullable": True})
 ]
 ConfigMap = Annotated[dict[ConfigKey, ConfigValue], Field(max_length=256)]
+ConfigKeys = Annotated[list[ConfigKey], Field(max_length=256, json_schema_extra={"x-set": True})]
+
+
+def unmanaged_keys(config: dict[str, Any] | None, unmanaged: list[str] | None) -> frozenset[str]:
+    """Keys that somebody else sets: those that are listed, and those with null. ValueError for one that is in both.
+
+    `kubectl apply` drops a null on its way to the API server, so that only the list works with every tool.
+    """
+    twice = sorted(set(config or ()) & set(unmanaged or ()))
+    if twice:
+        raise ValueError(f"{twice[0]} is in config and in unmanagedConfig; either it is set here or somewhere else")
+    return frozenset(unmanaged or ()) | {key for key, value in (config or {}).items() if value is None}
 
 
 class ObjectMeta(BaseModel):

@@ -11,6 +11,7 @@ from broadsheet_operator.api.meta import (
     API_VERSION,
     ClusterReference,
     ConfigKey,
+    ConfigKeys,
     ConfigMap,
     DeletionPolicy,
     Resource,
@@ -19,6 +20,7 @@ from broadsheet_operator.api.meta import (
     StatusModel,
     TopicName,
     lenient_enum,
+    unmanaged_keys,
 )
 from broadsheet_operator.api.quantities import RetentionSize, RetentionTime, parse_duration, parse_size
 
@@ -67,7 +69,10 @@ class TopicSpec(SpecModel):
     min_in_sync_replicas: Annotated[int, Field(ge=1, le=128)] | None = None
     """How many replicas must have a record before acks=all is answered. Left out: the cluster's default."""
     config: ConfigMap | None = None
-    """Any other topic property under its Kafka name. null means: leave this key alone, someone else sets it."""
+    """Any other topic property under its Kafka name."""
+    unmanaged_config: ConfigKeys | None = None
+    """Topic properties that are left alone, because someone else sets them. null as a value in config means the same,
+    but kubectl apply drops it without --server-side."""
     deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
     """What happens to the topic and its records when this resource is deleted: Retain or Delete."""
     adoption: Annotated[Adoption, lenient_enum(Adoption)] = Adoption.IF_IDENTICAL
@@ -92,9 +97,12 @@ class TopicSpec(SpecModel):
                 "nothing could ever be written with acks=all"
             )
         given = self.field_configs()
-        twice = [key for key in given if self.config and key in self.config]
-        if twice:
-            raise ValueError(f"config {twice[0]} and {FIELD_OF_CONFIG[twice[0]]} say the same thing; keep one of them")
+        for place, keys in (("config", self.config or {}), ("unmanagedConfig", self.unmanaged_config or [])):
+            twice = [key for key in given if key in keys]
+            if twice:
+                other = FIELD_OF_CONFIG[twice[0]]
+                raise ValueError(f"{place} {twice[0]} and {other} are about the same thing; keep one of them")
+        unmanaged_keys(self.config, self.unmanaged_config)
         return self
 
     def field_configs(self) -> dict[str, str]:
@@ -113,9 +121,8 @@ class TopicSpec(SpecModel):
     def configs(self) -> dict[str, str | None]:
         """All asked-for Kafka properties; None means hands off that key."""
         configs: dict[str, str | None] = dict(self.field_configs())
-        for key, value in (self.config or {}).items():
-            configs[key] = None if value is None else str(value)
-        return configs
+        configs |= {key: str(value) for key, value in (self.config or {}).items() if value is not None}
+        return configs | dict.fromkeys(unmanaged_keys(self.config, self.unmanaged_config))
 
 
 class Reassignment(StatusModel):

@@ -2,7 +2,7 @@
 
 The Cluster's dynamic properties are cluster-wide defaults in Kafka (KIP-226). A key that was declared and is no longer
 goes back to the brokers' default; to know such keys, the ones that this operator has set are remembered in an
-annotation of the Cluster's ConfigMap. A key declared with null, or never declared, is nobody's business here.
+annotation of the Cluster's ConfigMap. A key that is unmanaged, or was never declared, is nobody's business here.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ def plan_live_change(
 ) -> LiveChange:
     """From what is declared and what is set for all brokers to what has to change."""
     wanted = declared(cluster)
-    hands_off = {key for key, value in (cluster.spec.config or {}).items() if value is None}
     changes = {key: value for key, value in wanted.items() if observed.get(key) != value}
-    gone = set(_annotated(config_map)) - set(wanted) - hands_off
+    gone = set(_annotated(config_map)) - set(wanted) - cluster.spec.unmanaged_keys()
     return LiveChange(changes, tuple(sorted(gone & set(observed))))
 
 
