@@ -99,11 +99,12 @@ class Broker:
             previous_broker_epoch=logs.previous_broker_epoch,
         )
         controller.on_failure = self._metadata_failed
+        for path in logs.offline_directories:  # found before there was anybody to tell
+            controller.directory_failed(path)
         self._isr_proposals = controller.isr_proposals(IsrAnswer)
         replicas.connect(peers, self._isr_proposals)
-        if len(identity.directories) > 1:
-            self._directory_reports = controller.directory_reports(_directory_of(replicas))
-            metadata.subscribe(self._directory_reports.apply)
+        self._directory_reports = controller.directory_reports(_directory_of(replicas))
+        metadata.subscribe(self._directory_reports.apply)
         # Controllers talk before there is metadata: that is how the quorum finds its leader.
         await server.start(config.controller_listener_names)
         await controller.start()

@@ -19,6 +19,7 @@ from broadsheet_broker.log.cleaner import Cleaning, Step
 from broadsheet_broker.log.log_directory import LogDirectory
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.seams import LocalFiles
+from broadsheet_broker.wire.primitives import uuid_text
 
 AGAIN = uuid.UUID(int=78)
 DAY = 24 * 3600 * 1000
@@ -229,6 +230,36 @@ def test_a_partition_of_an_unreadable_directory_is_not_made_anew_elsewhere() -> 
             again.get_or_create("orders", 1, ORDERS, CONFIG)
         again.complete = True
         assert again.get_or_create("new", 0, AGAIN, CONFIG).log_end_offset == 0
+        with pytest.raises(StorageError, match="/other"):
+            again.get_or_create("orders", 1, ORDERS, CONFIG)  # its partition has changed, and is still no new one
+        await again.close()
+
+    run(environment, scenario)
+
+
+def test_a_partition_is_made_where_the_cluster_has_it_and_nowhere_else_while_a_directory_is_away() -> None:
+    environment = memory_environment()
+    here, away = uuid.UUID(int=901), uuid.UUID(int=902)
+    for path, directory_id in ((ROOT, here), ("/other", away)):
+        environment.files.make_directory(path)
+        environment.files.replace(f"{path}/meta.properties", f"directory.id={uuid_text(directory_id)}".encode())
+
+    async def scenario() -> None:
+        manager = manager_of(environment, ROOT, "/other")
+        await manager.start()
+        for index, directory_id in enumerate((away, away, here)):
+            made = manager.get_or_create("orders", index, ORDERS, CONFIG, directory_id)
+            assert made.directory.startswith("/other/" if directory_id == away else ROOT)
+        replaced = manager.get_or_create("orders", 3, ORDERS, CONFIG, uuid.UUID(int=903))
+        assert replaced.log_end_offset == 0, "every directory is here, so its disk was replaced"
+        await manager.close()
+        environment.files.fault = lambda operation, path: errno.EIO if path.startswith("/other") else None
+        again = manager_of(environment, ROOT, "/other")
+        await again.start()
+        again.complete = True
+        with pytest.raises(StorageError, match="orders-0 may be in /other"):
+            again.get_or_create("orders", 0, ORDERS, CONFIG, away)
+        assert again.get_or_create("orders", 9, ORDERS, CONFIG, here).log_end_offset == 0
         await again.close()
 
     run(environment, scenario)

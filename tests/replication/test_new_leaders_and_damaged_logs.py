@@ -13,7 +13,10 @@ from tests.replication.test_restart import produce
 
 from broadsheet_broker.log import StorageError
 from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.records import decode_records, iterate_batches
+
+ONE = uuid.UUID(int=901)
 
 
 def test_a_new_coordinator_reads_what_the_last_leader_acknowledged_above_its_own_high_watermark(tmp_path: Path) -> None:
@@ -62,6 +65,27 @@ def test_a_damaged_log_that_cannot_be_moved_aside_does_not_keep_others_from_the_
     run(tmp_path, first)
     (tmp_path / "orders-0" / "partition.metadata").write_text("rubbish")
     run(tmp_path, second)
+
+
+def test_a_damaged_replica_that_moves_to_another_broker_is_not_counted_as_offline_for_ever(tmp_path: Path) -> None:
+    topic_id = uuid.uuid4()
+
+    async def first(bench: Bench) -> None:
+        bench.create(topic_id=topic_id)
+        await produce(bench, b"a")
+
+    async def second(bench: Bench) -> None:
+        bench.create(topic_id=topic_id)
+        assert bench.replicas.offline_count == 1
+        bench.metadata.replay(
+            PartitionChangeRecord(partition_id=0, topic_id=topic_id, replicas=[2], isr=[2], leader=2, directories=[ONE])
+        )
+        assert bench.replicas.offline_count == 0
+
+    run(tmp_path, first)
+    (tmp_path / "orders-0" / "partition.metadata").write_text("rubbish")
+    run(tmp_path, second)
+    assert any(path.name.endswith("-stray") for path in tmp_path.iterdir())
 
 
 def test_a_disk_that_stays_full_is_told_of_once_until_it_has_room_again(caplog: pytest.LogCaptureFixture) -> None:

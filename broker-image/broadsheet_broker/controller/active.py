@@ -211,7 +211,7 @@ class ActiveController:
         return await self._carry_out(isr.alter_partition(self._pending, request, version, self._defaults))
 
     async def assign_replicas(self, request: AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse:
-        return await self._carry_out(directories.assign_replicas(self._pending, request))
+        return await self._carry_out(directories.assign_replicas(self._pending, request, self._defaults))
 
     async def register_broker(self, request: BrokerRegistrationRequest) -> BrokerRegistrationResponse:
         if request.cluster_id != self._pending.cluster_id:

@@ -1,7 +1,8 @@
 """In which of a broker's log directories a replica lives: AssignReplicasToDirs (KIP-858).
 
-The controller must know it, so that it can have the partitions of a failed directory led elsewhere. A broker with one
-directory needs not tell: the controller writes it down with the assignment. One with several chooses, and tells.
+The controller must know it, so that it can have the partitions of a failed directory led elsewhere. What a broker with
+one directory takes is written down with the assignment; one with several chooses, and tells. Both tell when a replica
+is made anew on a disk that took the place of another.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from broadsheet_broker.controller.brokers import check_epoch
+from broadsheet_broker.controller.elections import replica_went, rules_of
+from broadsheet_broker.controller.partition_change import Defaults, Target, change_partition
 from broadsheet_broker.controller.plan import MAX_RECORDS, Plan
 from broadsheet_broker.metadata.delta import MetadataDelta
-from broadsheet_broker.metadata.image import ClusterImage
+from broadsheet_broker.metadata.image import NO_LEADER, BrokerInfo, ClusterImage, TopicImage
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as asked
@@ -31,9 +34,12 @@ _RETRY: Final = 0.5
 
 
 def assign_replicas(
-    image: ClusterImage, request: asked.AssignReplicasToDirsRequest
+    image: ClusterImage, request: asked.AssignReplicasToDirsRequest, defaults: Defaults
 ) -> Plan[answered.AssignReplicasToDirsResponse]:
-    """Plan what a broker says of its replicas; each is taken or refused by itself."""
+    """Plan what a broker says of its replicas; each is taken or refused by itself.
+
+    A replica in a directory that has failed since is led elsewhere from now on.
+    """
     broker = check_epoch(image, request.broker_id, request.broker_epoch)
     plan = Plan(answered.AssignReplicasToDirsResponse())
     for directory in request.directories:
@@ -43,8 +49,9 @@ def assign_replicas(
             for row in topic.partitions:
                 code = ErrorCode.NONE
                 try:
-                    if directory.id in broker.log_dirs:
-                        plan.records += _assign(image, topic.topic_id, row.partition_index, broker.id, directory.id)
+                    if broker.log_dirs:
+                        found = _find(image, topic.topic_id, row.partition_index, broker.id)
+                        plan.records += _assign(image, found, row.partition_index, broker, directory.id, defaults)
                 except KafkaError as error:
                     code = error.code
                 results.partitions.append(answered.PartitionData(partition_index=row.partition_index, error_code=code))
@@ -54,22 +61,37 @@ def assign_replicas(
     return plan
 
 
-def _assign(image: ClusterImage, topic_id: UUID, index: int, broker: int, directory: UUID) -> list[Any]:
+def _find(image: ClusterImage, topic_id: UUID, index: int, broker: int) -> TopicImage:
     topic = image.topics_by_id.get(topic_id)
     if topic is None:
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_ID)
     if not 0 <= index < len(topic.partitions):
         raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-    partition = topic.partitions[index]
-    if broker not in partition.replicas:
+    if broker not in topic.partitions[index].replicas:
         raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+    return topic
+
+
+def _assign(
+    image: ClusterImage, topic: TopicImage, index: int, broker: BrokerInfo, directory: UUID, defaults: Defaults
+) -> list[Any]:
+    partition = topic.partitions[index]
     directories = [
-        directory if id == broker else known
+        directory if id == broker.id else known
         for id, known in zip(partition.replicas, partition.directories, strict=True)
     ]
-    if tuple(directories) == partition.directories:
+    change = None
+    if directory not in broker.log_dirs:
+        change = replica_went(image, topic, index, broker.id, defaults)
+    elif partition.leader == NO_LEADER and partition.replicas == (broker.id,) and broker.is_active:
+        # Its directory was another one: a disk was replaced, and no other replica has what is lost.
+        rules = rules_of(image, topic.name, defaults)
+        change = change_partition(topic.id, index, partition, Target(), rules, lambda id: id == broker.id)
+    if change is None and tuple(directories) == partition.directories:
         return []
-    return [PartitionChangeRecord(partition_id=index, topic_id=topic_id, directories=directories)]
+    change = change or PartitionChangeRecord(partition_id=index, topic_id=topic.id)
+    change.directories = directories
+    return [change]
 
 
 class DirectoryReports:

@@ -1,7 +1,8 @@
 """Who leads a partition: elections when brokers come and go, and ElectLeaders (KIP-460).
 
 A leader is taken from the in-sync replicas on active brokers, in the order of the replica list. A replica that is out
-of sync is elected only when the topic allows it (unclean.leader.election.enable) or the operator asks for it.
+of sync is elected only when the topic allows it (unclean.leader.election.enable) or the operator asks for it. One whose
+log directory its broker has lost is never elected: its log would begin anew, empty, and all others would follow it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,16 @@ from typing import Any, Final
 
 from broadsheet_broker.controller.partition_change import Defaults, Election, Rules, Target, change_partition
 from broadsheet_broker.controller.plan import Plan
-from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, PartitionImage, ResourceType, TopicImage
+from broadsheet_broker.metadata.image import (
+    DIRECTORY_MIGRATING,
+    DIRECTORY_UNASSIGNED,
+    NO_LEADER,
+    BrokerInfo,
+    ClusterImage,
+    PartitionImage,
+    ResourceType,
+    TopicImage,
+)
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.elect_leaders_request import ElectLeadersRequest
 from broadsheet_broker.wire.messages.elect_leaders_response import (
@@ -54,30 +64,55 @@ def broker_went(
     `lost_tail`: it came back from an unclean stop, so it is not eligible any more where it was (KIP-966).
     """
 
-    def is_acceptable(id: int) -> bool:
-        return id != broker and is_active(image, id)
-
     for topic, index, partition in _partitions(image):
         if broker in partition.isr or partition.leader == broker or (lost_tail and broker in partition.elr):
-            target = Target(isr=[id for id in partition.isr if id != broker], lost_tail=(broker,) if lost_tail else ())
-            rules = rules_of(image, topic.name, defaults)
-            change = change_partition(topic.id, index, partition, target, rules, is_acceptable)
+            change = replica_went(image, topic, index, broker, defaults, lost_tail=lost_tail)
             if change is not None:
                 yield change
+
+
+def replica_went(
+    image: ClusterImage, topic: TopicImage, index: int, broker: int, defaults: Defaults, *, lost_tail: bool = False
+) -> PartitionChangeRecord | None:
+    """The change when a broker can serve its replica no more."""
+    partition = topic.partitions[index]
+    target = Target(isr=[id for id in partition.isr if id != broker], lost_tail=(broker,) if lost_tail else ())
+
+    def is_acceptable(id: int) -> bool:
+        return id != broker and may_lead(image, partition, id)
+
+    return change_partition(topic.id, index, partition, target, rules_of(image, topic.name, defaults), is_acceptable)
 
 
 def broker_came(image: ClusterImage, broker: int, defaults: Defaults = _DEFAULTS) -> Iterator[PartitionChangeRecord]:
     """Changes when a broker is unfenced: it leads what has no leader and may be led by it."""
-
-    def is_acceptable(id: int) -> bool:
-        return id == broker or is_active(image, id)
-
     for topic, index, partition in _partitions(image):
         if partition.leader == NO_LEADER and broker in partition.replicas:
-            rules = rules_of(image, topic.name, defaults)
-            change = change_partition(topic.id, index, partition, Target(), rules, is_acceptable)
+            change = elect_leader(image, topic, index, defaults, unfenced=broker)
             if change is not None:
                 yield change
+
+
+def elect_leader(
+    image: ClusterImage,
+    topic: TopicImage,
+    index: int,
+    defaults: Defaults,
+    *,
+    unfenced: int | None = None,
+    election: Election | None = None,
+) -> PartitionChangeRecord | None:
+    """The change that gives a partition a leader; None when it can have no other one. `unfenced`: a broker that is
+    about to take part."""
+    partition = topic.partitions[index]
+
+    def is_acceptable(id: int) -> bool:
+        if id == unfenced:
+            return has_directory(image.brokers[id], partition)
+        return may_lead(image, partition, id)
+
+    rules = rules_of(image, topic.name, defaults)
+    return change_partition(topic.id, index, partition, Target(), rules, is_acceptable, election=election)
 
 
 def leads_any(image: ClusterImage, broker: int) -> bool:
@@ -91,8 +126,7 @@ def elect_where_allowed(image: ClusterImage, defaults: Defaults, topics: Iterabl
         topic = image.topics_by_name.get(name)
         for index, partition in enumerate(topic.partitions if topic is not None else ()):
             if topic is not None and partition.leader == NO_LEADER:
-                rules = rules_of(image, name, defaults)
-                change = change_partition(topic.id, index, partition, Target(), rules, lambda id: is_active(image, id))
+                change = elect_leader(image, topic, index, defaults)
                 if change is not None:
                     changes.append(change)
     return changes
@@ -106,7 +140,7 @@ def rebalance_leaders(image: ClusterImage, most: int = 1000) -> list[PartitionCh
         if (
             partition.leader not in (preferred, NO_LEADER)
             and preferred in partition.isr
-            and is_active(image, preferred)
+            and may_lead(image, partition, preferred)
         ):
             changes.append(PartitionChangeRecord(partition_id=index, topic_id=topic.id, leader=preferred))
             if len(changes) == most:
@@ -120,10 +154,18 @@ def _partitions(image: ClusterImage) -> Iterator[tuple[TopicImage, int, Partitio
             yield topic, index, partition
 
 
-def is_active(image: ClusterImage, id: int) -> bool:
-    """The broker may lead and be in sync."""
+def may_lead(image: ClusterImage, partition: PartitionImage, id: int) -> bool:
+    """The broker takes part and has its replica (org.apache.kafka.controller.LeaderAcceptor)."""
     broker = image.brokers.get(id)
-    return broker is not None and broker.is_active
+    return broker is not None and broker.is_active and has_directory(broker, partition)
+
+
+def has_directory(broker: BrokerInfo, partition: PartitionImage) -> bool:
+    """Whether a broker still has the log directory of its replica, as far as both are known (KIP-858)."""
+    if not broker.log_dirs or broker.id not in partition.replicas:
+        return True
+    directory = partition.directories[partition.replicas.index(broker.id)]
+    return directory in (DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING) or directory in broker.log_dirs
 
 
 def elect_leaders(image: ClusterImage, request: ElectLeadersRequest) -> Plan[ElectLeadersResponse]:
@@ -163,10 +205,7 @@ def _elect(image: ClusterImage, topic: TopicImage | None, name: str, index: int,
     if partition.leader == preferred or (kind == UNCLEAN and partition.leader != NO_LEADER):
         raise KafkaError(ErrorCode.ELECTION_NOT_NEEDED)
     election = Election.PREFERRED if kind == PREFERRED else Election.UNCLEAN
-    rules = rules_of(image, name, _DEFAULTS)
-    change = change_partition(
-        topic.id, index, partition, Target(), rules, lambda id: is_active(image, id), election=election
-    )
+    change = elect_leader(image, topic, index, _DEFAULTS, election=election)
     if kind == PREFERRED and (change is None or change.leader != preferred):
         raise KafkaError(ErrorCode.PREFERRED_LEADER_NOT_AVAILABLE)
     if change is None or change.leader == NO_LEADER:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from broadsheet_broker.controller.brokers import check_epoch
-from broadsheet_broker.controller.elections import is_active, rules_of
+from broadsheet_broker.controller.elections import may_lead, rules_of
 from broadsheet_broker.controller.partition_change import RECOVERED, RECOVERING, Defaults, Target, change_partition
 from broadsheet_broker.controller.plan import Plan
 from broadsheet_broker.metadata.delta import merge_partition
@@ -83,7 +83,7 @@ def _alter(
         partition,
         target,
         rules_of(image, topic.name, defaults),
-        lambda id: is_active(image, id),
+        lambda id: may_lead(image, partition, id),
     )
     return (partition, None) if record is None else (merge_partition(partition, record), record)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from broadsheet_broker.controller.elections import is_active, rules_of
+from broadsheet_broker.controller.elections import may_lead, rules_of
 from broadsheet_broker.controller.partition_change import Target, change_partition
 from broadsheet_broker.controller.plan import Context, Plan
 from broadsheet_broker.controller.topics import check_manual_assignment
@@ -82,13 +82,14 @@ def _alter(context: Context, name: str, target: ReassignablePartition, *, allow_
 
 
 def _change(context: Context, topic: TopicImage, index: int, change: Target) -> PartitionChangeRecord | None:
+    partition = topic.partitions[index]
     return change_partition(
         topic.id,
         index,
-        topic.partitions[index],
+        partition,
         change,
         rules_of(context.image, topic.name, context.defaults),
-        lambda id: is_active(context.image, id),
+        lambda id: may_lead(context.image, partition, id),
         directory_of=context.directory_of,
     )
 

@@ -70,7 +70,7 @@ class LogManager:
         self.closing = False
         self.complete = False
         """Set by the owner when every partition that was here before has been asked for: from then on a partition
-        without a log is a new one, even if a directory could not be read at the start."""
+        without a log and without a directory is a new one, even if a directory could not be read at the start."""
 
     # Questions.
 
@@ -188,10 +188,19 @@ class LogManager:
 
     # Logs that come and go.
 
-    def get_or_create(self, topic: str, partition: int, topic_id: uuid.UUID | None, config: LogConfig) -> Log:
+    def get_or_create(
+        self,
+        topic: str,
+        partition: int,
+        topic_id: uuid.UUID | None,
+        config: LogConfig,
+        directory_id: uuid.UUID | None = None,
+    ) -> Log:
         """The partition's log. One that belongs to an earlier topic of that name is moved aside, not deleted.
 
-        Raises StorageError when the log cannot be opened or no directory takes it.
+        `directory_id`: the directory that the cluster has it in; None when nobody has said. Raises StorageError when
+        the log cannot be opened, no directory takes it, or it may be in one that is offline: an empty one in its place
+        could be followed by replicas that have more.
         """
         key = (topic, partition)
         log = self._logs.get(key)
@@ -208,9 +217,14 @@ class LogManager:
             raise failed[1]
         if not self._live:
             raise StorageError("every log directory is offline")
-        if self.offline_directories and not self.complete:
-            raise StorageError(f"{topic}-{partition} may be in {', '.join(self.offline_directories)}, which is offline")
-        path = self._emptiest()
+        path = self._path_of(directory_id)
+        if path is None and self.offline_directories and (directory_id is not None or not self.complete):
+            offline = ", ".join(self.offline_directories)
+            error = StorageError(f"{topic}-{partition} may be in {offline}, which is offline")
+            if directory_id is None:  # once everything that was here is found, it must not pass for a new one
+                self._failed[key] = next(iter(self.offline_directories)), error
+            raise error
+        path = path or self._emptiest()
         directory = self._live[path]
         try:
             directory.forget(key)
@@ -223,6 +237,12 @@ class LogManager:
         log.on_failure = self._on_log_failure
         self._logs[key] = log
         return log
+
+    def _path_of(self, directory_id: uuid.UUID | None) -> str | None:
+        """The live directory with that id."""
+        if directory_id is None:
+            return None
+        return next((path for path, found in self._live.items() if found.directory_id == directory_id), None)
 
     def _emptiest(self) -> str:
         """The live directory with the fewest logs."""

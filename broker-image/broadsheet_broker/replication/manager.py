@@ -15,7 +15,7 @@ from uuid import UUID
 from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECKPOINT
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.metadata.image import ResourceType
+from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ResourceType
 from broadsheet_broker.replication import metrics, selector
 from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
 from broadsheet_broker.replication.fetchers import Fetchers
@@ -197,9 +197,12 @@ class ReplicaManager:
         if self.broker_id not in state.replicas:
             if hosted is not None:
                 self._drop(hosted)
+            elif (name, index) in self._offline:
+                self._give_up(name, index)
             return
         if hosted is None:
-            hosted = self._open(topic, index)
+            assigned = state.directories[state.replicas.index(self.broker_id)]
+            hosted = self._open(topic, index, None if assigned == DIRECTORY_UNASSIGNED else assigned)
             if hosted is None:
                 return
         if state.leader == self.broker_id:
@@ -216,11 +219,11 @@ class ReplicaManager:
             else:
                 self._fetchers.stop(hosted)
 
-    def _open(self, topic: TopicImage, index: int) -> Partition | None:
+    def _open(self, topic: TopicImage, index: int, directory_id: UUID | None) -> Partition | None:
         name = topic.name
         try:
             config = self._log_config(name)
-            partition_log = self.logs.get_or_create(name, index, topic.id, config)
+            partition_log = self.logs.get_or_create(name, index, topic.id, config, directory_id)
         except (KafkaError, OSError, ValueError) as error:
             log.error("%s-%d is offline: %s", name, index, error)
             self._offline[name, index] = str(error)
@@ -295,12 +298,16 @@ class ReplicaManager:
         for partition in list(self._by_id.get(topic.id, {}).values()):
             self._drop(partition)
         for name, index in [key for key in self._offline if key[0] == topic.name]:
-            del self._offline[name, index]
-            try:
-                self.logs.delete(name, index)
-            except (KafkaError, OSError) as error:
-                log.error("the log of %s-%d could not be moved aside: %s", name, index, error)
+            self._give_up(name, index)
         self.environment.metrics.forget_topic(topic.name)
+
+    def _give_up(self, name: str, index: int) -> None:
+        """A replica that cannot be served is wanted here no more; its log is kept under another name if it is there."""
+        del self._offline[name, index]
+        try:
+            self.logs.delete(name, index)
+        except (KafkaError, OSError) as error:
+            log.error("the log of %s-%d could not be moved aside: %s", name, index, error)
 
     def _reconfigure(self, name: str) -> None:
         partitions = self._by_name.get(name)
