@@ -650,7 +650,7 @@ class RaftNode:
                 self.storage.write_snapshot(id, data)
 
             await self._environment.offload(write)
-            self.storage.snapshots = sorted({*self.storage.snapshots, id})
+            self.storage.add_snapshot(id)
             log.info("Wrote the snapshot %s of the cluster metadata", id.file_name)
         self._history.forget_before(id.offset)
         self.storage.clean(

@@ -80,6 +80,8 @@ class MetadataLog:
             self.log.truncate_fully_and_start_at(newest)
         elif start > self.log.log_start_offset:
             self.log.advance_log_start_offset(start, self.log.log_end_offset)
+        if newest >= self.log.log_start_offset:
+            self._let_go_before(self.log.log_start_offset)
         if self.log.log_start_offset > newest:
             raise KafkaError(
                 ErrorCode.KAFKA_STORAGE_ERROR,
@@ -175,6 +177,18 @@ class MetadataLog:
         """Write a snapshot durably. Blocks; safe in another thread."""
         self._files.replace(self.path(id), data)
 
+    def add_snapshot(self, id: SnapshotId) -> None:
+        """A snapshot of what this log holds, or held until a fetched one took the place of more."""
+        self.snapshots = sorted({*self.snapshots, id})
+        self._let_go_before(self.log.log_start_offset)
+
+    def _let_go_before(self, offset: int) -> None:
+        """Delete the snapshots that end before the log begins: what lies between is nowhere, so they serve nobody, and
+        the oldest snapshot tells which epoch the log's first record follows."""
+        for id in [id for id in self.snapshots if id.offset < offset]:
+            self._files.remove(self.path(id))
+            self.snapshots.remove(id)
+
     def read_piece(self, id: SnapshotId, position: int, size: int) -> tuple[int, bytes]:
         """Size of a snapshot, and some of its bytes. Raises SNAPSHOT_NOT_FOUND and POSITION_OUT_OF_RANGE."""
         if id not in self.snapshots:
@@ -216,9 +230,9 @@ class MetadataLog:
     def adopt(self, id: SnapshotId) -> bool:
         """A fetched snapshot is there. True when it stands for more than the log had, which now begins behind it."""
         ahead = (self.last_epoch, self.end_offset) < (id.epoch, id.offset)
-        self.snapshots = sorted({*self.snapshots, id})
         if ahead:
             self.log.truncate_fully_and_start_at(id.offset)
+        self.add_snapshot(id)
         return ahead
 
     def clean(self, retention_bytes: int, retention_ms: int, now_ms: int) -> None:
