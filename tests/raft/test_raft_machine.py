@@ -16,6 +16,7 @@ from broadsheet_broker.raft.messages import (
     Appended,
     AppendFetched,
     AppendLeaderChange,
+    AppendVoters,
     Asked,
     BeginEpoch,
     Effect,
@@ -30,19 +31,24 @@ from broadsheet_broker.raft.messages import (
     LeaderChanged,
     LogFailed,
     Message,
+    RemoveVoter,
     Reply,
     ReplyRecords,
     ReplySnapshot,
     Send,
     SetTimer,
     ShutDown,
+    SnapshotAnswer,
     SnapshotId,
+    SnapshotInstalled,
     Started,
     StoreElection,
+    StoreSnapshotPiece,
     TimerFired,
     Truncate,
     Vote,
     VoteAnswer,
+    VotersChanged,
 )
 from broadsheet_broker.raft.roles import START, TRANSITIONS, Role
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -397,3 +403,51 @@ def test_successors_are_named_by_the_length_of_their_logs() -> None:
     leader = drive.raft.leader
     assert isinstance(leader, Leader)
     assert [key.id for key in leader.successors()] == [3, 2]
+
+
+def dynamic_leader() -> Driver:
+    """Node 1 leads epoch 6 of voters 1, 2, 3 whose set stands in the log; its first record is committed."""
+    log = log_of(1, 5)
+    set_of_three = VoterSet(voters(1, 2, 3).voters, dynamic=True)
+    raft = Raft(ReplicaKey(1), set_of_three, ElectionState(5), log, Random(1), flushed_end=2)
+    drive = Driver(raft)
+    drive(Started())
+    asked = {send.node_id: send for send in sent(drive.fire(1000))}
+    asked = {send.node_id: send for send in sent(drive(granted(asked[2])))}
+    drive(granted(asked[2]))
+    log.entries.append(Entry(6, "leader"))
+    drive(Flushed(3))
+    drive(fetch(2, 3, 6))
+    return drive
+
+
+def test_a_fetch_that_commits_the_leaders_own_removal_is_refused_and_not_kept() -> None:
+    drive = dynamic_leader()
+    log: Any = drive.raft.log
+    (removal,) = [e for e in drive(RemoveVoter("order", ReplicaKey(1))) if isinstance(e, AppendVoters)]
+    log.entries.append(Entry(6, "voters"))
+    drive(VotersChanged(removal.voters))
+    drive(Flushed(4))
+    drive(fetch(3, 4, 6))
+    effects = drive(fetch(2, 4, 6, wait=500))
+    assert drive.raft.role is Role.RESIGNED
+    answers = {effect.token: effect.answer for effect in effects if isinstance(effect, Reply)}
+    assert answers["order"].error == ErrorCode.NONE
+    assert answers["fetch"].error == ErrorCode.NOT_LEADER_OR_FOLLOWER
+
+
+def test_a_snapshot_that_is_being_installed_is_waited_for_whoever_leads_meanwhile() -> None:
+    """Its file would be written anew, or records that are not durable pass for durable ones."""
+    drive, effects = of_three(ElectionState(5, leader_id=2), log_of(1, 1))
+    id = SnapshotId(9, 5)
+    (first,) = [send for send in sent(effects) if isinstance(send.question, Fetch)]
+    (asked,) = sent(drive(Answered(first.request_id, FetchAnswer(ErrorCode.NONE, 5, 2, None, 9, snapshot=id))))
+    piece = SnapshotAnswer(ErrorCode.NONE, 5, 2, None, id, 4, 0, b"data")
+    (stored,) = [e for e in drive(Answered(asked.request_id, piece)) if isinstance(e, StoreSnapshotPiece)]
+    assert stored.last
+    effects = drive(Asked("begin", BeginEpoch(6, 3, UNKNOWN_KEY, {"CONTROLLER": ("localhost", 9093)})))
+    assert drive.raft.leader_id == 3 and not sent(effects)
+    log: Any = drive.raft.log
+    log.entries, log.start_offset, log.snapshots = [Entry(5, None)] * 9, 9, [id]
+    (following,) = sent(drive(SnapshotInstalled(id)))
+    assert isinstance(following.question, Fetch) and following.question.offset == 9

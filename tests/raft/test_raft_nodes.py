@@ -272,12 +272,14 @@ def test_observers_follow_and_never_vote(make: Make) -> None:
     quorum.reach(lambda: observer.listener.values == [b"one", b"two"])
 
 
-def test_voters_are_added_and_removed(make: Make) -> None:
-    """From a quorum of one to three, and without the first again (KIP-853)."""
-    quorum = make(8)
-    nodes = quorum.nodes = [Node(quorum, id, VoterSet({}, dynamic=True)) for id in (1, 2, 3)]
-    own = Voter(ReplicaKey(1, quorum.directory(1)), {"CONTROLLER": ("node-1", 9093)})
-    first = encode_snapshot([], 0, 0, 0, VoterSet({1: own}, dynamic=True))
+def voter_of(quorum: Quorum, id: int) -> Voter:
+    return Voter(ReplicaKey(id, quorum.directory(id)), {"CONTROLLER": (f"node-{id}", 9093)})
+
+
+def begin_with_one_voter(quorum: Quorum, size: int) -> list[Node]:
+    """Nodes of a quorum whose voters stand in the log: the first one. The others have caught up."""
+    nodes = quorum.nodes = [Node(quorum, id, VoterSet({}, dynamic=True)) for id in range(1, size + 1)]
+    first = encode_snapshot([], 0, 0, 0, VoterSet({1: voter_of(quorum, 1)}, dynamic=True))
     nodes[0].files.make_directory("/data/__cluster_metadata-0")
     nodes[0].files.replace(f"/data/__cluster_metadata-0/{SnapshotId(0, 0).file_name}", first)
     for node in nodes:
@@ -285,8 +287,30 @@ def test_voters_are_added_and_removed(make: Make) -> None:
     quorum.append(b"one")
     quorum.reach(lambda: quorum.all_have(b"one"))
     quorum.simulation.run_for(10)
+    return nodes
+
+
+def test_a_new_voter_that_the_disk_refuses_to_write_down_is_none(make: Make) -> None:
+    """A quorum of one that believed in it waited for a second vote for ever."""
+    quorum = make(9)
+    first, _ = begin_with_one_voter(quorum, 2)
+    first.files.capacity = 1
+    answer = quorum.run(first, first.raft.add_voter(voter_of(quorum, 2), 5000, True))
+    assert answer.error is ErrorCode.KAFKA_STORAGE_ERROR
+    assert first.raft.voters.ids == [1]
+    first.files.capacity = None
+    quorum.append(b"two")
+    quorum.reach(lambda: quorum.all_have(b"one", b"two"))
+    assert quorum.run(first, first.raft.add_voter(voter_of(quorum, 2), 5000, True)).error is ErrorCode.NONE
+    quorum.reach(lambda: all(node.raft.voters.ids == [1, 2] for node in quorum.nodes))
+
+
+def test_voters_are_added_and_removed(make: Make) -> None:
+    """From a quorum of one to three, and without the first again (KIP-853)."""
+    quorum = make(8)
+    nodes = begin_with_one_voter(quorum, 3)
     for id in (2, 3):
-        voter = Voter(ReplicaKey(id, quorum.directory(id)), {"CONTROLLER": (f"node-{id}", 9093)})
+        voter = voter_of(quorum, id)
         answer = quorum.run(nodes[0], nodes[0].raft.add_voter(voter, 5000, True))
         assert answer.error is ErrorCode.NONE, answer
         again = quorum.run(nodes[0], nodes[0].raft.add_voter(voter, 5000, True))

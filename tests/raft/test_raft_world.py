@@ -51,7 +51,7 @@ def test_a_leader_that_counts_what_is_not_durable_is_found_out(monkeypatch: pyte
 
     monkeypatch.setattr(Leader, "flushed", flushed)
     monkeypatch.setattr(Leader, "appended", lambda self, end: (flushed(self), self._answer_fetches()))
-    monkeypatch.setattr(Raft, "is_flushed", property(lambda self: True))
+    monkeypatch.setattr(Raft, "may_fetch", property(lambda self: True))
     assert finds_a_fault()
 
 

@@ -54,7 +54,7 @@ class Follower(RoleState):
             raft.become_prospective()
             return raft.now_ms
         next_ms = NEVER if is_late else self.deadline_ms
-        if self._busy or not raft.is_flushed:
+        if self._busy or not raft.may_fetch:
             return next_ms
         ready_at = raft.outbox.ready_at(self.leader_id, raft.now_ms)
         if ready_at <= raft.now_ms:
@@ -166,7 +166,9 @@ class Follower(RoleState):
         last = end == answer.size
         raft.emit(StoreSnapshotPiece(self.snapshot, self._position, answer.data, last))
         self._position = end
-        self._busy = last
+        if last:
+            self._busy = True
+            raft.installing = self.snapshot
 
     def snapshot_installed(self, id: SnapshotId) -> None:
         """The log begins at the snapshot, which stands for what is committed."""

@@ -132,6 +132,9 @@ class Leader(RoleState):
                 raft.reply(token, raft.fetch_answer(diverging=(epoch, end)))
                 return
         self._note_progress(question)
+        if raft.state is not self:  # it has committed the removal of this leader
+            raft.reply(token, raft.fetch_answer(ErrorCode.NOT_LEADER_OR_FOLLOWER))
+            return
         parked = Parked(token, question, raft.now_ms + question.max_wait_ms)
         if question.max_wait_ms <= 0 or self._is_worth_an_answer(question):
             self._answer(parked)
@@ -248,6 +251,7 @@ class Leader(RoleState):
         self._count()
 
     def voters_changed(self) -> None:
+        self.changes.check_log()
         self._set_voters()
         self._fetched.clear()
         self._check_ms = self.raft.now_ms + CHECK_QUORUM_FACTOR * self.raft.settings.fetch_timeout_ms

@@ -142,6 +142,8 @@ class Raft:
         """The log is durable below this offset."""
         self.high_watermark = -1
         """Everything below is committed, as far as this replica has ever known."""
+        self.installing: SnapshotId | None = None
+        """This snapshot is about to take the place of the log: nothing is fetched meanwhile, whoever leads."""
         self.is_stopping = False
         self.is_broken = False
         self.lost_elections = 0
@@ -183,8 +185,9 @@ class Raft:
         return self.is_voter and not self.is_stopping and not self.is_broken
 
     @property
-    def is_flushed(self) -> bool:
-        return self.flushed_end >= self.log.end_offset
+    def may_fetch(self) -> bool:
+        """The log is durable as it is, and stays so: what a fetch says of it is an acknowledgement."""
+        return self.flushed_end >= self.log.end_offset and self.installing is None
 
     @property
     def own_address(self) -> Address | None:
@@ -245,11 +248,13 @@ class Raft:
             self.voters = message.voters
             state.voters_changed()
         elif isinstance(message, SnapshotInstalled):
+            self.installing = None
             self.flushed_end = self.log.end_offset
             self.advance_high_watermark(message.id.offset)
             if isinstance(state, Follower):
                 state.snapshot_installed(message.id)
         elif isinstance(message, SnapshotRefused):
+            self.installing = None if self.installing == message.id else self.installing
             if isinstance(state, Follower):
                 state.snapshot_refused(message.id)
         elif isinstance(message, AddVoter | RemoveVoter):

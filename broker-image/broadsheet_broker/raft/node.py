@@ -329,8 +329,11 @@ class RaftNode:
             refused.append(self._waiting.pop().tag)
         self._refusal = error.message
         log.error("The metadata log cannot be written: %s", error.message)
+        before = self.voters
         self._history.truncate(self.storage.end_offset)
         self._tell_refused(refused, error)
+        if self.voters != before:
+            self._step(m.VotersChanged(self.voters))
         if len(self.voters) > 1:
             self._step(m.Resign())  # others may have room
 

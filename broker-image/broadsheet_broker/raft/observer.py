@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def find_leader(raft: Raft) -> float:
     """Ask one node at a time, at random; returns when to call again (an answer is a reason of its own)."""
-    if not raft.is_flushed:
+    if not raft.may_fetch:
         return NEVER  # a question that tells of a log which is not durable would be taken for its acknowledgement
     informants = _informants(raft)
     if any(raft.outbox.is_waiting(id) for id in informants):

@@ -132,6 +132,14 @@ class VoterChanges:
         if self._leaving:
             self._leader.raft.become_resigned(self._leader.successors())
 
+    def check_log(self) -> None:
+        """The disk may have refused the record of a change: then there is none."""
+        if self._offset is None or self._offset < self._leader.raft.log.end_offset:
+            return
+        token, self._token, self._offset, self._leaving = self._token, None, None, False
+        if token is not None:
+            self._answer(token, ErrorCode.KAFKA_STORAGE_ERROR, "The metadata log could not be written.")
+
     def leave(self) -> None:
         """Another leader decides now what becomes of a change that is not committed."""
         tokens = [self._token] if self._token is not None else []
