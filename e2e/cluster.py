@@ -11,7 +11,9 @@ What is asked of the cluster is asked over its protocol, so that Apache Kafka ca
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -99,9 +101,16 @@ class Cluster:
             broker.wait_started()
         return self
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        """kill -9 of all of them, at once as far as one can."""
+        for broker in self.brokers.values():
+            if broker.running:
+                os.kill(broker.pid, signal.SIGKILL)
         for broker in self.brokers.values():
             broker.kill()
+
+    def close(self) -> None:
+        self.kill()
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
