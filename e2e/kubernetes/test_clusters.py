@@ -180,20 +180,6 @@ def test_what_someone_changes_of_a_child_is_put_back(solo: Solo) -> None:
     solo.world.wait("service", service, lambda s: s["spec"]["clusterIP"], solo.namespace)
 
 
-def test_scale_is_refused_in_words_and_disturbs_no_broker(solo: Solo) -> None:
-    path = f"/apis/broadsheet.io/v1alpha1/namespaces/{solo.namespace}/clusters/{NAME}/scale"
-    scale = json.loads(solo.world.kube.kubectl("get", "--raw", path).stdout)
-    assert scale["status"]["replicas"] == 1
-    assert "broadsheet.io/cluster=solo" in scale["status"]["selector"]
-    before = solo.broker()
-    solo.world.kube.kubectl("scale", "cluster", NAME, "-n", solo.namespace, "--replicas=3")
-    told = solo.world.wait("cluster", NAME, lambda c: condition(c, "Stalled")["status"] == "True", solo.namespace)
-    assert "was made with 1" in condition(told, "Ready")["message"]
-    assert solo.broker() == before, "the broker that is there is not disturbed"
-    solo.world.kube.kubectl("scale", "cluster", NAME, "-n", solo.namespace, "--replicas=1")
-    solo.wait_ready()
-
-
 def test_an_upgrade_of_the_operator_restarts_no_broker(solo: Solo) -> None:
     before = solo.broker()
     pods = {pod["metadata"]["uid"] for pod in solo.world.operator_pods()}

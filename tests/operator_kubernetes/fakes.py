@@ -19,10 +19,16 @@ from broadsheet_operator.reconcilers.observed import (
     Failure,
     GroupQuery,
     GroupView,
+    LackingPartition,
     PartitionView,
+    QuorumView,
+    ReplicaView,
+    TopicPartition,
     TopicView,
 )
 from broadsheet_operator.reconcilers.provisioning import Settings
+from broadsheet_operator.reconcilers.quorum import AddVoter, VoterChange
+from broadsheet_operator.reconcilers.spreading import Placed
 from broadsheet_operator.reconcilers.topic import AddPartitions, AlterConfigs, CreateTopic, DeleteTopic, TopicAction
 
 Body = dict[str, Any]
@@ -149,6 +155,11 @@ class FakeKubernetes:
     def _run_pods(self, stateful_set: Body) -> None:
         namespace, name = stateful_set["metadata"]["namespace"], stateful_set["metadata"]["name"]
         template = stateful_set["spec"]["template"]
+        for kind, place, pod in list(self.objects):
+            owner, _, number = pod.rpartition("-")
+            mine = kind is Kind.POD and place == namespace and owner == name
+            if mine and int(number) >= stateful_set["spec"]["replicas"]:
+                self.watch(kind, "DELETED", self.objects.pop((kind, place, pod)))
         for index in range(stateful_set["spec"]["replicas"]):
             if (Kind.POD, namespace, f"{name}-{index}") in self.objects:
                 continue
@@ -190,14 +201,22 @@ class FakeKafka:
         self.refuses_properties: Failure | None = None
         self.groups: dict[str, GroupView] = {}
         self.closed = 0
+        self.brokers = [0]
+        """Registered. A broker registers when its pod runs."""
+        self.pods: Callable[[], list[int]] = lambda: [0]
+        self.voters = [0]
+        self.placement: dict[TopicPartition, tuple[int, ...]] = {}
+        self.lacking: list[LackingPartition] = []
 
     def observe_cluster(self) -> ClusterView | Failure:
         if self.down:
             return Failure("Timeout", "look at the cluster: no answer in time")
-        return ClusterView(self.cluster_id, 0, (BrokerView(0, "localhost", 9092),))
+        self.brokers = sorted({*self.brokers, *self.pods()})
+        brokers = tuple(BrokerView(id, f"broker-{id}", 9092, f"zone-{id}") for id in self.brokers)
+        return ClusterView(self.cluster_id, self.voters[0], brokers)
 
     def observe_health(self) -> ClusterHealth | Failure:
-        return ClusterHealth(len(self.topics), 0, 0, {}, {})
+        return ClusterHealth(len(self.topics), len(self.lacking), 0, {}, {}, tuple(self.lacking))
 
     def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
         return {name: self._view(name) for name in names}
@@ -242,6 +261,34 @@ class FakeKafka:
     def list_topics(self) -> list[str] | Failure:
         return sorted(self.topics)
 
+    def observe_quorum(self) -> QuorumView | Failure:
+        voters = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.voters)
+        observers = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.brokers if id not in self.voters)
+        return QuorumView(self.voters[0], 10, voters, observers)
+
+    def change_voters(self, change: VoterChange) -> Failure | None:
+        if isinstance(change, AddVoter):
+            self.voters.append(change.id)
+        else:
+            self.voters.remove(change.id)
+        return None
+
+    def unregister_broker(self, broker_id: int) -> Failure | None:
+        self.brokers.remove(broker_id)
+        return None
+
+    def observe_placement(self) -> tuple[Placed, ...] | Failure:
+        return tuple(Placed(name, replicas, replicas) for name, replicas in sorted(self.placement.items()))
+
+    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
+        return dict.fromkeys(broker_ids, 1000)
+
+    def move_replicas(
+        self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
+    ) -> Failure | None:
+        self.placement.update(moves)
+        return None
+
     def close(self) -> None:
         self.closed += 1
 
@@ -253,6 +300,7 @@ class Stage:
         self.settings = Settings(image="broker:1")
         self.kubernetes = FakeKubernetes()
         self.kafka = FakeKafka()
+        self.kafka.pods = lambda: self._broker_pods("news")
         self.resync_seconds = resync_seconds
 
     async def __aenter__(self) -> Stage:
@@ -270,6 +318,10 @@ class Stage:
                 lines = dict(line.split("=", 1) for line in body["data"]["server.properties"].splitlines())
                 self.kafka.cluster_id = lines["cluster.id"]
         return self.kafka
+
+    def _broker_pods(self, cluster: str) -> list[int]:
+        names = [name for kind, _, name in self.kubernetes.objects if kind is Kind.POD]
+        return sorted(int(n.rpartition("-")[2]) for n in names if n.rpartition("-")[0] == f"{cluster}-brokers")
 
     def apply(self, kind: str, name: str, spec: Mapping[str, Any], namespace: str = "paper") -> None:
         """What kubectl apply does, with the whole spec."""

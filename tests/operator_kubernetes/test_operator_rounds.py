@@ -8,14 +8,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.operator_kubernetes.fakes import Stage
+from tests.operator_kubernetes.fakes import Stage, merged
 
 from broadsheet_operator.handlers.clusters import READY_SECONDS
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind, KubernetesError
-from broadsheet_operator.reconcilers.observed import Failure
+from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.provisioning import Settings
+from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
 
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
 
@@ -175,12 +176,109 @@ async def test_a_paused_cluster_changes_nothing(stage: Stage) -> None:
     assert image == "broker:1"
 
 
+def grown(replicas: int) -> dict[str, object]:
+    return {"brokers": {"replicas": replicas, "storage": {"size": "1Gi"}}}
+
+
+async def three(stage: Stage) -> None:
+    """The Cluster grows to three brokers."""
+    stage.apply("Cluster", "news", grown(3))
+    await stage.until(lambda: sorted(stage.kafka.voters) == [0, 1, 2], "three voters")
+    await stage.until(lambda: not status(stage).get("scaling") and not status(stage).get("rollout"), "an end")
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+
+
+def status(stage: Stage) -> dict[str, Any]:
+    found: dict[str, Any] = stage.kubernetes.one(Kind.CLUSTER, "news")["status"]
+    return found
+
+
 @staged
-async def test_several_brokers_say_that_they_are_not_proven(stage: Stage) -> None:
-    stage.apply("Cluster", "three", {"brokers": {"replicas": 3}})
-    body = await stage.reason(Kind.CLUSTER, "three", "Ready")
-    said = [c for c in body["status"]["conditions"] if c["type"] == "Experimental"]
-    assert [c["status"] for c in said] == ["True"]
+async def test_a_cluster_grows_its_quorum_with_it(stage: Stage) -> None:
+    await stage.until(
+        lambda: (
+            "broadsheet.io/quorum" in stage.kubernetes.one(Kind.CONFIG_MAP, "news-config")["metadata"]["annotations"]
+        ),
+        "the quorum to be remembered",
+    )
+    await three(stage)
+    assert status(stage)["voters"] == [0, 1, 2]
+    assert [b["rack"] for b in status(stage)["brokers"]] == ["zone-0", "zone-1", "zone-2"]
+    assert [b["bytes"] for b in status(stage)["brokers"]] == [1000, 1000, 1000]
+    text = stage.kubernetes.one(Kind.CONFIG_MAP, "news-config")["data"]["server.properties"]
+    assert "broadsheet.initial.controllers" not in text
+
+
+@staged
+async def test_a_cluster_shrinks_when_its_brokers_are_drained(stage: Stage) -> None:
+    await three(stage)
+    orders = [TopicPartition("orders", n) for n in range(2)]
+    stage.kafka.placement = {orders[0]: (2,), orders[1]: (0,)}
+    stage.apply("Cluster", "news", grown(1))
+    await stage.until(lambda: stage.kafka.brokers == [0], "two brokers to have left")
+    assert stage.kafka.placement == {orders[0]: (0,), orders[1]: (0,)}
+    assert stage.kafka.voters == [0]
+    stateful_set = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")
+    assert stateful_set["spec"]["replicas"] == 1
+    await stage.until(lambda: not status(stage).get("scaling"), "an end")
+    stateful_set = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")
+    assert DRAINING not in stateful_set["metadata"].get("annotations", {})
+    assert stage.reasons_of("news").count("BrokerLeft") == 2
+
+
+@staged
+async def test_brokers_that_a_topic_needs_do_not_leave(stage: Stage) -> None:
+    await three(stage)
+    stage.kafka.placement = {TopicPartition("orders", 0): (0, 1, 2)}
+    stage.apply("Cluster", "news", grown(1))
+    body = await stage.reason(Kind.CLUSTER, "news", "NotSupported")
+    said = next(c["message"] for c in body["status"]["conditions"] if c["type"] == "Ready")
+    assert said.startswith("orders has replication factor 3, and 1 broker would remain")
+    assert sorted(stage.kafka.voters) == [0, 1, 2]
+    stage.apply("Cluster", "news", grown(3))
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+
+
+@staged
+async def test_partitions_are_spread_when_somebody_asks(stage: Stage) -> None:
+    orders = [TopicPartition("orders", n) for n in range(3)]
+    stage.kafka.placement = dict.fromkeys(orders, (0,))
+    await three(stage)
+    assert set(stage.kafka.placement.values()) == {(0,)}, "nobody has asked"
+    body = stage.kubernetes.one(Kind.CLUSTER, "news")
+    stage.kubernetes.put(merged(body, {"metadata": {"annotations": {REBALANCE: "now"}}}))
+    await stage.until(lambda: "Rebalanced" in stage.reasons_of("news"), "an end")
+    assert sorted(stage.kafka.placement.values()) == [(0,), (1,), (2,)]
+    assert REBALANCE not in stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["annotations"]
+
+
+@staged
+async def test_a_rollout_waits_for_a_partition_and_says_which(stage: Stage) -> None:
+    await three(stage)
+    lacking = LackingPartition(TopicPartition("orders", 2), 0, (0, 1, 2), (0, 1), 2)
+    stage.kafka.lacking = [lacking]
+    before = {n: stage.kubernetes.one(Kind.POD, f"news-brokers-{n}")["metadata"]["uid"] for n in range(3)}
+    stage.apply("Cluster", "news", {**grown(3), "image": "broker:2"})
+    await stage.until(lambda: "RolloutWaits" in stage.reasons_of("news"), "an event")
+
+    def restarted() -> list[int]:
+        pods = {n: stage.kubernetes.objects.get((Kind.POD, "paper", f"news-brokers-{n}")) for n in range(3)}
+        return [n for n, pod in pods.items() if pod and pod["metadata"]["uid"] != before[n]]
+
+    words = "broker 2 is not back in the ISR of orders-2 yet"
+    await stage.until(lambda: status(stage).get("rollout", "").startswith(words), "words about broker 2")
+    assert restarted() == [2], "it was not in sync before either, so its stop hurt nobody"
+    stage.kafka.lacking = [LackingPartition(TopicPartition("orders", 2), 0, (0, 1, 3), (0, 1), 2)]
+    words = "broker 1 waits: orders-2 would fall below min ISR"
+    await stage.until(lambda: status(stage).get("rollout", "").startswith(words), "words about broker 1")
+    assert restarted() == [2]
+    budget = stage.kubernetes.one(Kind.DISRUPTION_BUDGET, "news-brokers")
+    assert budget["spec"]["maxUnavailable"] == 0
+    stage.kafka.lacking = []
+    await stage.until(lambda: restarted() == [0, 1, 2], "every broker to be restarted")
+    await stage.until(
+        lambda: stage.kubernetes.one(Kind.DISRUPTION_BUDGET, "news-brokers")["spec"]["maxUnavailable"] == 1, "a budget"
+    )
 
 
 @staged

@@ -60,12 +60,76 @@ def test_a_pod_has_no_rights_it_does_not_need() -> None:
     assert rendered()["StatefulSet"]["spec"]["updateStrategy"] == {"type": "OnDelete"}
 
 
-def test_every_voter_is_named_and_factors_follow_the_number_of_brokers() -> None:
+def test_factors_follow_the_number_of_brokers() -> None:
     one, three = properties(), properties({"brokers": {"replicas": 3}})
-    assert one["controller.quorum.voters"] == "0@news-brokers-0.news-brokers.paper.svc:9093"
     assert one["offsets.topic.replication.factor"] == "1"
-    assert three["controller.quorum.voters"].count("@") == 3
     assert (three["offsets.topic.replication.factor"], three["min.insync.replicas"]) == ("3", "2")
+
+
+FIRST = "broadsheet.initial.controllers"
+
+
+def formed(replicas: int, **spec: Any) -> dict[str, Any]:
+    """server.properties of a Cluster whose quorum was seen."""
+    config_map = {"metadata": {"annotations": {provisioning.QUORUM: provisioning.FORMED}}}
+    children = rendered({"brokers": {"replicas": replicas, **spec}}, Existing(config_map=config_map))
+    text = children["ConfigMap"]["data"]["server.properties"]
+    assert children["ConfigMap"]["metadata"]["annotations"][provisioning.QUORUM] == provisioning.FORMED
+    return dict(line.split("=", 1) for line in text.splitlines())
+
+
+@pytest.mark.parametrize(("replicas", "voters"), [(1, 1), (2, 1), (3, 3), (5, 3)])
+def test_first_voters_are_named_until_the_quorum_was_seen(replicas: int, voters: int) -> None:
+    """An empty volume that comes back must ask, and never begin a second quorum or pretend to be what it was."""
+    storage = {"storage": {"size": "1Gi"}}
+    new = properties({"brokers": {"replicas": replicas, **storage}})
+    assert "controller.quorum.voters" not in new
+    assert len(new["controller.quorum.bootstrap.servers"].split(",")) == voters
+    first = new[FIRST].split(",")
+    assert len({item.rpartition(":")[2] for item in first}) == voters, "each has a directory id of its own"
+    assert first[0].startswith("0@news-brokers-0.news-brokers.paper.svc:9093:")
+    later = formed(replicas, **storage)
+    assert (FIRST in later) == (replicas == 1), "one broker alone has nobody to ask"
+
+
+def test_brokers_without_lasting_volumes_form_again_only_where_one_of_them_votes() -> None:
+    assert FIRST in formed(2)
+    assert FIRST not in formed(3)
+
+
+def test_volumes_remember_that_there_was_a_quorum() -> None:
+    claim = {"metadata": {"name": "data-0", "annotations": {provisioning.QUORUM: provisioning.FORMED}}}
+    assert provisioning.is_formed(Existing(claims=(claim,)))
+    config_map: dict[str, Any] = {"metadata": {"name": "news-config"}}
+    existing = Existing(claims=(claim, {"metadata": {"name": "data-1"}}), config_map=config_map)
+    assert [item["metadata"]["name"] for item in provisioning.to_mark_as_formed(existing)] == ["data-1", "news-config"]
+    assert not provisioning.is_formed(Existing(claims=({"metadata": {}},), config_map=config_map))
+
+
+def test_a_fixed_quorum_stays_as_it_was_made() -> None:
+    text = "cluster.id=a\ncontroller.quorum.voters=0@there:9093\n"
+    config_map = {"metadata": {}, "data": {"server.properties": text}}
+    kept = rendered(None, Existing(config_map=config_map))["ConfigMap"]["data"]["server.properties"]
+    assert "controller.quorum.voters=0@there:9093\n" in kept
+    assert "bootstrap.servers" not in kept
+
+
+def test_a_drained_brokers_volume_goes_by_the_policy() -> None:
+    def when_scaled(policy: dict[str, str]) -> str:
+        spec = rendered({"brokers": {"storage": {"size": "1Gi", **policy}}})["StatefulSet"]["spec"]
+        assert spec["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
+        return str(spec["persistentVolumeClaimRetentionPolicy"]["whenScaled"])
+
+    assert when_scaled({}) == "Retain"
+    assert when_scaled({"deletionPolicy": "Delete"}) == "Delete"
+
+
+def test_the_budget_is_closed_while_a_stop_would_hurt() -> None:
+    def budget(evictable: int | None) -> int:
+        children = provisioning.children(cluster({"brokers": {"replicas": 3}}), Existing(), SETTINGS, evictable)
+        return next(int(c["spec"]["maxUnavailable"]) for c in children if c["kind"] == "PodDisruptionBudget")
+
+    assert [budget(None), budget(1), budget(0)] == [1, 1, 0]
 
 
 def test_what_a_person_declares_wins_and_null_is_left_out() -> None:
@@ -90,7 +154,7 @@ BASE: dict[str, Any] = {"brokers": {"storage": {"size": "1Gi"}}}
         ({**BASE, "config": {"log.retention.ms": "1"}}, False),
         ({**BASE, "allowedNamespaces": [{"namespace": "a"}]}, False),
         ({**BASE, "podDisruptionBudget": {"maxUnavailable": 0}}, False),
-        ({"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}}, None),
+        ({"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}}, True),
         ({**BASE, "config": {"log.roll.hours": "1"}}, True),
         ({**BASE, "image": "broker:2"}, True),
         ({**BASE, "listeners": [{"name": "plain", "port": 9095}]}, True),
@@ -98,9 +162,13 @@ BASE: dict[str, Any] = {"brokers": {"storage": {"size": "1Gi"}}}
         ({"brokers": {"storage": {"size": "1Gi"}, "template": {"labels": {"a": "b"}}}}, True),
     ],
 )
-def test_only_what_a_broker_is_started_with_restarts_it(spec: dict[str, Any], restarts: bool | None) -> None:
-    if restarts is not None:
-        assert (inputs(spec) != inputs(BASE)) == restarts
+def test_only_what_a_broker_is_started_with_restarts_it(spec: dict[str, Any], restarts: bool) -> None:
+    assert (inputs(spec) != inputs(BASE)) == restarts
+
+
+def test_a_fourth_broker_restarts_none() -> None:
+    three, four = ({"brokers": {"replicas": n, "storage": {"size": "1Gi"}}} for n in (3, 4))
+    assert inputs(three) == inputs(four)
 
 
 def test_a_newer_operator_leaves_a_running_template_alone() -> None:
@@ -171,22 +239,29 @@ def test_live_property_that_somebody_else_sets_from_now_on_is_left_as_it_is() ->
     assert not plan_live_change(handed_over, config_map("log.retention.ms"), {"log.retention.ms": "5"})
 
 
+STATIC = {"metadata": {}, "data": {"server.properties": "controller.quorum.voters=0@there:9093\n"}}
+UNFORMED: dict[str, Any] = {"metadata": {}, "data": {"server.properties": ""}}
+FORMED = {"metadata": {"annotations": {provisioning.QUORUM: provisioning.FORMED}}}
+
+
 @pytest.mark.parametrize(
-    ("asked", "made_with", "brokers", "words"),
+    ("asked", "running", "config_map", "brokers", "words"),
     [
-        (1, 0, 1, ""),
-        (3, 0, 3, ""),
-        (3, 3, 3, ""),
-        (3, 1, 1, "brokers.replicas is 3 and the cluster was made with 1"),
-        (1, 3, 3, "brokers.replicas is 1 and the cluster was made with 3"),
+        (3, 0, None, 3, ""),
+        (3, 3, FORMED, 3, ""),
+        (3, 1, FORMED, 3, ""),
+        (1, 3, FORMED, 3, ""),
+        (3, 1, UNFORMED, 1, "brokers.replicas is 3; the cluster of 1 has not formed its metadata quorum yet"),
+        (1, 3, UNFORMED, 3, "brokers.replicas is 1; the cluster of 3 has not formed its metadata quorum yet"),
+        (3, 1, STATIC, 1, "the metadata quorum of this cluster is fixed: set brokers.replicas back to 1"),
     ],
 )
-def test_the_number_of_brokers_stays_what_the_cluster_was_made_with(
-    asked: int, made_with: int, brokers: int, words: str
+def test_a_cluster_grows_at_once_and_shrinks_when_it_is_drained(
+    asked: int, running: int, config_map: dict[str, Any] | None, brokers: int, words: str
 ) -> None:
-    """The brokers are the quorum's voters: two new ones beside an old one would be a majority that knows nothing."""
     given = cluster({"brokers": {"replicas": asked}})
-    held, said = provisioning.held_back(given, {"spec": {"replicas": made_with}} if made_with else None)
+    stateful_set = {"spec": {"replicas": running}} if running else None
+    held, said = provisioning.held_back(given, Existing(stateful_set, (), config_map))
     assert held.spec.brokers is not None
     assert held.spec.brokers.replicas == brokers
     assert said.startswith(words)

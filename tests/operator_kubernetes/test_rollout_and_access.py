@@ -9,7 +9,8 @@ import pytest
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.topic import Topic
 from broadsheet_operator.reconcilers.access import cluster_of, refusal
-from broadsheet_operator.reconcilers.rollout import PodView, next_step
+from broadsheet_operator.reconcilers.observed import ClusterHealth, LackingPartition, TopicPartition
+from broadsheet_operator.reconcilers.rollout import PodView, behind, evictable, held, next_step, unsafe_to_stop
 
 
 def pod(
@@ -52,6 +53,82 @@ def test_a_rollout_ends_with_every_broker_restarted_once() -> None:
         order.append(step.restart.id)
         pods[step.restart.id] = pod(step.restart.id, outdated=None)
     assert order == [0, 1, 2, 4, 3]
+
+
+def health(*lacking: tuple[tuple[int, ...], tuple[int, ...], int]) -> ClusterHealth:
+    """Partitions orders-0, orders-1 ... by replicas, ISR, and min.insync.replicas as in force."""
+    partitions = tuple(
+        LackingPartition(TopicPartition("orders", n), None, replicas, isr, min_isr)
+        for n, (replicas, isr, min_isr) in enumerate(lacking)
+    )
+    return ClusterHealth(1, len(partitions), 0, {}, {}, partitions)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "isr", "min_isr", "unsafe"),
+    [
+        ((0, 1, 2), (0, 1), 2, {0, 1}),
+        ((0, 1, 2), (0, 1), 1, set()),
+        ((0, 1, 2), (0,), 1, {0}),
+        ((0, 1, 2), (0,), 2, {0}),
+        ((0, 1, 2), (0, 1), 3, {0, 1}),
+        ((0, 1), (0,), 2, {0}),
+        ((0, 1), (0,), 1, {0}),
+        ((0, 1, 2, 3), (0, 1, 2), 2, set()),
+        ((0,), (), 1, set()),
+    ],
+)
+def test_no_partition_falls_below_min_isr(
+    replicas: tuple[int, ...], isr: tuple[int, ...], min_isr: int, unsafe: set[int]
+) -> None:
+    assert unsafe_to_stop(health((replicas, isr, min_isr))).keys() == unsafe
+
+
+def test_the_first_partition_that_forbids_a_stop_is_named() -> None:
+    seen = health(((3, 4), (3, 4), 1), ((0, 1, 2), (0, 1), 2), ((0, 1), (0,), 1))
+    assert unsafe_to_stop(seen)[0] == "orders-1 would fall below min ISR"
+    assert unsafe_to_stop(health(((0, 1), (0,), 1))) == {0: "orders-0 would have no replica in sync"}
+    assert behind(seen) == {2: "orders-1", 1: "orders-2"}
+
+
+def test_the_next_broker_waits_until_the_last_one_is_back_in_every_isr() -> None:
+    pods = [pod(0), pod(1, **CURRENT), pod(2)]
+    step = next_step(pods, 3, 0, {}, {1: "orders-2"})
+    assert step.restart is None
+    assert step.words == "broker 1 is not back in the ISR of orders-2 yet; 2 of 3 brokers to restart"
+    assert next_step(pods, 3, 0, {}, {2: "orders-2"}).restart == pods[2], "what is not restarted yet need not be back"
+
+
+def test_a_partition_without_another_replica_is_named_when_its_broker_restarts() -> None:
+    step = next_step([pod(0), pod(1, **CURRENT)], 2, 1, {}, {}, {0: "logs-0"})
+    assert step.words == "restarting broker 0 (logs-0 has no other replica); 1 broker to restart"
+
+
+def test_outside_of_the_maintenance_windows_only_what_serves_nobody_is_restarted() -> None:
+    waiting = held(next_step([pod(0)], 1, 0, {}), "waits for the maintenance window that opens soon")
+    assert (waiting.restart, waiting.words) == (None, "broker 0 waits for the maintenance window that opens soon")
+    broken = next_step([pod(0, ready=False)], 1, 0, {})
+    assert held(broken, "waits") == broken
+    nothing = next_step([pod(0, **CURRENT)], 1, 0, {})
+    assert held(nothing, "waits") == nothing
+
+
+@pytest.mark.parametrize(
+    ("pods", "unsafe", "budget"),
+    [
+        ([pod(0), pod(1), pod(2)], {}, 1),
+        ([pod(0), pod(1), pod(2)], {0: "orders-1"}, 0),
+        ([pod(0), pod(1), pod(2)], None, 0),
+        ([pod(0), pod(1), pod(2, ready=False)], {}, 0),
+        ([pod(0), pod(1)], {}, 0),
+        ([pod(0), pod(1), pod(2, deleting=True)], {}, 0),
+    ],
+)
+def test_nodes_are_drained_only_while_every_broker_may_stop(
+    pods: list[PodView], unsafe: dict[int, str] | None, budget: int
+) -> None:
+    assert evictable(pods, 3, unsafe, 1) == budget
+    assert evictable([pod(0, ready=False)], 1, None, 1) == 1, "one broker has nobody to wait for"
 
 
 def topic(cluster: str, name: str = "orders", namespace: str = "team-a") -> Topic:

@@ -160,6 +160,8 @@ class BrokerConfig:
             for text in self.get_list("controller.quorum.bootstrap.servers")
             if text
         ]
+        self.initial_controllers: str = ",".join(filter(None, self.get_list("broadsheet.initial.controllers")))
+        """The first voters, for an empty directory that is formatted at the start; empty: join, or begin alone."""
         self.http_listener: Listener | None = self._http_listener()
 
     @property
@@ -172,6 +174,12 @@ class BrokerConfig:
         """Where controllers talk; empty on a node that is none."""
         return [item for item in self.listeners if item.name in self.controller_listener_names]
 
+    @property
+    def advertised_controller_listeners(self) -> list[Listener]:
+        """Where other controllers reach this one: as advertised.listeners says, else as it listens."""
+        advertised = {item.name: item for item in self._all_advertised()}
+        return [advertised.get(item.name, item) for item in self.controller_listeners]
+
     def _protocols(self) -> dict[str, str]:
         pairs = parse_map("listener.security.protocol.map", self.get_str("listener.security.protocol.map"))
         protocols = {name.upper(): protocol for name, protocol in pairs.items()}
@@ -180,15 +188,20 @@ class BrokerConfig:
                 protocols.setdefault(name, "PLAINTEXT")
         return protocols
 
+    def _all_advertised(self) -> list[Listener]:
+        """What advertised.listeners says, of clients' listeners and of controllers' (KIP-853)."""
+        texts = self.get_list("advertised.listeners")
+        return parse_listeners("advertised.listeners", texts, distinct_ports=False) if texts else []
+
     def _advertised(self) -> list[Listener]:
         if not self.is_broker:
             return []
-        texts = self.get_list("advertised.listeners")
-        if texts:
-            listeners = parse_listeners("advertised.listeners", texts, distinct_ports=False)
-        else:
-            listeners = self.broker_listeners
-        return [Listener(item.name, item.host or self._own_name(), item.port) for item in listeners]
+        listeners = self._all_advertised() or self.broker_listeners
+        return [
+            Listener(item.name, item.host or self._own_name(), item.port)
+            for item in listeners
+            if item.name not in self.controller_listener_names
+        ]
 
     def _own_name(self) -> str:
         return self._hostname if isinstance(self._hostname, str) else self._hostname()

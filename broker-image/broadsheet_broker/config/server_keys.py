@@ -31,7 +31,10 @@ LISTENERS = (
         "listeners", LIST, "PLAINTEXT://:9092", "Where to listen: name://host:port; no host means every address.",
         update=PER_BROKER,
     ),
-    Key("advertised.listeners", LIST, None, "The addresses that clients are told; listeners when not set."),
+    Key(
+        "advertised.listeners", LIST, None,
+        "The addresses that clients are told, and other controllers for a controller listener; listeners when not set.",
+    ),
     Key(
         "listener.security.protocol.map", STRING, _PROTOCOL_MAP, "The security protocol of each listener name.",
         update=PER_BROKER,
@@ -168,6 +171,12 @@ REPLICATION = (
 OURS = (
     Key("broadsheet.http.listener", STRING, None, "Serves /healthz, /readyz and /metrics: http://host:port."),
     Key("broadsheet.cluster.id", STRING, None, "Cluster id to format an empty directory with (base64url of a UUID)."),
+    Key(
+        "broadsheet.initial.controllers", LIST, "",
+        "First voters of a quorum that may change, for an empty directory that is formatted at the start: "
+        "id@host:port:directory-id, by comma. Take it away once the quorum exists: a node that has lost its directory "
+        "must not pretend to be the voter that it was.",
+    ),
     Key("broadsheet.auto.format", BOOLEAN, "false", "Format empty directories at the start, as `format` would."),
     Key(
         "broadsheet.connection.max.requests", INT, "256",

@@ -303,7 +303,7 @@ class Controller:
     def _endpoints(self) -> dict[str, Endpoint]:
         return {
             item.name: Endpoint(item.host or "localhost", item.port or self._ports.get(item.name, 0))
-            for item in self._config.controller_listeners
+            for item in self._config.advertised_controller_listeners
         }
 
     async def _register_controller(self) -> None:

@@ -194,8 +194,18 @@ def _fill_empty(
             "--cluster-id ID`, or set broadsheet.cluster.id (the image: CLUSTER_ID), with which an empty directory is "
             "formatted at the start."
         )
-    standalone = not config.quorum_voters and _is_own_address(config, config.bootstrap_servers)
-    for line in format_directories(environment, config, cluster_id, ignore_formatted=True, standalone=standalone):
+    # First voters are for a node that knows nothing yet: one that lost its metadata's directory alone joins.
+    first_voters = "" if found else config.initial_controllers
+    standalone = not config.quorum_voters and not first_voters and _is_own_address(config, config.bootstrap_servers)
+    lines = format_directories(
+        environment,
+        config,
+        cluster_id,
+        ignore_formatted=True,
+        standalone=standalone,
+        initial_controllers=first_voters,
+    )
+    for line in lines:
         log.info("%s", line)
     return load_identity(environment, config)
 

@@ -66,7 +66,8 @@ class Storage(SpecModel):
     storage_class: LabelText | None = None
     """StorageClass of the volumes. Left out: the default one."""
     deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
-    """What happens to the volumes when the Cluster is deleted: Retain or Delete."""
+    """What happens to the volumes when the Cluster is deleted, and to those of brokers that were drained: Retain or
+    Delete."""
 
 
 class Resources(SpecModel):
@@ -112,7 +113,7 @@ class Brokers(SpecModel):
     """The brokers that we run."""
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    """How many brokers."""
+    """How many brokers. More are added at once; with fewer, those with the highest ids are drained before they go."""
     storage: Storage | None = None
     """Where they keep their logs."""
     resources: Resources | None = None
@@ -211,15 +212,19 @@ class BrokerStatus(StatusModel):
     id: Annotated[int, Field(ge=0)]
     """Its node id."""
     state: Annotated[str, StringConstraints(max_length=64)]
-    """Running, Starting, Stopped, Failed ..."""
+    """Running, Starting, Stopping, Draining, Lost, Failed ..."""
     endpoint: Annotated[str, StringConstraints(max_length=300)] | None = None
     """Where clients reach it."""
+    pod: Annotated[str, StringConstraints(max_length=253)] | None = None
+    """Its pod on Kubernetes."""
     rack: Annotated[str, StringConstraints(max_length=253)] | None = None
     """Its zone."""
     leaders: Annotated[int, Field(ge=0)] | None = None
     """Partitions it leads."""
     replicas: Annotated[int, Field(ge=0)] | None = None
     """Partitions it keeps a replica of."""
+    bytes: Annotated[int, Field(ge=0)] | None = None
+    """Bytes of these replicas on its disk."""
     message: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What is wrong, in words."""
 
@@ -255,6 +260,10 @@ class ClusterStatus(Status):
     """What a rolling change is doing or waiting for, in words."""
     maintenance_window: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Whether a maintenance window is open, and until when, or when the next one opens."""
+    scaling: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What is being done to have as many brokers as declared, or to spread partitions over them, in words."""
+    voters: Annotated[list[int], Field(max_length=100)] | None = None
+    """Node ids of the brokers that vote in the metadata quorum."""
 
 
 class Cluster(Resource):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,22 +11,22 @@ from pydantic import ValidationError
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus, ListenerType
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
+from broadsheet_operator.handlers.brokers import BrokerCare, Plan, Seen
 from broadsheet_operator.handlers.dependents import known_fields, utc_now
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
-from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
-from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
-from broadsheet_operator.reconcilers.conditions import Reason, Statement, conditions, stuck, waiting, with_statements
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
-from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing, Settings
-from broadsheet_operator.reconcilers.rollout import PodView, Step, next_step
+from broadsheet_operator.reconcilers.cluster import cluster_status
+from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.pods import state_of
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 
 logger = logging.getLogger(__name__)
 
-VOLATILE = frozenset({"brokers", "topics"})
+VOLATILE = frozenset({"topics"})
 UNREADY_SECONDS = 1.0
 READY_SECONDS = 15.0
 """A Cluster's partitions change without any event: look at them so often."""
@@ -54,6 +53,7 @@ class Clusters:
         self._session_for = session_for
         self._close_session = close_session
         self._became_ready = became_ready
+        self._care = BrokerCare(api, store, writer)
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
 
@@ -75,6 +75,7 @@ class Clusters:
         if body is None:
             self._writer.forget(Kind.CLUSTER, key)
             self._looked_at.discard(key)
+            self._care.forget(key)
             await self._close_session(key)
             return 0.0
         try:
@@ -87,11 +88,11 @@ class Clusters:
             await self._delete(key, cluster, body)
             return 0.0
         await self._writer.hold(Kind.CLUSTER, body, _deletes_volumes(cluster))
-        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
-        cluster, kept = provisioning.held_back(cluster, stateful_set)
+        declared = cluster
+        cluster, kept = provisioning.held_back(cluster, self._care.existing(key))
         if cluster.spec.brokers is not None and not cluster.spec.paused:
             await self._provision(key, cluster)
-        return await self._report(key, body, cluster, kept)
+        return await self._report(key, body, cluster, declared, kept)
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
@@ -108,13 +109,9 @@ class Clusters:
         self._looked_at.add(key)
 
     async def _provision(self, key: Key, cluster: Cluster) -> None:
-        existing = Existing(
-            self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers")),
-            self._claims(key),
-            self._config_map(key),
-        )
+        existing = self._care.existing(key)
         assert cluster.spec.brokers is not None
-        for child in provisioning.children(cluster, existing, self._settings):
+        for child in provisioning.children(cluster, existing, self._settings, self._evictable(key, cluster)):
             kind = Kind.of(child)
             have = self._store.get(kind, Key.of(child))
             if have is None or not _contains(have, child):
@@ -124,40 +121,57 @@ class Clusters:
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
             await self._api.patch(Kind.VOLUME_CLAIM, key.namespace, name, patch)
 
-    def _config_map(self, key: Key) -> Mapping[str, Any] | None:
-        return self._store.get(Kind.CONFIG_MAP, Key(key.namespace, f"{key.name}-config"))
+    def _evictable(self, key: Key, cluster: Cluster) -> int | None:
+        """Brokers that may be evicted now; what the budget says already until a first round has looked."""
+        known = self._care.evictable.get(key)
+        budget = self._store.get(Kind.DISRUPTION_BUDGET, Key(key.namespace, f"{key.name}-brokers"))
+        if known is None and budget is not None and _replicas(cluster) > 1:
+            return int(budget["spec"]["maxUnavailable"])
+        return known
 
-    def _claims(self, key: Key) -> tuple[Mapping[str, Any], ...]:
-        return tuple(
-            claim
-            for at, claim in self._store.all(Kind.VOLUME_CLAIM)
-            if at.namespace == key.namespace and claim["metadata"].get("labels", {}).get(CLUSTER_LABEL) == key.name
-        )
+    def _config_map(self, key: Key) -> Mapping[str, Any] | None:
+        return self._care.existing(key).config_map
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
-    async def _report(self, key: Key, body: Mapping[str, Any], cluster: Cluster, kept: str) -> float | None:
-        """Ask the brokers, do the next step of a rollout, say how things are. `kept`: what cannot be done, in words."""
-        pods = self._pods(key, cluster)
-        states = [_state_of(index, pods.get(index), cluster) for index in range(_replicas(cluster))]
-        view: ClusterView | Failure | None = None
-        health: ClusterHealth | Failure | None = None
+    async def _report(
+        self, key: Key, body: Mapping[str, Any], cluster: Cluster, declared: Cluster, kept: str
+    ) -> float | None:
+        """Ask the brokers, do the next step, say how things are. `declared`: with as many brokers as are asked for;
+        `kept`: why they are not had, in words."""
+        now = utc_now()
+        pods = self._care.pods(key)
+        states = [state_of(index, pods.get(index), cluster, now) for index in range(_replicas(cluster))]
+        seen, plan = Seen(), Plan()
         failure: Failure | None = None
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
             session = await self._session_for(key, bootstrap_servers(cluster))
-            view, health = await session.group_lane.call(_observe)
-            if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(view, ClusterView):
+            wanted = _replicas(cluster) if kept else _replicas(declared)
+            seen = await session.group_lane.call(self._care.questions(key, cluster, wanted, now))
+            if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
                 failure = await self._alter_live(key, body, cluster, session)
-        step = self._next_step(key, cluster, pods, view, health)
-        if step.restart is not None:
-            await self._restart(body, step)
-        now = utc_now()
-        status = cluster_status(cluster, states, view, health, now, refusal=_not_built(cluster))
-        status = status.model_copy(update=_addresses(cluster) | {"rollout": step.words or None})
-        if _replicas(cluster) > 1:
-            status = _with_experimental(cluster, status, now)
-        if kept:
-            told = stuck(Reason.NOT_SUPPORTED, kept)
+                await self._care.mark_as_formed(key, seen)
+            plan = self._care.plan(key, cluster, wanted, seen, now)
+            failure = await self._care.carry_out(key, body, plan, session.group_lane.call) or failure
+        else:
+            plan = self._care.plan(key, cluster, _replicas(cluster), seen, now)
+            await self._care.carry_out(key, body, plan, None)
+        status = cluster_status(
+            cluster,
+            states,
+            seen.view,
+            seen.health,
+            now,
+            refusal=_not_built(cluster),
+            quorum=seen.quorum if isinstance(seen.quorum, QuorumView) else None,
+            sizes=seen.sizes,
+            rollout=plan.rolling.words,
+            scaling=plan.scaling_words,
+        )
+        status = status.model_copy(update=_addresses(cluster))
+        refusal = kept or plan.scaling.refusal
+        if refusal:
+            told = stuck(Reason.NOT_SUPPORTED, refusal)
             status = with_statements(status, status, told, cluster.metadata.generation, now)
         if failure is not None:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
@@ -166,8 +180,7 @@ class Clusters:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._became_ready(key)
-        settled = ready and not step.words
-        return READY_SECONDS if settled else UNREADY_SECONDS
+        return READY_SECONDS if ready and plan.settled else UNREADY_SECONDS
 
     async def _alter_live(
         self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session
@@ -196,55 +209,6 @@ class Clusters:
             self._store.put(Kind.CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **written})
         return None
 
-    def _pods(self, key: Key, cluster: Cluster) -> dict[int, Mapping[str, Any]]:
-        """The brokers' pods by node id."""
-        prefix = f"{key.name}-brokers-"
-        found: dict[int, Mapping[str, Any]] = {}
-        for at, pod in self._store.all(Kind.POD):
-            labels = pod["metadata"].get("labels", {})
-            if at.namespace == key.namespace and labels.get(CLUSTER_LABEL) == key.name and at.name.startswith(prefix):
-                found[int(at.name.removeprefix(prefix))] = pod
-        return found
-
-    def _next_step(
-        self,
-        key: Key,
-        cluster: Cluster,
-        pods: Mapping[int, Mapping[str, Any]],
-        view: ClusterView | Failure | None,
-        health: ClusterHealth | Failure | None,
-    ) -> Step:
-        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
-        if cluster.spec.brokers is None or cluster.spec.paused or stateful_set is None:
-            return Step(None, "")
-        views = [
-            PodView(
-                id=index,
-                name=pod["metadata"]["name"],
-                uid=pod["metadata"]["uid"],
-                ready=is_ready(pod),
-                outdated=provisioning.pod_is_outdated(pod, stateful_set),
-                deleting="deletionTimestamp" in pod["metadata"],
-            )
-            for index, pod in sorted(pods.items())
-        ]
-        controller = view.controller if isinstance(view, ClusterView) else None
-        unsafe: dict[int, str] | None = None
-        if cluster.spec.brokers.replicas == 1:
-            unsafe = {}  # there is no other replica to wait for
-        elif isinstance(health, ClusterHealth):
-            unsafe = {}
-            if health.under_replicated:
-                words = f"{health.under_replicated} partitions are not fully in sync"
-                unsafe = dict.fromkeys(range(cluster.spec.brokers.replicas), words)
-        return next_step(views, cluster.spec.brokers.replicas, controller, unsafe)
-
-    async def _restart(self, body: Mapping[str, Any], step: Step) -> None:
-        pod = step.restart
-        assert pod is not None
-        if await self._api.delete(Kind.POD, body["metadata"]["namespace"], pod.name, pod.uid):
-            self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
-
     async def _say_invalid(self, body: Mapping[str, Any], words: str) -> None:
         before = _status_of(body)
         generation = body["metadata"].get("generation", 1)
@@ -261,10 +225,10 @@ class Clusters:
         await self._close_session(key)
         if FINALIZER not in body["metadata"].get("finalizers", ()):
             return
-        for claim in self._claims(key) if _deletes_volumes(cluster) else ():
+        for claim in self._care.existing(key).claims if _deletes_volumes(cluster) else ():
             metadata = claim["metadata"]
             await self._api.delete(Kind.VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
-        count = len(self._claims(key))
+        count = len(self._care.existing(key).claims)
         note = f"{count} {'volume' if count == 1 else 'volumes'} deleted (storage.deletionPolicy Delete)"
         self._writer.event(body, "Normal", "Deleted", note)
         await self._writer.hold(Kind.CLUSTER, body, False)
@@ -291,28 +255,10 @@ def is_marked_ready(status: ClusterStatus) -> bool:
     return condition is not None and condition.status == "True"
 
 
-def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether Kubernetes sends traffic to this pod."""
-    conditions = pod.get("status", {}).get("conditions", ())
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def _observe(gateway: KafkaGateway) -> tuple[ClusterView | Failure, ClusterHealth | Failure]:
-    view = gateway.observe_cluster()
-    return view, view if isinstance(view, Failure) else gateway.observe_health()
-
-
 def _not_built(cluster: Cluster) -> str:
     """What the Cluster asks for and nobody has built yet; empty when there is nothing."""
     doors = [f"{door.name} ({door.type})" for door in cluster.listeners() if door.type is not ListenerType.INTERNAL]
     return f"listeners that are reached from outside are not built yet: {', '.join(doors)}" if doors else ""
-
-
-def _with_experimental(cluster: Cluster, status: ClusterStatus, now: datetime) -> ClusterStatus:
-    words = "clusters of several brokers are young on Kubernetes: they are not drained, grown or shrunk yet"
-    statement = Statement("Experimental", "True", "SeveralBrokers", words)
-    said = conditions(cluster.status, [statement], cluster.metadata.generation, now)
-    return status.model_copy(update={"conditions": [*status.conditions, *said]})
 
 
 def _refused(failure: Failure) -> list[Statement]:
@@ -326,31 +272,6 @@ def _replicas(cluster: Cluster) -> int:
 def _deletes_volumes(cluster: Cluster) -> bool:
     brokers = cluster.spec.brokers
     return bool(brokers and brokers.storage and brokers.storage.deletion_policy is DeletionPolicy.DELETE)
-
-
-def _state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster) -> BrokerState:
-    """A broker as its pod tells it, with the container's own words where it fails."""
-    metadata = cluster.metadata
-    host = f"{metadata.name}-brokers-{index}.{metadata.name}-brokers.{metadata.namespace}.svc"
-    endpoint = f"{host}:{cluster.listeners()[0].port}"
-    if pod is None:
-        return BrokerState(index, "Starting", endpoint, "")
-    if "deletionTimestamp" in pod["metadata"]:
-        return BrokerState(index, "Stopping", endpoint, "")
-    if is_ready(pod):
-        return BrokerState(index, "Running", endpoint)
-    statuses = pod.get("status", {}).get("containerStatuses", ())
-    for status in statuses:
-        waiting = status.get("state", {}).get("waiting") or {}
-        reason = waiting.get("reason", "")
-        if reason and reason not in ("ContainerCreating", "PodInitializing"):
-            last = (status.get("lastState", {}).get("terminated") or {}).get("message", "")
-            words = ": ".join(filter(None, [reason, waiting.get("message", ""), last.strip()[-500:]]))
-            return BrokerState(index, "Failed", endpoint, f"broker {index}: {words}")
-    for condition in pod.get("status", {}).get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return BrokerState(index, "Starting", endpoint, f"broker {index}: {condition.get('message', '')}")
-    return BrokerState(index, "Starting", endpoint, "")
 
 
 def _addresses(cluster: Cluster) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broadsheet_operator.kafka import groups, properties, topics
+from broadsheet_operator.kafka import brokers, groups, properties, quorum, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
 from broadsheet_operator.reconcilers.observed import (
@@ -13,8 +13,12 @@ from broadsheet_operator.reconcilers.observed import (
     Failure,
     GroupQuery,
     GroupView,
+    QuorumView,
+    TopicPartition,
     TopicView,
 )
+from broadsheet_operator.reconcilers.quorum import VoterChange
+from broadsheet_operator.reconcilers.spreading import Placed
 from broadsheet_operator.reconcilers.topic import TopicAction
 
 
@@ -30,7 +34,7 @@ class KafkaPythonGateway:
 
     def observe_health(self) -> ClusterHealth | Failure:
         """How all partitions are."""
-        return topics.observe_health(self._wire)
+        return brokers.observe_health(self._wire)
 
     def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
         """Each topic, None where there is none of that name."""
@@ -59,6 +63,32 @@ class KafkaPythonGateway:
     def list_topics(self) -> list[str] | Failure:
         """Names of all topics, without Kafka's internal ones."""
         return topics.list_topics(self._wire)
+
+    def observe_quorum(self) -> QuorumView | Failure:
+        """The metadata quorum, as its leader has it."""
+        return quorum.observe_quorum(self._wire)
+
+    def change_voters(self, change: VoterChange) -> Failure | None:
+        """Add or remove one voter."""
+        return quorum.change_voters(self._wire, change)
+
+    def unregister_broker(self, broker_id: int) -> Failure | None:
+        """Have the cluster forget a broker that is gone for good."""
+        return quorum.unregister_broker(self._wire, broker_id)
+
+    def observe_placement(self) -> tuple[Placed, ...] | Failure:
+        """Every partition of every topic, with what is on the move."""
+        return brokers.observe_placement(self._wire)
+
+    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
+        """Bytes that each broker keeps; those that do not answer are left out."""
+        return brokers.observe_sizes(self._wire, broker_ids)
+
+    def move_replicas(
+        self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
+    ) -> Failure | None:
+        """Have partitions moved, and moves taken back; the first failure, if any."""
+        return brokers.move_replicas(self._wire, moves, cancel)
 
     def close(self) -> None:
         """Let go of connections and threads."""

@@ -12,8 +12,12 @@ from broadsheet_operator.reconcilers.observed import (
     Failure,
     GroupQuery,
     GroupView,
+    QuorumView,
+    TopicPartition,
     TopicView,
 )
+from broadsheet_operator.reconcilers.quorum import VoterChange
+from broadsheet_operator.reconcilers.spreading import Placed
 from broadsheet_operator.reconcilers.topic import TopicAction
 
 
@@ -46,6 +50,26 @@ class KafkaGateway(Protocol):
 
     def list_topics(self) -> list[str] | Failure:
         """Names of all topics, without Kafka's internal ones."""
+
+    def observe_quorum(self) -> QuorumView | Failure:
+        """The metadata quorum, as its leader has it."""
+
+    def change_voters(self, change: VoterChange) -> Failure | None:
+        """Add or remove one voter."""
+
+    def unregister_broker(self, broker_id: int) -> Failure | None:
+        """Have the cluster forget a broker that is gone for good."""
+
+    def observe_placement(self) -> tuple[Placed, ...] | Failure:
+        """Every partition of every topic, with what is on the move."""
+
+    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
+        """Bytes that each broker keeps; those that do not answer are left out."""
+
+    def move_replicas(
+        self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
+    ) -> Failure | None:
+        """Have partitions moved, and moves taken back; the first failure, if any."""
 
     def close(self) -> None:
         """Let go of connections and threads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -22,7 +22,6 @@ from broadsheet_operator.kafka.failures import UNKNOWN_TOPIC_OR_PARTITION, failu
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
-    ClusterHealth,
     ClusterView,
     ConfigView,
     Failure,
@@ -191,23 +190,6 @@ def _view(topic: Any, configs: dict[str, ConfigView], moving: set[int], size: in
         for p in sorted(topic.partitions, key=lambda p: p.partition_index)
     )
     return TopicView(topic.name, str(topic.topic_id), partitions, configs, bool(topic.is_internal), size)
-
-
-def observe_health(wire: Wire) -> ClusterHealth | Failure:
-    """How all partitions are."""
-    answer = wire.ask_one(Call(metadata_request(None), "look at all partitions"))
-    if isinstance(answer, Failure):
-        return answer
-    leaders: Counter[int] = Counter()
-    replicas: Counter[int] = Counter()
-    behind = offline = 0
-    for topic in answer.topics:
-        for p in topic.partitions:
-            behind += len(p.isr_nodes) < len(p.replica_nodes)
-            offline += p.leader_id < 0
-            leaders[p.leader_id] += 1
-            replicas.update(p.replica_nodes)
-    return ClusterHealth(sum(not t.is_internal for t in answer.topics), behind, offline, leaders, replicas)
 
 
 def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | None]:

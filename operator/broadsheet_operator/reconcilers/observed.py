@@ -133,6 +133,18 @@ class GroupQuery(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LackingPartition:
+    """A partition some of whose replicas are not in sync."""
+
+    name: TopicPartition
+    leader: int | None
+    replicas: tuple[int, ...]
+    isr: tuple[int, ...]
+    min_isr: int
+    """As in force: no larger than the replication factor."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterHealth:
     """How all partitions of a cluster are."""
 
@@ -144,3 +156,36 @@ class ClusterHealth:
     """Broker id to the partitions it leads."""
     replicas: Mapping[int, int]
     """Broker id to the partitions it keeps a replica of."""
+    lacking: tuple[LackingPartition, ...] = ()
+    """Those with a replica that is not in sync; of all others no stop of one broker can be unsafe."""
+    single: Mapping[int, TopicPartition] = field(default_factory=dict)
+    """Broker id to a partition whose only replica it keeps, if there is one."""
+    internal_factor: int | None = None
+    """Replicas of the partition of Kafka's own topics that has fewest; None while there is no such topic."""
+
+    @property
+    def under_min_isr(self) -> int:
+        """Partitions that take no writes with acks=all."""
+        return sum(len(p.isr) < p.min_isr for p in self.lacking)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica of the metadata log, as the quorum's leader knows it."""
+
+    id: int
+    directory: str
+    """Its directory id, as a UUID is written."""
+    end_offset: int
+    silent_seconds: float | None
+    """Since it was heard of last; None: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuorumView:
+    """The metadata quorum, as its leader has it."""
+
+    leader: int
+    high_watermark: int
+    voters: tuple[ReplicaView, ...]
+    observers: tuple[ReplicaView, ...] = ()

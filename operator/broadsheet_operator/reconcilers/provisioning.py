@@ -24,13 +24,18 @@ import yaml
 
 from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
-from broadsheet_operator.api.meta import API_VERSION
+from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy
 from broadsheet_operator.api.quantities import parse_size
+from broadsheet_operator.reconcilers import scaling
 from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
+from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
 
 INPUTS = "broadsheet.io/inputs"
 CLUSTER_ID = "broadsheet.io/cluster-id"
 CLUSTER_LABEL = "broadsheet.io/cluster"
+QUORUM = "broadsheet.io/quorum"
+FORMED = "formed"
+"""Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
 CONTROLLER_PORT = 9093
 HTTP_PORT = 9404
 DATA_PATH = "/var/lib/kafka/data"
@@ -57,12 +62,17 @@ class Existing:
     config_map: Mapping[str, Any] | None = None
 
 
-def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[dict[str, Any]]:
-    """All objects of the Cluster, in the order in which they are to be applied."""
+def children(
+    cluster: Cluster, existing: Existing, settings: Settings, evictable: int | None = None
+) -> list[dict[str, Any]]:
+    """All objects of the Cluster, in the order in which they are to be applied.
+
+    `evictable`: brokers that may be evicted at once now; None: as many as the Cluster says.
+    """
     brokers = cluster.spec.brokers
     if brokers is None:
         return []
-    context = _context(cluster, brokers, existing, settings)
+    context = _context(cluster, brokers, existing, settings, evictable)
     names = ["service-account", "config-map", "headless-service", "bootstrap-service", "network-policy"]
     names += ["pod-disruption-budget", "stateful-set"]
     rendered = [_render(name, context) for name in names]
@@ -74,22 +84,55 @@ def children(cluster: Cluster, existing: Existing, settings: Settings) -> list[d
     return rendered
 
 
-def held_back(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> tuple[Cluster, str]:
-    """The Cluster with as many brokers as it was made with, and why it has not the number it asks for.
+def held_back(cluster: Cluster, existing: Existing) -> tuple[Cluster, str]:
+    """The Cluster with as many brokers as it may have now, and why that is not the number it asks for.
 
-    The brokers are also the voters of the metadata quorum, and a quorum must not change by restarts: two new, empty
-    voters beside one that knows everything would be a majority that knows nothing.
+    A Cluster grows at once and shrinks when its brokers are drained; the number stays while the first quorum forms,
+    since its voters know each other by name, and for ever where the voters stand in the brokers' configuration.
     """
     brokers = cluster.spec.brokers
-    made_with = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
-    if brokers is None or made_with in (0, brokers.replicas):
+    if brokers is None or existing.stateful_set is None:
         return cluster, ""
-    spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": made_with})})
-    words = (
-        f"brokers.replicas is {brokers.replicas} and the cluster was made with {made_with}: "
-        f"changing it is not built yet; set it back to {made_with}"
-    )
+    running = int(existing.stateful_set["spec"]["replicas"])
+    if brokers.replicas == running:
+        return cluster, ""
+    now, words = running, ""
+    if static_voters(existing):
+        words = f"the metadata quorum of this cluster is fixed: set brokers.replicas back to {running}"
+    elif not is_formed(existing):
+        words = (
+            f"brokers.replicas is {brokers.replicas}; the cluster of {running} has not formed its metadata quorum yet, "
+            f"and grows or shrinks when it has"
+        )
+    else:
+        now = scaling.running_for(brokers.replicas, running)
+    spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": now})})
     return cluster.model_copy(update={"spec": spec}), words
+
+
+def is_formed(existing: Existing) -> bool:
+    """Whether a metadata quorum was seen in this Cluster, or on the volumes that a former one has left."""
+    objects = [*existing.claims, *([existing.config_map] if existing.config_map else [])]
+    return any(item["metadata"].get("annotations", {}).get(QUORUM) == FORMED for item in objects)
+
+
+def to_mark_as_formed(existing: Existing) -> list[Mapping[str, Any]]:
+    """What has to say from now on that there is a quorum: the ConfigMap, and the volumes, which outlive it."""
+    objects = [*existing.claims, *([existing.config_map] if existing.config_map else [])]
+    return [item for item in objects if item["metadata"].get("annotations", {}).get(QUORUM) != FORMED]
+
+
+def static_voters(existing: Existing) -> str:
+    """controller.quorum.voters of a Cluster that was made with a fixed quorum; else empty."""
+    text = str((existing.config_map or {}).get("data", {}).get("server.properties", ""))
+    lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return lines.get("controller.quorum.voters", "")
+
+
+def controller_address(cluster: Cluster, broker: int) -> tuple[str, int]:
+    """Where the other controllers reach a broker's."""
+    name, namespace = cluster.metadata.name, cluster.metadata.namespace
+    return f"{name}-brokers-{broker}.{name}-brokers.{namespace}.svc", CONTROLLER_PORT
 
 
 def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str | None:
@@ -115,18 +158,13 @@ def cluster_id(cluster: Cluster, existing: Existing) -> str:
     return "A" + text[1:] if text.startswith("-") else text  # Kafka's tools would take it for an option
 
 
-def server_properties(cluster: Cluster, brokers: Brokers, identity: str) -> dict[str, str]:
+def server_properties(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> dict[str, str]:
     """The brokers' common configuration; node.id and advertised.listeners come from the pod."""
-    name, namespace = cluster.metadata.name, cluster.metadata.namespace
     listeners = cluster.listeners()
-    voters = [
-        f"{index}@{name}-brokers-{index}.{name}-brokers.{namespace}.svc:{CONTROLLER_PORT}"
-        for index in range(brokers.replicas)
-    ]
     properties = {
         "cluster.id": identity,
         "process.roles": "broker,controller",
-        "controller.quorum.voters": ",".join(voters),
+        **quorum_properties(cluster, brokers, identity, existing),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": listeners[0].name.upper(),
         "listeners": ",".join(
@@ -146,6 +184,26 @@ def server_properties(cluster: Cluster, brokers: Brokers, identity: str) -> dict
     return properties | own
 
 
+def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> dict[str, str]:
+    """How a broker finds its quorum, and, while there is none, who forms it.
+
+    The first voters are named only until the quorum was seen: a broker that loses its volume later must come back as
+    somebody who knows nothing and asks, not as the voter that it was (KIP-853). Where all that the quorum ever knew is
+    on the one volume that is lost, or on none that lasts, there is nobody to ask, and it forms again.
+    """
+    fixed = static_voters(existing)
+    if fixed:
+        return {"controller.quorum.voters": fixed}
+    voters = wanted_voters(brokers.replicas)
+    addresses = {id: "{}:{}".format(*controller_address(cluster, id)) for id in voters}
+    result = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
+    alone = brokers.replicas == 1 or (len(voters) == 1 and not (brokers.storage and brokers.storage.size))
+    if alone or not is_formed(existing):
+        first = [f"{id}@{address}:{initial_directory(identity, id)}" for id, address in addresses.items()]
+        result["broadsheet.initial.controllers"] = ",".join(first)
+    return result
+
+
 def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
     """(claim, size) for volumes smaller than asked. A size is a floor: a volume that someone has grown stays so."""
     if brokers.storage is None or brokers.storage.size is None:
@@ -158,12 +216,24 @@ def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> l
     ]
 
 
-def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: Settings) -> dict[str, Any]:
+def most_unavailable(cluster: Cluster) -> int:
+    """Brokers that may be evicted at once when all are in sync."""
+    return cluster.spec.pod_disruption_budget.max_unavailable if cluster.spec.pod_disruption_budget else 1
+
+
+def _when_scaled(brokers: Brokers) -> str:
+    """A broker that was drained leaves nothing on its volume that is not elsewhere."""
+    return (brokers.storage.deletion_policy if brokers.storage else DeletionPolicy.RETAIN).value
+
+
+def _context(
+    cluster: Cluster, brokers: Brokers, existing: Existing, settings: Settings, evictable: int | None
+) -> dict[str, Any]:
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     identity = cluster_id(cluster, existing)
     image = cluster.spec.image or _image_of(existing.stateful_set) or settings.image
     template = brokers.template
-    properties = server_properties(cluster, brokers, identity)
+    properties = server_properties(cluster, brokers, identity, existing)
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
     labels = selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"}
     headless = f"{name}-brokers"
@@ -173,15 +243,21 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
         "headless": headless,
         "bootstrap": f"{name}-bootstrap",
         "config_map": f"{name}-config",
-        "config_annotations": {ANNOTATION: ",".join(remembered(cluster, existing.config_map))},
+        "config_annotations": {
+            ANNOTATION: ",".join(remembered(cluster, existing.config_map)),
+            **({QUORUM: FORMED} if is_formed(existing) else {}),
+        },
         "cluster_id": identity,
         "replicas": brokers.replicas,
         "selector": selector,
         "labels": labels,
         "listeners": [{"name": listener.name, "port": listener.port} for listener in cluster.listeners()],
         "advertised_listeners": ",".join(
-            f"{listener.name.upper()}://$(POD_NAME).{headless}.{namespace}.svc:{listener.port}"
-            for listener in cluster.listeners()
+            f"{listener}://$(POD_NAME).{headless}.{namespace}.svc:{port}"
+            for listener, port in [
+                *((listener.name.upper(), listener.port) for listener in cluster.listeners()),
+                (LISTENER, CONTROLLER_PORT),
+            ]
         ),
         "controller_port": CONTROLLER_PORT,
         "http_port": HTTP_PORT,
@@ -199,9 +275,8 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
         "tolerations": template.tolerations if template else None,
         "affinity": template.affinity if template else None,
         "priority_class_name": template.priority_class_name if template else None,
-        "max_unavailable": cluster.spec.pod_disruption_budget.max_unavailable
-        if cluster.spec.pod_disruption_budget
-        else 1,
+        "max_unavailable": most_unavailable(cluster) if evictable is None else evictable,
+        "when_scaled": _when_scaled(brokers),
     }
     context["inputs_hash"] = _hash(_template_inputs(context, properties))
     context["metadata"] = _metadata_maker(cluster, labels)
@@ -211,12 +286,12 @@ def _context(cluster: Cluster, brokers: Brokers, existing: Existing, settings: S
 def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
     """What a broker is started with. Of the storage only whether there is any: a volume grows without a restart.
 
-    The voters are left out too: a quorum changes through Kafka's own API (KIP-853), never by restarts.
+    The quorum is left out too: its voters change through Kafka's own orders (KIP-853), never by restarts.
     """
     keys = ["image", "listeners", "advertised_listeners", "resources", "template_labels", "template_annotations"]
     keys += ["node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key"]
-    derived_from_size = {"controller.quorum.voters", "default.replication.factor", "offsets.topic.replication.factor"}
-    static = {key: value for key, value in needs_restart(properties).items() if key not in derived_from_size}
+    quorum = {"controller.quorum.voters", "controller.quorum.bootstrap.servers", "broadsheet.initial.controllers"}
+    static = {key: value for key, value in needs_restart(properties).items() if key not in quorum}
     return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
 
 

@@ -1,0 +1,64 @@
+"""A broker as its pod tells it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.reconcilers.cluster import BrokerState
+
+STUCK_SECONDS = 30.0
+"""A pod that is still there so long after its grace period is on a node that does not answer."""
+
+
+def pod_number(cluster: str, pod: str) -> int | None:
+    """The node id of a broker's pod; None if it is none of this Cluster's StatefulSet."""
+    prefix, _, number = pod.rpartition("-")
+    return int(number) if prefix == f"{cluster}-brokers" and number.isdigit() else None
+
+
+def is_ready(pod: Mapping[str, Any]) -> bool:
+    """Whether Kubernetes sends traffic to this pod."""
+    return _condition(pod, "Ready") == "True"
+
+
+def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: datetime) -> BrokerState:
+    """A broker's state, with the container's own words where it fails."""
+    metadata = cluster.metadata
+    host = f"{metadata.name}-brokers-{index}.{metadata.name}-brokers.{metadata.namespace}.svc"
+    endpoint = f"{host}:{cluster.listeners()[0].port}"
+
+    def state(name: str, words: str = "") -> BrokerState:
+        message = f"broker {index}: {words}" if words else ""
+        return BrokerState(index, name, endpoint, message, pod=pod["metadata"]["name"] if pod else "")
+
+    if pod is None:
+        return state("Starting")
+    node = pod.get("spec", {}).get("nodeName", "")
+    if "deletionTimestamp" in pod["metadata"]:
+        since = datetime.fromisoformat(pod["metadata"]["deletionTimestamp"])
+        if (now - since).total_seconds() > STUCK_SECONDS:
+            words = f"its pod cannot end, because {node or 'its node'} does not answer; "
+            return state("Lost", words + "it comes back with the node, or when the node is deleted for good")
+        return state("Stopping")
+    if is_ready(pod):
+        return state("Running")
+    if _condition(pod, "ContainersReady") == "True":
+        return state("Lost", f"{node or 'its node'} does not answer")
+    for status in pod.get("status", {}).get("containerStatuses", ()):
+        waiting = status.get("state", {}).get("waiting") or {}
+        reason = waiting.get("reason", "")
+        if reason and reason not in ("ContainerCreating", "PodInitializing"):
+            last = (status.get("lastState", {}).get("terminated") or {}).get("message", "")
+            return state("Failed", ": ".join(filter(None, [reason, waiting.get("message", ""), last.strip()[-500:]])))
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return state("Starting", condition.get("message", ""))
+    return state("Starting")
+
+
+def _condition(pod: Mapping[str, Any], kind: str) -> str:
+    conditions = pod.get("status", {}).get("conditions", ())
+    return next((str(c["status"]) for c in conditions if c["type"] == kind), "")

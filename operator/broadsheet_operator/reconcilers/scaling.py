@@ -1,0 +1,150 @@
+"""How a Cluster gets from the brokers that it has to those that it should have. Pure.
+
+*Growing*: the StatefulSet grows at once; when the new brokers take part, they get their votes, and Kafka's own topics
+the replicas that the new size allows. Other partitions stay where they are until somebody asks for a rebalance.
+
+*Shrinking*: the brokers with the highest ids leave. First everything they keep is moved to the others, then they lose
+their votes, then their pods go, and at last the cluster forgets them. Setting the number back stops that: moves under
+way are taken back, and what has been moved already stays where it is.
+
+Every step follows from what is there, so an operator that restarts goes on where it was. One thing only must be
+remembered, and stands in an annotation of the StatefulSet: that a drain was begun, so that it can be taken back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from broadsheet_operator.reconcilers import spreading
+from broadsheet_operator.reconcilers.observed import BrokerView, TopicPartition
+from broadsheet_operator.reconcilers.quorum import wanted_voters
+from broadsheet_operator.reconcilers.spreading import Moves, Placed
+
+DRAINING = "broadsheet.io/draining"
+"""Annotation of the StatefulSet: the lowest id of the brokers that are being drained."""
+REBALANCE = "broadsheet.io/rebalance"
+"""Annotation of the Cluster by which somebody asks for the partitions to be spread evenly, once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What scaling looks at."""
+
+    running: int
+    """Brokers that the StatefulSet has."""
+    draining: int | None
+    """Lowest id of the brokers whose drain was begun."""
+    pods: frozenset[int]
+    """Ids of the brokers that have a pod."""
+    brokers: tuple[BrokerView, ...]
+    """Those that the cluster knows and that take part."""
+    voters: frozenset[int]
+    partitions: tuple[Placed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingStep:
+    """What is to be done now."""
+
+    words: str = ""
+    """What is going on, or waited for; empty when the brokers are as they should be."""
+    refusal: str = ""
+    """Why the number that is asked for cannot be had."""
+    moves: Moves = field(default_factory=dict)
+    cancel: tuple[TopicPartition, ...] = ()
+    """Moves to be taken back."""
+    draining: int | None = None
+    """What the annotation is to say."""
+    shrink: bool = False
+    """The pods may go."""
+    voters: tuple[int, ...] | None = None
+    """Who should vote from now on; None: as many as the brokers that there are allow."""
+    forget: tuple[int, ...] = ()
+    """Brokers that the cluster is to forget."""
+    rebalanced: bool = False
+    """The rebalance that was asked for is done."""
+
+
+def leaving_ids(wanted: int, seen: Observed) -> frozenset[int]:
+    """Brokers that are there and should not be."""
+    known = {b.id for b in seen.brokers} | set(range(seen.running)) | {r for p in seen.partitions for r in p.replicas}
+    return frozenset(id for id in known if id >= wanted)
+
+
+def next_step(wanted: int, seen: Observed, *, rebalance: bool) -> ScalingStep:
+    """The next step towards `wanted` brokers; `rebalance`: somebody has asked for it."""
+    leaving = leaving_ids(wanted, seen)
+    if leaving:
+        return _shrink(wanted, leaving, seen)
+    if seen.draining is not None:
+        taken_back = tuple(p.name for p in seen.partitions if any(r >= seen.draining for r in p.removing))
+        if taken_back:
+            return ScalingStep(
+                _replicas(len(taken_back), "taking back the moves of"), cancel=taken_back, draining=seen.draining
+            )
+        return ScalingStep("no broker leaves any more")  # the annotation goes with this
+    alive = [b for b in seen.brokers if not b.fenced]
+    if len(alive) < wanted:
+        return ScalingStep()  # the brokers' own states tell why
+    moves = spreading.plan_internal(seen.partitions, seen.brokers)
+    moving = [p for p in seen.partitions if p.internal and p.moving]
+    if moves or moving:
+        factor = spreading.internal_factor(len(alive))
+        waiting = len(moves) + len(moving)
+        return ScalingStep(f"{waiting} partitions of Kafka's own topics get {factor} replicas", moves=moves)
+    return _rebalance(seen) if rebalance else ScalingStep()
+
+
+def held(step: ScalingStep, words: str) -> ScalingStep:
+    """The step outside of the maintenance windows: no move begins; what is under way goes on, or is taken back."""
+    if not step.moves:
+        return step
+    return replace(step, moves={}, words=f"{step.words}; {words}")
+
+
+def _shrink(wanted: int, leaving: Collection[int], seen: Observed) -> ScalingStep:
+    names = ", ".join(map(str, sorted(leaving)))
+    who = f"broker {names}" if len(leaving) == 1 else f"brokers {names}"
+    if seen.running > wanted:
+        refused = spreading.refusal(seen.partitions, leaving, wanted)
+        if refused:
+            return ScalingStep(refusal=refused, draining=seen.draining)
+    left = spreading.to_drain(seen.partitions, leaving)
+    if left:
+        moves = spreading.plan_drain(seen.partitions, leaving, seen.brokers)
+        return ScalingStep(f"draining {who}: {_replicas(left)} left to move", moves=moves, draining=wanted)
+    if seen.running <= wanted:
+        if seen.pods & set(leaving):
+            return ScalingStep(f"waiting until the pods of {who} are gone", draining=wanted)
+        return ScalingStep(f"{who} left", forget=tuple(sorted(leaving)))
+    voters = wanted_voters(wanted)
+    if seen.voters - set(voters):
+        return ScalingStep(f"{who}: drained, and still in the metadata quorum", draining=wanted, voters=voters)
+    return ScalingStep(f"{who}: drained", shrink=True, draining=wanted, voters=voters)
+
+
+def _rebalance(seen: Observed) -> ScalingStep:
+    moves = spreading.plan_balance(seen.partitions, seen.brokers)
+    moving = sum(p.moving for p in seen.partitions)
+    if moves or moving:
+        every = spreading.plan_balance(seen.partitions, seen.brokers, most=len(seen.partitions) + moving)
+        words = f"rebalancing: {_replicas(max(len(every), len(moves)) + moving)} left to move"
+        return ScalingStep(words, moves=moves)
+    return ScalingStep(rebalanced=True)
+
+
+def _replicas(count: int, before: str = "") -> str:
+    text = "1 replica" if count == 1 else f"{count} replicas"
+    return f"{before} {text}".strip()
+
+
+def running_for(wanted: int, running: int) -> int:
+    """Brokers that the StatefulSet is to have now: a Cluster grows at once, and shrinks when it is drained."""
+    return max(wanted, running)
+
+
+def draining_of(annotations: Mapping[str, str] | None) -> int | None:
+    """What DRAINING says."""
+    value = (annotations or {}).get(DRAINING, "")
+    return int(value) if value.isdigit() else None
