@@ -104,6 +104,13 @@ def test_a_partition_without_another_replica_is_named_when_its_broker_restarts()
     assert step.words == "restarting broker 0 (logs-0 has no other replica); 1 broker to restart"
 
 
+def test_a_new_broker_that_cannot_be_scheduled_holds_no_restart_up() -> None:
+    """The pods that are there may be what keeps it from its node: a changed affinity is such a case."""
+    pods = [pod(0), pod(1), pod(2), pod(3, ready=False, **CURRENT)]
+    assert next_step(pods, 4, 0, {}).words.startswith("waiting until broker 3 is ready")
+    assert next_step(pods, 4, 0, {}, idle={3}).restart == pods[1]
+
+
 def test_outside_of_the_maintenance_windows_only_what_serves_nobody_is_restarted() -> None:
     waiting = held(next_step([pod(0)], 1, 0, {}), "waits for the maintenance window that opens soon")
     assert (waiting.restart, waiting.words) == (None, "broker 0 waits for the maintenance window that opens soon")

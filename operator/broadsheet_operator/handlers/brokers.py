@@ -247,10 +247,10 @@ class BrokerCare:
         pod = step.restart
         if pod is not None and await self._api.delete(Kind.POD, key.namespace, pod.name, pod.uid):
             self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
-        waits = step.words if pod is None else ""
-        if waits and self._told.get(key) != waits:
-            self._writer.event(body, "Normal", "RolloutWaits", waits)
-        self._told[key] = waits
+        if step.blocked and self._told.get(key) != step.words:
+            self._writer.event(body, "Normal", "RolloutWaits", step.words)
+        if step.blocked or not step.words:
+            self._told[key] = step.words
 
     async def _patch_stateful_set(self, key: Key, patch: Mapping[str, Any]) -> None:
         await self._patch(Kind.STATEFUL_SET, key.namespace, f"{key.name}-brokers", patch)
@@ -285,7 +285,11 @@ def _rolling(views: list[PodView], staying: int, seen: Seen, unsafe: Mapping[int
     leader = seen.quorum.leader if isinstance(seen.quorum, QuorumView) else controller
     lagging: Mapping[int, str] = {}
     single: Mapping[int, str] = {}
+    idle: frozenset[int] = frozenset()
+    if isinstance(seen.health, ClusterHealth) and isinstance(seen.quorum, QuorumView):
+        busy = {id for id, count in seen.health.replicas.items() if count} | {v.id for v in seen.quorum.voters}
+        idle = frozenset(range(staying)) - busy
     if isinstance(seen.health, ClusterHealth):
         lagging = rollout.behind(seen.health)
         single = {id: str(name) for id, name in seen.health.single.items()}
-    return rollout.next_step([v for v in views if v.id < staying], staying, leader, unsafe, lagging, single)
+    return rollout.next_step([v for v in views if v.id < staying], staying, leader, unsafe, lagging, single, idle)

@@ -125,7 +125,8 @@ def _tell(
     coming = [b for b in brokers if b.state != "Running"]
     if coming and not (going_on and takes_requests and len(coming) < len(brokers)):
         names = ", ".join(str(b.id) for b in coming)
-        words = f"{'broker' if len(coming) == 1 else 'brokers'} {names} starting"
+        why = "; ".join(b.message for b in coming if b.message)
+        words = f"{'broker' if len(coming) == 1 else 'brokers'} {names} starting{f' ({why})' if why else ''}"
         return working(Reason.CREATING, words)
     if isinstance(view, Failure):
         return waiting(view.reason, view.message)

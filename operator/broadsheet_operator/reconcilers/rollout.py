@@ -8,7 +8,7 @@ it is the exception, and waits only until all its other replicas are in sync; on
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from broadsheet_operator.reconcilers.observed import ClusterHealth
@@ -34,6 +34,8 @@ class Step:
     restart: PodView | None
     words: str
     """What is going on or waited for; empty when nothing is to be done."""
+    blocked: bool = False
+    """Something that may last forbids the next restart: worth an event, other than the start of a broker."""
 
 
 def unsafe_to_stop(health: ClusterHealth) -> dict[int, str]:
@@ -70,11 +72,13 @@ def next_step(
     unsafe: Mapping[int, str] | None,
     lagging: Mapping[int, str] | None = None,
     single: Mapping[int, str] | None = None,
+    idle: Collection[int] = (),
 ) -> Step:
     """`unsafe`: for each broker id that must not stop now, what forbids it; None when nobody could say.
 
     `lagging`: for each broker that is not in sync everywhere, a partition where it is not: one that was restarted
-    has to be back before the next one goes. `single`: for each broker a partition that nobody else keeps.
+    has to be back before the next one goes. `single`: for each broker a partition that nobody else keeps. `idle`:
+    brokers that keep nothing and have no vote: nobody waits for them, and one without a node holds nothing up.
 
     A pod that is not ready and outdated is restarted whatever the others do: it serves nobody, and the change may be
     what heals it.
@@ -86,28 +90,28 @@ def next_step(
     stuck = next((pod for pod in outdated if not pod.ready), None)
     if stuck is not None:
         return Step(stuck, f"restarting broker {stuck.id}, which is not ready; {names}")
-    absent = sorted(set(range(replicas)) - {pod.id for pod in pods if pod.ready and not pod.deleting})
+    absent = sorted(set(range(replicas)) - {pod.id for pod in pods if pod.ready and not pod.deleting} - set(idle))
     if absent:
         return Step(None, f"waiting until broker {', '.join(map(str, absent))} is ready; {names}")
     if unsafe is None:
         return Step(None, f"waiting until the cluster says which partitions are in sync; {names}")
     for pod in pods:
         if not pod.outdated and lagging and pod.id in lagging:
-            return Step(None, f"broker {pod.id} is not back in the ISR of {lagging[pod.id]} yet; {names}")
+            return Step(None, f"broker {pod.id} is not back in the ISR of {lagging[pod.id]} yet; {names}", blocked=True)
     ordered = sorted(outdated, key=lambda pod: (pod.id == controller, pod.id))
     for pod in ordered:
         if pod.id not in unsafe:
             alone = f" ({single[pod.id]} has no other replica)" if single and pod.id in single else ""
             return Step(pod, f"restarting broker {pod.id}{alone}; {names}")
     first = ordered[0]
-    return Step(None, f"broker {first.id} waits: {unsafe[first.id]}; {names}")
+    return Step(None, f"broker {first.id} waits: {unsafe[first.id]}; {names}", blocked=True)
 
 
 def held(step: Step, words: str) -> Step:
     """The step outside of the maintenance windows: only a pod that serves nobody is restarted."""
     if step.restart is None or not step.restart.ready:
         return step
-    return Step(None, f"broker {step.restart.id} {words}")
+    return Step(None, f"broker {step.restart.id} {words}", blocked=True)
 
 
 def evictable(pods: Sequence[PodView], replicas: int, unsafe: Mapping[int, str] | None, most: int) -> int:
