@@ -99,6 +99,7 @@ class Broker:
             previous_broker_epoch=logs.previous_broker_epoch,
         )
         controller.on_failure = self._metadata_failed
+        logs.on_full_disk = controller.disk_full
         for path in logs.offline_directories:  # found before there was anybody to tell
             controller.directory_failed(path)
         self._isr_proposals = controller.isr_proposals(IsrAnswer)
@@ -117,7 +118,7 @@ class Broker:
     async def stop(self) -> None:
         """Serve no more, hand everything to the disk and mark the directories as cleanly stopped."""
         was_serving, self._serving = self._serving, False
-        if self._controller is not None and was_serving:
+        if self._controller is not None and was_serving and self.failure is None:  # a sick broker goes at once
             await self._controller.leave()
         if self._server is not None:
             await self._server.stop()

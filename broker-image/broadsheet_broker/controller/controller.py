@@ -28,6 +28,7 @@ from broadsheet_broker.controller.lifecycle import BrokerLifecycle
 from broadsheet_broker.controller.liveness import ProcessWatch
 from broadsheet_broker.controller.names import GROUP_METADATA_TOPIC
 from broadsheet_broker.controller.quorum import first_records, raft_settings, voter_set
+from broadsheet_broker.controller.stepping_aside import SteppingAside, may_step_aside
 from broadsheet_broker.controller.storage_tool import Identity
 from broadsheet_broker.metadata.cache import MetadataCache
 from broadsheet_broker.metadata.delta import MetadataDelta
@@ -133,6 +134,9 @@ class Controller:
         """This node was elected, and what former leaders wrote is not all committed."""
         self._forwarder = Forwarder(environment, peers, self._leader_elsewhere)
         self.lifecycle = BrokerLifecycle(environment, config, self, self._call_of_broker)
+        self._stepping_aside = SteppingAside(
+            environment, lambda: may_step_aside(metadata.image, config.node_id), self.lifecycle.step_aside
+        )
         metadata.subscribe(self._notice_departures)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
@@ -232,6 +236,11 @@ class Controller:
             self.lifecycle.set_ready()
             await self.lifecycle.joined()
 
+    def disk_full(self) -> None:
+        """A log of this broker had no room for what it was given."""
+        if self._config.is_broker and self.lifecycle.epoch >= 0:
+            self._stepping_aside.disk_full()
+
     def directory_failed(self, path: str) -> None:
         """A log directory of this broker is offline from now on."""
         directory_id = self._identity.directories.get(path)
@@ -247,6 +256,7 @@ class Controller:
     async def stop(self) -> None:
         """Take this broker out of the cluster and close the metadata log."""
         self._stopping = True
+        self._stepping_aside.close()
         await self.lifecycle.stop()
         for task in list(self._tasks):
             task.cancel()
@@ -264,6 +274,7 @@ class Controller:
     def kill(self) -> None:
         """End as a killed process would: no timer of ours fires again (simulation)."""
         self.raft.kill()
+        self._stepping_aside.close()
         self.lifecycle.kill()
         for task in self._tasks:
             task.cancel()

@@ -67,6 +67,7 @@ class BrokerLifecycle:
         self._cluster_id = ""
         self._ready = False
         self._fenced = True
+        self._aside = False
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
@@ -165,6 +166,11 @@ class BrokerLifecycle:
         if self._task is not None:
             self._task.cancel()
 
+    def step_aside(self, wish: bool) -> None:
+        """Ask to be fenced, although this broker lives, or to take part again."""
+        self._aside = wish
+        self._hurry()
+
     # Heartbeats.
 
     def report_soon(self) -> None:
@@ -182,7 +188,9 @@ class BrokerLifecycle:
             try:
                 if await self._heartbeat():
                     return
-                delay = _EAGER if self._leaving or (self._ready and self._fenced) else self._interval
+                delay = (
+                    _EAGER if self._leaving or (self._ready and self._fenced and not self._aside) else self._interval
+                )
             except KafkaError as error:
                 delay = await self._failed(error)
             if not self._in_hurry:
@@ -195,7 +203,7 @@ class BrokerLifecycle:
             broker_id=self._id,
             broker_epoch=self.epoch,
             current_metadata_offset=self._metadata.offset,
-            want_fence=not (self._ready and self._metadata.knows_broker(self._id, self.epoch)),
+            want_fence=self._aside or not (self._ready and self._metadata.knows_broker(self._id, self.epoch)),
             want_shut_down=self._leaving,
             offline_log_dirs=list(self._offline),
         )
@@ -206,7 +214,7 @@ class BrokerLifecycle:
         was_fenced, self._fenced = self._fenced, answer.is_fenced
         if not self._fenced and not self._joined.done():
             self._joined.set_result(None)
-        if self._fenced and not was_fenced and not self._leaving:
+        if self._fenced and not was_fenced and not self._leaving and not self._aside:
             log.warning("The controller has fenced this broker")
         if self._leaving and answer.should_shut_down:
             if not self._gone.done():

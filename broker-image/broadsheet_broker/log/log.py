@@ -19,7 +19,7 @@ import google_crc32c
 
 from broadsheet_broker.log import durability, lookup, reading, retention, truncation
 from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.log.errors import NO_DESCRIPTORS, PASSING, StorageError
+from broadsheet_broker.log.errors import FULL_DISK, NO_DESCRIPTORS, PASSING, StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
 from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState, read_marker
 from broadsheet_broker.log.results import AppendInfo as AppendInfo
@@ -84,6 +84,7 @@ class Log:
         "log_start_offset",
         "offline",
         "on_failure",
+        "on_full_disk",
         "partition",
         "producers",
         "recovery_point",
@@ -136,6 +137,8 @@ class Log:
         self.offline: StorageError | None = None
         """Why nothing can be appended or read any more."""
         self.on_failure: Callable[[Log, StorageError], None] | None = None
+        self.on_full_disk: Callable[[], None] | None = None
+        """Called when a write was refused for want of space; maybe in a worker thread."""
         """Told of write failures other than a full disk: the directory may be lost."""
         self._pool = pool
         self._pending: list[Buffer] = []
@@ -478,6 +481,8 @@ class Log:
             if error.errno in NO_DESCRIPTORS:
                 what = "too many files and connections are open, see `ulimit -n`"
         failure = StorageError(f"{path}: {error.strerror or error}: {what}", error)
+        if error.errno in FULL_DISK and self.on_full_disk is not None:
+            self.on_full_disk()
         if not passing and self.on_failure is not None:
             self.on_failure(self, failure)
         return failure

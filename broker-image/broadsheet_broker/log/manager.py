@@ -54,6 +54,7 @@ class LogManager:
         """Effective configuration of a topic by name."""
         self.high_watermark_of: Callable[[Log], int] = lambda log: log.log_end_offset
         """Replication's view of what is committed, which bounds retention."""
+        self.on_full_disk: Callable[[], None] = lambda: None
         self.on_directory_failure: Callable[[str, StorageError], None] = lambda path, error: None
         """Told once of each directory that goes offline."""
         self.pool = FilePool(environment.files, self.settings.open_files)
@@ -184,6 +185,7 @@ class LogManager:
             del self._logs[partition]
             return
         log.on_failure = self._on_log_failure
+        log.on_full_disk = self._on_full_disk
         self._logs[partition] = log
 
     # Logs that come and go.
@@ -235,6 +237,7 @@ class LogManager:
             self.environment, f"{path}/{topic}-{partition}", config=config, topic_id=topic_id, pool=self.pool
         )
         log.on_failure = self._on_log_failure
+        log.on_full_disk = self._on_full_disk
         self._logs[key] = log
         return log
 
@@ -344,6 +347,11 @@ class LogManager:
                 logger.warning("%s was not removed: %s", path, error)
 
     # Failures.
+
+    def _on_full_disk(self) -> None:
+        """A write was refused for want of space. May run in a worker thread."""
+        if not self.closing:
+            self.environment.loop.call_soon_threadsafe(self.on_full_disk)
 
     def _on_log_failure(self, log: Log, error: StorageError) -> None:
         """A write or fsync failed, and not for want of space. May run in a worker thread."""
