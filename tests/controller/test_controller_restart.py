@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import random
+import uuid
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
     AlterConfigsResource,
     IncrementalAlterConfigsRequest,
 )
+from broadsheet_broker.wire.messages.topic_record import TopicRecord
 
 
 async def fill(node) -> None:  # type: ignore[no-untyped-def]
@@ -144,6 +147,30 @@ def test_a_full_disk_refuses_orders_and_forgets_them() -> None:
         assert "orders" not in node.metadata.image.topics_by_name
         files.capacity = None
         assert (await node.create("orders")).error_code == 0, "the refused name is free"
+        await node.controller.stop()
+
+    asyncio.run(run())
+
+
+def test_an_order_is_refused_when_a_reader_ran_into_the_full_disk_first() -> None:
+    """A follower's fetch makes the log write what is queued: the order must not wait for ever, half forgotten."""
+
+    async def run() -> None:
+        env = environment()
+        files = env.files = MemoryFiles()  # type: ignore[assignment]
+        node = await start(Path("/data"), env)
+        files.capacity = 1
+        log = node.controller.raft.storage.log
+        end = log.log_end_offset
+        order = node.controller.here.append([TopicRecord(name="orders", topic_id=uuid.uuid4())])
+        with contextlib.suppress(KafkaError):
+            log.read(end, 1000)
+        with pytest.raises(KafkaError) as caught:
+            await asyncio.wait_for(order, 10)
+        assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
+        assert "orders" not in node.controller.here.pending.topics_by_name
+        files.capacity = None
+        assert (await node.create("orders")).error_code == 0
         await node.controller.stop()
 
     asyncio.run(run())

@@ -294,9 +294,11 @@ class RaftNode:
     async def _flush_all(self) -> None:
         """Make appends durable, one group after the other, until there are none."""
         try:
-            while self.storage.end_offset > self._synced_end and self.failure is None:
+            while (self.storage.end_offset > self._synced_end or self._is_taken_back()) and self.failure is None:
                 try:
                     self.storage.log.flush_appends()
+                    if self._is_taken_back():
+                        raise StorageError("what was appended to the metadata log was taken back")
                 except StorageError as error:
                     self._refuse_waiting(error)
                     continue
@@ -321,6 +323,10 @@ class RaftNode:
         if truncations == self._truncations:  # else what is there now may be other records than those synced
             self._synced_end = end
             self._step(m.Flushed(end))
+
+    def _is_taken_back(self) -> bool:
+        """The log ends before what was appended last: a reader made it write, and the disk refused."""
+        return bool(self._waiting) and self._waiting[-1].last_offset >= self.storage.end_offset
 
     def _refuse_waiting(self, error: KafkaError) -> None:
         """The disk refused what was not written yet: the log is as if it had never been appended."""
