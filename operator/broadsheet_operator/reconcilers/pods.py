@@ -37,7 +37,9 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
     if pod is None:
         return state("Starting")
     node = pod.get("spec", {}).get("nodeName", "")
-    if "deletionTimestamp" in pod["metadata"]:
+    # Of a node that is gone Kubernetes says that its pods are not ready; that their containers are was said before.
+    is_lost = not is_ready(pod) and _condition(pod, "ContainersReady") == "True"
+    if "deletionTimestamp" in pod["metadata"] and not is_lost:
         since = datetime.fromisoformat(pod["metadata"]["deletionTimestamp"])
         if (now - since).total_seconds() > STUCK_SECONDS:
             words = f"its pod cannot end, because {node or 'its node'} does not answer; "
@@ -45,7 +47,7 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
         return state("Stopping")
     if is_ready(pod):
         return state("Running")
-    if _condition(pod, "ContainersReady") == "True":
+    if is_lost:
         return state("Lost", f"{node or 'its node'} does not answer")
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = status.get("state", {}).get("waiting") or {}

@@ -1,0 +1,66 @@
+"""What a broker's pod tells of it: a table of plain values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.reconcilers.pods import pod_number, state_of
+
+NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+CLUSTER = Cluster.model_validate(
+    {
+        "apiVersion": "broadsheet.io/v1alpha1",
+        "kind": "Cluster",
+        "metadata": {"name": "news", "namespace": "paper"},
+        "spec": {"brokers": {}},
+    }
+)
+
+
+def pod(deleted_at: str = "", waiting: str = "", **conditions: str) -> dict[str, Any]:
+    metadata = {"name": "news-brokers-1"} | ({"deletionTimestamp": deleted_at} if deleted_at else {})
+    state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {"running": {}}
+    status = {
+        "conditions": [
+            {"type": kind, "status": value, "message": "no node fits"} for kind, value in conditions.items()
+        ],
+        "containerStatuses": [{"state": state}],
+    }
+    return {"metadata": metadata, "spec": {"nodeName": "node-2"}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("given", "state", "words"),
+    [
+        (None, "Starting", ""),
+        (pod(Ready="True"), "Running", ""),
+        (pod(Ready="False", ContainersReady="False"), "Starting", ""),
+        (pod(Ready="False", PodScheduled="False"), "Starting", "broker 1: no node fits"),
+        (pod(waiting="ErrImagePull"), "Failed", "broker 1: ErrImagePull: no such image"),
+        (pod("2026-01-01T12:01:00Z", Ready="True"), "Stopping", ""),
+        (pod("2026-01-01T11:50:00Z", Ready="False"), "Lost", "broker 1: its pod cannot end, because node-2"),
+        (pod(Ready="False", ContainersReady="True"), "Lost", "broker 1: node-2 does not answer"),
+        (
+            pod("2026-01-01T12:01:00Z", Ready="False", ContainersReady="True"),
+            "Lost",
+            "broker 1: node-2 does not answer",
+        ),
+    ],
+)
+def test_a_broker_is_what_its_pod_says(given: dict[str, Any] | None, state: str, words: str) -> None:
+    found = state_of(1, given, CLUSTER, NOW)
+    assert found.state == state
+    assert found.message.startswith(words)
+    assert bool(found.message) == bool(words)
+    assert found.endpoint == "news-brokers-1.news-brokers.paper.svc:9092"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("news-brokers-12", 12), ("news-brokers-x", None), ("other-brokers-1", None), ("client", None)]
+)
+def test_pods_are_numbered(name: str, number: int | None) -> None:
+    assert pod_number("news", name) == number
