@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import time
@@ -38,10 +39,20 @@ class SmallDisk:
         broker.inside = ["nsenter", f"--mount={process / 'ns' / 'mnt'}", "--"]
 
     def fill(self) -> None:
-        """Leave little room."""
-        disk = os.statvfs(self.root)
+        """Leave little room; the broker takes some meanwhile, so that the whole rest may be too much to ask for."""
         with (self.root / "ballast").open("wb") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - FREE)
+
+            def filled() -> bool:
+                disk = os.statvfs(self.root)
+                try:
+                    os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - FREE)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    return False
+                return True
+
+            wait_until(filled, "room to be taken")
 
     def free(self) -> None:
         (self.root / "ballast").unlink()
