@@ -163,6 +163,12 @@ def test_what_came_to_a_broker_at_the_last_moment_is_moved_before_it_is_forgotte
     assert step.forget == ()
 
 
+def test_a_drained_broker_is_forgotten_although_no_metadata_names_it_once_it_has_stopped() -> None:
+    stopped = replace(seen(draining=3), followers=frozenset({3}))
+    assert next_step(3, stopped, rebalance=False).forget == (3,)
+    assert next_step(3, replace(stopped, draining=None), rebalance=False) == ScalingStep(), "once is enough"
+
+
 def test_more_replicas_than_brokers_that_stay_are_refused_by_name() -> None:
     partitions = (placed(0, 0, 1, 2), placed(0, 0, 1, 2, topic="people"), placed(0, 0, topic="small"))
     step = next_step(2, seen(partitions), rebalance=False)

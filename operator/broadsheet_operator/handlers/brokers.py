@@ -166,6 +166,7 @@ class BrokerCare:
                     seen.view.brokers,
                     frozenset(v.id for v in seen.quorum.voters),
                     seen.placement,
+                    frozenset(o.id for o in seen.quorum.observers),
                 )
                 scale = scaling.next_step(wanted, observed, rebalance=_wants_rebalance(cluster))
             if not fixed:

@@ -41,6 +41,8 @@ class Observed:
     """Those that the cluster knows and that take part."""
     voters: frozenset[int]
     partitions: tuple[Placed, ...]
+    followers: frozenset[int] = frozenset()
+    """Brokers whose fetches the quorum's leader remembers: those that have stopped are in no metadata any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class ScalingStep:
 def leaving_ids(wanted: int, seen: Observed) -> frozenset[int]:
     """Brokers that are there and should not be."""
     known = {b.id for b in seen.brokers} | set(range(seen.running)) | {r for p in seen.partitions for r in p.replicas}
+    if seen.draining is not None:
+        known |= seen.followers
     return frozenset(id for id in known if id >= wanted)
 
 
