@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,15 +13,30 @@ from typing import Self
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of all threads of a process, ended ones included."""
+def cpu_seconds(*pids: int) -> float:
+    """User and system time of all threads of these processes, ended threads included."""
+    return sum(map(_cpu_seconds, pids))
+
+
+def _cpu_seconds(pid: int) -> float:
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user, system = int(after_name[11]), int(after_name[12])
     return (user + system) / TICKS_PER_S
 
 
-def resident_mb(pid: int) -> float:
-    """VmRSS in MB (10^6 bytes)."""
+def idle_cpu(pids: Sequence[int], seconds: float) -> float:
+    """Percent of one core that these processes use together while nobody asks them anything."""
+    before, began = cpu_seconds(*pids), time.monotonic()
+    time.sleep(seconds)
+    return (cpu_seconds(*pids) - before) / (time.monotonic() - began) * 100
+
+
+def resident_mb(*pids: int) -> float:
+    """VmRSS of these processes together, in MB (10^6 bytes)."""
+    return sum(map(_resident_mb, pids))
+
+
+def _resident_mb(pid: int) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -15,9 +15,16 @@ TOOLS = "org.apache.kafka.tools."
 STEADY_STATE = re.compile(r"steady state records sent, ([\d.]+) records/sec \(([\d.]+) MB/sec\)")
 
 
-def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
+def create_topic(bootstrap: str, topic: str, partitions: int, replicas: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    admin.create_topics([NewTopic(topic, partitions, 1)], operation_timeout=60)[topic].result(90)
+    admin.create_topics([NewTopic(topic, partitions, replicas)], operation_timeout=60)[topic].result(90)
+
+
+def create_topic_at(bootstrap: str, topic: str, replicas: list[int]) -> None:
+    """One partition on these brokers, led by the first."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    new = NewTopic(topic, 1, replica_assignment=[replicas])
+    admin.create_topics([new], operation_timeout=60)[topic].result(90)
 
 
 def produce(bootstrap: str, topic: str, records: int, warmup: int, **config: str) -> tuple[float, float]:

@@ -1,4 +1,7 @@
-"""The figures of all rounds as one table: docs/benchmarks.md for people, docs/benchmarks.json for programs."""
+"""The figures of all rounds as tables: docs/benchmarks.md for people, docs/benchmarks.json for programs.
+
+A run may measure one part alone; the other part's figures stay as they are in benchmarks.json.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,22 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from e2e.bench.measures import MEASURES, Measure
+from e2e.bench.table import ONE_BROKER, THREE_BROKERS, Measure
 
 DOCS = Path(__file__).parents[2] / "docs"
+PARTS: Mapping[str, Sequence[Measure]] = {"one": ONE_BROKER, "three": THREE_BROKERS}
 Rounds = Sequence[Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was measured of one part: a mapping from key to figure for each round, ours and Apache Kafka's."""
+
+    ours: Rounds
+    apache: Rounds
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        return statistics.median(self.ours) / statistics.median(self.apache)
+        return statistics.median(self.ours) / max(statistics.median(self.apache), 1e-9)
 
     @property
     def verdict(self) -> str:
@@ -40,10 +54,10 @@ class Line:
         return self.ratio >= bound if self.measure.more_is_better else self.ratio <= bound
 
 
-def lines(ours: Rounds, apache: Rounds) -> list[Line]:
+def lines(measures: Sequence[Measure], ours: Rounds, apache: Rounds) -> list[Line]:
     """One line for each measure that both have."""
     found = []
-    for measure in MEASURES:
+    for measure in measures:
         pair = [[figures[measure.key] for figures in rounds if measure.key in figures] for rounds in (ours, apache)]
         if all(pair):
             found.append(Line(measure, *pair))
@@ -91,56 +105,86 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `make bench`. Our broker and Apache Kafka {version} take turns on the same machine, the same disk and under
-the same clients, {rounds} round(s) each, each round on a fresh directory. Apache Kafka runs with the heap and the flags
-of its own start script, and both brokers are warmed up before anything is counted. Records are 1 KiB, topics have three
-partitions and one replica, and no broker waits for the disk (Kafka's default). Figures are medians, with the lowest and
-the highest round in brackets; the ratio is ours to Apache Kafka's. The clients share the machine's cores with the
-broker, so a ratio understates what a broker does alone.
+the same clients, each round on fresh directories. Apache Kafka runs with the heap (1 GB for each broker) and the flags
+of its own start script, and both are warmed up before anything is counted. Records are 1 KiB, topics have three
+partitions, and no broker waits for the disk (Kafka's default). Figures are medians, with the lowest and the highest
+round in brackets; the ratio is ours to Apache Kafka's. The clients share the machine's cores with the brokers, so a
+ratio understates what a broker does alone.
 
 Machine: {machine}.
-
 """
 
-NOTES = """
+HEADINGS = {
+    "one": """
+## One broker
+
+{rounds} round(s) of each. Topics have one replica.
+""",
+    "three": """
+## Three brokers
+
+{rounds} round(s) of each. Every broker is a voter of the metadata quorum as well. Topics have three replicas and
+`min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
+""",
+}
+
+NOTES = {
+    "one": """
 Produce and single-record rates are ProducerPerformance's after its own warm-up; consume is ConsumerPerformance's from
 the first fetch on, out of the page cache. A request of one record is made by `batch.size=1` on one partition. Latency
 at a steady rate is measured by an open loop with librdkafka at both ends, acks=all, from the time a record is due to
 its receipt; EndToEndLatency sends the next record when the last has arrived. CPU is the broker process's user and
 system time, memory its VmRSS. The start is one on an existing directory, from the call to the first record that is
 acknowledged.
-"""
+""",
+    "three": """
+A leader that is lost leads the partition that is asked for; in the last of the repetitions it is the active controller
+as well, so that the longest time holds two elections. After the loss every surviving broker is asked again and again
+(acks=all), so that no client's patience counts. A silent leader is stopped with SIGSTOP: its connections stay open and
+its port still accepts. A broker that is behind was stopped cleanly. The next change after the loss of the active
+controller is one of a topic's configuration.
+""",
+}
 
 
-def markdown(table: Sequence[Line], version: str, rounds: int, remark: str) -> str:
-    about = machine()
+def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> str:
+    """The page, out of what benchmarks.json holds."""
+    about = document["machine"]
     text = INTRODUCTION.format(
-        version=version,
-        rounds=rounds,
+        version=document["apache_kafka"],
         machine=f"{about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, Linux {about['kernel']}, "
         f"Python {about['python']}",
     )
-    text += f"{remark}\n\n" if remark else ""
-    text += "| what | unit | ours | Apache Kafka | ratio | aim | floor | verdict |\n"
-    text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
-    for line in table:
-        measure = line.measure
-        text += (
-            f"| {measure.title} | {measure.unit} | {spread(line.ours)} | {spread(line.apache)} | {line.ratio:.2f} "
-            f"| {bound(measure, measure.aim)} | {bound(measure, measure.floor)} | {line.verdict} |\n"
-        )
-    return text + NOTES
+    short = ", ".join(f"`{key}={value}`" for key, value in short_timeouts.items())
+    for name, measures in PARTS.items():
+        part = document["parts"].get(name)
+        if part is None:
+            continue
+        figures = {row["key"]: row for row in part["measures"]}
+        text += HEADINGS[name].format(rounds=part["rounds"], short=short)
+        text += f"\n{part['remark']}\n" if part["remark"] else ""
+        text += "\n| what | unit | ours | Apache Kafka | ratio | aim | floor | verdict |\n"
+        text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
+        for measure in measures:
+            if measure.key in figures:
+                row = figures[measure.key]
+                text += _row(Line(measure, row["ours"], row["apache"]))
+        text += NOTES[name]
+    return text
 
 
-def write(ours: Rounds, apache: Rounds, version: str, directory: Path = DOCS, remark: str = "") -> str:
-    """Write both files; returns the table as text. The remark stands above the table."""
-    table = lines(ours, apache)
-    text = markdown(table, version, len(ours), remark)
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "benchmarks.md").write_text(text)
-    document = {
-        "apache_kafka": version,
-        "machine": machine(),
-        "remark": remark,
+def _row(line: Line) -> str:
+    measure = line.measure
+    return (
+        f"| {measure.title} | {measure.unit} | {spread(line.ours)} | {spread(line.apache)} | {line.ratio:.2f} "
+        f"| {bound(measure, measure.aim)} | {bound(measure, measure.floor)} | {line.verdict} |\n"
+    )
+
+
+def _part_document(name: str, part: Part) -> dict[str, Any]:
+    return {
+        "rounds": len(part.ours),
+        "remark": part.remark,
         "measures": [
             {
                 "key": line.measure.key,
@@ -153,8 +197,22 @@ def write(ours: Rounds, apache: Rounds, version: str, directory: Path = DOCS, re
                 "floor": line.measure.floor,
                 "verdict": line.verdict.strip("*"),
             }
-            for line in table
+            for line in lines(PARTS[name], part.ours, part.apache)
         ],
     }
-    (directory / "benchmarks.json").write_text(json.dumps(document, indent=2) + "\n")
+
+
+def write(parts: Mapping[str, Part], version: str, short_timeouts: Mapping[str, str], directory: Path = DOCS) -> str:
+    """Write both files; returns the page as text. Parts that were not measured are kept as they were."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "benchmarks.json"
+    kept = json.loads(path.read_text())["parts"] if path.exists() else {}
+    document = {
+        "apache_kafka": version,
+        "machine": machine(),
+        "parts": kept | {name: _part_document(name, part) for name, part in parts.items()},
+    }
+    text = markdown(document, short_timeouts)
+    (directory / "benchmarks.md").write_text(text)
+    path.write_text(json.dumps(document, indent=2) + "\n")
     return text

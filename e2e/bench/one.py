@@ -1,4 +1,4 @@
-"""What is measured, what is aimed at, and one round of it on one broker."""
+"""One round on one broker: start it, warm it up, measure, stop it."""
 
 from __future__ import annotations
 
@@ -10,40 +10,6 @@ from e2e.bench import load
 from e2e.bench.gauges import PeakMemory, cpu_seconds, resident_mb
 from e2e.process import BrokerProcess
 
-
-@dataclass(frozen=True)
-class Measure:
-    """One line of the table. `aim` and `floor` are ratios of ours to Apache Kafka's; None: nothing was promised."""
-
-    key: str
-    title: str
-    unit: str
-    more_is_better: bool
-    aim: float | None = None
-    floor: float | None = None
-
-
-MEASURES = (
-    Measure("produce_16k_acks1", "produce, batch.size=16384, acks=1", "MiB/s", True, 1.5, 1.3),
-    Measure("produce_16k_all", "produce, batch.size=16384, acks=all", "MiB/s", True, 1.5, 1.3),
-    Measure("produce_64k_acks1", "produce, batch.size=65536, acks=1", "MiB/s", True, 1.5, 1.3),
-    Measure("produce_64k_all", "produce, batch.size=65536, acks=all", "MiB/s", True, 1.5, 1.3),
-    Measure("single", "one record a request (linger.ms=0, batch.size=1)", "requests/s", True, 1.0, 1.0),
-    Measure("consume", "consume", "MiB/s", True, 1.5, 1.2),
-    Measure("latency_p50", "end to end at 500 records/s, p50", "ms", False),
-    Measure("latency_p99", "end to end at 500 records/s, p99", "ms", False, 0.8, 1.0),
-    Measure("end_to_end", "EndToEndLatency, one at a time, average", "ms", False),
-    Measure("cpu_16k", "broker CPU per GB in, batch.size=16384", "s", False, 0.5, 0.7),
-    Measure("cpu_64k", "broker CPU per GB in, batch.size=65536", "s", False, 0.5, 0.7),
-    Measure("cpu_single", "broker CPU per 1,000 requests of one record", "ms", False),
-    Measure("memory_idle", "resident memory, idle", "MB", False, 0.1, 1 / 6),
-    Measure("memory_load", "resident memory under load, highest", "MB", False, 0.1, 1 / 6),
-    Measure("start", "start to first acknowledged record", "s", False, 0.1, 0.1),
-    Measure("many_create", "1,000 partitions: create, and a record into each", "s", False),
-    Measure("many_produce", "1,000 partitions: produce, batch.size=16384, acks=all", "MiB/s", True),
-    Measure("many_memory", "1,000 partitions: resident memory after it", "MB", False),
-    Measure("many_metadata", "1,000 partitions: Metadata answer", "ms", False),
-)
 GROUPS = ("start", "produce", "single", "consume", "latency", "partitions")
 
 
@@ -65,7 +31,7 @@ GB = 1e9
 
 
 class Round:
-    """One round on a fresh broker: start it, warm it up, measure, stop it."""
+    """Measures one fresh broker."""
 
     def __init__(
         self, broker: BrokerProcess, sizes: Sizes, groups: Collection[str], say: Callable[[str], None]
