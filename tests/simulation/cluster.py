@@ -50,6 +50,19 @@ class Node:
     def name(self) -> str:
         return self.host.name
 
+    def led_epoch(self, of_quorum: bool) -> int:
+        """In which epoch it leads the metadata quorum, or partition 0 of the topic; -1 when it does not."""
+        broker = self.broker
+        if broker is None or not self.serving or broker._replicas is None or broker._controller is None:
+            return -1
+        if of_quorum:
+            raft: Any = broker._controller.raft
+            return raft.epoch if raft.is_leader else -1
+        for each in broker._replicas.partitions():
+            if each.is_leader and not each.index and not each.topic.startswith("__"):
+                return each.leader_epoch
+        return -1
+
     # The process.
 
     def start(self) -> None:

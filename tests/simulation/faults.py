@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from random import Random
 
 from tests.history.operations import History, Loss
@@ -14,7 +15,15 @@ from tests.simulation.cluster import Cluster, Node
 from tests.simulation.simulated_loop import Host
 
 
-@dataclass(frozen=True, slots=True)
+class Aim(Enum):
+    """Whom a fault is for, when it comes."""
+
+    NODE = "broker"
+    LEADER = "leader of partition 0"
+    CONTROLLER = "active controller"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Fault:
     """One thing that goes wrong."""
 
@@ -25,10 +34,12 @@ class Fault:
     node: int
     amount: float = 0.0
     """How much of it, by kind: bytes, seconds, writes."""
+    aim: Aim = Aim.NODE
 
     def __str__(self) -> str:
         amount = f" {self.amount:g}" if self.amount else ""
-        return f"{self.at:8.3f} s to {self.until:8.3f} s: {self.kind}{amount} broker-{self.node}"
+        aim = "" if self.aim is Aim.NODE else f"{self.aim.value}, else "
+        return f"{self.at:8.3f} s to {self.until:8.3f} s: {self.kind}{amount} {aim}broker-{self.node}"
 
 
 class Faults:
@@ -40,15 +51,30 @@ class Faults:
         self.history = history
         self.random = random
         self.log: list[str] = []
+        """Whom aimed faults have hit."""
 
     def plan(self, schedule: list[Fault]) -> None:
         wire = self.cluster.simulation.network.wire
         for fault in schedule:
-            begin: Callable[[Fault, Node], None] = getattr(self, fault.kind)
-            end: Callable[[Fault, Node], None] = getattr(self, "end_" + fault.kind, self._bring_back)
-            node = self.cluster.nodes[fault.node]
-            wire.call_at(fault.at, begin, fault, node)
-            wire.call_at(fault.until, end, fault, node)
+            wire.call_at(fault.at, self._begin, fault)
+
+    def _begin(self, fault: Fault) -> None:
+        begin: Callable[[Fault, Node], None] = getattr(self, fault.kind)
+        end: Callable[[Fault, Node], None] = getattr(self, "end_" + fault.kind, self._bring_back)
+        node = self.aimed_at(fault)
+        if fault.aim is not Aim.NODE:
+            self.log.append(f"{fault.at:8.3f} s: {fault.kind} hits {node.name}")
+        self.cluster.simulation.network.wire.call_at(fault.until, end, fault, node)
+        begin(fault, node)
+
+    def aimed_at(self, fault: Fault) -> Node:
+        """The node that the fault is for at this moment: who leads in the newest epoch, or the named one."""
+        best, epoch = self.cluster.nodes[fault.node], -1
+        for node in self.cluster.nodes.values() if fault.aim is not Aim.NODE else ():
+            led = node.led_epoch(fault.aim is Aim.CONTROLLER)
+            if led > epoch:
+                best, epoch = node, led
+        return best
 
     def heal(self) -> None:
         """The end of all troubles."""
@@ -95,25 +121,45 @@ class Faults:
 
     def isolate(self, fault: Fault, node: Node) -> None:
         """Cut off from everybody."""
-        self.cluster.simulation.network.partition([node.host], self._others(node) + self.clients)
+        self.cluster.simulation.network.partition([node.host], self._others(node) + self.clients, reason=fault)
 
     def part_brokers(self, fault: Fault, node: Node) -> None:
         """Cut off from the other brokers; clients reach all."""
-        self.cluster.simulation.network.partition([node.host], self._others(node))
+        self.cluster.simulation.network.partition([node.host], self._others(node), reason=fault)
+
+    def part_pair(self, fault: Fault, node: Node) -> None:
+        """It and one other broker do not reach each other; everybody else reaches both."""
+        self.cluster.simulation.network.partition([node.host], self._others(node)[:1], reason=fault)
+
+    def part_all(self, fault: Fault, node: Node) -> None:
+        """No broker reaches another; clients reach all."""
+        groups = [[each.host] for each in self.cluster.nodes.values()]
+        self.cluster.simulation.network.partition(*groups, reason=fault)
+
+    def split(self, fault: Fault, node: Node) -> None:
+        """It is alone with half of the clients."""
+        near, far = self.clients[::2], self.clients[1::2]
+        self.cluster.simulation.network.partition([node.host, *near], self._others(node) + far, reason=fault)
 
     def part_clients(self, fault: Fault, node: Node) -> None:
         """Cut off from the clients; brokers reach each other."""
-        self.cluster.simulation.network.partition([node.host], self.clients)
+        self.cluster.simulation.network.partition([node.host], self.clients, reason=fault)
 
     def deafen(self, fault: Fault, node: Node) -> None:
         """Others hear it, it hears nobody."""
         for other in self._others(node) + self.clients:
-            self.cluster.simulation.network.cut(other, node.host)
+            self.cluster.simulation.network.cut(other, node.host, reason=fault)
+
+    def mute(self, fault: Fault, node: Node) -> None:
+        """It hears others, they hear nothing of it."""
+        for other in self._others(node):
+            self.cluster.simulation.network.cut(node.host, other, reason=fault)
 
     def _end_partition(self, fault: Fault, node: Node) -> None:
-        self.cluster.simulation.network.heal()
+        self.cluster.simulation.network.heal(fault)
 
-    end_isolate = end_part_brokers = end_part_clients = end_deafen = _end_partition
+    end_isolate = end_part_brokers = end_part_clients = end_deafen = end_mute = _end_partition
+    end_part_pair = end_part_all = end_split = _end_partition
 
     def reset(self, fault: Fault, node: Node) -> None:
         """Every connection of the node is reset."""
@@ -174,19 +220,28 @@ _ANYWHERE: dict[str, tuple[float, float, float, float, float]] = {
 }
 _BETWEEN_BROKERS: dict[str, tuple[float, float, float, float, float]] = {
     "isolate": (3, 0.1, 12, 0, 0),
-    "part_brokers": (3, 0.1, 12, 0, 0),
+    "part_brokers": (4, 0.1, 12, 0, 0),
+    "part_pair": (2, 0.1, 12, 0, 0),
+    "part_all": (1, 0.1, 4, 0, 0),
+    "split": (2, 0.1, 12, 0, 0),
     "deafen": (2, 0.1, 12, 0, 0),
+    "mute": (2, 0.1, 12, 0, 0),
     "kill_all": (0.5, 0.1, 2, 0, 0),
 }
 
 
 def make_schedule(random: Random, brokers: int, begin: float, end: float) -> list[Fault]:
     """Faults between two times. Loss of power comes at most once, and in a part of the runs only: it weakens what a
-    single broker has promised."""
+    single broker has promised.
+
+    With several brokers, little happens as long as no leader is hit: half of the faults look for one.
+    """
     kinds = _ANYWHERE | (_BETWEEN_BROKERS if brokers > 1 else {})
     chosen = random.sample(sorted(kinds), random.randint(1, 5))  # a few kinds per run: others do not drown them
+    if brokers > 1:
+        chosen.append(random.choice(sorted(_BETWEEN_BROKERS)))
     schedule = []
-    for _ in range(random.randint(1, 8)):
+    for _ in range(random.randint(1, 8) if brokers == 1 else random.randint(2, 12)):
         kind = random.choices(chosen, [kinds[name][0] for name in chosen])[0]
         schedule.append(_fault(random, kind, kinds[kind], brokers, begin, end))
     if random.random() < 0.25:
@@ -216,4 +271,6 @@ def _fault(
     _, shortest, longest, smallest, largest = shape
     at = round(random.uniform(begin, end), 6)
     until = round(min(at + shortest * (longest / shortest) ** random.random(), end + 1), 6)
-    return Fault(at, until, kind, random.randint(1, brokers), round(random.uniform(smallest, largest), 3))
+    node, amount = random.randint(1, brokers), round(random.uniform(smallest, largest), 3)
+    aim = Aim.NODE if brokers == 1 else random.choice((Aim.NODE, Aim.NODE, Aim.LEADER, Aim.LEADER, Aim.CONTROLLER))
+    return Fault(at, until, kind, node, amount, aim)

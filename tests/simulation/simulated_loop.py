@@ -108,8 +108,10 @@ class Simulation:
         self.network = Network(self, Host(self, "wire", "").loop)
         self.unhandled: list[dict[str, Any]] = []
         """What ended up in an exception handler of a loop: `run` raises it."""
+        self.touched: Host
+        """Where the callback that runs does something: its own host, or the one that the network hands bytes to."""
         self.after_step: list[Callable[[Host], None]] = []
-        """Called after every callback that ran, with the host it ran on: invariants, traces."""
+        """Called after every callback that ran, with the host that it touched: invariants, traces."""
         self.graveyard: list[object] = []
         """Tasks of killed processes, kept so that Python does not run their `finally` blocks."""
         self._due: list[tuple[float, int, asyncio.Handle]] = []
@@ -174,9 +176,10 @@ class Simulation:
             loop.host.held.append(handle)
             return
         self.steps += 1
+        self.touched = loop.host
         loop.run_handle(handle)
         for look in self.after_step:
-            look(loop.host)
+            look(self.touched)
 
     def _raise_unhandled(self) -> None:
         if self.unhandled:

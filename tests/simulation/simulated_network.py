@@ -39,7 +39,8 @@ class Network:
         """Seconds one way, between which each chunk's delay is chosen."""
         self.fragmentation = 0.1
         """Share of deliveries that are cut into several reads."""
-        self._cut: set[tuple[str, str]] = set()
+        self._cut: dict[tuple[str, str], list[object]] = {}
+        """Sender and receiver, and why: whatever ends, the other reasons stay."""
         self._silent: set[str] = set()
         self._servers: dict[tuple[str, int], SimulatedServer] = {}
         self._connections: list[tuple[SimulatedTransport, SimulatedTransport]] = []
@@ -47,20 +48,27 @@ class Network:
 
     # -- faults --------------------------------------------------------------------------------------------------
 
-    def partition(self, *groups: list[Host]) -> None:
+    def partition(self, *groups: list[Host], reason: object = None) -> None:
         """Hosts of different groups no longer reach each other; hosts in no group reach everybody."""
         for group in groups:
             for other in groups:
                 if other is not group:
-                    self._cut |= {(a.name, b.name) for a in group for b in other}
+                    for sender in group:
+                        for receiver in other:
+                            self.cut(sender, receiver, reason=reason)
 
-    def cut(self, sender: Host, receiver: Host) -> None:
+    def cut(self, sender: Host, receiver: Host, *, reason: object = None) -> None:
         """Bytes in this one direction no longer arrive."""
-        self._cut.add((sender.name, receiver.name))
+        self._cut.setdefault((sender.name, receiver.name), []).append(reason)
 
-    def heal(self) -> None:
-        """End all partitions, and let what was on its way arrive."""
-        self._cut.clear()
+    def heal(self, reason: object = None) -> None:
+        """End all partitions, or those with one reason, and let what was on its way arrive."""
+        if reason is None:
+            self._cut.clear()
+        for pair in list(self._cut):
+            self._cut[pair] = [other for other in self._cut[pair] if other is not reason]
+            if not self._cut[pair]:
+                del self._cut[pair]
         for pair in self._connections:
             for transport in pair:
                 transport.inbox.pump(self._simulation.random.uniform(*_RETRANSMISSION))
@@ -170,6 +178,10 @@ class Network:
             if transport in pair and all(side.closed for side in pair):
                 self._forget(pair)
                 return
+
+    def touches(self, host: Host) -> None:
+        """A process on the host is handed what has arrived."""
+        self._simulation.touched = host
 
     def chance(self, probability: float) -> bool:
         return self._simulation.random.random() < probability

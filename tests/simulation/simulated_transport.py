@@ -48,6 +48,7 @@ class Inbox:
         network, loop = self._sender.network, self._receiver.loop
         if network.reachable(self._sender.loop.host, loop.host):  # else pump() tries again when the partition heals
             self._horizon = network.wire.time()
+            network.touches(loop.host)
             if loop.dead:
                 self._receiver.closed = True
             with loop.running():
