@@ -247,3 +247,18 @@ def test_after_a_loss_of_power_everything_synced_is_there(seed: int) -> None:
     assert again.log_end_offset >= synced
     assert values_of(again) == values[: again.log_end_offset]
     assert append(again, batch("x")).first_offset == again.log_end_offset - 1
+
+
+def test_what_was_cut_off_does_not_come_back_below_a_later_segment_after_a_loss_of_power() -> None:
+    environment = memory_environment()
+    log = open_log(environment)
+    for value in ("a", "b", "c"):
+        append(log, batch(value))
+    log.sync()
+    log.truncate_to(1)
+    log.roll(NOW_MS)
+    append(log, batch("d"), epoch=1)
+    log.sync()
+    environment.files.lose_power()
+    again = open_log(environment, recovery_point=log.recovery_point)
+    assert values_of(again) == [(0, "a"), (1, "d")]

@@ -232,6 +232,21 @@ class Cluster:
     def all_serving(self) -> bool:
         return all(node.serving for node in self.nodes.values())
 
+    def disagreement(self) -> str:
+        """What is not as it should be when no fault is left: who leads what, as every broker has it, and its ISR. Until
+        then a deposed leader may tell a client where it thinks that a log ends. Empty when all is well."""
+        states: dict[tuple[str, int], tuple[int, int]] = {}
+        for node in self.nodes.values():
+            if node.broker is None or node.broker._replicas is None:
+                return f"{node.name} does not run"
+            for each in node.broker._replicas.partitions():
+                state = (each.leader_epoch, each.partition_epoch)
+                if states.setdefault((each.topic, each.index), state) != state:
+                    return f"{node.name} has {each.topic}-{each.index} in epochs {state}"
+                if len(each.isr) < len(each.replicas):
+                    return f"the ISR of {each.topic}-{each.index} is {list(each.isr)}"
+        return ""
+
     def process_failed(self, node: Node, error: Exception) -> None:
         """A process ended by an exception: fine while its disk is broken or full, the end of the run otherwise."""
         disk = node.files

@@ -252,17 +252,20 @@ def make_schedule(random: Random, brokers: int, begin: float, end: float) -> lis
     return sorted(schedule, key=lambda fault: (fault.at, fault.kind, fault.node))
 
 
-_ENDING = {"kill", "kill_while_writing", "kill_all", "failing_sync", "failing_writes"}
-"""What ends a process without its clean-shutdown marker."""
+_HARMLESS = {"reset", "step_clock", "part_clients", "full_disk"}
+"""What takes no broker out of an ISR."""
 _RECOVERY = 6.0
 """Seconds in which a replica is back in its ISRs."""
 
 
 def _too_much(fault: Fault, loss: Fault) -> bool:
-    """Replication with min.insync.replicas=2 outlives one unclean end at a time (KIP-966): a broker cannot tell whether
-    it was killed or lost its power, and with several at once the one that lost its tail may be the one to lead."""
+    """A broker that loses its power loses a tail of what it had acknowledged as a member of an ISR. It says so when it
+    registers again (KIP-966: the epoch before is not that of a clean stop), and leaves every ISR of which it is not the
+    last member. So the others must be in the ISR then: neither ended uncleanly themselves, nor cut off or stopped for
+    so long that the ISR shrank to this one. Only eligible leader replicas, which these clusters do not have, would
+    know that somebody outside of the ISR has more."""
     together = fault.at < loss.until + _RECOVERY and loss.at < fault.until + _RECOVERY
-    return fault.kind in _ENDING and together
+    return fault.kind not in _HARMLESS and together
 
 
 def _fault(

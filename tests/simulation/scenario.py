@@ -182,6 +182,8 @@ class Scenario:
         self.working = False
         judge = self._view("judge")
         simulation.run(self.clients[-1], self._finish(judge), limit=PATIENCE)
+        for member in self.members:
+            member.end()
         self.invariants.compare_replicas()
         for task in work:
             if task.done() and not task.cancelled() and task.exception() is not None:
@@ -226,6 +228,7 @@ class Scenario:
             timestamp_ms=HostClock(self.simulation.host(view.client_id)).time_ms,
             on_surprise=self._lost_producer_state,
         )
+        producer.forgetful_brokers = self.result.brokers > 1
         self.producers.append(producer)
         while self.working:
             producer.send(random.choice(self.partitions), random.randint(1, 3), random.choice((0, 10, 300)))
@@ -283,6 +286,10 @@ class Scenario:
         for producer in self.producers:
             self.stage = producer
             await producer.flush()
+        self.stage = "waiting for the brokers to agree"
+        while self.cluster.disagreement():
+            self.stage = f"waiting for the brokers to agree: {self.cluster.disagreement()}"
+            await view.rest()
         self.stage = "looking for the ends of the logs"
         await view.refresh([TOPIC])
         ends: dict[Partition, int] = {}
@@ -293,6 +300,8 @@ class Scenario:
             self.stage = f"reading {partition} from {start} to {ends[partition]}"
             self.history.finals.append(await self._read_all(view, partition, start, ends[partition]))
         self.stage = f"waiting for the consumers to come to {ends}"
+        for consumer in self.consumers:
+            consumer.hurry()
         while not all(
             consumer.places[partition].offset >= ends[partition]
             for consumer in self.consumers
@@ -326,14 +335,19 @@ class Scenario:
             end = again
 
     async def _read_all(self, view: ClusterView, partition: Partition, start: int, end: int) -> Final:
-        aside = History()
-        reader = Consumer(view, aside, max_wait_ms=100, on_surprise=self.cluster.surprises.append)
-        reader.assign([(partition, start)])
-        with contextlib.suppress(KeyError):
-            while reader.places[partition].offset < end:
-                await reader.poll()
-        records = [(read.offset, read.value) for read in aside.reads if type(read) is Poll]
-        seeks = [read for read in aside.reads if type(read) is Seek][1:]
-        if seeks:
-            raise AssertionError(f"the last reader of {partition} was sent elsewhere: {seeks}")
-        return Final(partition, start, end, records)
+        """Read a whole log. Retention may take its beginning away meanwhile: then again from where it begins now."""
+        while True:
+            aside = History()
+            reader = Consumer(view, aside, max_wait_ms=100, on_surprise=self.cluster.surprises.append)
+            reader.assign([(partition, start)])
+            with contextlib.suppress(KeyError):
+                while reader.places[partition].offset < end:
+                    await reader.poll()
+            records = [(read.offset, read.value) for read in aside.reads if type(read) is Poll]
+            seeks = [read for read in aside.reads if type(read) is Seek][1:]
+            if not seeks:
+                return Final(partition, start, end, records)
+            begins = await list_offset(view, partition, EARLIEST)
+            if begins <= start:
+                raise AssertionError(f"the last reader of {partition} was sent elsewhere: {seeks}")
+            start = begins

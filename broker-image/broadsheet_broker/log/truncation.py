@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.errors import NO_DESCRIPTORS, StorageError
 from broadsheet_broker.log.producer_state import SnapshotCorruptError
 from broadsheet_broker.log.replay import replay
 from broadsheet_broker.log.retention import discard_segments, remove_snapshots
@@ -14,6 +14,7 @@ from broadsheet_broker.log.transaction_index import truncate_aborted
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.log import Log
+    from broadsheet_broker.seams import File
 
 
 def truncate_to(log: Log, offset: int) -> bool:
@@ -64,6 +65,19 @@ def _truncate(log: Log, offset: int) -> None:
     log.epochs.truncate_from_end(end)
     remove_snapshots(log, [taken for taken in log.snapshots if taken > end])
     reload_producers(log)
+    _make_durable(log, file)
+
+
+def _make_durable(log: Log, file: File) -> None:
+    """What was cut off must not come back after a loss of power, below a segment that begins where it began: nobody
+    would look at this one again, as all of it lies below the recovery point."""
+    try:
+        file.sync()
+    except OSError as error:
+        failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
+        if error.errno not in NO_DESCRIPTORS and log.on_failure is not None:
+            log.on_failure(log, failure)
+        raise failure from error
 
 
 def truncate_fully_and_start_at(log: Log, offset: int) -> None:

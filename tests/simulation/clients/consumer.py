@@ -128,6 +128,10 @@ class Consumer:
         self.places[partition] = Place(offset)
         self._history.reads.append(Seek(self.name, self._view.time(), partition, offset, reason))
 
+    def hurry(self) -> None:
+        """Take much at a time from now on: with little, what is left may take longer than anybody waits."""
+        self._max_bytes = 1_000_000
+
     async def run(self) -> None:
         """Poll until cancelled."""
         while True:

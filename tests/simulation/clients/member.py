@@ -87,6 +87,8 @@ class Member:
         self._topic = topic
         self._member_id = ""
         self._generation = -1
+        self._committing: tuple[float, dict[Partition, int]] | None = None
+        """Since when a commit is under way, and what it says."""
 
     async def run(self, commit_interval: float) -> None:
         """Until cancelled."""
@@ -191,18 +193,28 @@ class Member:
             member_id=self._member_id,
             topics=[OffsetCommitRequestTopic(name=self._topic, partitions=rows)],
         )
-        invoked = self._view.time()
         codes: dict[int, int] = {}
+        self._committing = self._view.time(), places
         try:
             answer = await connection.call(body, 8)
             codes = {row.partition_index: row.error_code for row in answer.topics[0].partitions}
         finally:
-            now = self._view.time()
-            for partition, offset in places.items():
-                outcome = _outcome(codes.get(partition[1]))
-                self._history.commits.append(Commit(self.group, partition, offset, outcome, invoked, now))
+            self._note(codes)
         for code in codes.values():
             _check(code)
+
+    def end(self) -> None:
+        """The run is over: what is under way may have been stored."""
+        self._note({})
+
+    def _note(self, codes: dict[int, int]) -> None:
+        if self._committing is None:
+            return
+        now, (invoked, places) = self._view.time(), self._committing
+        self._committing = None
+        for partition, offset in places.items():
+            outcome = _outcome(codes.get(partition[1]))
+            self._history.commits.append(Commit(self.group, partition, offset, outcome, invoked, now))
 
 
 def _outcome(code: int | None) -> Outcome:

@@ -63,6 +63,10 @@ class Producer:
         self._delivery_timeout = delivery_timeout
         self._timestamp_ms = timestamp_ms
         self._on_surprise = on_surprise
+        self.forgetful_brokers = False
+        """A batch that was sent before may be unknown and out of order to a broker that did write it: the snapshot with
+        which a replica starts again, or goes on after a truncation, names the last batch of each producer only, as
+        Kafka's format has it. With several brokers written batches can stay unanswered for that long."""
         self._producer_id = -1
         self._numbers = 0
         self._lanes: dict[Partition, _Lane] = {}
@@ -224,7 +228,8 @@ class _Lane:
                 self._begin_epoch()  # its sequence numbers will never be written
         elif code in (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID):
             # The first in flight has nothing before it that could be missing: the broker forgot this producer.
-            self._producer._on_surprise(f"{self._producer.name} was told {code.name} for {batch.values[0][1]!r}")
+            if batch.attempts == 1 or not self._producer.forgetful_brokers:
+                self._producer._on_surprise(f"{self._producer.name} was told {code.name} for {batch.values[0][1]!r}")
             self._begin_epoch()
             raise ConnectionError(code.name)
         else:
