@@ -18,7 +18,7 @@ from e2e.broadsheet import Broadsheet
 from e2e.process import wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
-KILLS = int(os.environ.get("KILLS", "60"))
+KILLS = int(os.environ.get("KILLS", "200"))
 TOPIC = "orders"
 PARTITIONS = 3
 
