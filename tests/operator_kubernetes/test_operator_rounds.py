@@ -227,6 +227,20 @@ async def test_a_cluster_shrinks_when_its_brokers_are_drained(stage: Stage) -> N
 
 
 @staged
+async def test_a_drain_is_not_forgotten_while_nobody_can_look(stage: Stage) -> None:
+    """A paused round took the annotation away, and setting the number back then took no move back."""
+    await three(stage)
+    body = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")
+    stage.kubernetes.put(merged(body, {"metadata": {"annotations": {DRAINING: "2"}}}))
+    for image in ("broker:2", "broker:3"):
+        stage.apply("Cluster", "news", {**grown(3), "paused": True, "image": image})
+        generation = stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["generation"]
+        await stage.until(lambda wanted=generation: status(stage)["observedGeneration"] == wanted, "a round")
+    annotations = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["metadata"]["annotations"]
+    assert annotations[DRAINING] == "2"
+
+
+@staged
 async def test_brokers_that_a_topic_needs_do_not_leave(stage: Stage) -> None:
     await three(stage)
     stage.kafka.placement = {TopicPartition("orders", 0): (0, 1, 2)}

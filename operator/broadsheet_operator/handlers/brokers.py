@@ -151,11 +151,14 @@ class BrokerCare:
         """`wanted`: brokers that the Cluster asks for; `cluster` has as many as it may have now."""
         existing = self.existing(key)
         stateful_set = existing.stateful_set
-        if cluster.spec.brokers is None or cluster.spec.paused or stateful_set is None:
+        if stateful_set is None or cluster.spec.brokers is None:
             return Plan()
+        # Whoever cannot look now must not forget that a drain was begun.
+        scale = ScalingStep(draining=_draining(stateful_set))
+        if cluster.spec.paused:
+            return Plan(scale)
         running = int(stateful_set["spec"]["replicas"])
         fixed = bool(provisioning.static_voters(existing))
-        scale = ScalingStep()
         voting = QuorumStep()
         if isinstance(seen.quorum, QuorumView) and isinstance(seen.view, ClusterView):
             if isinstance(seen.placement, tuple):
