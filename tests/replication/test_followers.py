@@ -266,6 +266,24 @@ def test_a_follower_below_the_leaders_start_begins_there(tmp_path: Path) -> None
     run(tmp_path, scenario)
 
 
+def test_a_follower_takes_over_a_batch_of_which_the_leader_has_deleted_the_first_records(tmp_path: Path) -> None:
+    """Logs hold whole batches: such a log begins before its start offset, and a new replica was stuck there."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.create((1, 2))
+        await cluster.brokers[1].produce(b"a", b"b", b"c", b"d", b"e")
+        cluster.brokers[1].partition().delete_records_before(3)
+        await cluster.until(lambda: cluster.brokers[2].partition().log.log_start_offset == 3)
+        cluster.change(replicas=[1, 2, 3], adding_replicas=[3])
+        await cluster.until(lambda: cluster.state.isr == (1, 2, 3))
+        await cluster.brokers[1].produce(b"f")
+        new = cluster.brokers[3]
+        assert (new.values(), new.partition().log.log_start_offset) == ([b"d", b"e", b"f"], 3)
+        await cluster.until(lambda: new.partition().high_watermark == 6)
+
+    run(tmp_path, scenario)
+
+
 def test_delete_records_waits_until_every_living_replica_has_deleted(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
         cluster.create()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from broadsheet_broker.replication.truncation import truncation_offset
+from broadsheet_broker.replication.truncation import start_within_batch, truncation_offset
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_request import (
     FetchPartition,
@@ -394,6 +394,9 @@ class Fetcher:
                 self._changed[following] = None
                 if following.sent_offset != own.log_end_offset:
                     return  # asked for before something else moved the end
+                within = start_within_batch(records, own.log_start_offset, own.log_end_offset)
+                if within is not None:
+                    self._hosts.start_again(partition, within)  # the leader's start offset comes with the records
                 partition.append_fetched(records)
                 following.failures = 0
                 self._hosts.replicated(len(records))
