@@ -104,6 +104,45 @@ def test_times_above_the_high_watermark_are_not_found(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_new_leader_tells_consumers_no_offset_before_its_high_watermark_is_where_it_began(tmp_path: Path) -> None:
+    """The last leader may have told them more (KIP-207)."""
+
+    async def scenario(bench: Bench) -> None:
+        topic_id = bench.create(leader=2)
+        partition = bench.replicas.partition("orders", 0)
+        partition.append_fetched(memoryview(batch(b"x", b"y", timestamp=NOW_MS - 5, leader_epoch=0)))
+        bench.move_leader(topic_id, 1)
+        assert (partition.high_watermark, partition.epoch_start_offset) == (0, 2)
+        for place in (-1, -3, 0):
+            assert (await offset_at(bench, place))[0] == ErrorCode.OFFSET_NOT_AVAILABLE
+        assert (await offset_at(bench, -1, version=4))[0] == ErrorCode.LEADER_NOT_AVAILABLE
+        assert await offset_at(bench, -2) == (0, -1, 0, 0)
+        partition.update_follower(2, 1, 0, NOW_MS)
+        assert (await offset_at(bench, -1))[0] == ErrorCode.OFFSET_NOT_AVAILABLE
+        assert await offset_at(bench, 0) == (0, NOW_MS - 5, 0, 0)
+        partition.update_follower(2, 2, 0, NOW_MS)
+        assert await offset_at(bench, -1) == (0, -1, 2, 1)
+
+    run(tmp_path, scenario)
+
+
+def test_a_transaction_from_before_a_new_leader_hides_no_offset(tmp_path: Path) -> None:
+    """Where committed transactions end is known as soon as the high watermark is."""
+
+    async def scenario(bench: Bench) -> None:
+        topic_id = bench.create(leader=2)
+        partition = bench.replicas.partition("orders", 0)
+        partition.append_fetched(memoryview(batch(b"x", leader_epoch=0)))
+        open_one = batch(b"y", producer_id=7, producer_epoch=0, base_sequence=0, transactional=True, base_offset=1)
+        partition.append_fetched(memoryview(open_one))
+        bench.move_leader(topic_id, 1)
+        partition.update_follower(2, 2, 0, NOW_MS)
+        assert (partition.high_watermark, partition.last_stable_offset) == (2, 1)
+        assert await offset_at(bench, -1, isolation_level=1) == (0, -1, 1, 1)
+
+    run(tmp_path, scenario)
+
+
 async def delete(bench: Bench, offset: int, topic: str = "orders") -> tuple[int, int]:
     partition = DeleteRecordsPartition(partition_index=0, offset=offset)
     body = DeleteRecordsRequest(topics=[DeleteRecordsTopic(name=topic, partitions=[partition])], timeout_ms=1000)

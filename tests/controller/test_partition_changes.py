@@ -123,6 +123,13 @@ def test_a_reassignment_completes_when_all_new_replicas_are_in_sync() -> None:
     assert done.leader_epoch > begun.leader_epoch
 
 
+def test_a_cancelled_reassignment_leaves_nobody_in_the_isr_who_is_no_replica() -> None:
+    """Only the new replica was in sync, unclean elections are allowed, and nobody else is up."""
+    begun = partition((3, 1, 2), isr=(3,), leader=3, adding=(3,))
+    after = change(begun, Target(isr=[], replicas=[1, 2], adding=[], removing=[]), {3}, Rules(unclean=True))
+    assert (after.replicas, after.isr, after.leader) == ((1, 2), (1,), NO_LEADER)
+
+
 def test_a_removal_alone_is_done_at_once_with_a_new_leader_epoch() -> None:
     after = change(partition((1, 2, 3)), Target(replicas=[1, 2, 3], removing=[3]), {1, 2, 3})
     assert (after.replicas, after.isr, after.leader, after.leader_epoch) == ((1, 2), (1, 2), 1, 6)

@@ -87,7 +87,7 @@ def _find(
         end = partition.last_stable_offset if read_committed else partition.high_watermark
     place = wanted.timestamp
     # A new leader's high watermark may be behind what consumers were told by the last one (KIP-207).
-    behind = replica_id < 0 and partition.epoch_start_offset > end and partition.is_leader
+    behind = replica_id < 0 and partition.epoch_start_offset > partition.high_watermark and partition.is_leader
     if behind and place == LATEST:
         raise _not_available(version)
     if place == LATEST:

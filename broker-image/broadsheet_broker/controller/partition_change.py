@@ -160,7 +160,8 @@ def change_partition(
         # A replica goes: a new leader epoch tells it from one that is only late (as Kafka does).
         record.leader = leader
     if not change.isr and not change.with_elr:
-        change.isr = list(before.isr)
+        # The last member stays; where its replica goes (a reassignment is cancelled), the first of those that remain.
+        change.isr = [id for id in before.isr if id in change.replicas] or change.replicas[:1]
     _write(record, before, change, directory_of)
     return record if _says_something(record) else None
 
