@@ -100,6 +100,7 @@ class Broker:
         )
         controller.on_failure = self._metadata_failed
         logs.on_full_disk = controller.disk_full
+        groups.may_be_replaced = controller.may_be_replaced
         for path in logs.offline_directories:  # found before there was anybody to tell
             controller.directory_failed(path)
         self._isr_proposals = controller.isr_proposals(IsrAnswer)

@@ -157,6 +157,19 @@ def test_offsets_are_seen_when_they_are_committed_in_the_log() -> None:
     assert bench.fetch(P0) == {P0: 2}
 
 
+def test_a_coordinator_that_may_be_replaced_tells_no_offsets_and_takes_none() -> None:
+    bench = Bench()
+    bench.commit({("orders", 0): 5})
+    bench.coordinator.may_be_replaced = lambda: True
+    replies = Replies()
+    bench.coordinator.fetch_offsets(OffsetFetchRequestGroup(group_id=GROUP, topics=None), False, replies)
+    assert replies.one.error_code == ErrorCode.NOT_COORDINATOR
+    assert bench.heartbeat("somebody", 1) is ErrorCode.NOT_COORDINATOR
+    appends = bench.storage.appends
+    bench.commit({("orders", 0): 6})
+    assert bench.storage.appends == appends
+
+
 def test_a_stable_fetch_waits_for_commits_before_it() -> None:
     bench = Bench()
     bench.storage.hold = True

@@ -190,6 +190,10 @@ class Controller:
         """Of the last record that was published on this node."""
         return self._publisher.position.offset if self._publisher.is_released else -1
 
+    def may_be_replaced(self) -> bool:
+        """Others may lead what this broker leads, as far as it knows: it has not run for longer than its session."""
+        return not self._is_whole_quorum and self.lifecycle.may_be_replaced()
+
     def knows_broker(self, broker_id: int, epoch: int) -> bool:
         return self._publisher.knows_broker(broker_id, epoch)
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller.absence import PAUSE, Absence
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.forwarding import error_code
 from broadsheet_broker.seams import Environment
@@ -71,6 +72,8 @@ class BrokerLifecycle:
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
+        self._absence = Absence(config.get_int("broker.session.timeout.ms") / 1000, environment.monotonic())
+        self._tick: asyncio.TimerHandle | None = None
         self._in_hurry = False
         self._wake: asyncio.Future[None] | None = None
         self._joined: asyncio.Future[None] = environment.loop.create_future()
@@ -117,7 +120,19 @@ class BrokerLifecycle:
     def begin(self) -> None:
         """Report from now on."""
         self._answered_at = self._environment.monotonic()
+        self._absence.heard(self._answered_at)
+        self._notice_pauses()
         self._task = self._environment.loop.create_task(self._report())
+
+    def may_be_replaced(self) -> bool:
+        """This process did not run for so long that others may lead what it led, and has not asked yet."""
+        return self._absence.may_be_replaced(self._environment.monotonic())
+
+    def _notice_pauses(self) -> None:
+        if self.may_be_replaced():
+            log.info("This process has not run for longer than its session: asking the controller what has become")
+            self._hurry()
+        self._tick = self._environment.loop.call_later(PAUSE / 2, self._notice_pauses)
 
     def set_ready(self) -> None:
         """Clients are served: this broker may lead."""
@@ -157,12 +172,14 @@ class BrokerLifecycle:
 
     async def stop(self) -> None:
         """Report no more."""
+        self.kill()
         if self._task is not None:
-            self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
     def kill(self) -> None:
         """End as a killed process would."""
+        if self._tick is not None:
+            self._tick.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -207,11 +224,14 @@ class BrokerLifecycle:
             want_shut_down=self._leaving,
             offline_log_dirs=list(self._offline),
         )
+        asked_at = self._environment.monotonic()
         answer: BrokerHeartbeatResponse = await self._call(request, _HEARTBEAT_VERSION, _ATTEMPT)
         if answer.error_code:
             raise KafkaError(error_code(answer.error_code))
         self._answered_at = self._environment.monotonic()
         was_fenced, self._fenced = self._fenced, answer.is_fenced
+        if not self._fenced:
+            self._absence.heard(asked_at)
         if not self._fenced and not self._joined.done():
             self._joined.set_result(None)
         if self._fenced and not was_fenced and not self._leaving and not self._aside:

@@ -78,6 +78,8 @@ class GroupCoordinator:
         self.settings = config if isinstance(config, GroupSettings) else GroupSettings.of(config)
         self._storage = storage
         self._protocol = ClassicProtocol(self.settings, environment.uuid)
+        self.may_be_replaced: Callable[[], bool] = lambda: False
+        """Whether another broker may coordinate what this one does, without its having heard of it."""
         self._partitions: dict[int, CoordinatedPartition] = {}
         self._indexes: dict[str, int] = {}
         self._indexes_of = 0
@@ -145,7 +147,7 @@ class GroupCoordinator:
 
     def _find(self, group_id: str) -> CoordinatedPartition | ErrorCode:
         partition = self._partitions.get(self.partition_for(group_id))
-        if partition is None:
+        if partition is None or self.may_be_replaced():
             return ErrorCode.NOT_COORDINATOR
         return partition if partition.state is PartitionState.ACTIVE else _REFUSAL[partition.state]
 

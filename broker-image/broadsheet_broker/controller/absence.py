@@ -1,0 +1,43 @@
+"""Whether this process did not run for so long that others may have its part in the cluster by now.
+
+A process that was stopped (a frozen virtual machine, SIGSTOP, a disk that held it up) goes on as if no time had passed.
+The questions of clients wait on its connections, and it would answer them before it hears that others lead what it led:
+a coordinator with offsets that are out of date. So a broker that finds that it was away for longer than its session
+asks the controller first. While no controller is found it goes on all the same after a time, since then nobody can have
+taken its part either.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PAUSE: Final = 1.0
+"""Seconds without a sign of the event loop that count as a pause."""
+PATIENCE: Final = 10.0
+"""Seconds for which the controller is waited for after a pause."""
+
+
+class Absence:
+    """Times are monotonic seconds."""
+
+    def __init__(self, session: float, now: float) -> None:
+        """`session`: broker.session.timeout.ms, in seconds: after so much silence the controller fences a broker."""
+        self._session = session
+        self._ran_at = now
+        self._heard_at = now
+        self._since: float | None = None
+        """When this process found that it had been away; None: it was not, or has been heard since."""
+
+    def may_be_replaced(self, now: float) -> bool:
+        """Whether others may lead what this broker led, without its having heard of it. Ask often: that is how a pause
+        is noticed."""
+        if now - self._ran_at > PAUSE and now - self._heard_at > self._session:
+            self._since = now
+        self._ran_at = now
+        return self._since is not None and now - self._since < PATIENCE
+
+    def heard(self, asked_at: float) -> None:
+        """The controller has answered a heartbeat of that time, and this broker takes part."""
+        self._heard_at = asked_at
+        if self._since is not None and asked_at >= self._since:
+            self._since = None
