@@ -19,7 +19,12 @@ from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.local.broker import free_port
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition, TopicView
-from broadsheet_operator.reconcilers.topic import AddPartitions, AlterConfigs, CreateTopic, DeleteTopic
+from broadsheet_operator.reconcilers.topic_actions import (
+    AddPartitions,
+    AlterConfigs,
+    CreateTopic,
+    DeleteTopic,
+)
 from kafka import KafkaConsumer, KafkaProducer
 
 BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]

@@ -19,7 +19,7 @@ from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.local.broker import free_port
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicPartition
 from broadsheet_operator.reconcilers.quorum import AddVoter, RemoveVoter, initial_directory, next_change
-from broadsheet_operator.reconcilers.topic import CreateTopic
+from broadsheet_operator.reconcilers.topic_actions import CreateTopic
 
 CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAQ"
 SECONDS = 40.0

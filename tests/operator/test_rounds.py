@@ -23,7 +23,7 @@ from broadsheet_operator.reconcilers.observed import (
     TopicPartition,
     TopicView,
 )
-from broadsheet_operator.reconcilers.topic import (
+from broadsheet_operator.reconcilers.topic_actions import (
     AddPartitions,
     AlterConfigs,
     CreateTopic,

@@ -17,14 +17,12 @@ from broadsheet_operator.reconcilers.observed import (
     TopicView,
 )
 from broadsheet_operator.reconcilers.rivals import topic_rivals
-from broadsheet_operator.reconcilers.topic import (
+from broadsheet_operator.reconcilers.topic import TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.topic_actions import (
     AddPartitions,
     AlterConfigs,
     CreateTopic,
     DeleteTopic,
-    Reassign,
-    TopicPlan,
-    plan_topic,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -187,22 +185,6 @@ def test_more_replicas_than_brokers_are_refused_in_words() -> None:
     assert message(plan) == "replicationFactor 3 needs as many brokers; the cluster has broker 0"
     existing = plan_topic(ours(topic({"replicationFactor": 3}), there()), there(), ONE, NOW)
     assert (existing.actions, ready(existing)) == ((), ("False", "NotSupported"))
-
-
-def test_a_replication_factor_changes_by_reassignment() -> None:
-    desired = ours(topic({"replicationFactor": 3}), there(), THREE)
-    (action,) = plan_topic(desired, there(), THREE, NOW).actions
-    assert isinstance(action, Reassign)
-    assert {i: sorted(r) for i, r in action.replicas.items()} == {0: [0, 1, 2], 1: [0, 1, 2], 2: [0, 1, 2]}
-
-
-def test_a_reassignment_on_its_way_is_waited_for() -> None:
-    desired = ours(topic({"replicationFactor": 3}), there(), THREE)
-    moving = TopicView("orders", "id-1", (PartitionView(0, 0, (0, 1, 2), (0,), moving=True),), {})
-    plan = plan_topic(desired, moving, THREE, NOW)
-    assert (plan.actions, ready(plan)) == ((), ("False", "Reassigning"))
-    assert plan.status.reassignment is not None
-    assert plan.status.reassignment.message == "replicas of 1 partition are moving"
 
 
 def test_health_names_the_worst_partition() -> None:

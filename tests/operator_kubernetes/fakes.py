@@ -29,7 +29,13 @@ from broadsheet_operator.reconcilers.observed import (
 from broadsheet_operator.reconcilers.provisioning import Settings
 from broadsheet_operator.reconcilers.quorum import AddVoter, VoterChange
 from broadsheet_operator.reconcilers.spreading import Placed
-from broadsheet_operator.reconcilers.topic import AddPartitions, AlterConfigs, CreateTopic, DeleteTopic, TopicAction
+from broadsheet_operator.reconcilers.topic_actions import (
+    AddPartitions,
+    AlterConfigs,
+    CreateTopic,
+    DeleteTopic,
+    TopicAction,
+)
 
 Body = dict[str, Any]
 API = "broadsheet.io/v1alpha1"

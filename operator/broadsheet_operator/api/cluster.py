@@ -145,6 +145,21 @@ class PodDisruptionBudget(SpecModel):
     """So many brokers may be evicted at once."""
 
 
+THROTTLE_PATTERN = r"^([1-9][0-9]{0,8}(k|Ki|M|Mi|G|Gi)|unlimited)$"
+THROTTLE_HELP = "bytes a second with a unit, k, M, G or Ki, Mi, Gi, as in 50Mi, or unlimited"
+
+
+class Reassignments(SpecModel):
+    """How replicas move."""
+
+    throttle: (
+        Annotated[str, Field(pattern=THROTTLE_PATTERN, max_length=24, json_schema_extra={"pattern": THROTTLE_PATTERN})]
+        | None
+    ) = None
+    """What the copying of replicas may take of each broker, in bytes a second: 50Mi, or unlimited. It must be more than
+    what is written to the topics that move, or they never catch up. Left out: 50Mi."""
+
+
 class AllowedNamespace(SpecModel):
     """A namespace that may keep Topics and ConsumerGroups of this cluster."""
 
@@ -186,6 +201,8 @@ class ClusterSpec(SpecModel):
         Annotated[list[MaintenanceWindow], Field(max_length=20, json_schema_extra={"x-atomic": True})] | None
     ) = None
     """When brokers may be restarted and replicas moved. Left out or empty: at any time."""
+    reassignment: Reassignments | None = None
+    """How replicas move when a replication factor changes."""
     paused: bool = False
     """True: nothing about this cluster is changed until it is false again."""
 

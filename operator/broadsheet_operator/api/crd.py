@@ -165,6 +165,7 @@ DEFINITIONS = (
             Column("Replicas", ".status.replicationFactor", "How many replicas each partition has.", type="integer"),
             Column("In-Sync", ".status.inSync", "Replicas in sync of all replicas."),
             Column("Size", ".status.size", "Bytes on the brokers' disks.", priority=1),
+            Column("Moving", ".status.reassignment.message", "How far replicas are that move.", priority=1),
             *_ready("Whether it is as declared."),
         ),
         (

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.cluster import THROTTLE_HELP, THROTTLE_PATTERN, Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import TIME_ZONE_PATTERN, WINDOW_DURATION_HELP, WINDOW_DURATION_PATTERN
 from broadsheet_operator.api.meta import API_VERSION, Resource
@@ -252,6 +252,8 @@ def _pattern_help(pattern: str) -> str:
         return f"write {q.SIZE_HELP}" + (", or unlimited" if pattern == q.RETENTION_SIZE_PATTERN else "")
     if pattern == WINDOW_DURATION_PATTERN:
         return f"write {WINDOW_DURATION_HELP}"
+    if pattern == THROTTLE_PATTERN:
+        return f"write {THROTTLE_HELP}"
     if pattern == TIME_ZONE_PATTERN:
         return "write a time zone, as in Europe/Berlin or UTC"
     if pattern == r"^[a-zA-Z0-9._-]+$":

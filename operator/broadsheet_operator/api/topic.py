@@ -130,6 +130,14 @@ class Reassignment(StatusModel):
 
     partitions: Annotated[int, Field(ge=0)]
     """How many partitions are still moving."""
+    percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """How much of what was to be copied has been copied."""
+    remaining: Annotated[str, StringConstraints(max_length=24)] | None = None
+    """Bytes still to be copied, in round figures."""
+    total_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Bytes that were to be copied when it began."""
+    throttle: Annotated[str, StringConstraints(max_length=24)] | None = None
+    """What copying may take at most, in bytes a second and broker. Absent: there is no limit of ours."""
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
     """What moves, in words."""
 

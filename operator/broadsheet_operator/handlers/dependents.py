@@ -31,13 +31,15 @@ logger = logging.getLogger(__name__)
 WRITES_AT_ONCE = 20
 """Status writes in flight: the API server answers about 270 a second so, and more are no faster."""
 VOLATILE = {
-    Kind.TOPIC: frozenset({"size"}),
+    Kind.TOPIC: frozenset({"size", "reassignment"}),
     Kind.CONSUMER_GROUP: frozenset({"partitions", "lag", "lag_seconds", "members", "verdict_message"}),
 }
 GROUP_INTERVAL_SECONDS = 5.0
 """A group is looked at so often: its lag changes without any event."""
 ABSENT_GROUP_SECONDS = 10.0
 """A group that does not exist yet is looked for so often."""
+HELD_SECONDS = 15.0
+"""What waits for a maintenance window looks so often whether it has opened."""
 UNFINISHED_SECONDS = 1.0
 """Something is going on in Kafka (a reassignment, a creation): look again soon."""
 
@@ -181,7 +183,9 @@ class Dependents:
         declared = self._declared_in(Kind.TOPIC, session.cluster)
         rivals = topic_rivals([topic for topic in declared if isinstance(topic, Topic)])
         times = [time.monotonic()]
-        outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now)
+        cluster = self._cluster(session.cluster)
+        spec = cluster.spec if cluster else None
+        outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now, spec)
         times.append(time.monotonic())
         again = await self._finish(Kind.TOPIC, {key: outcomes[key] for key in topics})
         kafka, kubernetes = times[1] - times[0], time.monotonic() - times[1]
@@ -299,7 +303,8 @@ class Dependents:
             absent = condition is not None and condition.reason == Reason.GROUP_NOT_FOUND
             if kind is Kind.CONSUMER_GROUP:
                 return ABSENT_GROUP_SECONDS if absent else GROUP_INTERVAL_SECONDS
-            return UNFINISHED_SECONDS
+            held = condition is not None and condition.reason == Reason.WAITING_FOR_WINDOW
+            return HELD_SECONDS if held else UNFINISHED_SECONDS
         return 0.0
 
 

@@ -18,7 +18,9 @@ from broadsheet_operator.reconcilers.observed import (
 )
 from broadsheet_operator.reconcilers.quorum import VoterChange
 from broadsheet_operator.reconcilers.spreading import Placed
-from broadsheet_operator.reconcilers.topic import TopicAction
+from broadsheet_operator.reconcilers.topic_actions import (
+    TopicAction,
+)
 
 
 class KafkaGateway(Protocol):

@@ -9,16 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from broadsheet_operator.api.cluster import ClusterSpec
 from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus
 from broadsheet_operator.api.topic import Topic, TopicStatus
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, GroupPlan, plan_group, query_of, window_ms
 from broadsheet_operator.reconcilers.lag import Sample, remember, sample
+from broadsheet_operator.reconcilers.moves import terms_of
 from broadsheet_operator.reconcilers.observed import Failure, GroupView
 from broadsheet_operator.reconcilers.resets import outcome
 from broadsheet_operator.reconcilers.rivals import Key
 from broadsheet_operator.reconcilers.rivals import key as topic_key
-from broadsheet_operator.reconcilers.topic import CreateTopic, TopicAction, TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.topic import TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.topic_actions import (
+    CreateTopic,
+    TopicAction,
+)
 
 Clock = Callable[[], datetime]
 
@@ -57,9 +63,13 @@ class Histories:
 
 
 def reconcile_topics(
-    gateway: KafkaGateway, topics: Sequence[Topic], rivals: Mapping[Key, str], clock: Clock
+    gateway: KafkaGateway,
+    topics: Sequence[Topic],
+    rivals: Mapping[Key, str],
+    clock: Clock,
+    cluster_spec: ClusterSpec | None = None,
 ) -> dict[Key, Outcome]:
-    """One round for these Topics of one cluster."""
+    """One round for these Topics of one cluster, whose spec says when and how fast replicas may move."""
     if not topics:
         return {}
 
@@ -67,6 +77,7 @@ def reconcile_topics(
         cluster = gateway.observe_cluster()
         seen = {} if isinstance(cluster, Failure) else gateway.observe_topics([t.topic_name for t in some])
         now = clock()
+        terms = terms_of(cluster_spec, now)
         return {
             topic_key(t): plan_topic(
                 t,
@@ -76,6 +87,7 @@ def reconcile_topics(
                 rival=rivals.get(topic_key(t)),
                 failures=failures.get(topic_key(t), ()),
                 just_created=topic_key(t) in created,
+                terms=terms,
             )
             for t in some
         }
@@ -98,7 +110,7 @@ def reconcile_topics(
         key: Outcome(
             plan.status,
             tuple(done.get(key, ())),
-            bool(plan.actions),
+            bool(plan.actions) or plan.soon,
             plan.release,
             plan.parting_words,
             tuple(failures.get(key, ())),

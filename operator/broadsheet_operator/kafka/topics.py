@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from kafka.protocol.admin import (
-    AlterPartitionReassignmentsRequest,
     CreatePartitionsRequest,
     CreateTopicsRequest,
     DeleteTopicsRequest,
@@ -18,6 +17,7 @@ from kafka.protocol.admin import (
 )
 from kafka.protocol.metadata import MetadataRequest
 
+from broadsheet_operator.kafka import moves
 from broadsheet_operator.kafka.failures import UNKNOWN_TOPIC_OR_PARTITION, failure_of_code
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.observed import (
@@ -28,13 +28,17 @@ from broadsheet_operator.reconcilers.observed import (
     PartitionView,
     TopicView,
 )
-from broadsheet_operator.reconcilers.topic import (
+from broadsheet_operator.reconcilers.topic_actions import (
+    FOLLOWER_THROTTLED,
+    LEADER_THROTTLED,
     AddPartitions,
     AlterConfigs,
     CreateTopic,
     DeleteTopic,
     Reassign,
+    Throttle,
     TopicAction,
+    Unthrottle,
 )
 
 BATCH = 500
@@ -45,6 +49,19 @@ TOPIC_CONFIG_SOURCE = 1
 TIMEOUT_MS = 15_000
 
 T = TypeVar("T")
+Moves = dict[int, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Partitions that move: the replicas that are made, and those that go."""
+Sizes = dict[int, dict[int, int]]
+"""Bytes by partition and broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What is known of a topic beside its metadata and configuration."""
+
+    moving: Moves
+    sizes: Sizes | None
+    rates: Mapping[int, tuple[int | None, int | None]]
 
 
 def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
@@ -101,16 +118,17 @@ def _observe(wire: Wire, names: Sequence[str]) -> dict[str, TopicView | Failure 
     if found:
         nodes = [b.node_id for b in answer.brokers]
         configs, moving, sizes = _details(wire, found, nodes)
+        rates = moves.observe_rates(wire, nodes) if any(_is_limited(c) for c in configs.values()) else {}
         for name, topic in found.items():
             what = configs.get(name, Failure("KafkaError", f"the cluster left out the configuration of {name}"))
-            size = sizes.get(name, 0) if sizes is not None else None
-            result[name] = what if isinstance(what, Failure) else _view(topic, what, moving.get(name, set()), size)
+            details = Details(moving.get(name, {}), sizes.get(name, {}) if sizes is not None else None, rates)
+            result[name] = what if isinstance(what, Failure) else _view(topic, what, details)
     return {name: result.get(name) for name in names}
 
 
 def _details(
     wire: Wire, found: Mapping[str, Any], nodes: Sequence[int]
-) -> tuple[dict[str, dict[str, ConfigView] | Failure], dict[str, set[int]], dict[str, int] | None]:
+) -> tuple[dict[str, dict[str, ConfigView] | Failure], dict[str, Moves], dict[str, Sizes] | None]:
     """Configs, partitions on the move and sizes of these topics, asked for at once."""
     resource = DescribeConfigsRequest.DescribeConfigsResource
     listed = ListPartitionReassignmentsRequest.ListPartitionReassignmentsTopics
@@ -144,7 +162,7 @@ def _details(
         ),
     ]
     config_answer, moving_answer, *dir_answers = wire.ask(calls)
-    return _configs(config_answer, found), _moving(moving_answer), _sizes(dir_answers)
+    return _configs(config_answer, found), _moving(moving_answer), _sizes(nodes, dir_answers)
 
 
 def _configs(answer: Any | Failure, found: Mapping[str, Any]) -> dict[str, dict[str, ConfigView] | Failure]:
@@ -160,36 +178,52 @@ def _configs(answer: Any | Failure, found: Mapping[str, Any]) -> dict[str, dict[
     return result
 
 
-def _moving(answer: Any | Failure) -> dict[str, set[int]]:
+def _is_limited(configs: dict[str, ConfigView] | Failure) -> bool:
+    return not isinstance(configs, Failure) and any(
+        key in configs and configs[key].overridden for key in (LEADER_THROTTLED, FOLLOWER_THROTTLED)
+    )
+
+
+def _moving(answer: Any | Failure) -> dict[str, Moves]:
     # A cluster that cannot tell (too old, or not yet) has none that we know of.
     if isinstance(answer, Failure) or answer.error_code:
         return {}
-    return {t.name: {p.partition_index for p in t.partitions} for t in answer.topics}
+    return {
+        t.name: {p.partition_index: (tuple(p.adding_replicas), tuple(p.removing_replicas)) for p in t.partitions}
+        for t in answer.topics
+    }
 
 
-def _sizes(answers: Sequence[Any | Failure]) -> dict[str, int] | None:
-    sizes: dict[str, int] = defaultdict(int)
-    for answer in answers:
+def _sizes(nodes: Sequence[int], answers: Sequence[Any | Failure]) -> dict[str, Sizes] | None:
+    sizes: dict[str, Sizes] = {}
+    for node, answer in zip(nodes, answers, strict=True):
         if isinstance(answer, Failure):
             return None
         for directory in answer.results:
             for topic in directory.topics:
-                sizes[topic.name] += sum(p.partition_size for p in topic.partitions)
+                for p in topic.partitions:
+                    of_partition = sizes.setdefault(topic.name, {}).setdefault(p.partition_index, {})
+                    of_partition[node] = of_partition.get(node, 0) + p.partition_size
     return sizes
 
 
-def _view(topic: Any, configs: dict[str, ConfigView], moving: set[int], size: int | None) -> TopicView:
-    partitions = tuple(
-        PartitionView(
+def _view(topic: Any, configs: dict[str, ConfigView], details: Details) -> TopicView:
+    def partition(p: Any) -> PartitionView:
+        adding, removing = details.moving.get(p.partition_index, ((), ()))
+        return PartitionView(
             index=p.partition_index,
             leader=p.leader_id if p.leader_id >= 0 else None,
             replicas=tuple(p.replica_nodes),
             isr=tuple(p.isr_nodes),
-            moving=p.partition_index in moving,
+            moving=p.partition_index in details.moving,
+            adding=adding,
+            removing=removing,
+            sizes=details.sizes.get(p.partition_index, {}) if details.sizes is not None else {},
         )
-        for p in sorted(topic.partitions, key=lambda p: p.partition_index)
-    )
-    return TopicView(topic.name, str(topic.topic_id), partitions, configs, bool(topic.is_internal), size)
+
+    partitions = tuple(map(partition, sorted(topic.partitions, key=lambda p: p.partition_index)))
+    size = None if details.sizes is None else sum(sum(by_broker.values()) for by_broker in details.sizes.values())
+    return TopicView(topic.name, str(topic.topic_id), partitions, configs, bool(topic.is_internal), size, details.rates)
 
 
 def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | None]:
@@ -199,7 +233,10 @@ def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | N
         (CreateTopic, _create),
         (AddPartitions, _add_partitions),
         (AlterConfigs, _alter_configs),
-        (Reassign, _reassign),
+        # Limits go before those that other topics need are set, and are there before anything moves.
+        (Unthrottle, moves.unthrottle),
+        (Throttle, moves.throttle),
+        (Reassign, moves.reassign),
         (DeleteTopic, _delete),
     ]
     for kind, apply in appliers:
@@ -273,35 +310,6 @@ def _alter_configs(wire: Wire, actions: Sequence[AlterConfigs]) -> dict[str, Fai
         r.resource_name: failure_of_code(r.error_code, r.error_message, f"change settings of {r.resource_name}")
         for r in answer.responses
     }
-
-
-def _reassign(wire: Wire, actions: Sequence[Reassign]) -> dict[str, Failure | None]:
-    topic = AlterPartitionReassignmentsRequest.ReassignableTopic
-    request = AlterPartitionReassignmentsRequest(
-        topics=[
-            topic(
-                name=a.name,
-                partitions=[
-                    topic.ReassignablePartition(partition_index=i, replicas=list(r)) for i, r in a.replicas.items()
-                ],
-            )
-            for a in actions
-        ],
-        timeout_ms=TIMEOUT_MS,
-    )
-    answer = wire.ask_one(Call(request, "move replicas"))
-    if not isinstance(answer, Failure):
-        answer = failure_of_code(answer.error_code, answer.error_message, "move replicas") or answer
-    if isinstance(answer, Failure):
-        return {a.name: answer for a in actions}
-    result: dict[str, Failure | None] = {}
-    for entry in answer.responses:
-        failures = (
-            failure_of_code(p.error_code, p.error_message, f"move replicas of {entry.name}-{p.partition_index}")
-            for p in entry.partitions
-        )
-        result[entry.name] = next((f for f in failures if f), None)
-    return result
 
 
 def _delete(wire: Wire, actions: Sequence[DeleteTopic]) -> dict[str, Failure | None]:

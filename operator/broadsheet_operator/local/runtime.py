@@ -241,7 +241,8 @@ class Runtime:
         rivals = topic_rivals(topics)
         for name, some in self._by_cluster(topics).items():
             started = time.monotonic()
-            outcomes = reconcile_topics(self.clusters[name].gateway, some, rivals, utc_now)
+            spec = self.clusters[name].resource.spec
+            outcomes = reconcile_topics(self.clusters[name].gateway, some, rivals, utc_now, spec)
             self._take_in("Topic", some, outcomes)
             # With very many topics a look takes its time; most of the time is to be left to others.
             slow = time.monotonic() + 10 * (time.monotonic() - started)

@@ -21,6 +21,7 @@ class Reason:
     READY = "Ready"
     CREATING = "Creating"
     UPDATING = "Updating"
+    WAITING_FOR_WINDOW = "WaitingForMaintenanceWindow"
     REASSIGNING = "Reassigning"
     DELETING = "Deleting"
     PAUSED = "Paused"

@@ -64,6 +64,17 @@ class PartitionView:
     isr: tuple[int, ...]
     moving: bool = False
     """A reassignment of this partition is going on."""
+    adding: tuple[int, ...] = ()
+    """Replicas that it makes."""
+    removing: tuple[int, ...] = ()
+    """Replicas that it takes away when those are made."""
+    sizes: Mapping[int, int] = field(default_factory=dict)
+    """Bytes by broker, where the brokers said so."""
+
+    @property
+    def settled(self) -> tuple[int, ...]:
+        """The replicas without those that are being made: what the partition can rely on."""
+        return tuple(r for r in self.replicas if r not in self.adding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +98,13 @@ class TopicView:
     internal: bool = False
     size: int | None = None
     """Bytes of all replicas on disk; None when the brokers did not say."""
+    rates: Mapping[int, tuple[int | None, int | None]] = field(default_factory=dict)
+    """By broker, bytes a second that throttled replicas send and take there. Looked at only while some are limited."""
 
     @property
     def replication_factor(self) -> int:
-        """Replicas of the partition that has the fewest."""
-        return min((len(p.replicas) for p in self.partitions), default=0)
+        """Replicas of the partition that has the fewest, without those that are being made."""
+        return min((len(p.settled) for p in self.partitions), default=0)
 
 
 @dataclass(frozen=True, slots=True)

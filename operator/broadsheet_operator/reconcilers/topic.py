@@ -23,78 +23,25 @@ from broadsheet_operator.reconcilers.conditions import (
     with_statements,
     working,
 )
+from broadsheet_operator.reconcilers.moves import (
+    MovePlan,
+    Terms,
+    moving_words,
+    plan_moves,
+    progress,
+    too_many_replicas,
+    will_do,
+)
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, PartitionView, TopicView
-from broadsheet_operator.reconcilers.placement import plan_replicas
-
-
-@dataclass(frozen=True, slots=True)
-class CreateTopic:
-    """Make a topic. None: the cluster's default."""
-
-    name: str
-    partitions: int | None
-    replication_factor: int | None
-    configs: Mapping[str, str]
-
-    def words(self) -> str:
-        """For events and logs."""
-        count = "the default number of" if self.partitions is None else str(self.partitions)
-        return f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
-
-
-@dataclass(frozen=True, slots=True)
-class AddPartitions:
-    """Let a topic grow to `count` partitions."""
-
-    name: str
-    count: int
-    before: int
-
-    def words(self) -> str:
-        """For events and logs."""
-        return f"grow from {self.before} to {self.count} partitions"
-
-
-@dataclass(frozen=True, slots=True)
-class AlterConfigs:
-    """Set some properties of a topic, and give others back to the cluster's defaults."""
-
-    name: str
-    changes: Mapping[str, str]
-    resets: tuple[str, ...]
-
-    def words(self) -> str:
-        """For events and logs."""
-        parts = [f"{key}={value}" for key, value in self.changes.items()]
-        parts += [f"{key} back to the default" for key in self.resets]
-        return "set " + ", ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Reassign:
-    """Move partitions to other replicas: partition to broker ids, the preferred leader first."""
-
-    name: str
-    replicas: Mapping[int, tuple[int, ...]]
-
-    def words(self) -> str:
-        """For events and logs."""
-        return f"move replicas of {len(self.replicas)} partitions"
-
-
-@dataclass(frozen=True, slots=True)
-class DeleteTopic:
-    """Delete a topic with its records."""
-
-    name: str
-    topic_id: str
-
-    def words(self) -> str:
-        """For events and logs."""
-        return "delete with all its records"
-
-
-TopicAction = CreateTopic | AddPartitions | AlterConfigs | Reassign | DeleteTopic
+from broadsheet_operator.reconcilers.topic_actions import (
+    FOLLOWER_THROTTLED,
+    LEADER_THROTTLED,
+    AddPartitions,
+    AlterConfigs,
+    CreateTopic,
+    DeleteTopic,
+    TopicAction,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +54,13 @@ class TopicPlan:
     """The resource is being deleted and nothing is left to do for it."""
     parting_words: str = ""
     """With `release`: what became of the topic."""
+    soon: bool = False
+    """More is to be done once this status is written."""
 
 
-UNTOUCHED_CONFIGS = frozenset({"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"})
-"""Reassignment tools set these for a while; they are nobody's drift."""
+UNTOUCHED_CONFIGS = frozenset({LEADER_THROTTLED, FOLLOWER_THROTTLED})
+"""Reassignment tools set these for a while, and so do we; they are nobody's drift."""
+NO_TERMS = Terms()
 
 
 def plan_topic(
@@ -122,12 +72,13 @@ def plan_topic(
     rival: str | None = None,
     failures: Sequence[Failure] = (),
     just_created: bool = False,
+    terms: Terms = NO_TERMS,
 ) -> TopicPlan:
     """Actions and status for one Topic.
 
     `observed` is None when the cluster has no such topic; `rival` names an older Topic resource for the same topic;
     `failures` are what went wrong when the actions of the previous plan were applied; `just_created` says that one of
-    them made the topic, so there is nothing to adopt.
+    them made the topic, so there is nothing to adopt; `terms` say when and how fast replicas may move.
     """
     if desired.metadata.deletion_timestamp is not None:
         return _plan_deletion(desired, observed, now, rival=rival, failures=failures)
@@ -141,13 +92,18 @@ def plan_topic(
         return _said(desired, now, waiting(unseen.reason, unseen.message))
     assert not isinstance(cluster, Failure) and not isinstance(observed, Failure)
     if observed is None:
-        return _plan_creation(desired, cluster, now, failures)
-    wanted, refusals = _difference(desired, observed, cluster)
+        return _plan_creation(desired, cluster, now, failures, terms)
+    wanted, refusals = _difference(desired, observed, cluster, terms)
+    moves = plan_moves(desired, observed, cluster, terms)
     if not just_created and not _is_ours(desired, observed):
-        refused = _adoption_refused(desired, wanted, refusals)
+        refused = _adoption_refused(desired, [*wanted, *moves.actions], [*refusals, *filter(None, [moves.held])])
         if refused:
             return TopicPlan((), _status(desired, observed, stuck(Reason.TOPIC_EXISTS, refused), now, ours=False))
-    return TopicPlan(tuple(wanted), _status(desired, observed, _tell(wanted, refusals, failures, observed), now))
+    wanted += moves.actions
+    copied = progress(desired, observed, cluster, moves, terms)
+    statements = _tell(wanted, refusals, failures, observed, moves, moving_words(observed, copied))
+    status = _status(desired, observed, statements, now, moves=copied)
+    return TopicPlan(tuple(wanted), status, soon=bool(moves.next))
 
 
 def _said(desired: Topic, now: datetime, statements: list[Statement]) -> TopicPlan:
@@ -178,9 +134,13 @@ def _adoption_refused(desired: Topic, wanted: list[TopicAction], refusals: list[
     )
 
 
-def _plan_creation(desired: Topic, cluster: ClusterView, now: datetime, failures: Sequence[Failure]) -> TopicPlan:
+def _plan_creation(
+    desired: Topic, cluster: ClusterView, now: datetime, failures: Sequence[Failure], terms: Terms
+) -> TopicPlan:
     spec = desired.spec
-    too_many = _too_many_replicas(spec.replication_factor, cluster)
+    too_many = too_many_replicas(spec.replication_factor, cluster)
+    if too_many and will_do(spec.replication_factor, terms):
+        return _said(desired, now, waiting(Reason.BROKER_DOWN, f"waits for brokers: {too_many}"))
     if too_many:
         return _said(desired, now, stuck(Reason.NOT_SUPPORTED, too_many))
     configs = {key: value for key, value in spec.configs().items() if value is not None}
@@ -191,16 +151,10 @@ def _plan_creation(desired: Topic, cluster: ClusterView, now: datetime, failures
     return TopicPlan((action,), _said(desired, now, told).status)
 
 
-def _too_many_replicas(wanted: int | None, cluster: ClusterView) -> str:
-    alive = sorted(b.id for b in cluster.alive)
-    if wanted is None or wanted <= len(alive):
-        return ""
-    brokers = f"broker {alive[0]}" if len(alive) == 1 else f"{len(alive)} brokers: {', '.join(map(str, alive))}"
-    return f"replicationFactor {wanted} needs as many brokers; the cluster has {brokers}"
-
-
-def _difference(desired: Topic, observed: TopicView, cluster: ClusterView) -> tuple[list[TopicAction], list[str]]:
-    """What would have to be done, and what is asked for but refused, in words."""
+def _difference(
+    desired: Topic, observed: TopicView, cluster: ClusterView, terms: Terms
+) -> tuple[list[TopicAction], list[str]]:
+    """What would have to be done apart from replicas that move, and what is asked for but refused, in words."""
     actions: list[TopicAction] = []
     refusals: list[str] = []
     count, wanted = len(observed.partitions), desired.spec.partitions
@@ -214,14 +168,10 @@ def _difference(desired: Topic, observed: TopicView, cluster: ClusterView) -> tu
     changes, resets = config_difference(desired.spec.configs(), observed)
     if changes or resets:
         actions.append(AlterConfigs(desired.topic_name, changes, resets))
-    replicas = desired.spec.replication_factor
-    too_many = _too_many_replicas(replicas, cluster)
-    if too_many and replicas != observed.replication_factor:
+    factor = desired.spec.replication_factor
+    too_many = too_many_replicas(factor, cluster)
+    if too_many and factor != observed.replication_factor and not will_do(factor, terms):
         refusals.append(too_many)
-    elif replicas is not None and any(len(p.replicas) != replicas for p in observed.partitions if not p.moving):
-        moves = plan_replicas(observed.partitions, replicas, cluster.brokers)
-        if moves:
-            actions.append(Reassign(desired.topic_name, moves))
     return actions, refusals
 
 
@@ -262,34 +212,36 @@ def _failed(failures: Sequence[Failure]) -> list[Statement]:
 
 
 def _tell(
-    wanted: list[TopicAction], refusals: list[str], failures: Sequence[Failure], observed: TopicView
+    wanted: list[TopicAction],
+    refusals: list[str],
+    failures: Sequence[Failure],
+    observed: TopicView,
+    moves: MovePlan,
+    moving: str,
 ) -> list[Statement]:
     """Ready, and why not; then the in-sync replicas."""
     health = _health(observed.partitions)
     leaderless = [p.index for p in observed.partitions if p.leader is None]
-    moving = sum(p.moving for p in observed.partitions)
     if failures:
         told = _failed(failures)
     elif refusals:
         told = stuck(Reason.NOT_SUPPORTED, "; ".join(refusals))
-    elif wanted:
-        told = working(Reason.UPDATING, "; ".join(a.words() for a in wanted))
+    elif wanted or moves.next:
+        told = working(Reason.UPDATING, "; ".join([*(a.words() for a in wanted), *filter(None, [moves.next])]))
     elif moving:
-        told = working(Reason.REASSIGNING, _moving_words(moving))
+        told = working(Reason.REASSIGNING, moving)
     elif leaderless:
         names = ", ".join(f"{observed.name}-{i}" for i in leaderless[:10])
         told = waiting(Reason.PARTITION_OFFLINE, f"without a leader: {names}")
+    elif moves.held:
+        told = waiting(moves.reason, moves.held)
     else:
         told = ready("The topic is as declared")
     return [*told, health]
 
 
-def _moving_words(moving: int) -> str:
-    return f"replicas of {moving} {'partition' if moving == 1 else 'partitions'} are moving"
-
-
 def _health(partitions: Sequence[PartitionView]) -> Statement:
-    behind = sum(len(set(p.isr) & set(p.replicas)) < len(p.replicas) for p in partitions)
+    behind = sum(len(set(p.isr) & set(p.settled)) < len(p.settled) for p in partitions)
     if behind:
         few = "1 partition has" if behind == 1 else f"{behind} partitions have"
         return Statement("InSync", "False", Reason.UNDER_REPLICATED, f"{few} replicas that are not in sync")
@@ -297,30 +249,35 @@ def _health(partitions: Sequence[PartitionView]) -> Statement:
 
 
 def in_sync(partitions: Sequence[PartitionView]) -> str:
-    """Replicas in sync of all replicas, as `9/9`."""
-    alive = sum(len(set(p.isr) & set(p.replicas)) for p in partitions)
-    return f"{alive}/{sum(len(p.replicas) for p in partitions)}"
+    """Replicas in sync of all replicas, as `9/9`; those that are being made do not count yet."""
+    alive = sum(len(set(p.isr) & set(p.settled)) for p in partitions)
+    return f"{alive}/{sum(len(p.settled) for p in partitions)}"
 
 
 def worst_partition(topic: str, partitions: Sequence[PartitionView]) -> str | None:
     """The partition that is worst off, in words; None when all replicas are in sync."""
 
     def badness(p: PartitionView) -> tuple[bool, float]:
-        return p.leader is None, 1 - len(set(p.isr) & set(p.replicas)) / max(1, len(p.replicas))
+        return p.leader is None, 1 - len(set(p.isr) & set(p.settled)) / max(1, len(p.settled))
 
     worst = max(partitions, key=badness, default=None)
     if worst is None or badness(worst) == (False, 0.0):
         return None
-    missing = sorted(set(worst.replicas) - set(worst.isr))
-    alive = f"{len(worst.replicas) - len(missing)} of {len(worst.replicas)} replicas in sync"
+    missing = sorted(set(worst.settled) - set(worst.isr))
+    alive = f"{len(worst.settled) - len(missing)} of {len(worst.settled)} replicas in sync"
     absent = f", missing: {', '.join(map(str, missing))}" if missing else ""
     return f"{topic}-{worst.index}: {'no leader, ' if worst.leader is None else ''}{alive}{absent}"
 
 
 def _status(
-    desired: Topic, observed: TopicView, statements: list[Statement], now: datetime, *, ours: bool = True
+    desired: Topic,
+    observed: TopicView,
+    statements: list[Statement],
+    now: datetime,
+    *,
+    ours: bool = True,
+    moves: Reassignment | None = None,
 ) -> TopicStatus:
-    moving = sum(p.moving for p in observed.partitions)
     return TopicStatus(
         observed_generation=desired.metadata.generation,
         conditions=conditions(desired.status, statements, desired.metadata.generation, now),
@@ -328,11 +285,13 @@ def _status(
         topic_id=observed.topic_id if ours else None,
         partitions=len(observed.partitions),
         replication_factor=observed.replication_factor,
-        configs={k: v.value or "" for k, v in sorted(observed.configs.items()) if v.overridden},
+        configs={
+            k: v.value or "" for k, v in sorted(observed.configs.items()) if v.overridden and k not in UNTOUCHED_CONFIGS
+        },
         in_sync=in_sync(observed.partitions),
         worst_partition=worst_partition(observed.name, observed.partitions),
         size=None if observed.size is None else format_size(observed.size),
-        reassignment=Reassignment(partitions=moving, message=_moving_words(moving)) if moving else None,
+        reassignment=moves,
     )
 
 

@@ -1,0 +1,136 @@
+"""What can be done to a topic: values that planners make and gateways carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from broadsheet_operator.api.quantities import format_size
+
+LEADER_THROTTLED = "leader.replication.throttled.replicas"
+FOLLOWER_THROTTLED = "follower.replication.throttled.replicas"
+"""Topic properties that say which replicas are limited. Reassignment tools set them for a while, too."""
+LEADER_RATE = "leader.replication.throttled.rate"
+FOLLOWER_RATE = "follower.replication.throttled.rate"
+"""Properties of a broker: bytes a second that throttled replicas there send and take."""
+
+
+def throttled_replicas(pairs: Iterable[tuple[int, int]]) -> str:
+    """Partitions and brokers as Kafka writes them: `0:1,0:2,1:2`."""
+    return ",".join(f"{partition}:{broker}" for partition, broker in sorted(pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class CreateTopic:
+    """Make a topic. None: the cluster's default."""
+
+    name: str
+    partitions: int | None
+    replication_factor: int | None
+    configs: Mapping[str, str]
+
+    def words(self) -> str:
+        """For events and logs."""
+        count = "the default number of" if self.partitions is None else str(self.partitions)
+        return f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
+
+
+@dataclass(frozen=True, slots=True)
+class AddPartitions:
+    """Let a topic grow to `count` partitions."""
+
+    name: str
+    count: int
+    before: int
+
+    def words(self) -> str:
+        """For events and logs."""
+        return f"grow from {self.before} to {self.count} partitions"
+
+
+@dataclass(frozen=True, slots=True)
+class AlterConfigs:
+    """Set some properties of a topic, and give others back to the cluster's defaults."""
+
+    name: str
+    changes: Mapping[str, str]
+    resets: tuple[str, ...]
+
+    def words(self) -> str:
+        """For events and logs."""
+        parts = [f"{key}={value}" for key, value in self.changes.items()]
+        parts += [f"{key} back to the default" for key in self.resets]
+        return "set " + ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Reassign:
+    """Move partitions to other replicas: partition to broker ids, the preferred leader first; None ends a move that is
+    going on, and the partition stays where it was."""
+
+    name: str
+    replicas: Mapping[int, tuple[int, ...] | None]
+
+    def words(self) -> str:
+        """For events and logs."""
+        count = len(self.replicas)
+        partitions = f"{count} {'partition' if count == 1 else 'partitions'}"
+        if all(replicas is None for replicas in self.replicas.values()):
+            return f"leave {partitions} where they were"
+        factors = sorted({len(replicas) for replicas in self.replicas.values() if replicas is not None})
+        return f"give {partitions} {' or '.join(map(str, factors))} {'replica' if factors == [1] else 'replicas'} each"
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """Limit what the replicas of a topic that are about to be copied, or are being copied, may take (KIP-73)."""
+
+    name: str
+    sources: tuple[tuple[int, int], ...]
+    """Partition and broker of the replicas that are copied from."""
+    targets: tuple[tuple[int, int], ...]
+    """Partition and broker of the replicas that are made."""
+    rate: int
+    """Bytes a second, for each broker, in each direction."""
+
+    def configs(self) -> dict[str, str]:
+        """The topic's properties that say which replicas are limited."""
+        return {
+            LEADER_THROTTLED: throttled_replicas(self.sources),
+            FOLLOWER_THROTTLED: throttled_replicas(self.targets),
+        }
+
+    @property
+    def brokers(self) -> tuple[int, ...]:
+        """The brokers that need the rate."""
+        return tuple(sorted({broker for _, broker in (*self.sources, *self.targets)}))
+
+    def words(self) -> str:
+        """For events and logs."""
+        return f"copy no more than {format_size(self.rate)} a second and broker"
+
+
+@dataclass(frozen=True, slots=True)
+class Unthrottle:
+    """Take the limits away that `Throttle` has set, from the brokers too if nothing else is being copied."""
+
+    name: str
+
+    def words(self) -> str:
+        """For events and logs."""
+        return "take the limit of copying away"
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTopic:
+    """Delete a topic with its records."""
+
+    name: str
+    topic_id: str
+
+    def words(self) -> str:
+        """For events and logs."""
+        return "delete with all its records"
+
+
+TopicAction = CreateTopic | AddPartitions | AlterConfigs | Throttle | Reassign | Unthrottle | DeleteTopic
