@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 import pytest
 
 
@@ -12,3 +15,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "filterwarnings", "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    """Collect the last of such sockets before pytest does: at the end of the session its filters hold no more."""
+    known = sys.unraisablehook
+
+    def without_sockets(unraisable: sys.UnraisableHookArgs) -> None:
+        if not isinstance(unraisable.exc_value, ResourceWarning):
+            known(unraisable)
+
+    sys.unraisablehook = without_sockets
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = known
