@@ -13,8 +13,9 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 
-BASE = "localhost/broadsheet-base:2"
-BASE_PACKAGES = "python3,python3-venv,dash,coreutils"
+BASE = "localhost/broadsheet-base:3"
+BASE_PACKAGES = "python3,python3-venv,dash,coreutils,libstdc++6"
+"""As in `python:3-slim`: compiled Python packages need the C++ library, or fall back on slow Python of their own."""
 REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bug usr/share/lintian"
 """Of the base: what no program reads."""
 STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
