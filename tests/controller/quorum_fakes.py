@@ -55,6 +55,10 @@ class FakeRaft:
         return self.quorum.leader == self.id and self.alive
 
     @property
+    def former_leader(self) -> tuple[int, float] | None:
+        return None
+
+    @property
     def leader_address(self) -> Address | None:
         return None if self.leader_id is None else Address(f"node-{self.leader_id}", 9093)
 

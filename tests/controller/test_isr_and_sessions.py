@@ -18,7 +18,7 @@ from broadsheet_broker.controller.brokers import (
     unregister_broker,
 )
 from broadsheet_broker.controller.elections import leads_any, rebalance_leaders
-from broadsheet_broker.controller.heartbeats import Sessions, State, next_state
+from broadsheet_broker.controller.heartbeats import Sessions, State, least_session, next_state
 from broadsheet_broker.controller.isr import alter_partition
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.delta import MetadataDelta
@@ -179,3 +179,23 @@ def test_a_fenced_broker_is_back_with_what_waited_for_it() -> None:
     assert image.topics_by_name["orders"].partitions[0].leader == -1
     image = after(image, unfence_broker(image, 1))
     assert image.topics_by_name["orders"].partitions[0].leader == 1
+
+
+def test_the_silence_of_the_former_leader_counts_for_the_next() -> None:
+    """Who lost the active controller and a broker in one node waited for an election and a whole session."""
+    image = three(isr=[1], leader=1)
+    sessions = Sessions(9.0, 2.0)
+    sessions.begin(image.brokers.values(), 100.0, (1, 97.5))
+    assert sessions.silent(106.4) == []
+    assert sessions.silent(106.6) == [1]
+    sessions.begin(image.brokers.values(), 100.0, (1, 20.0))
+    assert sessions.silent(104.4) == [], "half a session is left however long it was silent"
+    assert sessions.silent(104.6) == [1]
+    sessions.begin(image.brokers.values(), 100.0, (7, 20.0))
+    assert sessions.silent(109.0) == []
+
+
+def test_a_short_session_still_has_room_for_a_lost_heartbeat() -> None:
+    assert least_session(9.0, 2.0) == 4.5
+    assert least_session(3.0, 1.0) == 2.0
+    assert least_session(3.0, 2.0) == 3.0

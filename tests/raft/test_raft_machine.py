@@ -257,6 +257,17 @@ def test_a_follower_whose_leader_is_dead_does_not_wait_for_the_fetch_timeout() -
     assert drive.raft.role is Role.PROSPECTIVE
 
 
+def test_a_replica_remembers_when_it_heard_which_leader_last() -> None:
+    drive, effects = of_three(ElectionState(5, leader_id=2), log_of(1, 5))
+    assert drive.raft.leader_heard is None
+    (first,) = [send for send in sent(effects) if isinstance(send.question, Fetch)]
+    drive(Answered(first.request_id, FetchAnswer(ErrorCode.NONE, 5, 2, None, 2)))
+    heard = drive.raft.leader_heard
+    assert heard == (2, drive.raft.now_ms)
+    drive.fire(3000.0)
+    assert drive.raft.leader_heard == heard
+
+
 def test_the_preferred_successor_tries_at_once_and_the_next_later() -> None:
     drive, _ = of_three(ElectionState(5, leader_id=2), log_of(1, 5))
     drive(Asked("t", EndEpoch(5, 2, (ReplicaKey(1), ReplicaKey(3)))))

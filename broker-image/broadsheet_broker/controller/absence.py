@@ -2,9 +2,9 @@
 
 A process that was stopped (a frozen virtual machine, SIGSTOP, a disk that held it up) goes on as if no time had passed.
 The questions of clients wait on its connections, and it would answer them before it hears that others lead what it led:
-a coordinator with offsets that are out of date. So a broker that finds that it was away for longer than its session
-asks the controller first. While no controller is found it goes on all the same after a time, since then nobody can have
-taken its part either.
+a coordinator with offsets that are out of date. So a broker that finds that it was away for longer than the shortest
+session asks the controller first. While no controller is found it goes on all the same after a time, since then nobody
+can have taken its part either.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Absence:
     """Times are monotonic seconds."""
 
     def __init__(self, session: float, now: float) -> None:
-        """`session`: broker.session.timeout.ms, in seconds: after so much silence the controller fences a broker."""
+        """`session`: after so many seconds of silence a controller may fence a broker (`heartbeats.least_session`)."""
         self._session = session
         self._ran_at = now
         self._heard_at = now

@@ -114,7 +114,9 @@ class ActiveController:
         self._defaults = Defaults(
             config.get_bool("unclean.leader.election.enable"), config.get_int("min.insync.replicas")
         )
-        self.sessions = Sessions(config.get_int("broker.session.timeout.ms") / 1000)
+        self.sessions = Sessions(
+            config.get_int("broker.session.timeout.ms") / 1000, config.get_int("broker.heartbeat.interval.ms") / 1000
+        )
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._next_tick = 0.0
 
@@ -132,7 +134,7 @@ class ActiveController:
         if METADATA_VERSION not in self._pending.features:
             self.append(first_records)
         brokers.check_features(self._pending)
-        self.sessions.begin(self._pending.brokers.values(), self._environment.monotonic())
+        self.sessions.begin(self._pending.brokers.values(), self._environment.monotonic(), self._raft.former_leader)
         self._next_tick = self._environment.monotonic() + _TICK
         self._later("sessions", _TICK, self._check_sessions)
         if self._config.get_bool("auto.leader.rebalance.enable"):

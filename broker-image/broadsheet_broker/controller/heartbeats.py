@@ -1,6 +1,9 @@
 """What the active controller knows of the brokers' lives beside the log: when each was heard last, and how far it is.
 
-Nothing of this is written down: a new active controller counts every broker as heard at the moment it begins.
+Nothing of this is written down: a new active controller counts every broker as heard at the moment it begins. Of one it
+knows better: the node that led the quorum before and fell silent. Its silence lasts since it answered a fetch last,
+and a part of its session with it. Otherwise the loss of a broker that is the active controller, too, would leave its
+partitions without a leader for an election and a whole session.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ class State(Enum):
     SHUTDOWN_NOW = auto()
 
 
+def least_session(timeout: float, interval: float) -> float:
+    """After how much silence a broker may be fenced at the earliest, in seconds, from broker.session.timeout.ms and
+    broker.heartbeat.interval.ms: half a session, in which a heartbeat may also be lost."""
+    return min(timeout, max(timeout / 2, 2 * interval))
+
+
 class _Session:
     __slots__ = ("beats", "epoch", "heard", "offset", "shutdown_offset")
 
@@ -37,13 +46,19 @@ class _Session:
 class Sessions:
     """Heartbeats of one reign of an active controller. Times are monotonic seconds."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, interval: float = 0.0) -> None:
+        """`timeout`: broker.session.timeout.ms, `interval`: broker.heartbeat.interval.ms, both in seconds."""
         self._timeout = timeout
+        self._least = least_session(timeout, interval)
         self._sessions: dict[int, _Session] = {}
 
-    def begin(self, brokers: Iterable[BrokerInfo], now: float) -> None:
-        """Every broker that takes part has a whole session from now on."""
+    def begin(self, brokers: Iterable[BrokerInfo], now: float, former: tuple[int, float] | None = None) -> None:
+        """Every broker that takes part has a whole session from now on, but the former leader of the quorum: `former`
+        is its id and when it was heard last. It keeps at least the shortest session."""
         self._sessions = {broker.id: _Session(broker.epoch, now) for broker in brokers if not broker.fenced}
+        session = None if former is None else self._sessions.get(former[0])
+        if session is not None and former is not None:
+            session.heard = max(min(former[1], now), now - self._timeout + self._least)
 
     def heard(self, broker_id: int, epoch: int, now: float, offset: int = -1) -> None:
         session = self._sessions.get(broker_id)

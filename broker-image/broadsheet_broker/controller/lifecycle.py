@@ -15,6 +15,7 @@ from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.absence import PAUSE, Absence
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.forwarding import error_code
+from broadsheet_broker.controller.heartbeats import least_session
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import broker_registration_request as registration_request
@@ -72,7 +73,9 @@ class BrokerLifecycle:
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
-        self._absence = Absence(config.get_int("broker.session.timeout.ms") / 1000, environment.monotonic())
+        session = config.get_int("broker.session.timeout.ms") / 1000
+        interval = config.get_int("broker.heartbeat.interval.ms") / 1000
+        self._absence = Absence(least_session(session, interval), environment.monotonic())
         self._tick: asyncio.TimerHandle | None = None
         self._in_hurry = False
         self._wake: asyncio.Future[None] | None = None

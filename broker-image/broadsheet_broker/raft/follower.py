@@ -131,6 +131,7 @@ class Follower(RoleState):
     def _heard(self) -> None:
         self.has_fetched = True
         self.raft.lost_elections = 0
+        self.raft.leader_heard = self.leader_id, self.raft.now_ms
         self.deadline_ms = self.raft.now_ms + self.raft.settings.fetch_timeout_ms
 
     def _common_end(self, epoch: int, end_offset: int) -> int:

@@ -148,6 +148,8 @@ class Raft:
         self.is_broken = False
         self.lost_elections = 0
         """In a row."""
+        self.leader_heard: tuple[int, float] | None = None
+        """Which leader answered a fetch of this replica last, and when (ms)."""
         self.now_ms = 0.0
         self.outbox = Outbox(random, settings.retry_backoff_ms)
         self._addresses: dict[int, Address] = {}

@@ -147,6 +147,12 @@ class RaftNode:
         return None if address is None else Address(*address)
 
     @property
+    def former_leader(self) -> tuple[int, float] | None:
+        """The other leader that this replica heard last, and when, in monotonic seconds."""
+        heard = self._raft.leader_heard
+        return None if heard is None else (heard[0], heard[1] / 1000)
+
+    @property
     def leader_state(self) -> Leader | None:
         """What the leader knows of the others; None unless this node leads."""
         return self._raft.leader
