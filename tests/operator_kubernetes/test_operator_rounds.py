@@ -118,6 +118,25 @@ async def test_a_cluster_that_goes_releases_its_topics(stage: Stage) -> None:
 
 
 @staged
+async def test_a_deletion_waits_while_the_cluster_cannot_be_read(stage: Stage) -> None:
+    """A Cluster with a mistake in it is not one that is gone: nothing may be left behind in its Kafka because of it."""
+    spec = dict(stage.kubernetes.one(Kind.CLUSTER, "news")["spec"])
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.apply("Cluster", "news", {**spec, "allowedNamespaces": 7})
+    await stage.reason(Kind.CLUSTER, "news", "InvalidResource")
+    stage.apply("Topic", "late", {"cluster": "news", "partitions": 1})
+    body = await stage.reason(Kind.TOPIC, "late", "ClusterNotReady")
+    assert any("not valid" in condition["message"] for condition in body["status"]["conditions"])
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.reason(Kind.TOPIC, "orders", "ClusterNotReady")
+    stage.apply("Cluster", "news", spec)
+    await stage.reason(Kind.TOPIC, "late", "Ready")
+    await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "orders to be gone")
+    assert "orders" not in stage.kafka.topics
+
+
+@staged
 async def test_the_older_of_two_wins_and_the_other_takes_over(stage: Stage) -> None:
     stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
     await stage.reason(Kind.TOPIC, "orders", "Ready")

@@ -75,10 +75,15 @@ class Dependents:
             return 0.0
         target = Key(*cluster_of(resource))
         cluster = self._cluster(target)
-        if cluster is None or cluster.metadata.deletion_timestamp:
-            await self._without_cluster(kind, body, resource, target)
+        declared = self._store.get(Kind.CLUSTER, target)
+        if declared is None or declared["metadata"].get("deletionTimestamp"):
+            await self._without_cluster(kind, body, resource, target, declared is not None)
             return 0.0
         if await self._namespace_is_going(kind, body, resource):
+            return 0.0
+        if cluster is None:  # it is there, and so may be what a deletion must remove: wait until it can be read
+            message = f"the Cluster {target} is not valid, its status says why; nothing is done in it until it is"
+            await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_READY, message))
             return 0.0
         refused = refusal(resource, cluster)
         if refused:
@@ -134,13 +139,14 @@ class Dependents:
         except ValidationError:
             return None
 
-    async def _without_cluster(self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: Key) -> None:
+    async def _without_cluster(
+        self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: Key, going: bool
+    ) -> None:
         if resource.metadata.deletion_timestamp:
             await self._release(kind, body, f"its Cluster {target} is gone, so nothing was deleted in Kafka")
             return
         message = f"there is no Cluster {target}; create it, or correct spec.cluster"
-        cluster = self._store.get(Kind.CLUSTER, target)
-        if cluster is not None:
+        if going:
             message = f"the Cluster {target} is being deleted"
         await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_FOUND, message))
 
