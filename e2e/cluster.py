@@ -82,6 +82,16 @@ class Cluster:
             broker.overrides["controller.quorum.voters"] = voters
 
     @property
+    def name(self) -> str:
+        """Whose brokers these are."""
+        return next(iter(self.brokers.values())).name
+
+    @property
+    def pids(self) -> list[int]:
+        """Of those that run."""
+        return [broker.pid for broker in self.brokers.values() if broker.running]
+
+    @property
     def bootstrap(self) -> str:
         return ",".join(broker.bootstrap for broker in self.brokers.values())
 
@@ -125,10 +135,16 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is not None:
-            for node_id, broker in self.brokers.items():
-                if broker.output.exists():
-                    print(f"broker {node_id} said at the end:\n{broker.last_words(40)}\n")
+            print(self.last_words())
         self.close()
+
+    def last_words(self, lines: int = 40) -> str:
+        """What each broker has said at the end."""
+        return "\n\n".join(
+            f"broker {node_id} said at the end:\n{broker.last_words(lines)}"
+            for node_id, broker in self.brokers.items()
+            if broker.output.exists()
+        )
 
     # What the cluster is asked.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -80,6 +81,7 @@ def round_of(part: str, quick: bool, groups: list[str]) -> TakeRound:
 
 def main() -> int:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # brokers are ended on the way out
     sides: list[type[BrokerProcess]] = [ApacheKafka if options.control else Broadsheet, ApacheKafka]
     if options.ours:
         sides = [Broadsheet]

@@ -8,14 +8,23 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from e2e.bench import load, probes
-from e2e.bench.brokers import BrokerCluster
 from e2e.bench.failover import DEADLINE_S, Failover, median_and_longest
 from e2e.bench.gauges import cpu_seconds, idle_cpu, resident_mb
+from e2e.cluster import Cluster
 from e2e.process import BrokerProcess
 
 GROUPS = ("idle", "produce", "consume", "latency", "rejoin", "failover", "short-failover", "partitions")
 REPLICAS = 3
 GB = 1e9
+
+KAFKAS_DEFAULTS = {
+    "offsets.topic.num.partitions": "50",
+    "broker.session.timeout.ms": "9000",
+    "broker.heartbeat.interval.ms": "2000",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "share.coordinator.state.topic.min.isr": "2",
+}
+"""What tests of faults shorten, as Kafka has it; and what Apache Kafka needs beside that on three brokers."""
 
 SHORT_TIMEOUTS = {
     "broker.session.timeout.ms": "3000",
@@ -67,7 +76,7 @@ class Round:
         return self.figures
 
     def _on_a_cluster(self, overrides: dict[str, str], groups: Collection[str]) -> None:
-        self.cluster = BrokerCluster(self.kind, REPLICAS, overrides)
+        self.cluster = Cluster(self.kind, size=REPLICAS, overrides={**KAFKAS_DEFAULTS, **overrides})
         try:
             self.cluster.start()
             self.bootstrap = self.cluster.bootstrap
@@ -150,7 +159,7 @@ class Round:
         broker.stop()
         records = self.sizes.rejoin_bytes // 1024
         self._produce("rejoin", records, 1000, "65536")
-        others = [other.bootstrap for other in self.cluster.others(away)]
+        others = [self.cluster[node].bootstrap for node in self.cluster.others(away)]
         began = time.perf_counter()
         broker.spawn()
         self.record("three_rejoin", probes.first_success(others, probes.has_full_isr("rejoin", 3), 120) - began)
@@ -173,7 +182,7 @@ class Round:
         self.record("three_many_memory", resident_mb(*self.cluster.pids))
         self.record("three_many_metadata", load.metadata_ms(self.bootstrap))
         controller = self.failover.controller()
-        survivors = [broker.bootstrap for broker in self.cluster.others(controller)]
+        survivors = [self.cluster[node].bootstrap for node in self.cluster.others(controller)]
         began = self.failover.take_away(signal.SIGKILL, controller)
         changed = probes.first_success(survivors, probes.changes_metadata(topics[0]), DEADLINE_S, 1.0)
         self.record("three_many_controller", changed - began)
