@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.simulation.scenario import Run, run
 
 from broadsheet_broker.log.producer_state import ProducerState
 from broadsheet_broker.raft import quorum_state
-from broadsheet_broker.replication.fetching import Fetch
 from broadsheet_broker.replication.partition import Partition
 
 SEEDS_OF_ONE = 150
@@ -133,21 +131,6 @@ def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Partition, "_advance_high_watermark", hasty)
     assert "of the ISR" in first_complaint(5, brokers=3)
-
-
-def test_a_leader_that_tells_nobody_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fetch, "_diverges", lambda *_: False)
-    assert first_complaint(MUTANT_SEEDS, brokers=3)
-
-
-def test_a_voter_that_forgets_its_vote_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = quorum_state.load
-
-    def forgetful(*arguments: Any) -> quorum_state.ElectionState:
-        return replace(load(*arguments), voted=None)
-
-    monkeypatch.setattr(quorum_state, "load", forgetful)
-    assert first_complaint(MUTANT_SEEDS, brokers=3)
 
 
 # The parts.
