@@ -55,6 +55,9 @@ class MemoryFile:
     def read(self, offset: int, size: int) -> bytes:
         return bytes(self._check("read").data[offset : offset + size])
 
+    def read_shared(self, offset: int, size: int) -> Buffer:
+        return memoryview(self.read(offset, size))
+
     def append(self, buffers: Sequence[Buffer]) -> int:
         node = self._check("append")
         data = b"".join(bytes(buffer) for buffer in buffers)

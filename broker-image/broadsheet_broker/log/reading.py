@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from broadsheet_broker.log.results import Fetched
 from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.log.segment import Segment
-from broadsheet_broker.seams import File
+from broadsheet_broker.seams import Buffer, File
 from broadsheet_broker.wire.records import HEADER, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, BatchHeader
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _position_of(log: Log, segment: Segment, file: File, offset: int) -> int:
 def _read_segment(
     log: Log, segment: Segment, file: File, position: int, end: int, following: int, max_bytes: int, min_one: bool
 ) -> Fetched:
-    data = file.read(position, min(max_bytes, end - position))
+    data = file.read_shared(position, min(max_bytes, end - position))
     if len(data) == end - position and end == segment.size:
         _remember(log, following, segment, end)
         return Fetched(data, following, segment.base_offset, position)
@@ -80,7 +80,7 @@ def _first_batch(log: Log, segment: Segment, file: File, position: int) -> Batch
     raise segment.corrupt(BadBatchError(position, "nothing"))
 
 
-def _whole_batches(log: Log, segment: Segment, file: File, position: int, data: bytes) -> tuple[int, int]:
+def _whole_batches(log: Log, segment: Segment, file: File, position: int, data: Buffer) -> tuple[int, int]:
     """Offset after the last batch that is all in `data` (read at `position`), and the bytes up to there.
 
     Begins at the last batch that the index knows, so that many small batches are not all walked over.

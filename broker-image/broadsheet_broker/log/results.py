@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broadsheet_broker.seams import Buffer
+
 
 class AppendInfo:
     """Where a batch went. With `duplicate`, where it had gone before: nothing was written."""
@@ -31,7 +36,7 @@ class Fetched:
 
     __slots__ = ("data", "next_offset", "position", "segment_base_offset")
 
-    def __init__(self, data: bytes, next_offset: int, segment_base_offset: int = -1, position: int = -1) -> None:
+    def __init__(self, data: Buffer, next_offset: int, segment_base_offset: int = -1, position: int = -1) -> None:
         self.data = data
         self.next_offset = next_offset
         """Where a reader goes on that takes all of `data`."""

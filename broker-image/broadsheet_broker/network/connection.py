@@ -23,8 +23,8 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from broadsheet_broker.network.buffers import CHUNK
 from broadsheet_broker.network.pending import PendingRequest
+from broadsheet_broker.seams.buffers import CHUNK
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.primitives import skip_tagged_fields
 

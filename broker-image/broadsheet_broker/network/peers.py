@@ -8,6 +8,7 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
+from broadsheet_broker.seams.buffers import BufferPool
 from broadsheet_broker.wire.api_messages import flexible_from, response_class, response_header_version
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.peers import Address, Kind, OnAnswer, PeerError
@@ -52,6 +53,7 @@ class NodePeers:
         self._lanes: dict[tuple[int, str], _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+        self.pool = BufferPool()
 
     def send(
         self,
@@ -260,6 +262,7 @@ class _Connection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_answer",
+        "_buffer",
         "_chunk",
         "_end",
         "_filled",
@@ -283,6 +286,8 @@ class _Connection(asyncio.BufferedProtocol):
         """Bytes of the chunk that hold the beginning of an answer."""
         self._answer: memoryview = _NOTHING
         """A long answer that is being read, without its length."""
+        self._buffer = bytearray()
+        """Where it is read to."""
         self._filled = 0
 
     def send(self, waiting: _Waiting) -> None:
@@ -335,6 +340,7 @@ class _Connection(asyncio.BufferedProtocol):
                 if self._filled == len(self._answer):
                     answer, self._answer = self._answer, _NOTHING
                     self._take(answer)
+                    self._peers.pool.release(self._buffer)  # lent again once its views are gone
             else:
                 self._end += nbytes
                 self._cut()
@@ -352,7 +358,8 @@ class _Connection(asyncio.BufferedProtocol):
             have = end - start - 4
             if have < size:
                 if size + 4 > _CHUNK:
-                    answer = memoryview(bytearray(size))
+                    self._buffer = self._peers.pool.acquire(size)
+                    answer = memoryview(self._buffer)[:size]
                     answer[:have] = memoryview(self._chunk)[start + 4 : end]
                     self._answer, self._filled, self._end = answer, have, 0
                     return

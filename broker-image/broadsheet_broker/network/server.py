@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, CONTROLLER_ONLY, version_answer
 from broadsheet_broker.config.listeners import Listener, parse_map
-from broadsheet_broker.network.buffers import BufferPool
 from broadsheet_broker.network.connection import KafkaConnection
 from broadsheet_broker.network.dispatch import API_VERSIONS, Dispatcher, ServedApi
+from broadsheet_broker.seams.buffers import BufferPool
 from broadsheet_broker.seams.metrics import Family
 
 if TYPE_CHECKING:

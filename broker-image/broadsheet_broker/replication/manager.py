@@ -499,7 +499,7 @@ class ReplicaManager:
             fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.flushed_end_offset, min_one=True)
             if not fetched.data:
                 return
-            yield fetched.data
+            yield bytes(fetched.data)
             offset = fetched.next_offset
 
     # -- high watermark checkpoint ------------------------------------------------------------------------------------

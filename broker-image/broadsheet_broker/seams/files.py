@@ -7,10 +7,16 @@ import shutil
 from collections.abc import Sequence
 from typing import Protocol
 
+from broadsheet_broker.seams.buffers import BufferPool
+
 Buffer = bytes | bytearray | memoryview
 
 _IOV_MAX = 1024
 """The most buffers one writev takes on Linux (UIO_MAXIOV)."""
+
+_WORTH_SHARING = 64 * 1024
+"""Bytes from which on memory that is there already is faster than new memory: malloc maps so much anew each time, and
+the kernel clears it page by page."""
 
 
 class File(Protocol):
@@ -20,6 +26,13 @@ class File(Protocol):
 
     def read(self, offset: int, size: int) -> bytes:
         """At most `size` bytes from `offset`; shorter only at the end of the file."""
+        ...
+
+    def read_shared(self, offset: int, size: int) -> Buffer:
+        """The same, where it is large in memory that is used again as soon as nobody views it any more.
+
+        For what is sent and forgotten, on the event loop's thread: a part of it that is kept keeps the whole.
+        """
         ...
 
     def append(self, buffers: Sequence[Buffer]) -> int:
@@ -97,15 +110,24 @@ class Files(Protocol):
 class LocalFile:
     """A file of the machine, by descriptor."""
 
-    __slots__ = ("_end", "_fd", "path")
+    __slots__ = ("_end", "_fd", "_pool", "path")
 
-    def __init__(self, path: str, fd: int) -> None:
+    def __init__(self, path: str, fd: int, pool: BufferPool) -> None:
         self.path = path
+        self._pool = pool
         self._fd = fd
         self._end = os.fstat(fd).st_size
 
     def read(self, offset: int, size: int) -> bytes:
         return os.pread(self._fd, size, offset)
+
+    def read_shared(self, offset: int, size: int) -> Buffer:
+        if size < _WORTH_SHARING:
+            return os.pread(self._fd, size, offset)
+        buffer = self._pool.acquire(size)
+        view = memoryview(buffer)
+        self._pool.release(buffer)  # lent again once the views are gone
+        return view[: os.preadv(self._fd, [view[:size]], offset)]
 
     def append(self, buffers: Sequence[Buffer]) -> int:
         start = self._end
@@ -161,11 +183,14 @@ class LocalFile:
 class LocalFiles:
     """The machine's file system."""
 
+    def __init__(self) -> None:
+        self._pool = BufferPool(parked_limit=8 * 1024 * 1024)
+
     def open(self, path: str, *, create: bool = False, read_only: bool = False) -> LocalFile:
         flags = os.O_RDONLY if read_only else os.O_RDWR
         if create:
             flags |= os.O_CREAT
-        return LocalFile(path, os.open(path, flags | os.O_CLOEXEC, 0o644))
+        return LocalFile(path, os.open(path, flags | os.O_CLOEXEC, 0o644), self._pool)
 
     def read_bytes(self, path: str) -> bytes:
         with open(path, "rb") as file:
