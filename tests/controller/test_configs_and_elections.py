@@ -18,6 +18,7 @@ from broadsheet_broker.controller.brokers import (
 from broadsheet_broker.controller.configs import alter_configs, incremental_alter_configs
 from broadsheet_broker.controller.elections import PREFERRED, UNCLEAN, elect_leaders
 from broadsheet_broker.controller.features import update_features
+from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.controller.reassignments import alter_reassignments, list_reassignments
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import ClusterImage, Endpoint
@@ -191,7 +192,7 @@ def test_reassignments_may_change_the_order_of_preference() -> None:
 
 def feature(image: ClusterImage, name: str, level: int, kind: int = 1) -> Any:
     row = FeatureUpdateKey(feature=name, max_version_level=level, upgrade_type=kind)
-    return update_features(image, UpdateFeaturesRequest(feature_updates=[row]), 2).answer
+    return update_features(image, UpdateFeaturesRequest(feature_updates=[row]), 2, Defaults()).answer
 
 
 def test_features_that_are_not_built_are_refused() -> None:

@@ -247,25 +247,40 @@ def make_schedule(random: Random, brokers: int, begin: float, end: float) -> lis
     if random.random() < 0.25:
         loss = _fault(random, "lose_power", (1, 0.05, 4, 0, 0), brokers, begin, end)
         if brokers > 1:
-            schedule = [fault for fault in schedule if not _too_much(fault, loss)]
+            schedule = [fault for fault in schedule if not _too_much(fault, loss, schedule)]
         schedule.append(loss)
     return sorted(schedule, key=lambda fault: (fault.at, fault.kind, fault.node))
 
 
-_HARMLESS = {"reset", "step_clock", "part_clients", "full_disk"}
-"""What takes no broker out of an ISR."""
+_UNCLEAN = {"kill", "kill_while_writing", "kill_all", "failing_sync", "failing_writes", "full_disk"}
+"""What ends a process without its marker of a clean stop: a bad or full disk because the broker is started anew on the
+good one (`Node.bring_back`)."""
+_HARMLESS = {"reset", "step_clock", "part_clients"}
+"""What keeps no broker out of an ISR."""
 _RECOVERY = 6.0
-"""Seconds in which a replica is back in its ISRs."""
+"""Seconds without trouble in which a replica is back in its ISRs."""
 
 
-def _too_much(fault: Fault, loss: Fault) -> bool:
-    """A broker that loses its power loses a tail of what it had acknowledged as a member of an ISR. It says so when it
-    registers again (KIP-966: the epoch before is not that of a clean stop), and leaves every ISR of which it is not the
-    last member. So the others must be in the ISR then: neither ended uncleanly themselves, nor cut off or stopped for
-    so long that the ISR shrank to this one. Only eligible leader replicas, which these clusters do not have, would
-    know that somebody outside of the ISR has more."""
-    together = fault.at < loss.until + _RECOVERY and loss.at < fault.until + _RECOVERY
-    return fault.kind not in _HARMLESS and together
+def _too_much(fault: Fault, loss: Fault, schedule: list[Fault]) -> bool:
+    """Whether a fault and a loss of power are more than is promised: that nothing is lost as long as fewer than
+    min.insync.replicas members end uncleanly together (KIP-966), here two.
+
+    A broker that loses its power loses a tail of what it had acknowledged. It says so when it registers again, as does
+    one that was only killed: both are trusted no more, until they are back in the ISR. Whoever else was cut off,
+    stopped or paused has all that was committed, in the ISR or out of it, and leads.
+    """
+    if fault.kind not in _UNCLEAN:
+        return False
+    first, then = sorted((fault, loss), key=lambda each: each.at)
+    return then.at < _calm_after(first.until, schedule)
+
+
+def _calm_after(time: float, schedule: list[Fault]) -> float:
+    """When there has been no trouble for long enough after a time that everybody is in the ISR again."""
+    for fault in sorted(schedule, key=lambda fault: fault.at):
+        if fault.kind not in _HARMLESS and fault.until > time and fault.at < time + _RECOVERY:
+            time = fault.until
+    return time + _RECOVERY
 
 
 def _fault(

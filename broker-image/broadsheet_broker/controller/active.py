@@ -189,7 +189,7 @@ class ActiveController:
         return await self._carry_out(elections.elect_leaders(self._pending, request))
 
     async def update_features(self, request: UpdateFeaturesRequest, version: int) -> UpdateFeaturesResponse:
-        return await self._carry_out(features.update_features(self._pending, request, version))
+        return await self._carry_out(features.update_features(self._pending, request, version, self._defaults))
 
     async def alter_partition_reassignments(
         self, request: AlterPartitionReassignmentsRequest

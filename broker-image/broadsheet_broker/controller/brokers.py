@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.elections import broker_came, broker_went
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage, ControllerInfo, Endpoint
@@ -21,11 +22,11 @@ from broadsheet_broker.wire.messages.unregister_broker_record import UnregisterB
 SUPPORTED_FEATURES: Final[Mapping[str, tuple[int, int]]] = {
     METADATA_VERSION: (V3_3_IV3, V4_3_IV0),
     "kraft.version": (0, 1),
+    eligible_replicas.FEATURE: (0, 1),
 }
 """Levels that this build acts on. Kafka leaves features out that are supported at level 0 only."""
 
 _KAFKA_4_3: Final[Mapping[str, int]] = {
-    "eligible.leader.replicas.version": 1,
     "group.version": 1,
     "share.version": 1,
     "streams.version": 1,
@@ -102,9 +103,9 @@ def register_broker(
     _check_registration(image, registration)
     records: list[Any] = []
     existing = image.brokers.get(registration.broker_id)
-    if existing is not None:
-        unclean = registration.previous_epoch != existing.epoch
-        records += broker_went(image, registration.broker_id, defaults, lost_tail=unclean)
+    # One that was forgotten meanwhile can prove nothing either.
+    unclean = existing is None or registration.previous_epoch != existing.epoch
+    records += broker_went(image, registration.broker_id, defaults, lost_tail=unclean)
     level = image.features.get(METADATA_VERSION, V4_3_IV0)
     features = supported_features(image) if registration.features is None else registration.features
     records.append(

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, Final
 
 from broadsheet_broker.config import CLUSTER_WIDE, KEYS, READ_ONLY, TOPIC_KEYS, ConfigError, Key, Kind
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.controller.plan import Context, Plan
 from broadsheet_broker.metadata.image import ClusterImage, ResourceType
@@ -22,9 +23,6 @@ from broadsheet_broker.wire.messages.config_record import ConfigRecord
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import IncrementalAlterConfigsRequest
 
 MAX_VALUE_CHARACTERS: Final = 32767
-
-_ELR: Final = "eligible.leader.replicas.version"
-_MIN_ISR: Final = "min.insync.replicas"
 
 
 class Operation(IntEnum):
@@ -112,6 +110,7 @@ def _each(
             outcome.append((resource, None))
         except KafkaError as error:
             outcome.append((resource, error))
+    plan.records += eligible_replicas.forget_eligible(context.image, plan.records)
     return outcome
 
 
@@ -234,12 +233,12 @@ def _check_broker(image: ClusterImage, name: str, changes: Mapping[str, str | No
             ErrorCode.INVALID_REQUEST,
             f"Cannot update these configs at default cluster level: {', '.join(single)}. Name a broker.",
         )
-    if _MIN_ISR in changes and image.features.get(_ELR):
+    if eligible_replicas.MIN_ISR in changes and eligible_replicas.is_on(image):
         if name:
             raise KafkaError(
                 ErrorCode.INVALID_CONFIG, "Broker-level min.insync.replicas cannot be altered while ELR is enabled."
             )
-        if changes[_MIN_ISR] is None:
+        if changes[eligible_replicas.MIN_ISR] is None:
             raise KafkaError(
                 ErrorCode.INVALID_CONFIG, "Cluster-level min.insync.replicas cannot be removed while ELR is enabled."
             )

@@ -548,7 +548,9 @@ class Controller:
         self._awaiting_reign = False
         active = self._active = ActiveController(self._environment, self._config, self.raft, self._publisher.committed)
         first = (
-            first_records(self._environment, self._identity.metadata_directory)
+            first_records(
+                self._environment, self._identity.metadata_directory, self._config.get_int("min.insync.replicas")
+            )
             if METADATA_VERSION not in active.pending.features
             else []
         )

@@ -1,8 +1,9 @@
 """Who leads a partition: elections when brokers come and go, and ElectLeaders (KIP-460).
 
-A leader is taken from the in-sync replicas on active brokers, in the order of the replica list. A replica that is out
-of sync is elected only when the topic allows it (unclean.leader.election.enable) or the operator asks for it. One whose
-log directory its broker has lost is never elected: its log would begin anew, empty, and all others would follow it.
+A leader is taken from the in-sync replicas on active brokers, in the order of the replica list; from the eligible ones
+when none is in sync (KIP-966). A replica that is neither is elected only when the topic allows it
+(unclean.leader.election.enable) or the operator asks for it. One whose log directory its broker has lost is never
+elected: its log would begin anew, empty, and all others would follow it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.partition_change import Defaults, Election, Rules, Target, change_partition
 from broadsheet_broker.controller.plan import Plan
 from broadsheet_broker.metadata.image import (
@@ -34,9 +36,7 @@ from broadsheet_broker.wire.messages.partition_change_record import PartitionCha
 PREFERRED: Final = 0
 UNCLEAN: Final = 1
 
-ELR_FEATURE: Final = "eligible.leader.replicas.version"
 UNCLEAN_KEY: Final = "unclean.leader.election.enable"
-_MIN_ISR_KEY: Final = "min.insync.replicas"
 
 
 _DEFAULTS: Final = Defaults()
@@ -47,11 +47,11 @@ def rules_of(image: ClusterImage, topic: str, defaults: Defaults) -> Rules:
     own = image.config(ResourceType.TOPIC, topic)
     shared = image.config(ResourceType.BROKER, "")
     unclean = own.get(UNCLEAN_KEY, shared.get(UNCLEAN_KEY))
-    min_isr = own.get(_MIN_ISR_KEY, shared.get(_MIN_ISR_KEY))
+    min_isr = own.get(eligible_replicas.MIN_ISR, shared.get(eligible_replicas.MIN_ISR))
     return Rules(
         unclean=defaults.unclean if unclean is None else unclean.strip().lower() == "true",
         min_isr=defaults.min_isr if min_isr is None else int(min_isr),
-        eligible_leader_replicas=bool(image.features.get(ELR_FEATURE)),
+        eligible_leader_replicas=eligible_replicas.is_on(image),
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.brokers import supported_features
+from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.controller.plan import Plan
 from broadsheet_broker.metadata.image import METADATA_VERSION, ClusterImage
+from broadsheet_broker.metadata.records import V4_0_IV1
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
 from broadsheet_broker.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
@@ -13,12 +18,15 @@ from broadsheet_broker.wire.messages.update_features_response import UpdatableFe
 UPGRADE, SAFE_DOWNGRADE, UNSAFE_DOWNGRADE = 1, 2, 3
 
 
-def update_features(image: ClusterImage, request: UpdateFeaturesRequest, version: int) -> Plan[UpdateFeaturesResponse]:
+def update_features(
+    image: ClusterImage, request: UpdateFeaturesRequest, version: int, defaults: Defaults
+) -> Plan[UpdateFeaturesResponse]:
     """Plan new levels: all of them, or none when one is refused."""
     plan = Plan(UpdateFeaturesResponse(error_message=None))
+    wanted = dict(image.features) | {update.feature: update.max_version_level for update in request.feature_updates}
     for update in request.feature_updates:
         try:
-            plan.records += _update(image, update, version)
+            plan.records += _update(image, update, version, wanted)
         except KafkaError as error:
             plan.records = []
             plan.answer.error_code = error.code
@@ -32,10 +40,17 @@ def update_features(image: ClusterImage, request: UpdateFeaturesRequest, version
         ]
     if request.validate_only:
         plan.records = []
+    if any(record.name == eligible_replicas.FEATURE for record in plan.records):
+        if wanted[eligible_replicas.FEATURE]:
+            plan.records[:0] = eligible_replicas.agree_on_min_isr(image, defaults.min_isr)
+        else:
+            plan.records += eligible_replicas.do_without(image)
     return plan
 
 
-def _update(image: ClusterImage, update: FeatureUpdateKey, version: int) -> list[FeatureLevelRecord]:
+def _update(
+    image: ClusterImage, update: FeatureUpdateKey, version: int, wanted: Mapping[str, int]
+) -> list[FeatureLevelRecord]:
     name, level = update.feature, update.max_version_level
     kind = update.upgrade_type
     if version == 0:
@@ -67,6 +82,10 @@ def _update(image: ClusterImage, update: FeatureUpdateKey, version: int) -> list
         raise _invalid(name, level, "Can't downgrade to a newer version.")
     if name == METADATA_VERSION and level < current:
         raise _invalid(name, level, "Records that are in the metadata log already need the current version.")
+    if name == eligible_replicas.FEATURE and level and wanted.get(METADATA_VERSION, 0) < V4_0_IV1:
+        raise _invalid(
+            name, level, f"{name} could not be set to {level} because it depends on metadata.version level {V4_0_IV1}"
+        )
     if name == "kraft.version":
         raise _invalid(name, level, "The quorum keeps the form that it was formatted with.")
     return [FeatureLevelRecord(name=name, feature_level=level)]

@@ -89,7 +89,8 @@ class _Change:
         # Apache Kafka may have left an ELR behind, which counts for as long as it is there.
         self.with_elr = rules.eligible_leader_replicas or bool(before.elr or before.last_known_elr)
         self.complete_reassignment()
-        self.elr = self.eligible(rules, target.lost_tail) if self.with_elr else []
+        self.min_isr = min(rules.min_isr, len(self.replicas))
+        self.elr = self.eligible(target.lost_tail) if self.with_elr else []
 
     def complete_reassignment(self) -> None:
         """Drop the replicas to remove once all the others that shall be there are in sync."""
@@ -100,9 +101,9 @@ class _Change:
         if isr and replicas and set(self.adding) <= set(isr):
             self.isr, self.replicas, self.adding, self.removing = isr, replicas, [], []
 
-    def eligible(self, rules: Rules, lost_tail: Sequence[int]) -> list[int]:
+    def eligible(self, lost_tail: Sequence[int]) -> list[int]:
         """Below min ISR nothing more is committed, so whoever leaves the ISR from there on keeps every record."""
-        if len(self.isr) >= min(rules.min_isr, len(self.replicas)):
+        if len(self.isr) >= self.min_isr:
             return []
         known = dict.fromkeys((*self.before.elr, *self.before.isr))
         return [id for id in known if id not in self.isr and id not in lost_tail and id in self.replicas]
@@ -125,6 +126,18 @@ class _Change:
         if election is Election.UNCLEAN:
             return next((id for id in self.replicas if self.is_acceptable(id)), NO_LEADER), True
         return NO_LEADER, False
+
+    def last_known(self, leads: int) -> list[int]:
+        """Who led last, once nobody leads: it is elected when no eligible replica is left either."""
+        if leads != NO_LEADER:
+            return []
+        if not self.isr and self.before.leader != NO_LEADER:
+            return [self.before.leader]
+        last = list(self.before.last_known_elr)
+        if not (self.isr or self.elr or last):
+            # It was without leader before anybody kept note of the last one: who was eligible last would have led.
+            last = [*self.before.isr, *self.before.elr][-1:]
+        return last
 
 
 def change_partition(
@@ -155,11 +168,12 @@ def change_partition(
             change.recovery_state = RECOVERING
         elif leader in change.elr:
             change.isr = [leader]
-            change.elr.remove(leader)
+            # A leader that is enough by itself (min.insync.replicas was lowered meanwhile) commits without the others.
+            change.elr = [id for id in change.elr if id != leader] if change.min_isr > 1 else []
     elif not set(before.replicas) <= set(change.replicas):
         # A replica goes: a new leader epoch tells it from one that is only late (as Kafka does).
         record.leader = leader
-    if not change.isr and not change.with_elr:
+    if not change.isr and before.isr and not change.with_elr:
         # The last member stays; where its replica goes (a reassignment is cancelled), the first of those that remain.
         change.isr = [id for id in before.isr if id in change.replicas] or change.replicas[:1]
     _write(record, before, change, directory_of)
@@ -175,11 +189,9 @@ def _write(
     if tuple(change.elr) != before.elr:
         record.eligible_leader_replicas = change.elr
     if change.with_elr:
-        leaderless = record.leader == NO_LEADER or (record.leader == LEADER_UNCHANGED and before.leader == NO_LEADER)
-        if not change.isr and before.leader != NO_LEADER:
-            record.last_known_elr = [before.leader]
-        elif not leaderless and before.last_known_elr:
-            record.last_known_elr = []
+        last = change.last_known(leads=before.leader if record.leader == LEADER_UNCHANGED else record.leader)
+        if tuple(last) != before.last_known_elr:
+            record.last_known_elr = last
     if tuple(change.replicas) != before.replicas:
         known = dict(zip(before.replicas, before.directories, strict=True))
         record.replicas = change.replicas

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.storage_tool import BOOTSTRAP_CHECKPOINT, DEFAULT_FEATURES
-from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.metadata.records import decode_record
 from broadsheet_broker.raft.machine import QuorumSettings
 from broadsheet_broker.raft.node import RaftSettings
@@ -14,7 +14,6 @@ from broadsheet_broker.raft.snapshot import read_snapshot
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.messages.begin_transaction_record import BeginTransactionRecord
-from broadsheet_broker.wire.messages.config_record import ConfigRecord
 from broadsheet_broker.wire.messages.end_transaction_record import EndTransactionRecord
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
 
@@ -54,7 +53,7 @@ def raft_settings(config: BrokerConfig) -> RaftSettings:
     )
 
 
-def first_records(environment: Environment, directory: str, min_insync_replicas: int = 1) -> list[Any]:
+def first_records(environment: Environment, directory: str, min_insync_replicas: int) -> list[Any]:
     """What the first leader appends to an empty metadata log: the features that formatting chose, in one metadata
     transaction, as Kafka does."""
     path = f"{directory}/{BOOTSTRAP_CHECKPOINT}"
@@ -62,14 +61,6 @@ def first_records(environment: Environment, directory: str, min_insync_replicas:
         chosen = [decode_record(value) for value in read_snapshot(environment.files, path).values]
     else:
         chosen = [FeatureLevelRecord(name=name, feature_level=level) for name, level in DEFAULT_FEATURES.items()]
-    if any(getattr(r, "name", "") == "eligible.leader.replicas.version" for r in chosen):
-        # With eligible leader replicas this property belongs to the cluster, no longer to each broker (KIP-966).
-        chosen.append(
-            ConfigRecord(
-                resource_type=ResourceType.BROKER,
-                resource_name="",
-                name="min.insync.replicas",
-                value=str(min_insync_replicas),
-            )
-        )
+    if any(r.name == eligible_replicas.FEATURE and r.feature_level for r in chosen if type(r) is FeatureLevelRecord):
+        chosen.append(eligible_replicas.min_isr_of_cluster(min_insync_replicas))
     return [BeginTransactionRecord(name="Bootstrap records"), *chosen, EndTransactionRecord()]

@@ -14,8 +14,9 @@ from typing import Final
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, parse_properties
+from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.metadata.image import METADATA_VERSION
-from broadsheet_broker.metadata.records import V4_3_IV0, encode_record
+from broadsheet_broker.metadata.records import V4_0_IV1, V4_3_IV0, encode_record
 from broadsheet_broker.raft.snapshot import SnapshotId, encode_snapshot
 from broadsheet_broker.raft.storage import DIRECTORY
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -43,9 +44,12 @@ RELEASES: Final[Mapping[str, int]] = {
 }
 """The last metadata.version of each release of Kafka that 4.3 can still read."""
 
-DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0}
-"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions and
-eligible leader replicas; they stay off until they are built here, since clients act on them."""
+DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0, eligible_replicas.FEATURE: 1}
+"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions; they stay
+off until they are built here, since clients act on them."""
+
+_ELR_BY_DEFAULT: Final = 26
+"""The metadata.version (4.1-IV0) from which new clusters start with eligible leader replicas."""
 
 
 class StorageError(Exception):
@@ -280,8 +284,14 @@ def _levels(release: str | None, features: Mapping[str, int]) -> dict[str, int]:
             allowed = ", ".join(name.split("-")[0] for name in RELEASES)
             raise StorageError(f"Unknown release version {release}: allowed is {allowed}.")
         levels[METADATA_VERSION] = RELEASES[names[0]]
+    levels[eligible_replicas.FEATURE] = int(features.get(METADATA_VERSION, levels[METADATA_VERSION]) >= _ELR_BY_DEFAULT)
     levels.update(features)
-    return levels
+    if levels[eligible_replicas.FEATURE] and levels[METADATA_VERSION] < V4_0_IV1:
+        raise StorageError(
+            f"{eligible_replicas.FEATURE} could not be set to {levels[eligible_replicas.FEATURE]} because it depends "
+            f"on metadata.version level {V4_0_IV1}. Choose a release from 4.0 on, or {eligible_replicas.FEATURE}=0."
+        )
+    return {name: level for name, level in levels.items() if level or name == METADATA_VERSION}
 
 
 def _release_of(level: int) -> str:

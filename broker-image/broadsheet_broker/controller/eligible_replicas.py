@@ -1,0 +1,100 @@
+"""Turning eligible leader replicas on and off, and what a new `min.insync.replicas` means for them (KIP-966).
+
+Who is eligible is decided with each change of a partition (`partition_change`). It rests on one agreement: leader and
+controller have the same `min.insync.replicas` in mind. So this property belongs to the cluster as long as the feature
+is on, and whoever was eligible by the old value is so no more when it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, PartitionImage, ResourceType, TopicImage
+from broadsheet_broker.wire.messages.clear_elr_record import ClearElrRecord
+from broadsheet_broker.wire.messages.config_record import ConfigRecord
+from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
+
+FEATURE: Final = "eligible.leader.replicas.version"
+MIN_ISR: Final = "min.insync.replicas"
+
+
+def is_on(image: ClusterImage) -> bool:
+    """Whether this cluster keeps eligible leader replicas."""
+    return bool(image.features.get(FEATURE))
+
+
+def agree_on_min_isr(image: ClusterImage, min_insync_replicas: int) -> list[ConfigRecord]:
+    """Records to write before the feature is on: one value for the whole cluster, and none for a single broker.
+
+    `min_insync_replicas`: what the active controller's own configuration says; it becomes the cluster's.
+    """
+    records = []
+    if MIN_ISR not in image.config(ResourceType.BROKER, ""):
+        records.append(min_isr_of_cluster(min_insync_replicas))
+    for resource, values in image.configs.items():
+        if resource.type == ResourceType.BROKER and resource.name and MIN_ISR in values:
+            records.append(
+                ConfigRecord(resource_type=resource.type, resource_name=resource.name, name=MIN_ISR, value=None)
+            )
+    return records
+
+
+def min_isr_of_cluster(value: int) -> ConfigRecord:
+    """`min.insync.replicas` of every broker."""
+    return ConfigRecord(resource_type=ResourceType.BROKER, resource_name="", name=MIN_ISR, value=str(value))
+
+
+def do_without(image: ClusterImage) -> Iterator[PartitionChangeRecord]:
+    """Records to write when the feature is turned off: every partition is as if there had never been eligible replicas.
+
+    An ISR may be empty only with them. Who could have led becomes its member again, and leads when it comes. (Apache
+    Kafka leaves what it finds, and where nobody but the last known leader was left, nobody is ever elected again.)
+    """
+    for topic, index, partition in _tracked(image.topics_by_id.values()):
+        record = PartitionChangeRecord(
+            partition_id=index, topic_id=topic.id, eligible_leader_replicas=[], last_known_elr=[]
+        )
+        if not partition.isr:
+            record.isr = list(partition.elr or partition.last_known_elr)
+        yield record
+
+
+def forget_eligible(image: ClusterImage, changes: Iterable[ConfigRecord]) -> list[Any]:
+    """Records that follow changes of configurations: below another `min.insync.replicas` others are eligible.
+
+    Nothing is committed where nobody leads: there the eligible replicas stay what they are, or the partition could not
+    be led any more. (Apache Kafka clears these as well.)
+    """
+    affected: dict[str, None] = {}
+    for change in changes:
+        if change.name == MIN_ISR:
+            affected[change.resource_name if change.resource_type == ResourceType.TOPIC else ""] = None
+    if "" in affected:
+        affected = {"": None}
+        topics = list(image.topics_by_id.values())
+    else:
+        topics = [image.topics_by_name[name] for name in affected]
+    kept = list(_tracked(topics))
+    if not is_on(image) and not kept:
+        return []
+    records: list[Any] = [ClearElrRecord(topic_name=name) for name in affected]
+    records += [
+        PartitionChangeRecord(
+            partition_id=index,
+            topic_id=topic.id,
+            eligible_leader_replicas=list(partition.elr),
+            last_known_elr=list(partition.last_known_elr),
+        )
+        for topic, index, partition in kept
+        if partition.leader == NO_LEADER
+    ]
+    return records
+
+
+def _tracked(topics: Iterable[TopicImage]) -> Iterator[tuple[TopicImage, int, PartitionImage]]:
+    """The partitions for which eligible replicas or a last leader are known."""
+    for topic in topics:
+        for index, partition in enumerate(topic.partitions):
+            if partition.elr or partition.last_known_elr:
+                yield topic, index, partition
