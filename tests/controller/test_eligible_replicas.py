@@ -24,7 +24,7 @@ from broadsheet_broker.controller.brokers import (
     unfence_broker,
     unregister_broker,
 )
-from broadsheet_broker.controller.eligible_replicas import FEATURE, MIN_ISR
+from broadsheet_broker.controller.eligible_replicas import FEATURE, MIN_ISR, follow_configuration
 from broadsheet_broker.controller.features import update_features
 from broadsheet_broker.controller.partition_change import RECOVERING, Defaults, Election, Rules, Target
 from broadsheet_broker.controller.quorum import first_records
@@ -355,6 +355,30 @@ def test_a_new_cluster_has_eligible_replicas_and_one_min_isr(tmp_path: Path) -> 
             assert image.config(BROKER, "") == {MIN_ISR: "2"}, "as the configuration of the first controller has it"
 
     asyncio.run(run())
+
+
+def test_min_isr_of_the_configuration_becomes_the_clusters_where_that_is_asked_for(tmp_path: Path) -> None:
+    """A cluster that grows needs a larger one, and whoever runs it changes its configuration only."""
+
+    async def min_isr(**changes: str) -> str:
+        async with running(tmp_path, **changes) as node:
+            return node.metadata.image.config(BROKER, "")[MIN_ISR]
+
+    async def run() -> None:
+        assert await min_isr(min_insync_replicas="1") == "1"
+        assert await min_isr(min_insync_replicas="2") == "1", "as Kafka has it"
+        followed = {"broadsheet_min_insync_replicas_of_cluster": "true"}
+        assert await min_isr(min_insync_replicas="2", **followed) == "2"
+
+    asyncio.run(run())
+
+
+def test_a_larger_min_isr_of_the_configuration_clears_who_was_eligible() -> None:
+    image = fenced(elr_cluster(isr=[1, 2], leader=1, fenced=(3,)), 2)
+    changed = after(image, follow_configuration(image, 3))
+    assert changed.config(BROKER, "") == {MIN_ISR: "3"} and state_of(changed) == (1, (1,), (), ())
+    assert follow_configuration(changed, 3) == []
+    assert follow_configuration(three(isr=[1], leader=1), 3) == []
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_properties_are_rendered_for_any_number_of_brokers(tmp_path: Path) -> No
     assert properties["advertised.listeners"] == "PLAIN://localhost:9093,OTHER://localhost:9193"
     assert properties["offsets.topic.replication.factor"] == "3"
     assert properties["num.partitions"] == "6"
+    assert properties["broadsheet.min.insync.replicas.of.cluster"] == "true"
     assert "log.retention.ms" not in properties
 
 

@@ -64,6 +64,7 @@ def test_factors_follow_the_number_of_brokers() -> None:
     one, three = properties(), properties({"brokers": {"replicas": 3}})
     assert one["offsets.topic.replication.factor"] == "1"
     assert (three["offsets.topic.replication.factor"], three["min.insync.replicas"]) == ("3", "2")
+    assert three["broadsheet.min.insync.replicas.of.cluster"] == "true", "or a Cluster that grew would stay at 1"
 
 
 FIRST = "broadsheet.initial.controllers"

@@ -179,6 +179,11 @@ OURS = (
     ),
     Key("broadsheet.auto.format", BOOLEAN, "false", "Format empty directories at the start, as `format` would."),
     Key(
+        "broadsheet.min.insync.replicas.of.cluster", BOOLEAN, "false",
+        "Whether the configured min.insync.replicas is the whole cluster's, set by each new active controller. Else a "
+        "cluster with eligible leader replicas keeps the value of its first controller until kafka-configs changes it.",
+    ),
+    Key(
         "broadsheet.connection.max.requests", INT, "256",
         "Unanswered requests of one connection after which no more are read from it.", at_least(1),
     ),

@@ -17,7 +17,17 @@ from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, validate_topic_configs
-from broadsheet_broker.controller import brokers, configs, directories, elections, features, isr, reassignments, topics
+from broadsheet_broker.controller import (
+    brokers,
+    configs,
+    directories,
+    elections,
+    eligible_replicas,
+    features,
+    isr,
+    reassignments,
+    topics,
+)
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.heartbeats import Sessions, State, next_state
 from broadsheet_broker.controller.names import NameIndex
@@ -134,6 +144,8 @@ class ActiveController:
         if METADATA_VERSION not in self._pending.features:
             self.append(first_records)
         brokers.check_features(self._pending)
+        if self._config.get_bool("broadsheet.min.insync.replicas.of.cluster"):
+            self._append_in_parts(eligible_replicas.follow_configuration(self._pending, self._defaults.min_isr))
         self.sessions.begin(self._pending.brokers.values(), self._environment.monotonic(), self._raft.former_leader)
         self._next_tick = self._environment.monotonic() + _TICK
         self._later("sessions", _TICK, self._check_sessions)

@@ -45,6 +45,14 @@ def min_isr_of_cluster(value: int) -> ConfigRecord:
     return ConfigRecord(resource_type=ResourceType.BROKER, resource_name="", name=MIN_ISR, value=str(value))
 
 
+def follow_configuration(image: ClusterImage, min_insync_replicas: int) -> list[Any]:
+    """Records that make what the active controller's configuration says the cluster's, where the feature is on."""
+    if not is_on(image) or image.config(ResourceType.BROKER, "").get(MIN_ISR) == str(min_insync_replicas):
+        return []
+    change = min_isr_of_cluster(min_insync_replicas)
+    return [change, *forget_eligible(image, [change])]
+
+
 def do_without(image: ClusterImage) -> Iterator[PartitionChangeRecord]:
     """Records to write when the feature is turned off: every partition is as if there had never been eligible replicas.
 

@@ -69,6 +69,7 @@ def render_properties(
     properties |= dict.fromkeys(INTERNAL_TOPIC_REPLICAS, str(min(3, count)))
     properties["default.replication.factor"] = str(min(3, count))
     properties["min.insync.replicas"] = "2" if count >= 3 else "1"
+    properties["broadsheet.min.insync.replicas.of.cluster"] = "true"
     for key, value in (cluster.spec.config or {}).items():
         if value is not None:
             properties[key] = str(value)

@@ -179,6 +179,7 @@ def server_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
         "offsets.topic.replication.factor": str(min(3, brokers.replicas)),
         "default.replication.factor": str(min(3, brokers.replicas)),
         "min.insync.replicas": "2" if brokers.replicas >= 3 else "1",
+        "broadsheet.min.insync.replicas.of.cluster": "true",
     }
     own = {key: str(value) for key, value in (cluster.spec.config or {}).items() if value is not None}
     return properties | own

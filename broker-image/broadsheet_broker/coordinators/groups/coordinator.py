@@ -224,7 +224,8 @@ class GroupCoordinator:
         if require_stable:
 
             def done(turn: Turn, error: ErrorCode) -> None:
-                if found.state is PartitionState.ACTIVE:
+                # What was written before has no known end: another broker may coordinate by now, and know better.
+                if not error and found.state is PartitionState.ACTIVE:
                     turn.reply(reply, _fetched(found, request))
                 else:
                     answer = OffsetFetchResponseGroup(group_id=request.group_id, error_code=ErrorCode.NOT_COORDINATOR)
