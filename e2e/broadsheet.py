@@ -18,4 +18,6 @@ class Broadsheet(BrokerProcess):
         return [sys.executable, "-m", "broadsheet_broker", "broker", "--config", str(self.properties_file)]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "CLUSTER_ID": CLUSTER_ID}
+        """Byte code is kept between starts, as it is for an installed package, whatever this machine's setting."""
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        return {**kept, "CLUSTER_ID": CLUSTER_ID}

@@ -108,6 +108,7 @@ def _fail(message: str) -> int:
 
 
 def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
+    gc.disable()  # what is imported stays: nothing of it is worth looking at
     import uvloop
 
     configure_logging(config.get_str("broadsheet.log.level"))
@@ -129,6 +130,7 @@ async def _serve(config: BrokerConfig) -> int:
     stop = _stop_signal(environment.loop)
     broker = Broker(environment, config)
     broker.on_failure = lambda reason: stop.set()
+    gc.enable()
     began = environment.monotonic()
     try:
         if not await _start(broker, stop):
@@ -197,7 +199,6 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
 
 def _tune_garbage_collection() -> None:
     """What there is after the start stays, so the collector need not look at it; and requests make few cycles."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
