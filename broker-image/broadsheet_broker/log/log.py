@@ -10,53 +10,28 @@ appended, so that the next append gets the same offsets.
 
 from __future__ import annotations
 
-import struct
 import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import google_crc32c
-
-from broadsheet_broker.log import durability, lookup, reading, retention, truncation
+from broadsheet_broker.log import appending, durability, lookup, reading, retention, rolling, truncation, writing
+from broadsheet_broker.log.appending import CLIENT as CLIENT
+from broadsheet_broker.log.appending import COORDINATOR as COORDINATOR
+from broadsheet_broker.log.appending import RAFT as RAFT
 from broadsheet_broker.log.config import LogConfig
-from broadsheet_broker.log.errors import FULL_DISK, NO_DESCRIPTORS, PASSING, StorageError
+from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
-from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState, read_marker
+from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState
 from broadsheet_broker.log.results import AppendInfo as AppendInfo
 from broadsheet_broker.log.results import Fetched as Fetched
-from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET, TRANSACTION_INDEX_SUFFIX, Segment, stem_of
+from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.log.transaction_index import AbortedTransaction
-from broadsheet_broker.log.validation import parse_header, refuse_client_batch, transform_batch
 from broadsheet_broker.seams import Buffer, Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.records import (
-    CONTROL_FLAG,
-    HEADER,
-    HEADER_BYTES,
-    LOG_APPEND_TIME_FLAG,
-    LOG_OVERHEAD_BYTES,
-    MAGIC,
-    TRANSACTIONAL_FLAG,
-    BatchHeader,
-    CorruptRecordError,
-    advance_sequence,
-    crc32c,
-)
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.file_pool import FilePool
     from broadsheet_broker.log.lookup import TimestampOffset
-
-CLIENT = "client"
-"""Origin of an append: a producer. Everything is checked."""
-COORDINATOR = "coordinator"
-"""A coordinator of this broker: offsets, groups, markers. No sequence numbers."""
-RAFT = "raft"
-"""The metadata log's leader."""
-
-_OFFSET = struct.Struct(">q")
-_EPOCH = struct.Struct(">i")
-_SMALL_CRC_BYTES = 256 * 1024
 
 
 class Log:
@@ -227,195 +202,11 @@ class Log:
 
         The bytes must stay as they are until then. A writable view is changed in place.
         """
-        if self.offline is not None:
-            raise self.offline
-        view = records if type(records) is memoryview else memoryview(records)
-        client = origin == CLIENT
-        size = len(view)
-        if size < HEADER_BYTES:
-            raise CorruptRecordError(f"{size} bytes are too few for a record batch")
-        row = HEADER.unpack_from(view)
-        if row[1] + LOG_OVERHEAD_BYTES == size:
-            return self._append_batch(view, row, leader_epoch, now_ms, client)
-        if client:
-            if row[3] == MAGIC and LOG_OVERHEAD_BYTES + row[1] < size and row[1] >= HEADER_BYTES - LOG_OVERHEAD_BYTES:
-                raise KafkaError(ErrorCode.INVALID_RECORD, "a produce request carries one record batch per partition")
-            raise CorruptRecordError(f"record batch with a length of {row[1]} bytes in {size} bytes")
-        return self._append_several(view, leader_epoch, now_ms)
-
-    def _append_several(self, view: memoryview, leader_epoch: int, now_ms: int) -> AppendInfo:
-        first, last, position, latest = self._end, self._end - 1, 0, -1
-        while position < len(view):
-            header = parse_header(view, position)
-            if not 0 < header.size <= len(view) - position:
-                raise CorruptRecordError(f"record batch with a length of {header.batch_length} bytes")
-            part = view[position : position + header.size]
-            info = self._append_batch(part, HEADER.unpack_from(part), leader_epoch, now_ms, False)
-            last, latest = info.last_offset, max(latest, info.max_timestamp)
-            position += header.size
-        return AppendInfo(first, last, now_ms if self._config.log_append_time else -1, latest, len(view))
-
-    def _append_batch(
-        self, view: memoryview, row: tuple[int, ...], leader_epoch: int, now_ms: int, client: bool
-    ) -> AppendInfo:
-        (base, _, _, magic, crc, attributes, delta, _, max_timestamp, producer_id, epoch, sequence, count) = row
-        size = len(view)
-        config = self._config
-        if magic != MAGIC:
-            raise CorruptRecordError(f"record batch with magic {magic}; only magic {MAGIC} is supported")
-        if size > config.max_message_bytes:
-            raise _too_large(size, config)
-        if size <= _SMALL_CRC_BYTES:
-            real_crc = google_crc32c.value(bytes(view[21:]))
-        else:
-            real_crc = crc32c(view[21:])
-        if real_crc != crc:
-            raise CorruptRecordError(f"record batch with the CRC {crc:#010x} whose bytes have {real_crc:#010x}")
-        if count != delta + 1 or count <= 0:
-            raise KafkaError(
-                ErrorCode.INVALID_RECORD, f"record batch of {count} records with last offset delta {delta}"
-            )
-        if client and (
-            base != 0
-            or attributes & (CONTROL_FLAG | LOG_APPEND_TIME_FLAG)
-            or (producer_id >= 0 and sequence < 0)
-            or not now_ms - config.timestamp_before_max_ms <= max_timestamp <= now_ms + config.timestamp_after_max_ms
-        ):
-            refuse_client_batch(BatchHeader(*row), config, now_ms)
-        last_sequence = -1
-        if producer_id >= 0 and not attributes & CONTROL_FLAG:
-            last_sequence = (sequence + delta) & 0x7FFFFFFF if sequence >= 0 else -1
-            producers = self.producers
-            if client:
-                known = producers.find_duplicate(producer_id, epoch, sequence, last_sequence)
-                if known is not None:
-                    return AppendInfo(known[2], known[3], -1, known[4], size, True)
-            producers.check(producer_id, epoch, sequence, sequences=client)
-            producers.check_transaction(producer_id, transactional=attributes & TRANSACTIONAL_FLAG != 0)
-        append_time = -1
-        if config.log_append_time or config.compacts or config.compression not in (-1, attributes & 7):
-            view = memoryview(transform_batch(BatchHeader(*row), view, config, now_ms, client=client))
-            size = len(view)
-            if size > config.max_message_bytes:
-                raise _too_large(size, config)
-            if config.log_append_time:
-                append_time = max_timestamp = now_ms
-        if size > config.segment_bytes:
-            raise KafkaError(
-                ErrorCode.RECORD_LIST_TOO_LARGE,
-                f"record batch of {size} bytes, more than segment.bytes={config.segment_bytes}",
-            )
-        offset = self._end
-        last_offset = offset + delta
-        active = self._active
-        if (
-            active.size + size > config.segment_bytes
-            or last_offset - active.base_offset > MAX_RELATIVE_OFFSET
-            or self._roll_due(max_timestamp, now_ms)
-        ):
-            self.roll(now_ms)
-            active = self._active
-        if self._mark is None:
-            self._mark = (offset, active.mark())
-        if view.readonly:
-            head = bytearray(view[:16])
-            _OFFSET.pack_into(head, 0, offset)
-            _EPOCH.pack_into(head, 12, leader_epoch)
-            self._pending.append(head)
-            self._pending.append(view[16:])
-        else:
-            _OFFSET.pack_into(view, 0, offset)
-            _EPOCH.pack_into(view, 12, leader_epoch)
-            self._pending.append(view)
-        active.note(last_offset, max_timestamp, size, config.index_interval_bytes)
-        self._end = last_offset + 1
-        if leader_epoch != self.epochs.latest:
-            self.epochs.assign(leader_epoch, offset)
-        if producer_id >= 0:
-            self._note_producer(view, attributes, producer_id, epoch, sequence, last_sequence, offset, max_timestamp)
-        return AppendInfo(offset, last_offset, append_time, max_timestamp, size)
-
-    def _note_producer(
-        self,
-        batch: memoryview,
-        attributes: int,
-        producer_id: int,
-        epoch: int,
-        sequence: int,
-        last_sequence: int,
-        first_offset: int,
-        timestamp: int,
-    ) -> None:
-        """Advance the producer's state by a batch that ends at the log's end."""
-        if attributes & CONTROL_FLAG:
-            marker = read_marker(batch)
-            if marker is not None:
-                completed = self.producers.apply_marker(producer_id, epoch, *marker, first_offset, timestamp)
-                if completed is not None:
-                    self._completed.append(completed)
-        else:
-            transactional = attributes & TRANSACTIONAL_FLAG != 0
-            self.producers.apply(
-                producer_id, epoch, sequence, last_sequence, first_offset, self._end - 1, timestamp, transactional
-            )
+        return appending.append_as_leader(self, records, leader_epoch, now_ms, origin)
 
     def append_as_follower(self, records: memoryview | bytes | bytearray) -> AppendInfo:
         """Append batches fetched from the leader as they are; an incomplete last batch is left out."""
-        if self.offline is not None:
-            raise self.offline
-        view = records if type(records) is memoryview else memoryview(records)
-        config = self._config
-        first, latest, position, total = -1, -1, 0, len(view)
-        now_ms = self.environment.clock.time_ms()
-        while total - position >= HEADER_BYTES:
-            header = BatchHeader(*HEADER.unpack_from(view, position))
-            size = header.batch_length + LOG_OVERHEAD_BYTES
-            if size > total - position:
-                break
-            part = view[position : position + size]
-            if header.magic != MAGIC or size < HEADER_BYTES or header.last_offset_delta < 0:
-                raise CorruptRecordError(f"what the leader sent at byte {position} is no record batch: {header!r}")
-            if crc32c(part[21:]) != header.crc:
-                raise CorruptRecordError(f"batch at offset {header.base_offset} from the leader has a wrong CRC")
-            if header.base_offset < self._end:
-                raise KafkaError(
-                    ErrorCode.OFFSET_OUT_OF_RANGE,
-                    f"batch at offset {header.base_offset} from the leader, where {self._end} or more is expected",
-                )
-            active = self._active
-            if (
-                active.size + size > config.segment_bytes
-                or header.last_offset - active.base_offset > MAX_RELATIVE_OFFSET
-                or self._roll_due(header.max_timestamp, now_ms)
-            ):
-                self.roll(now_ms, header.base_offset)
-                active = self._active
-            if self._mark is None:
-                self._mark = (self._end, active.mark())
-            self._pending.append(part)
-            active.note(header.last_offset, header.max_timestamp, size, config.index_interval_bytes)
-            self._end = header.last_offset + 1
-            self.epochs.assign(header.partition_leader_epoch, header.base_offset)
-            if header.producer_id >= 0:
-                last_sequence = (
-                    advance_sequence(header.base_sequence, header.last_offset_delta)
-                    if header.base_sequence >= 0
-                    else -1
-                )
-                self._note_producer(
-                    part,
-                    header.attributes,
-                    header.producer_id,
-                    header.producer_epoch,
-                    header.base_sequence,
-                    last_sequence,
-                    header.base_offset,
-                    header.max_timestamp,
-                )
-            first = header.base_offset if first < 0 else first
-            latest = max(latest, header.max_timestamp)
-            position += size
-        return AppendInfo(first, self._end - 1, -1, latest, position)
+        return appending.append_as_follower(self, records)
 
     @property
     def has_pending(self) -> bool:
@@ -428,171 +219,24 @@ class Log:
         appended any of them must hear of it. A full disk leaves the log usable; other failures are also told to
         `on_failure`.
         """
-        if self._pending and self._failed is None:
-            self._write_pending()
-        if self._failed is not None:
-            failure, self._failed = self._failed, None
-            self._forget_pending()  # batches queued behind a failure that a read ran into
-            raise failure
-
-    def _write_pending(self) -> None:
-        """Write the queued batches; a failure is kept in `_failed` for the one who appended."""
-        if self.offline is not None:  # deleted since: another log may have this path by now
-            self._forget_pending()
-            self._failed = self.offline
-            return
-        active = self._active
-        try:
-            self._pool.file(active).append(self._pending)
-        except OSError as error:
-            self._forget_pending()
-            self._failed = self._failure(active.path, error)
-            return
-        self._pending = []
-        self._mark = None
-        self.producers.end_offset = self._end
-        self.producers.commit()
-        if self._completed:
-            self._write_aborted()
-        if active.offsets.wants_flush or active.times.wants_flush:
-            self._flush_indexes(active)
-        if self._failed is None and self._end - self.recovery_point >= self._config.flush_messages:
-            try:
-                self.sync()
-            except StorageError as error:
-                self._failed = error
-
-    def _forget_pending(self) -> None:
-        if self._mark is None:
-            return
-        self._end, mark = self._mark
-        self._active.reset_to(mark)
-        self._mark = None
-        self._pending = []
-        self._completed = []
-        self.producers.rollback()
-        self.epochs.truncate_from_end(self._end)
-
-    def _failure(self, path: str, error: OSError) -> StorageError:
-        passing = error.errno in PASSING
-        what = "the directory may be lost"
-        if passing:
-            what = "the disk is full, free space and producing goes on"
-            if error.errno in NO_DESCRIPTORS:
-                what = "too many files and connections are open, see `ulimit -n`"
-        failure = StorageError(f"{path}: {error.strerror or error}: {what}", error)
-        if error.errno in FULL_DISK and self.on_full_disk is not None:
-            self.on_full_disk()
-        if not passing and self.on_failure is not None:
-            self.on_failure(self, failure)
-        return failure
-
-    def _flush_indexes(self, segment: Segment) -> None:
-        """A full disk is no failure here: the entries stay in memory and are tried again."""
-        try:
-            segment.offsets.flush(self.files)
-            segment.times.flush(self.files)
-        except OSError:
-            return
-
-    def _write_aborted(self) -> None:
-        """Without its entry an aborted transaction would be read as committed: then rather nothing is read at all."""
-        completed, self._completed = self._completed, []
-        index = self._active.stem + TRANSACTION_INDEX_SUFFIX
-        try:
-            for transaction in completed:
-                if transaction.aborted:
-                    AbortedTransaction.of(transaction).append_to(self.files, index)
-                    self._active.aborted = True
-        except OSError as error:
-            self._failed = self.offline = self._failure(index, error)
+        writing.flush_appends(self)
 
     # Rolling.
 
-    def _roll_due(self, max_timestamp: int, now_ms: int) -> bool:
-        """Whether the active segment is too old (by record time, once it has records) or its indexes are full."""
-        active = self._active
-        if not active.size:
-            return False
-        first = active.first_timestamp
-        if first is None:
-            first = active.load_first_timestamp(self._pool.file(active))
-        waited = max_timestamp - first if first >= 0 and max_timestamp >= 0 else now_ms - active.created_ms
-        config = self._config
-        return waited > config.segment_ms - active.jitter_ms or active.index_is_full(config.segment_index_bytes)
-
     def roll_if_needed(self, now_ms: int) -> bool:
         """Roll when the active segment is older than segment.ms by the wall clock; for a timer."""
-        active = self._active
-        if not active.size or self.offline is not None:
-            return False
-        if now_ms - active.created_ms > self._config.segment_ms - active.jitter_ms:
-            self.roll(now_ms)
-            return True
-        return False
+        return rolling.roll_if_needed(self, now_ms)
 
     def roll(self, now_ms: int, base_offset: int | None = None) -> None:
         """Begin a new segment at the log's end. Raises StorageError, with nothing changed, when the disk refuses."""
-        self._write_pending_or_raise()
-        base = self._end if base_offset is None else max(base_offset, self._end)
-        old = self._active
-        if not old.size and old.base_offset == base:
-            return
-        segment = self.new_segment(base, now_ms)
-        try:
-            self._pool.file(segment, create=True)
-            self.write_snapshot()
-            old.finish(self.files)
-        except OSError as error:
-            self._pool.close(segment)
-            self._discard(segment.path)
-            raise self._failure(segment.path, error) from error
-        self.segments.append(segment)
-        self._bases.append(base)
-        self._active = segment
-        self._end = base
-        self.producers.end_offset = base
-        self._directory_dirty = True
+        rolling.roll(self, now_ms, base_offset)
 
     def new_segment(self, base_offset: int, now_ms: int) -> Segment:
-        config = self._config
-        jitter = min(config.segment_jitter_ms, config.segment_ms)
-        segment = Segment(
-            stem_of(self.directory, base_offset),
-            base_offset,
-            0,
-            created_ms=now_ms,
-            jitter_ms=self.environment.random.randrange(jitter) if jitter > 0 else 0,
-        )
-        segment.begin_empty()
-        return segment
-
-    def _write_pending_or_raise(self) -> None:
-        """For what must not go on after a failed write, which stays noted for the one who appended."""
-        if self._pending and self._failed is None:
-            self._write_pending()
-        if self._failed is not None:
-            raise self._failed
-
-    def _discard(self, path: str) -> None:
-        try:
-            self.files.remove(path)
-        except OSError:
-            return
+        return rolling.new_segment(self, base_offset, now_ms)
 
     def write_snapshot(self) -> None:
         """Write the producers' state as of the log's end, unless there is nothing new to tell."""
-        offset = self._end
-        if (self.snapshots and self.snapshots[-1] >= offset) or offset <= self.log_start_offset:
-            return
-        path = f"{self.directory}/{offset:020d}.snapshot"
-        file = self.files.open(path, create=True)
-        try:
-            file.truncate(0)
-            file.append([self.producers.to_snapshot()])
-        finally:
-            file.close()
-        self.snapshots.append(offset)
+        rolling.write_snapshot(self)
 
     # Reading.
 
@@ -613,14 +257,11 @@ class Log:
         try:
             return reading.read_batches(self, offset, max(max_bytes, 0), limit, min_one)
         except OSError as error:
-            raise self._failure(self.directory, error) from error
+            raise writing.failure_of(self, self.directory, error) from error
 
     def flush_for_read(self) -> None:
         """Put what is queued where readers find it; a failure is kept for the one who appended it."""
-        if self.offline is not None:
-            raise self.offline
-        if self._pending and self._failed is None:
-            self._write_pending()
+        writing.flush_for_read(self)
 
     def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
         """The first record with that timestamp (ms) or a later one: (timestamp, offset, leader epoch)."""
@@ -692,10 +333,3 @@ class Log:
         """Let go of descriptors, writing nothing (a deleted or offline log)."""
         for segment in self.segments:
             self._pool.close(segment)
-
-
-def _too_large(size: int, config: LogConfig) -> KafkaError:
-    return KafkaError(
-        ErrorCode.MESSAGE_TOO_LARGE,
-        f"record batch of {size} bytes, more than max.message.bytes={config.max_message_bytes}",
-    )

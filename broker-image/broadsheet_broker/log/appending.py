@@ -1,0 +1,246 @@
+"""Giving batches their offsets and queueing them, as a leader and as a follower; `writing` puts them into the file."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+import google_crc32c
+
+from broadsheet_broker.log.producer_state import read_marker
+from broadsheet_broker.log.results import AppendInfo
+from broadsheet_broker.log.rolling import roll, roll_due
+from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET
+from broadsheet_broker.log.validation import parse_header, refuse_client_batch, transform_batch
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.records import (
+    CONTROL_FLAG,
+    HEADER,
+    HEADER_BYTES,
+    LOG_APPEND_TIME_FLAG,
+    LOG_OVERHEAD_BYTES,
+    MAGIC,
+    TRANSACTIONAL_FLAG,
+    BatchHeader,
+    CorruptRecordError,
+    advance_sequence,
+    crc32c,
+)
+
+if TYPE_CHECKING:
+    from broadsheet_broker.log.config import LogConfig
+    from broadsheet_broker.log.log import Log
+
+CLIENT = "client"
+"""Origin of an append: a producer. Everything is checked."""
+COORDINATOR = "coordinator"
+"""A coordinator of this broker: offsets, groups, markers. No sequence numbers."""
+RAFT = "raft"
+"""The metadata log's leader."""
+
+_OFFSET = struct.Struct(">q")
+_EPOCH = struct.Struct(">i")
+_SMALL_CRC_BYTES = 256 * 1024
+
+
+def append_as_leader(
+    log: Log, records: memoryview | bytes | bytearray, leader_epoch: int, now_ms: int, origin: str
+) -> AppendInfo:
+    """What `Log.append_as_leader` does."""
+    if log.offline is not None:
+        raise log.offline
+    view = records if type(records) is memoryview else memoryview(records)
+    client = origin == CLIENT
+    size = len(view)
+    if size < HEADER_BYTES:
+        raise CorruptRecordError(f"{size} bytes are too few for a record batch")
+    row = HEADER.unpack_from(view)
+    if row[1] + LOG_OVERHEAD_BYTES == size:
+        return _append_batch(log, view, row, leader_epoch, now_ms, client)
+    if client:
+        if row[3] == MAGIC and LOG_OVERHEAD_BYTES + row[1] < size and row[1] >= HEADER_BYTES - LOG_OVERHEAD_BYTES:
+            raise KafkaError(ErrorCode.INVALID_RECORD, "a produce request carries one record batch per partition")
+        raise CorruptRecordError(f"record batch with a length of {row[1]} bytes in {size} bytes")
+    return _append_several(log, view, leader_epoch, now_ms)
+
+
+def _append_several(log: Log, view: memoryview, leader_epoch: int, now_ms: int) -> AppendInfo:
+    first, last, position, latest = log._end, log._end - 1, 0, -1
+    while position < len(view):
+        header = parse_header(view, position)
+        if not 0 < header.size <= len(view) - position:
+            raise CorruptRecordError(f"record batch with a length of {header.batch_length} bytes")
+        part = view[position : position + header.size]
+        info = _append_batch(log, part, HEADER.unpack_from(part), leader_epoch, now_ms, False)
+        last, latest = info.last_offset, max(latest, info.max_timestamp)
+        position += header.size
+    return AppendInfo(first, last, now_ms if log._config.log_append_time else -1, latest, len(view))
+
+
+def _append_batch(
+    log: Log, view: memoryview, row: tuple[int, ...], leader_epoch: int, now_ms: int, client: bool
+) -> AppendInfo:
+    (base, _, _, magic, crc, attributes, delta, _, max_timestamp, producer_id, epoch, sequence, count) = row
+    size = len(view)
+    config = log._config
+    if magic != MAGIC:
+        raise CorruptRecordError(f"record batch with magic {magic}; only magic {MAGIC} is supported")
+    if size > config.max_message_bytes:
+        raise _too_large(size, config)
+    if size <= _SMALL_CRC_BYTES:
+        real_crc = google_crc32c.value(bytes(view[21:]))
+    else:
+        real_crc = crc32c(view[21:])
+    if real_crc != crc:
+        raise CorruptRecordError(f"record batch with the CRC {crc:#010x} whose bytes have {real_crc:#010x}")
+    if count != delta + 1 or count <= 0:
+        raise KafkaError(ErrorCode.INVALID_RECORD, f"record batch of {count} records with last offset delta {delta}")
+    if client and (
+        base != 0
+        or attributes & (CONTROL_FLAG | LOG_APPEND_TIME_FLAG)
+        or (producer_id >= 0 and sequence < 0)
+        or not now_ms - config.timestamp_before_max_ms <= max_timestamp <= now_ms + config.timestamp_after_max_ms
+    ):
+        refuse_client_batch(BatchHeader(*row), config, now_ms)
+    last_sequence = -1
+    if producer_id >= 0 and not attributes & CONTROL_FLAG:
+        last_sequence = (sequence + delta) & 0x7FFFFFFF if sequence >= 0 else -1
+        producers = log.producers
+        if client:
+            known = producers.find_duplicate(producer_id, epoch, sequence, last_sequence)
+            if known is not None:
+                return AppendInfo(known[2], known[3], -1, known[4], size, True)
+        producers.check(producer_id, epoch, sequence, sequences=client)
+        producers.check_transaction(producer_id, transactional=attributes & TRANSACTIONAL_FLAG != 0)
+    append_time = -1
+    if config.log_append_time or config.compacts or config.compression not in (-1, attributes & 7):
+        view = memoryview(transform_batch(BatchHeader(*row), view, config, now_ms, client=client))
+        size = len(view)
+        if size > config.max_message_bytes:
+            raise _too_large(size, config)
+        if config.log_append_time:
+            append_time = max_timestamp = now_ms
+    if size > config.segment_bytes:
+        raise KafkaError(
+            ErrorCode.RECORD_LIST_TOO_LARGE,
+            f"record batch of {size} bytes, more than segment.bytes={config.segment_bytes}",
+        )
+    offset = log._end
+    last_offset = offset + delta
+    active = log._active
+    if (
+        active.size + size > config.segment_bytes
+        or last_offset - active.base_offset > MAX_RELATIVE_OFFSET
+        or roll_due(log, max_timestamp, now_ms)
+    ):
+        roll(log, now_ms)
+        active = log._active
+    if log._mark is None:
+        log._mark = (offset, active.mark())
+    if view.readonly:
+        head = bytearray(view[:16])
+        _OFFSET.pack_into(head, 0, offset)
+        _EPOCH.pack_into(head, 12, leader_epoch)
+        log._pending.append(head)
+        log._pending.append(view[16:])
+    else:
+        _OFFSET.pack_into(view, 0, offset)
+        _EPOCH.pack_into(view, 12, leader_epoch)
+        log._pending.append(view)
+    active.note(last_offset, max_timestamp, size, config.index_interval_bytes)
+    log._end = last_offset + 1
+    if leader_epoch != log.epochs.latest:
+        log.epochs.assign(leader_epoch, offset)
+    if producer_id >= 0:
+        _note_producer(log, view, attributes, producer_id, epoch, sequence, last_sequence, offset, max_timestamp)
+    return AppendInfo(offset, last_offset, append_time, max_timestamp, size)
+
+
+def append_as_follower(log: Log, records: memoryview | bytes | bytearray) -> AppendInfo:
+    """What `Log.append_as_follower` does."""
+    if log.offline is not None:
+        raise log.offline
+    view = records if type(records) is memoryview else memoryview(records)
+    config = log._config
+    first, latest, position, total = -1, -1, 0, len(view)
+    now_ms = log.environment.clock.time_ms()
+    while total - position >= HEADER_BYTES:
+        header = BatchHeader(*HEADER.unpack_from(view, position))
+        size = header.batch_length + LOG_OVERHEAD_BYTES
+        if size > total - position:
+            break
+        part = view[position : position + size]
+        if header.magic != MAGIC or size < HEADER_BYTES or header.last_offset_delta < 0:
+            raise CorruptRecordError(f"what the leader sent at byte {position} is no record batch: {header!r}")
+        if crc32c(part[21:]) != header.crc:
+            raise CorruptRecordError(f"batch at offset {header.base_offset} from the leader has a wrong CRC")
+        if header.base_offset < log._end:
+            raise KafkaError(
+                ErrorCode.OFFSET_OUT_OF_RANGE,
+                f"batch at offset {header.base_offset} from the leader, where {log._end} or more is expected",
+            )
+        active = log._active
+        if (
+            active.size + size > config.segment_bytes
+            or header.last_offset - active.base_offset > MAX_RELATIVE_OFFSET
+            or roll_due(log, header.max_timestamp, now_ms)
+        ):
+            roll(log, now_ms, header.base_offset)
+            active = log._active
+        if log._mark is None:
+            log._mark = (log._end, active.mark())
+        log._pending.append(part)
+        active.note(header.last_offset, header.max_timestamp, size, config.index_interval_bytes)
+        log._end = header.last_offset + 1
+        log.epochs.assign(header.partition_leader_epoch, header.base_offset)
+        if header.producer_id >= 0:
+            last_sequence = (
+                advance_sequence(header.base_sequence, header.last_offset_delta) if header.base_sequence >= 0 else -1
+            )
+            _note_producer(
+                log,
+                part,
+                header.attributes,
+                header.producer_id,
+                header.producer_epoch,
+                header.base_sequence,
+                last_sequence,
+                header.base_offset,
+                header.max_timestamp,
+            )
+        first = header.base_offset if first < 0 else first
+        latest = max(latest, header.max_timestamp)
+        position += size
+    return AppendInfo(first, log._end - 1, -1, latest, position)
+
+
+def _note_producer(
+    log: Log,
+    batch: memoryview,
+    attributes: int,
+    producer_id: int,
+    epoch: int,
+    sequence: int,
+    last_sequence: int,
+    first_offset: int,
+    timestamp: int,
+) -> None:
+    """Advance the producer's state by a batch that ends at the log's end."""
+    if attributes & CONTROL_FLAG:
+        marker = read_marker(batch)
+        if marker is not None:
+            completed = log.producers.apply_marker(producer_id, epoch, *marker, first_offset, timestamp)
+            if completed is not None:
+                log._completed.append(completed)
+    else:
+        transactional = attributes & TRANSACTIONAL_FLAG != 0
+        log.producers.apply(
+            producer_id, epoch, sequence, last_sequence, first_offset, log._end - 1, timestamp, transactional
+        )
+
+
+def _too_large(size: int, config: LogConfig) -> KafkaError:
+    return KafkaError(
+        ErrorCode.MESSAGE_TOO_LARGE,
+        f"record batch of {size} bytes, more than max.message.bytes={config.max_message_bytes}",
+    )
