@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus, Verdict
 from broadsheet_operator.reconcilers.conditions import should_write
 from broadsheet_operator.reconcilers.consumer_group import (
-    VOLATILE,
+    FIGURES,
     CommitOffsets,
     DeleteGroup,
     GroupPlan,
@@ -123,10 +123,10 @@ def test_status_is_written_at_once_only_for_what_a_person_cares_about() -> None:
     before = plan_group(group(), view(), [], NOW).status
     grown = plan_group(group().model_copy(update={"status": before}), view(ends={A: 99, B: 10, C: 4}), [], NOW).status
     left = plan_group(group().model_copy(update={"status": before}), view(0), [], NOW).status
-    assert not should_write(before, before, VOLATILE, NOW, NOW + timedelta(hours=1))
-    assert not should_write(before, grown, VOLATILE, NOW, NOW + timedelta(seconds=9))
-    assert should_write(before, grown, VOLATILE, NOW, NOW + timedelta(seconds=10))
-    assert should_write(before, left, VOLATILE, NOW, NOW)
+    assert not should_write(before, before, FIGURES, NOW, NOW + timedelta(hours=1))
+    assert not should_write(before, grown, FIGURES, NOW, NOW + timedelta(seconds=9))
+    assert should_write(before, grown, FIGURES, NOW, NOW + timedelta(seconds=10))
+    assert should_write(before, left, FIGURES, NOW, NOW)
 
 
 # Verdicts

@@ -213,6 +213,8 @@ class FakeKafka:
         self.voters = [0]
         self.placement: dict[TopicPartition, tuple[int, ...]] = {}
         self.lacking: list[LackingPartition] = []
+        self.bytes = 1000
+        """On each broker."""
 
     def observe_cluster(self) -> ClusterView | Failure:
         if self.down:
@@ -287,7 +289,7 @@ class FakeKafka:
         return tuple(Placed(name, replicas, replicas) for name, replicas in sorted(self.placement.items()))
 
     def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
-        return dict.fromkeys(broker_ids, 1000)
+        return dict.fromkeys(broker_ids, self.bytes)
 
     def move_replicas(
         self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()

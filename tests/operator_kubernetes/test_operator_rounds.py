@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.operator_kubernetes.fakes import Stage, merged
 
+from broadsheet_operator.handlers import brokers
 from broadsheet_operator.handlers.clusters import READY_SECONDS
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
@@ -75,6 +76,24 @@ async def test_a_second_look_writes_nothing(stage: Stage) -> None:
     await stage.operator.clusters.reconcile([Key("paper", "news")])
     assert again == {}
     assert stage.kubernetes.writes == before
+
+
+@staged
+async def test_what_brokers_keep_is_no_reason_to_write_a_status_but_stands_in_the_metrics(stage: Stage) -> None:
+    """Under load each look found other figures, and each Cluster's status was written every 15 seconds."""
+    key = Key("paper", "news")
+    await stage.until(lambda: status(stage)["brokers"][0].get("bytes") == 1000, "a first figure")
+    writes = len(stage.kubernetes.writes)
+    stage.kafka.bytes = 123_456
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brokers, "SIZES_SECONDS", 0.0)
+        await stage.operator.clusters.reconcile([key])
+    assert stage.operator.clusters.sizes() == {key: {0: 123_456}}
+    assert stage.kubernetes.writes[writes:] == []
+    stage.kafka.lacking = [LackingPartition(TopicPartition("orders", 2), 0, (0, 1), (0,), 1)]
+    await stage.operator.clusters.reconcile([key])
+    assert status(stage)["underReplicatedPartitions"] == 1, "that is written at once"
+    assert status(stage)["brokers"][0]["bytes"] == 123_456, "and the figures with it"
 
 
 @staged

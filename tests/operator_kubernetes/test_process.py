@@ -75,6 +75,7 @@ def test_metrics_tell_the_exact_lag() -> None:
     assert f'kafka_consumergroup_lag{{{who},partition="1",topic="orders"}} -1.0' in text, "no commit: as KEDA expects"
     assert f'kafka_consumergroup_lag_sum{{{who},topic="orders"}} 3.0' in text
     assert 'broadsheet_resources{kind="ConsumerGroup",ready="True"} 1.0' in text
+    assert 'broadsheet_broker_bytes{broker="0",cluster="news",namespace="paper"} 1000.0' in text
     assert "broadsheet_operator_leading 1.0" in text
 
 

@@ -241,7 +241,7 @@ class BrokerStatus(StatusModel):
     replicas: Annotated[int, Field(ge=0)] | None = None
     """Partitions it keeps a replica of."""
     bytes: Annotated[int, Field(ge=0)] | None = None
-    """Bytes of these replicas on its disk."""
+    """Bytes of these replicas on its disk, not older than five minutes; /metrics of the operator has it exactly."""
     message: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What is wrong, in words."""
 

@@ -86,6 +86,10 @@ class BrokerCare:
         for known in (self._sizes, self.evictable, self._told):
             known.pop(key, None)
 
+    def sizes(self) -> dict[Key, Mapping[int, int]]:
+        """By Cluster and broker, bytes of all replicas, as they were when last asked for."""
+        return {key: sizes for key, (_, _, sizes) in list(self._sizes.items())}
+
     # -- what is there -------------------------------------------------------------------------------------------------
 
     def existing(self, key: Key) -> Existing:

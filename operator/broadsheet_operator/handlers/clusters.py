@@ -19,14 +19,23 @@ from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
 from broadsheet_operator.reconcilers.cluster import cluster_status
-from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import (
+    NO_FIGURES,
+    Figures,
+    Reason,
+    Statement,
+    stuck,
+    waiting,
+    with_statements,
+)
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
 from broadsheet_operator.reconcilers.pods import state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 
 logger = logging.getLogger(__name__)
 
-VOLATILE = frozenset({"topics"})
+FIGURES = Figures({"topics": True, "brokers": {"__all__": {"bytes"}}}, quiet_seconds=300.0)
+"""How much brokers keep changes with every record: the exact figure is in /metrics, the status has one of late."""
 UNREADY_SECONDS = 1.0
 READY_SECONDS = 15.0
 """A Cluster's partitions change without any event: look at them so often."""
@@ -56,6 +65,10 @@ class Clusters:
         self._care = BrokerCare(api, store, writer)
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
+
+    def sizes(self) -> dict[Key, Mapping[int, int]]:
+        """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
+        return self._care.sizes()
 
     async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for these Clusters."""
@@ -176,7 +189,7 @@ class Clusters:
         if failure is not None:
             told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
             status = with_statements(status, status, told, cluster.metadata.generation, now)
-        await self._writer.status(Kind.CLUSTER, body, cluster.status, status, VOLATILE, now)
+        await self._writer.status(Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._became_ready(key)
@@ -214,7 +227,7 @@ class Clusters:
         generation = body["metadata"].get("generation", 1)
         now = utc_now()
         after = with_statements(before, ClusterStatus(), stuck("InvalidResource", words[:4000]), generation, now)
-        await self._writer.status(Kind.CLUSTER, body, before, after, frozenset(), now)
+        await self._writer.status(Kind.CLUSTER, body, before, after, NO_FIGURES, now)
         if body["metadata"].get("deletionTimestamp"):
             await self._writer.hold(Kind.CLUSTER, body, False)
 

@@ -21,8 +21,17 @@ from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
 from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.reconcilers import consumer_group
 from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal
-from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import (
+    NO_FIGURES,
+    Figures,
+    Reason,
+    Statement,
+    stuck,
+    waiting,
+    with_statements,
+)
 from broadsheet_operator.reconcilers.observed import GroupView
 from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
 
@@ -30,9 +39,9 @@ logger = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 20
 """Status writes in flight: the API server answers about 270 a second so, and more are no faster."""
-VOLATILE = {
-    Kind.TOPIC: frozenset({"size", "reassignment"}),
-    Kind.CONSUMER_GROUP: frozenset({"partitions", "lag", "lag_seconds", "members", "verdict_message"}),
+FIGURES = {
+    Kind.TOPIC: Figures(dict.fromkeys(("size", "reassignment"), True)),
+    Kind.CONSUMER_GROUP: consumer_group.FIGURES,
 }
 GROUP_INTERVAL_SECONDS = 5.0
 """A group is looked at so often: its lag changes without any event."""
@@ -125,7 +134,7 @@ class Dependents:
             now = utc_now()
             before = _status_of(kind, body)
             after = with_statements(before, empty, statements, generation, now)
-            await self._writer.status(kind, body, before, after, frozenset(), now)
+            await self._writer.status(kind, body, before, after, NO_FIGURES, now)
             if body["metadata"].get("deletionTimestamp"):
                 await self._writer.hold(kind, body, False)
             return None
@@ -171,7 +180,7 @@ class Dependents:
             after = with_statements(resource.status, TopicStatus(), statements, generation, now)
         else:
             after = with_statements(resource.status, ConsumerGroupStatus(), statements, generation, now)
-        await self._writer.status(kind, body, resource.status, after, frozenset(), now)
+        await self._writer.status(kind, body, resource.status, after, NO_FIGURES, now)
 
     async def _release(self, kind: Kind, body: Mapping[str, Any], words: str) -> None:
         if FINALIZER in body["metadata"].get("finalizers", ()):
@@ -298,7 +307,7 @@ class Dependents:
             return 0.0
         told = bool(outcome.done or outcome.failures)
         before = _status_of(kind, body)
-        await self._writer.status(kind, body, before, outcome.status, VOLATILE[kind], utc_now(), announce=not told)
+        await self._writer.status(kind, body, before, outcome.status, FIGURES[kind], utc_now(), announce=not told)
         if outcome.failures:
             return None
         condition = outcome.status.condition("Ready")

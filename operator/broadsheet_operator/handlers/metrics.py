@@ -49,6 +49,13 @@ class OperatorCollector:
         resyncs = CounterMetricFamily("broadsheet_operator_resyncs", "Times that everything was read again.")
         resyncs.add_metric([], operator.resyncs)
         yield resyncs
+        kept = GaugeMetricFamily(
+            "broadsheet_broker_bytes", "Bytes of all replicas on a broker.", labels=["namespace", "cluster", "broker"]
+        )
+        for key, sizes in operator.clusters.sizes().items():
+            for broker, size in sorted(sizes.items()):
+                kept.add_metric([key.namespace, key.name, str(broker)], size)
+        yield kept
         yield from self._lag(operator)
 
     def _lag(self, operator: Operator) -> Iterable[object]:

@@ -12,7 +12,7 @@ from typing import Any
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers.conditions import should_write
+from broadsheet_operator.reconcilers.conditions import Figures, should_write
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Writer:
             await asyncio.gather(self._posting, return_exceptions=True)
 
     async def status(
-        self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, volatile: frozenset[str],
+        self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, figures: Figures,
         now: datetime, *, announce: bool = True,
     ) -> bool:  # fmt: skip
         """Write a status if it says something new; True if it was written.
@@ -51,7 +51,7 @@ class Writer:
         A change of Ready is an event, unless one has just said more (`announce` False).
         """
         key = Key.of(body)
-        if not should_write(before, after, volatile, self._last_status.get((kind, key)), now):
+        if not should_write(before, after, figures, self._last_status.get((kind, key)), now):
             return False
         metadata = {"name": key.name, "namespace": key.namespace}
         told = {

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from broadsheet_operator.api.meta import Condition, Status
 
@@ -108,24 +108,31 @@ def with_statements(previous: S | None, empty: S, statements: Iterable[Statement
     return base.model_copy(update={"observed_generation": generation, "conditions": told})
 
 
-def should_write(
-    previous: Status | None,
-    current: Status,
-    volatile: frozenset[str],
-    last_write: datetime | None,
-    now: datetime,
-    quiet_seconds: float = 10.0,
-) -> bool:
-    """Whether the status is to be written: at once when something changed that a person cares about, later otherwise.
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Fields of a status that change all the time: lag, sizes. A change of those alone is written seldom."""
 
-    `volatile` names the fields that change all the time (lag, sizes); a change of those alone waits until
-    `quiet_seconds` have passed since the last write.
-    """
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """As pydantic's `exclude` has them: a name with True, or with what is meant inside of it."""
+    quiet_seconds: float = 10.0
+    """They wait until so long after the last write."""
+
+
+NO_FIGURES = Figures()
+
+
+def should_write(
+    previous: Status | None, current: Status, figures: Figures, last_write: datetime | None, now: datetime
+) -> bool:
+    """Whether a status is to be written: at once if something changed that a person cares about, later otherwise."""
     if previous == current:
         return False
     if previous is None or last_write is None:
         return True
-    telling = set(type(current).model_fields) - volatile
-    if any(getattr(previous, name) != getattr(current, name) for name in telling):
+    if _without(previous, figures) != _without(current, figures):
         return True
-    return (now - last_write).total_seconds() >= quiet_seconds
+    return (now - last_write).total_seconds() >= figures.quiet_seconds
+
+
+def _without(status: Status, figures: Figures) -> dict[str, Any]:
+    return status.model_dump(exclude=dict(figures.fields))

@@ -17,6 +17,7 @@ from broadsheet_operator.api.consumer_group import (
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.api.quantities import format_duration, parse_duration, parse_time
 from broadsheet_operator.reconcilers.conditions import (
+    Figures,
     Reason,
     Statement,
     conditions,
@@ -31,8 +32,7 @@ from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupV
 from broadsheet_operator.reconcilers.resets import ResetPlan, open_reset, outcome, plan_reset, record, settled
 
 DEFAULT_WINDOW_MS = 300_000
-VOLATILE = frozenset({"lag", "lag_seconds", "partitions", "verdict_message"})
-"""Fields of the status that change all the time."""
+FIGURES = Figures(dict.fromkeys(("lag", "lag_seconds", "partitions", "verdict_message"), True))
 
 
 @dataclass(frozen=True, slots=True)
