@@ -34,7 +34,9 @@ from broadsheet_operator.reconcilers.topic_actions import (
     AlterConfigs,
     CreateTopic,
     DeleteTopic,
+    Throttle,
     TopicAction,
+    Unthrottle,
 )
 
 Body = dict[str, Any]
@@ -213,6 +215,8 @@ class FakeKafka:
         self.voters = [0]
         self.placement: dict[TopicPartition, tuple[int, ...]] = {}
         self.lacking: list[LackingPartition] = []
+        self.limited: dict[str, Throttle] = {}
+        self.limits_set = 0
         self.bytes = 1000
         """On each broker."""
 
@@ -251,6 +255,11 @@ class FakeKafka:
                 self.topics[action.name] = (count, kept | dict(action.changes))
             elif isinstance(action, DeleteTopic):
                 self.topics.pop(action.name, None)
+            elif isinstance(action, Throttle):
+                self.limited[action.name] = action
+                self.limits_set += 1
+            elif isinstance(action, Unthrottle):
+                self.limited.pop(action.name, None)
         return [None] * len(actions)
 
     def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
@@ -294,6 +303,7 @@ class FakeKafka:
     def move_replicas(
         self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
     ) -> Failure | None:
+        assert all(name.topic in self.limited for name in moves), "a move begins under its limit"
         self.placement.update(moves)
         return None
 

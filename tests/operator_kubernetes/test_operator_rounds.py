@@ -15,6 +15,7 @@ from broadsheet_operator.handlers.clusters import READY_SECONDS
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.provisioning import Settings
 from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
@@ -262,6 +263,8 @@ async def test_a_cluster_shrinks_when_its_brokers_are_drained(stage: Stage) -> N
     stateful_set = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")
     assert DRAINING not in stateful_set["metadata"].get("annotations", {})
     assert stage.reasons_of("news").count("BrokerLeft") == 2
+    assert (stage.kafka.limits_set, stage.kafka.limited) == (1, {}), "limited while it lasted, and no longer"
+    assert LIMITED not in stateful_set["metadata"].get("annotations", {})
 
 
 @staged
@@ -301,6 +304,7 @@ async def test_partitions_are_spread_when_somebody_asks(stage: Stage) -> None:
     stage.kubernetes.put(merged(body, {"metadata": {"annotations": {REBALANCE: "now"}}}))
     await stage.until(lambda: "Rebalanced" in stage.reasons_of("news"), "an end")
     assert sorted(stage.kafka.placement.values()) == [(0,), (1,), (2,)]
+    assert (stage.kafka.limits_set, stage.kafka.limited) == (1, {})
     assert REBALANCE not in stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["annotations"]
 
 

@@ -202,7 +202,7 @@ class ClusterSpec(SpecModel):
     ) = None
     """When brokers may be restarted and replicas moved. Left out or empty: at any time."""
     reassignment: Reassignments | None = None
-    """How replicas move when a replication factor changes."""
+    """How replicas move: for another replication factor, in a drain, in a rebalance."""
     paused: bool = False
     """True: nothing about this cluster is changed until it is false again."""
 

@@ -6,7 +6,7 @@ what is really there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,9 @@ from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers import limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers.limits import Limits, LimitStep
+from broadsheet_operator.reconcilers.moves import terms_of
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
 from broadsheet_operator.reconcilers.pods import is_ready, pod_number
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing
@@ -52,6 +54,8 @@ class Plan:
     """What a round decided."""
 
     scaling: ScalingStep = field(default_factory=ScalingStep)
+    limit: LimitStep | None = None
+    """How fast replicas move; None where nobody knows what moves."""
     voting: QuorumStep = field(default_factory=QuorumStep)
     rolling: Step = field(default_factory=lambda: Step(None, ""))
     evictable: int | None = None
@@ -64,7 +68,8 @@ class Plan:
     @property
     def scaling_words(self) -> str:
         """For the status."""
-        return "; ".join(filter(None, [self.scaling.words, self.voting.words]))
+        limit = self.limit.words if self.limit else ""
+        return "; ".join(filter(None, [self.scaling.words, limit, self.voting.words]))
 
 
 class BrokerCare:
@@ -121,7 +126,7 @@ class BrokerCare:
         stateful_set = existing.stateful_set
         ours = cluster.spec.brokers is not None and stateful_set is not None
         running = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
-        draining = _draining(stateful_set)
+        draining, limited = _draining(stateful_set), _limited(stateful_set)
         asked_for = _wants_rebalance(cluster)
         fresh = self._sizes.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= SIZES_SECONDS:
@@ -142,6 +147,7 @@ class BrokerCare:
                 return Seen(view, health, sizes=sizes)
             voters = gateway.observe_quorum()
             moves = wanted < running or draining is not None or asked_for or any(b.id >= wanted for b in view.brokers)
+            moves = moves or bool(limited.topics)
             if isinstance(health, ClusterHealth) and health.internal_factor is not None:
                 moves = moves or health.internal_factor < internal_factor(wanted)
             placement = gateway.observe_placement() if moves and not isinstance(health, Failure) else None
@@ -185,8 +191,15 @@ class BrokerCare:
         most = provisioning.most_unavailable(cluster)
         rolling = _rolling(views, min(wanted, running), seen, unsafe)
         allowed, words = allows(cluster.spec.maintenance_windows or (), now)
+        if not allowed:
+            scale = scaling.held(scale, words)
+        limit = None
+        if isinstance(seen.placement, tuple):
+            rate = terms_of(cluster.spec, now).rate
+            limit = limits.next_step(seen.placement, scale.moves, _limited(stateful_set), rate)
         return Plan(
-            scale if allowed else scaling.held(scale, words),
+            scale,
+            limit,
             voting,
             rolling if allowed else rollout.held(rolling, words),
             rollout.evictable(views, running, unsafe, most),
@@ -220,14 +233,10 @@ class BrokerCare:
 
     async def carry_out(self, key: Key, body: Mapping[str, Any], plan: Plan, call: Any) -> Failure | None:
         """Do what was planned; `call(function)` runs it on the gateway. The first thing that did not work, if any."""
-        failure: Failure | None = None
         step = plan.scaling
-        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
-        if stateful_set is not None and _draining(stateful_set) != step.draining and not step.cancel:
-            value = None if step.draining is None else str(step.draining)
-            await self._patch_stateful_set(key, {"metadata": {"annotations": {scaling.DRAINING: value}}})
-        if step.moves or step.cancel:
-            failure = await call(lambda gateway: gateway.move_replicas(step.moves, step.cancel))
+        if not step.cancel:
+            await self._annotate(key, scaling.DRAINING, None if step.draining is None else str(step.draining))
+        failure = await self._move(key, step, plan.limit, call) if plan.limit is not None else None
         change = plan.voting.change
         if change is not None:
             failed = await call(lambda gateway: gateway.change_voters(change))
@@ -251,6 +260,21 @@ class BrokerCare:
         await self._restart(key, body, plan.rolling)
         return failure
 
+    async def _move(self, key: Key, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:
+        """Begin moves under their limit, and lift it from what has moved. It is remembered as long as it may be set."""
+        failure: Failure | None = None
+        await self._annotate(key, limits.LIMITED, limit.before.text())
+        if limit.throttle:
+            failure = _first(await call(lambda gateway: gateway.apply_topics(limit.throttle)))
+        if (step.moves and failure is None) or step.cancel:
+            moves = step.moves if failure is None else {}
+            failure = await call(lambda gateway: gateway.move_replicas(moves, step.cancel)) or failure
+        if limit.release:
+            failure = _first(await call(lambda gateway: gateway.apply_topics(limit.release))) or failure
+        if failure is None:
+            await self._annotate(key, limits.LIMITED, limit.after.text())
+        return failure
+
     async def _restart(self, key: Key, body: Mapping[str, Any], step: Step) -> None:
         pod = step.restart
         if pod is not None and await self._api.delete(Kind.POD, key.namespace, pod.name, pod.uid):
@@ -259,6 +283,12 @@ class BrokerCare:
             self._writer.event(body, "Normal", "RolloutWaits", step.words)
         if step.blocked or not step.words:
             self._told[key] = step.words
+
+    async def _annotate(self, key: Key, annotation: str, value: str | None) -> None:
+        """Have the StatefulSet remember something; None: forget it."""
+        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
+        if stateful_set is not None and stateful_set["metadata"].get("annotations", {}).get(annotation) != value:
+            await self._patch_stateful_set(key, {"metadata": {"annotations": {annotation: value}}})
 
     async def _patch_stateful_set(self, key: Key, patch: Mapping[str, Any]) -> None:
         await self._patch(Kind.STATEFUL_SET, key.namespace, f"{key.name}-brokers", patch)
@@ -270,6 +300,14 @@ class BrokerCare:
 
 def _draining(stateful_set: Mapping[str, Any] | None) -> int | None:
     return scaling.draining_of(stateful_set["metadata"].get("annotations")) if stateful_set else None
+
+
+def _limited(stateful_set: Mapping[str, Any] | None) -> Limits:
+    return limits.limits_of(stateful_set["metadata"].get("annotations")) if stateful_set else limits.NOTHING
+
+
+def _first(failures: Sequence[Failure | None]) -> Failure | None:
+    return next((failure for failure in failures if failure is not None), None)
 
 
 def _wants_rebalance(cluster: Cluster) -> bool:

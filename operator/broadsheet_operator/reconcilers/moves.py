@@ -16,6 +16,7 @@ from broadsheet_operator.api.cluster import ClusterSpec
 from broadsheet_operator.api.quantities import UNLIMITED, format_size, parse_size
 from broadsheet_operator.api.topic import Reassignment, Topic
 from broadsheet_operator.reconcilers.conditions import Reason
+from broadsheet_operator.reconcilers.limits import Copy, limit_of
 from broadsheet_operator.reconcilers.observed import ClusterView, PartitionView, TopicView
 from broadsheet_operator.reconcilers.placement import plan_replicas
 from broadsheet_operator.reconcilers.topic_actions import (
@@ -139,17 +140,13 @@ def _throttle(
     name: str, partitions: Sequence[PartitionView], changes: Mapping[int, tuple[int, ...] | None], rate: int | None
 ) -> Throttle | None:
     """The limit for what will be copied once the changes are made; None when nothing is, or without a limit."""
-    sources: set[tuple[int, int]] = set()
-    targets: set[tuple[int, int]] = set()
+    copied = []
     for p in partitions:
         after = changes.get(p.index, p.replicas) or p.settled
-        made = [r for r in after if r not in p.settled]
+        made = frozenset(after) - frozenset(p.settled)
         if made:
-            targets |= {(p.index, r) for r in made}
-            sources |= {(p.index, r) for r in p.settled if r in p.isr or r == p.leader}
-    if not targets or rate is None:
-        return None
-    return Throttle(name, tuple(sorted(sources)), tuple(sorted(targets)), rate)
+            copied.append(Copy(p.index, frozenset(r for r in p.settled if r in p.isr or r == p.leader), made))
+    return None if rate is None else limit_of(name, copied, rate)
 
 
 def _limited(observed: TopicView) -> dict[str, frozenset[str]]:
