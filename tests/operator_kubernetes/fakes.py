@@ -206,6 +206,7 @@ class FakeKafka:
         self.topics: dict[str, tuple[int, dict[str, str]]] = {}
         self.properties: dict[str, str | None] = {}
         self.down = False
+        self.quorum_lost = False
         self.refuses_properties: Failure | None = None
         self.groups: dict[str, GroupView] = {}
         self.closed = 0
@@ -279,6 +280,8 @@ class FakeKafka:
         return sorted(self.topics)
 
     def observe_quorum(self) -> QuorumView | Failure:
+        if self.quorum_lost:
+            return Failure("Timeout", "look at the metadata quorum: no answer in time")
         voters = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.voters)
         observers = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.brokers if id not in self.voters)
         return QuorumView(self.voters[0], 10, voters, observers)

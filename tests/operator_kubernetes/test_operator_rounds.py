@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.operator_kubernetes.fakes import Stage, merged
 
-from broadsheet_operator.handlers import brokers
+from broadsheet_operator.handlers import brokers, clusters, dependents
 from broadsheet_operator.handlers.clusters import READY_SECONDS
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind, KubernetesError
 from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
-from broadsheet_operator.reconcilers.provisioning import Settings
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM, Settings
 from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
 
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
@@ -290,7 +291,37 @@ async def test_brokers_that_a_topic_needs_do_not_leave(stage: Stage) -> None:
     said = next(c["message"] for c in body["status"]["conditions"] if c["type"] == "Ready")
     assert said.startswith("orders has replication factor 3, and 1 broker would remain")
     assert sorted(stage.kafka.voters) == [0, 1, 2]
+    writes = len(stage.kubernetes.writes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "utc_now", lambda: dependents.utc_now() + timedelta(seconds=5))
+        await stage.operator.clusters.reconcile([Key("paper", "news")])
+    assert stage.kubernetes.writes[writes:] == [], "it was written every second, with another time of the transition"
     stage.apply("Cluster", "news", grown(3))
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+
+
+@staged
+async def test_a_cluster_of_two_that_lost_its_only_vote_says_so_and_what_can_be_done(stage: Stage) -> None:
+    """It waited without a word: nobody saw a quorum, and nothing said that none could come."""
+    for number in range(2):
+        metadata = {"name": f"data-news-brokers-{number}", "namespace": "paper", "labels": {CLUSTER_LABEL: "news"}}
+        spec = {"resources": {"requests": {"storage": "1Gi"}}}
+        stage.kubernetes.put({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
+    stage.apply("Cluster", "news", grown(2))
+    await stage.until(lambda: len(stage.kafka.brokers) == 2, "two brokers")
+    claim = stage.kubernetes.one(Kind.VOLUME_CLAIM, "data-news-brokers-0")
+    await stage.until(lambda: QUORUM in str(stage.kubernetes.one(Kind.VOLUME_CLAIM, "data-news-brokers-0")), "a mark")
+    stage.kubernetes.put({**claim, "metadata": {k: v for k, v in claim["metadata"].items() if k != "annotations"}})
+    stage.kafka.quorum_lost = True
+    body = await stage.reason(Kind.CLUSTER, "news", "QuorumLost")
+    said = next(c["message"] for c in body["status"]["conditions"] if c["type"] == "Stalled")
+    assert said.startswith(
+        "broker 0 came back with an empty volume, and the only vote of the metadata quorum went with"
+    )
+    assert "data-news-brokers-0, from a snapshot" in said
+    assert status(stage)["voters"] == [0]
+    await stage.until(lambda: "QuorumLost" in stage.reasons_of("news"), "an event")
+    stage.kafka.quorum_lost = False
     await stage.reason(Kind.CLUSTER, "news", "Ready")
 
 

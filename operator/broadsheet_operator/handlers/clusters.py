@@ -28,6 +28,7 @@ from broadsheet_operator.reconcilers.conditions import (
     waiting,
     with_statements,
 )
+from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
 from broadsheet_operator.reconcilers.pods import state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
@@ -169,6 +170,7 @@ class Clusters:
         else:
             plan = self._care.plan(key, cluster, _replicas(cluster), seen, now)
             await self._care.carry_out(key, body, plan, None)
+        lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._care.existing(key))
         status = cluster_status(
             cluster,
             states,
@@ -176,19 +178,13 @@ class Clusters:
             seen.health,
             now,
             refusal=_not_built(cluster),
+            instead=_instead(lost, failure, kept or plan.scaling.refusal),
             quorum=seen.quorum if isinstance(seen.quorum, QuorumView) else None,
             sizes=seen.sizes,
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
         )
         status = status.model_copy(update=_addresses(cluster))
-        refusal = kept or plan.scaling.refusal
-        if refusal:
-            told = stuck(Reason.NOT_SUPPORTED, refusal)
-            status = with_statements(status, status, told, cluster.metadata.generation, now)
-        if failure is not None:
-            told = waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
-            status = with_statements(status, status, told, cluster.metadata.generation, now)
         await self._writer.status(Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
@@ -272,6 +268,15 @@ def _not_built(cluster: Cluster) -> str:
     """What the Cluster asks for and nobody has built yet; empty when there is nothing."""
     doors = [f"{door.name} ({door.type})" for door in cluster.listeners() if door.type is not ListenerType.INTERNAL]
     return f"listeners that are reached from outside are not built yet: {', '.join(doors)}" if doors else ""
+
+
+def _instead(lost: str, failure: Failure | None, refusal: str) -> list[Statement]:
+    """What is said although brokers may take requests; nothing when there is nothing of the kind."""
+    if lost:
+        return stuck(Reason.QUORUM_LOST, lost)
+    if failure is not None:
+        return waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
+    return stuck(Reason.NOT_SUPPORTED, refusal) if refusal else []
 
 
 def _refused(failure: Failure) -> list[Statement]:

@@ -40,16 +40,18 @@ def cluster_status(
     now: datetime,
     *,
     refusal: str = "",
+    instead: Sequence[Statement] = (),
     quorum: QuorumView | None = None,
     sizes: Mapping[int, int] | None = None,
     rollout: str = "",
     scaling: str = "",
 ) -> ClusterStatus:
     """The status. `view` is None while no broker could be asked; `refusal` says why the spec cannot be carried out.
+    `instead`: what is to be said in the place of what follows from the brokers.
 
     `sizes`: bytes by broker; `rollout`, `scaling`: what is being done, in words.
     """
-    told = _tell(desired, brokers, view, health, refusal, rollout or scaling)
+    told = list(instead) or _tell(desired, brokers, view, health, refusal, rollout or scaling)
     seen = view if isinstance(view, ClusterView) else None
     racks = {b.id: b.rack for b in seen.brokers} if seen else {}
     state = health if isinstance(health, ClusterHealth) else None
@@ -89,7 +91,8 @@ def cluster_status(
         cluster_id=seen.cluster_id if seen else desired.status.cluster_id if desired.status else None,
         bootstrap_servers=bootstrap or None,
         controller=quorum.leader if quorum else seen.controller if seen else None,
-        voters=sorted(v.id for v in quorum.voters) if quorum else None,
+        # Who votes is remembered: what a lost volume means follows from it.
+        voters=sorted(v.id for v in quorum.voters) if quorum else desired.status.voters if desired.status else None,
         replicas=len(listed),
         ready_replicas=sum(b.state == "Running" for b in listed),
         brokers=listed,

@@ -37,6 +37,7 @@ class Reason:
     GROUP_NOT_FOUND = "GroupNotFound"
     GROUP_NOT_EMPTY = "GroupNotEmpty"
     BROKER_DOWN = "BrokerDown"
+    QUORUM_LOST = "QuorumLost"
     LAG_TOO_HIGH = "LagTooHigh"
     WITHIN_LIMITS = "WithinLimits"
     RESET_DONE = "ResetDone"

@@ -198,11 +198,16 @@ def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
     voters = wanted_voters(brokers.replicas)
     addresses = {id: "{}:{}".format(*controller_address(cluster, id)) for id in voters}
     result = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
-    alone = brokers.replicas == 1 or (len(voters) == 1 and not (brokers.storage and brokers.storage.size))
-    if alone or not is_formed(existing):
+    if begins_again(brokers) or not is_formed(existing):
         first = [f"{id}@{address}:{initial_directory(identity, id)}" for id, address in addresses.items()]
         result["broadsheet.initial.controllers"] = ",".join(first)
     return result
+
+
+def begins_again(brokers: Brokers) -> bool:
+    """Whether a voter that comes back with nothing forms the quorum again, because nobody has what it had."""
+    lasts = brokers.storage is not None and brokers.storage.size is not None
+    return brokers.replicas == 1 or (len(wanted_voters(brokers.replicas)) == 1 and not lasts)
 
 
 def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
