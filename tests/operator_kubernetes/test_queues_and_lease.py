@@ -61,6 +61,40 @@ def test_many_adds_are_one_batch_of_distinct_keys() -> None:
     asyncio.run(scene())
 
 
+def test_a_key_whose_work_takes_long_keeps_no_other_waiting() -> None:
+    """A Cluster that nobody could reach made all the others wait for its timeouts."""
+
+    async def scene() -> None:
+        slow, changed = asyncio.Event(), asyncio.Event()
+        done: list[str] = []
+
+        async def work(batch: list[str]) -> Mapping[str, float | None]:
+            assert len(batch) == 1
+            if batch == ["slow"]:
+                await slow.wait()
+            done.extend(batch)
+            changed.set()
+            return {"often": 0.01} if batch == ["often"] and done.count("often") < 3 else {}
+
+        async def until(wanted: list[str]) -> None:
+            async with asyncio.timeout(10):
+                while sorted(done) != wanted:
+                    changed.clear()
+                    await changed.wait()
+
+        queue = BatchQueue("test", work, together=False)
+        for key in ("slow", "often", "once"):
+            queue.add(key)
+        await until(["often", "often", "often", "once"])
+        queue.add("slow")
+        queue.add("slow")
+        slow.set()
+        await until(["often", "often", "often", "once", "slow", "slow"])
+        await queue.close()
+
+    asyncio.run(scene())
+
+
 def test_a_key_added_while_it_is_worked_on_runs_once_more() -> None:
     async def scene() -> None:
         worker = Worker()

@@ -49,7 +49,9 @@ class Operator:
         )
         self._factory = gateway_factory
         self._resync_seconds = resync_seconds
-        self._clusters_queue: BatchQueue[Key] = BatchQueue("clusters", self.clusters.reconcile, linger_seconds=0.05)
+        self._clusters_queue: BatchQueue[Key] = BatchQueue(
+            "clusters", self.clusters.reconcile, linger_seconds=0.05, together=False
+        )
         self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
         self._observed: dict[tuple[Kind, Key], tuple[Any, ...] | None] = {}

@@ -1,7 +1,8 @@
 """A queue of dirty keys: batches of distinct keys, one batch at a time, with back-off per key.
 
 Adding a key that is waiting changes nothing; adding one that is being worked on makes it run once more afterwards. So
-a burst of events costs one reconcile, and none is lost.
+a burst of events costs one reconcile, and none is lost. Where keys have nothing to do with each other each may be a
+batch of its own: one whose work takes long keeps no other waiting.
 """
 
 from __future__ import annotations
@@ -45,15 +46,20 @@ class BatchQueue(Generic[Key]):
         *,
         linger_seconds: float = 0.0,
         largest: int = 1000,
+        together: bool = True,
     ) -> None:
         """`work` returns, for some keys, seconds until they are to be looked at again, or None for "it failed".
 
         `linger_seconds`: how long a first key waits for others to share its batch. `largest`: keys in a batch.
+        `together` False: each key is worked on by itself, at the same time as others, but never twice at a time.
         """
         self.name = name
         self._work = work
         self._linger = linger_seconds
         self._largest = largest
+        self._together = together
+        self._single: dict[Key, asyncio.Task[None]] = {}
+        """What works on single keys."""
         self._dirty: dict[Key, None] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
@@ -93,21 +99,36 @@ class BatchQueue(Generic[Key]):
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [self._task, *self._single.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
             if self._linger:
                 await asyncio.sleep(self._linger)
-            batch = list(self._dirty)[: self._largest]
+            batch = [key for key in self._dirty if key not in self._single]
+            if self._together:
+                batch = batch[: self._largest]
             for key in batch:
                 del self._dirty[key]
-            if not self._dirty:
-                self._wake.clear()
-            if batch:
+            if not self._dirty or not self._together:
+                self._wake.clear()  # a key that is worked on meanwhile wakes us when it is through
+            if not self._together:
+                for key in batch:
+                    self._single[key] = asyncio.get_running_loop().create_task(self._process_one(key))
+            elif batch:
                 await self._process(batch)
+
+    async def _process_one(self, key: Key) -> None:
+        try:
+            await self._process([key])
+        finally:
+            del self._single[key]
+            if self._dirty:
+                self._wake.set()
 
     async def _process(self, batch: list[Key]) -> None:
         try:
