@@ -259,7 +259,7 @@ def test_apply_get_and_delete(up: Up, tmp_path: Path) -> None:
     bad.write_text(yaml.safe_dump(manifest("Topic", "many", cluster="local", replicationFactor=3)))
     refused = up.run("apply", "-f", str(bad))
     assert refused.returncode == 1
-    assert "replicationFactor 3 needs as many brokers; the cluster has broker 0" in refused.stderr
+    assert "replicationFactor 3 needs as many brokers; the cluster has only broker 0" in refused.stderr
     bad.write_text(yaml.safe_dump(manifest("Topic", "lost", cluster="nowhere")))
     lost = up.run("apply", "-f", str(bad), "--timeout", "1", "--output", "json")
     assert lost.returncode == 1

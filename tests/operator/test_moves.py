@@ -209,7 +209,7 @@ def test_rate_that_changes_meanwhile_is_set_anew() -> None:
     status = kafka.round(wanted)
     assert kafka.rates[0] == (MIB, MIB)
     assert status.reassignment is not None
-    assert status.reassignment.throttle == "1.0Mi"
+    assert status.reassignment.throttle == "1Mi"
     kafka.terms = Terms(rate=None)
     status = kafka.round(wanted)
     assert kafka.rates[0] == (2**63 - 1, 2**63 - 1), "from now on without a limit, while it moves"

@@ -123,7 +123,7 @@ def test_replicas_wait_for_a_window_move_under_a_limit_and_go_again(up: Three) -
     up.declare(3, "400k", maintenanceWindows=[closed, {"schedule": "* * * * *", "duration": "1h"}])
     eventually(lambda: up.moving().get("percent") is not None, "the move")
     assert up.limits() == ([LEADER_THROTTLED, FOLLOWER_THROTTLED], {(400_000, 400_000)})
-    assert (up.get("Topic", "orders")["inSync"], up.moving()["throttle"]) == ("3/3", "391Ki")
+    assert (up.get("Topic", "orders")["inSync"], up.moving()["throttle"]) == ("3/3", "400k")
     up.declare(3, "50Mi")
     eventually(lambda: up.has(3), "three replicas")
     assert up.limits() == ([], {(None, None)})

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broadsheet_operator.api.quantities import format_duration, format_size, parse_duration, parse_size, parse_time
+from broadsheet_operator.api.quantities import (
+    format_duration,
+    format_rate,
+    format_size,
+    parse_duration,
+    parse_size,
+    parse_time,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,8 @@ def test_times_need_a_zone() -> None:
     assert parse_time("2026-01-31T08:00:00Z").timestamp() == 1769846400
     with pytest.raises(ValueError, match="zone"):
         parse_time("2026-01-31T08:00:00")
+
+
+@pytest.mark.parametrize("text", ["50Mi", "100k", "1M", "200Ki", "7", "1500", "3Gi"])
+def test_rates_read_as_they_were_written(text: str) -> None:
+    assert format_rate(parse_size(text)) == text

@@ -182,7 +182,7 @@ def test_a_topic_that_somebody_made_anew_is_asked_about_again() -> None:
 def test_more_replicas_than_brokers_are_refused_in_words() -> None:
     plan = plan_topic(topic({"replicationFactor": 3}), None, ONE, NOW)
     assert (plan.actions, ready(plan)) == ((), ("False", "NotSupported"))
-    assert message(plan) == "replicationFactor 3 needs as many brokers; the cluster has broker 0"
+    assert message(plan) == "replicationFactor 3 needs as many brokers; the cluster has only broker 0"
     existing = plan_topic(ours(topic({"replicationFactor": 3}), there()), there(), ONE, NOW)
     assert (existing.actions, ready(existing)) == ((), ("False", "NotSupported"))
 

@@ -88,6 +88,12 @@ def format_size(size_bytes: int) -> str:
     return f"{value:.1f}{unit}" if value < 10 else f"{value:.0f}{unit}"
 
 
+def format_rate(size_bytes: int) -> str:
+    """Bytes exactly, with the unit that makes it shortest: `50Mi`, `100k`; what somebody wrote is what they read."""
+    units = [(unit, factor) for unit, factor in _BYTES.items() if size_bytes % factor == 0]
+    return min((f"{size_bytes // factor}{unit}" for unit, factor in reversed(units)), key=len)
+
+
 def _text_of_duration(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"a number without a unit could mean anything; write {value}ms, or {DURATION_HELP}")

@@ -296,17 +296,19 @@ class Dependents:
         body = self._store.get(kind, key)
         if body is None:
             return 0.0
+        before = _status_of(kind, body)
         for words in outcome.done:
             self._writer.event(body, "Normal", "Updated", words)
+        said = before.condition("Ready") if before else None
         for failure in outcome.failures:
-            self._writer.event(body, "Warning", failure.reason, failure.message)
+            if said is None or failure.message not in said.message:  # once, however often it is tried again
+                self._writer.event(body, "Warning", failure.reason, failure.message)
         if outcome.release:
             if FINALIZER in body["metadata"].get("finalizers", ()):
                 self._writer.event(body, "Normal", "Deleted", outcome.parting_words)
                 await self._writer.hold(kind, body, False)
             return 0.0
         told = bool(outcome.done or outcome.failures)
-        before = _status_of(kind, body)
         await self._writer.status(kind, body, before, outcome.status, FIGURES[kind], utc_now(), announce=not told)
         if outcome.failures:
             return None

@@ -12,7 +12,7 @@ from typing import Any
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers.conditions import Figures, should_write
+from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +80,7 @@ class Writer:
         new = after.condition("Ready")
         if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
             return
-        stalled = after.condition("Stalled")
-        severity = "Warning" if stalled is not None and stalled.status == "True" else "Normal"
-        self.event(body, severity, new.reason, new.message or new.reason)
+        self.event(body, "Warning" if is_bad_news(after) else "Normal", new.reason, new.message or new.reason)
 
     def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
         """Say something about an object soon. It is a courtesy: nothing waits for it, its failure stops nothing."""

@@ -132,7 +132,9 @@ def _tell(
         words = f"{'broker' if len(coming) == 1 else 'brokers'} {names} starting{f' ({why})' if why else ''}"
         return working(Reason.CREATING, words)
     if isinstance(view, Failure):
-        return waiting(view.reason, view.message)
+        external = desired.spec.external
+        where = f" ({', '.join(external.bootstrap_servers)})" if external is not None else ""
+        return waiting(view.reason, view.message + where)
     if view is None:
         return working(Reason.CREATING, "waiting for the brokers to answer")
     if isinstance(health, ClusterHealth) and health.offline:

@@ -46,6 +46,12 @@ class Reason:
     RESET_PLANNED = "ResetPlanned"
 
 
+IN_ORDER = frozenset(
+    {Reason.PAUSED, Reason.WAITING_FOR_WINDOW, Reason.CLUSTER_NOT_READY, Reason.GROUP_NOT_FOUND, Reason.DELETING}
+)
+"""Why something is not Ready although nothing is wrong with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A condition before it has a time."""
@@ -107,6 +113,13 @@ def with_statements(previous: S | None, empty: S, statements: Iterable[Statement
     base = previous or empty
     told = conditions(previous, statements, generation, now)
     return base.model_copy(update={"observed_generation": generation, "conditions": told})
+
+
+def is_bad_news(status: Status) -> bool:
+    """Whether a person should look: not Ready, nobody is at it, and not because of something that is in order."""
+    current, reconciling = status.condition("Ready"), status.condition("Reconciling")
+    busy = reconciling is not None and reconciling.status == "True"
+    return current is not None and current.status != "True" and not busy and current.reason not in IN_ORDER
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from broadsheet_operator.api.quantities import format_size
+from broadsheet_operator.api.quantities import format_rate
 from broadsheet_operator.reconcilers.spreading import Moves, Placed
 from broadsheet_operator.reconcilers.topic_actions import Throttle, Unthrottle
 
@@ -78,7 +78,7 @@ def next_step(placement: Sequence[Placed], moves: Moves, known: Limits, rate: in
         throttle=tuple(t for t in throttle if t is not None),
         release=_release(ours - topics),
         after=Limits(rate, frozenset(topics)) if topics else NOTHING,
-        words=f"at most {format_size(rate)} a second and broker" if topics else "",
+        words=f"at most {format_rate(rate)} a second and broker" if topics else "",
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from broadsheet_operator.api.cluster import ClusterSpec
-from broadsheet_operator.api.quantities import UNLIMITED, format_size, parse_size
+from broadsheet_operator.api.quantities import UNLIMITED, format_rate, format_size, parse_size
 from broadsheet_operator.api.topic import Reassignment, Topic
 from broadsheet_operator.reconcilers.conditions import Reason
 from broadsheet_operator.reconcilers.limits import Copy, limit_of
@@ -110,7 +110,7 @@ def too_many_replicas(factor: int | None, cluster: ClusterView) -> str:
     alive = sorted(b.id for b in cluster.alive)
     if factor is None or factor <= len(alive):
         return ""
-    brokers = f"broker {alive[0]}" if len(alive) == 1 else f"{len(alive)} brokers: {', '.join(map(str, alive))}"
+    brokers = f"only broker {alive[0]}" if len(alive) == 1 else f"{len(alive)} brokers: {', '.join(map(str, alive))}"
     return f"replicationFactor {factor} needs as many brokers; the cluster has {brokers}"
 
 
@@ -187,7 +187,7 @@ def progress(
     before = desired.status.reassignment if desired.status else None
     total = max(left or 0, before.total_bytes or 0 if before else 0)
     percent = 100 * (total - left) // total if left is not None and total else None
-    throttle = None if not plan.throttled else UNLIMITED if terms.rate is None else format_size(terms.rate)
+    throttle = None if not plan.throttled else UNLIMITED if terms.rate is None else format_rate(terms.rate)
     verb = "is" if len(moving) == 1 else "are"
     some = f"{len(moving)} of {len(observed.partitions)} partitions {verb} moving"
     parts = [some if moving else "nothing moves yet"]

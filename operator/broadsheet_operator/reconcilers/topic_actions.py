@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from broadsheet_operator.api.quantities import format_size
+from broadsheet_operator.api.quantities import format_rate
 
 LEADER_THROTTLED = "leader.replication.throttled.replicas"
 FOLLOWER_THROTTLED = "follower.replication.throttled.replicas"
@@ -107,7 +107,7 @@ class Throttle:
 
     def words(self) -> str:
         """For events and logs."""
-        return f"copy no more than {format_size(self.rate)} a second and broker"
+        return f"copy no more than {format_rate(self.rate)} a second and broker"
 
 
 @dataclass(frozen=True, slots=True)
