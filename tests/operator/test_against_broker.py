@@ -173,6 +173,14 @@ def test_the_gateway_sees_and_does_many_things_at_once(gateway: KafkaPythonGatew
     assert gateway.list_topics() == ["a"]
 
 
+def test_the_gateway_knows_which_properties_a_broker_knows(gateway: KafkaPythonGateway) -> None:
+    known = gateway.observe_known_properties(0)
+    assert isinstance(known, frozenset)
+    assert {"log.retention.hours", "log.retention.ms", "group.initial.rebalance.delay.ms", "node.id"} <= known
+    assert "log.retention.hour" not in known
+    assert isinstance(gateway.observe_known_properties(7), Failure), "there is no such broker"
+
+
 def test_the_gateway_sees_groups_and_sets_their_offsets(gateway: KafkaPythonGateway, up: Up) -> None:
     gateway.apply_topics([CreateTopic("orders", 2, 1, {})])
     eventually(lambda: not isinstance(gateway.observe_groups({"nope": GroupQuery()})["nope"], Failure), "a coordinator")

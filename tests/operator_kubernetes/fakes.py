@@ -269,6 +269,9 @@ class FakeKafka:
     def observe_properties(self) -> dict[str, str | None] | Failure:
         return dict(self.properties)
 
+    def observe_known_properties(self, broker_id: int) -> frozenset[str] | Failure:
+        return frozenset({"log.retention.ms", "log.retention.hours", "log.roll.hours"})
+
     def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
         if self.refuses_properties is None:
             self.properties.update(changes)

@@ -201,6 +201,24 @@ async def test_a_property_that_kafka_refuses_is_said(stage: Stage) -> None:
 
 
 @staged
+async def test_a_property_that_no_broker_knows_is_said_once(stage: Stage) -> None:
+    stage.apply("Cluster", "news", {**BROKERS, "config": {"log.retention.hour": "5", "log.roll.hours": 3}})
+    await stage.until(lambda: "UnknownProperty" in stage.reasons_of("news"), "an event")
+    body = await stage.reason(Kind.CLUSTER, "news", "Ready")
+    said = next(c["message"] for c in body["status"]["conditions"] if c["type"] == "Ready")
+    words = "brokers do not know and ignore log.retention.hour (did you mean log.retention.hours?)"
+    assert said == f"1 broker takes requests; {words}"
+    stage.apply("Cluster", "news", {**BROKERS, "config": {"log.retention.hours": "5"}})
+
+    def corrected() -> bool:
+        ready = stage.kubernetes.one(Kind.CLUSTER, "news")["status"]["conditions"][0]
+        return bool(ready["message"] == "1 broker takes requests")
+
+    await stage.until(corrected, "words without it")
+    assert stage.reasons_of("news").count("UnknownProperty") == 1
+
+
+@staged
 async def test_a_paused_cluster_changes_nothing(stage: Stage) -> None:
     stage.apply("Cluster", "news", {**BROKERS, "paused": True, "image": "broker:2"})
     await stage.until(

@@ -21,14 +21,15 @@ CLUSTER = Cluster.model_validate(
 )
 
 
-def pod(deleted_at: str = "", waiting: str = "", **conditions: str) -> dict[str, Any]:
+def pod(deleted_at: str = "", waiting: str = "", ended: str = "", **conditions: str) -> dict[str, Any]:
     metadata = {"name": "news-brokers-1"} | ({"deletionTimestamp": deleted_at} if deleted_at else {})
     state = {"waiting": {"reason": waiting, "message": "no such image"}} if waiting else {"running": {}}
+    last = {"terminated": {"exitCode": 1, "message": f"a traceback\n{ended}\n"}} if ended else {}
     status = {
         "conditions": [
             {"type": kind, "status": value, "message": "no node fits"} for kind, value in conditions.items()
         ],
-        "containerStatuses": [{"state": state}],
+        "containerStatuses": [{"state": state, "lastState": last}],
     }
     return {"metadata": metadata, "spec": {"nodeName": "node-2"}, "status": status}
 
@@ -41,6 +42,14 @@ def pod(deleted_at: str = "", waiting: str = "", **conditions: str) -> dict[str,
         (pod(Ready="False", ContainersReady="False"), "Starting", ""),
         (pod(Ready="False", PodScheduled="False"), "Starting", "broker 1: no node fits"),
         (pod(waiting="ErrImagePull"), "Failed", "broker 1: ErrImagePull: no such image"),
+        (pod(waiting="CrashLoopBackOff"), "Failed", "broker 1: CrashLoopBackOff: no such image"),
+        (
+            pod(waiting="CrashLoopBackOff", ended="a bad value"),
+            "Failed",
+            "broker 1: CrashLoopBackOff: a traceback\na bad",
+        ),
+        (pod(ended="a bad value"), "Restarting", "broker 1: starts again after it ended with exit code 1: a traceback"),
+        (pod(ended="a bad value", Ready="True"), "Running", ""),
         (pod("2026-01-01T12:01:00Z", Ready="True"), "Stopping", ""),
         (pod("2026-01-01T11:50:00Z", Ready="False"), "Lost", "broker 1: its pod cannot end, because node-2"),
         (pod(Ready="False", ContainersReady="True"), "Lost", "broker 1: node-2 does not answer"),

@@ -66,6 +66,8 @@ class Clusters:
         self._care = BrokerCare(api, store, writer)
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
+        self._unknown: dict[Key, tuple[int, str]] = {}
+        """For which generation it was asked what its brokers do not know, and what that is, in words."""
 
     def sizes(self) -> dict[Key, Mapping[int, int]]:
         """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
@@ -89,6 +91,7 @@ class Clusters:
         if body is None:
             self._writer.forget(Kind.CLUSTER, key)
             self._looked_at.discard(key)
+            self._unknown.pop(key, None)
             self._care.forget(key)
             await self._close_session(key)
             return 0.0
@@ -164,6 +167,7 @@ class Clusters:
             seen = await session.group_lane.call(self._care.questions(key, cluster, wanted, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
                 failure = await self._alter_live(key, body, cluster, session)
+                await self._look_for_unknown(key, body, cluster, seen.view, session)
                 await self._care.mark_as_formed(key, seen)
             plan = self._care.plan(key, cluster, wanted, seen, now)
             failure = await self._care.carry_out(key, body, plan, session.group_lane.call) or failure
@@ -178,6 +182,7 @@ class Clusters:
             seen.health,
             now,
             refusal=_not_built(cluster),
+            remark=self._unknown.get(key, (0, ""))[1],
             instead=_instead(lost, failure, kept or plan.scaling.refusal),
             quorum=seen.quorum if isinstance(seen.quorum, QuorumView) else None,
             sizes=seen.sizes,
@@ -217,6 +222,24 @@ class Clusters:
             written = await self._api.patch(Kind.CONFIG_MAP, key.namespace, config_map["metadata"]["name"], patch)
             self._store.put(Kind.CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **written})
         return None
+
+    async def _look_for_unknown(
+        self, key: Key, body: Mapping[str, Any], cluster: Cluster, view: ClusterView, session: Session
+    ) -> None:
+        """Ask once for each generation whether brokers know what is declared: an unknown property is ignored."""
+        generation = cluster.metadata.generation
+        if self._unknown.get(key, (0, ""))[0] == generation or not view.alive:
+            return
+        words = ""
+        if cluster.spec.config:
+            broker = view.alive[0].id
+            known = await session.group_lane.call(lambda gateway: gateway.observe_known_properties(broker))
+            if isinstance(known, Failure):
+                return
+            words = properties.unknown(cluster, known)
+        if words and words != self._unknown.get(key, (0, ""))[1]:
+            self._writer.event(body, "Warning", "UnknownProperty", words)
+        self._unknown[key] = generation, words
 
     async def _say_invalid(self, body: Mapping[str, Any], words: str) -> None:
         before = _status_of(body)

@@ -58,6 +58,10 @@ class KafkaPythonGateway:
         """Broker properties that are set for all brokers (KIP-226), None for a secret."""
         return properties.observe_properties(self._wire)
 
+    def observe_known_properties(self, broker_id: int) -> frozenset[str] | Failure:
+        """The names of all properties that a broker knows."""
+        return properties.observe_known_properties(self._wire, broker_id)
+
     def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
         """Set some of them, and give others back to each broker's file."""
         return properties.alter_properties(self._wire, changes, resets)

@@ -47,6 +47,9 @@ class KafkaGateway(Protocol):
     def observe_properties(self) -> dict[str, str | None] | Failure:
         """Broker properties that are set for all brokers (KIP-226), None for a secret."""
 
+    def observe_known_properties(self, broker_id: int) -> frozenset[str] | Failure:
+        """The names of all properties that a broker knows."""
+
     def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
         """Set some of them, and give others back to each broker's file."""
 

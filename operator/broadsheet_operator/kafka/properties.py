@@ -35,6 +35,21 @@ def observe_properties(wire: Wire) -> dict[str, str | None] | Failure:
     return {}
 
 
+def observe_known_properties(wire: Wire, broker: int) -> frozenset[str] | Failure:
+    """The names of all properties that this broker knows."""
+    resource = DescribeConfigsRequest.DescribeConfigsResource(
+        resource_type=BROKER_RESOURCE, resource_name=str(broker), configuration_keys=None
+    )
+    request = DescribeConfigsRequest(resources=[resource], include_synonyms=False, include_documentation=False)
+    what = f"look at the properties that broker {broker} knows"
+    answer = wire.ask_one(Call(request, what, broker))
+    if isinstance(answer, Failure):
+        return answer
+    failures = (failure_of_code(entry.error_code, entry.error_message, what) for entry in answer.results)
+    failure = next((failure for failure in failures if failure), None)
+    return failure or frozenset(config.name for entry in answer.results for config in entry.configs)
+
+
 def alter_properties(wire: Wire, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
     """Set some for all brokers, and give others back to each broker's file."""
     resource = IncrementalAlterConfigsRequest.AlterConfigsResource

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from broadsheet_operator.api.cluster import BrokerStatus, Cluster, ClusterStatus
@@ -41,17 +41,20 @@ def cluster_status(
     *,
     refusal: str = "",
     instead: Sequence[Statement] = (),
+    remark: str = "",
     quorum: QuorumView | None = None,
     sizes: Mapping[int, int] | None = None,
     rollout: str = "",
     scaling: str = "",
 ) -> ClusterStatus:
     """The status. `view` is None while no broker could be asked; `refusal` says why the spec cannot be carried out.
-    `instead`: what is to be said in the place of what follows from the brokers.
+    `instead`: what is to be said in the place of what follows from the brokers; `remark`: what is to be said with it.
 
     `sizes`: bytes by broker; `rollout`, `scaling`: what is being done, in words.
     """
     told = list(instead) or _tell(desired, brokers, view, health, refusal, rollout or scaling)
+    if remark:
+        told = [replace(s, message=f"{s.message}; {remark}") if s.type == "Ready" else s for s in told]
     seen = view if isinstance(view, ClusterView) else None
     racks = {b.id: b.rack for b in seen.brokers} if seen else {}
     state = health if isinstance(health, ClusterHealth) else None

@@ -51,10 +51,15 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
         return state("Lost", f"{node or 'its node'} does not answer")
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = status.get("state", {}).get("waiting") or {}
-        reason = waiting.get("reason", "")
+        ended = status.get("lastState", {}).get("terminated") or {}
+        reason, last_words = waiting.get("reason", ""), ended.get("message", "").strip()[-500:]
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
-            last = (status.get("lastState", {}).get("terminated") or {}).get("message", "")
-            return state("Failed", ": ".join(filter(None, [reason, waiting.get("message", ""), last.strip()[-500:]])))
+            # What Kubernetes says of a crash changes with each try; what the broker said does not.
+            message = "" if last_words and reason == "CrashLoopBackOff" else waiting.get("message", "")
+            return state("Failed", ": ".join(filter(None, [reason, message, last_words])))
+        if ended.get("exitCode"):
+            words = f"starts again after it ended with exit code {ended['exitCode']}"
+            return state("Restarting", ": ".join(filter(None, [words, last_words])))
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return state("Starting", condition.get("message", ""))

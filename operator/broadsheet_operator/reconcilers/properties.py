@@ -7,7 +7,8 @@ annotation of the Cluster's ConfigMap. A key that is unmanaged, or was never dec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from broadsheet_operator.api import Cluster
@@ -47,6 +48,18 @@ class LiveChange:
         parts = [f"{key}={value}" for key, value in sorted(self.changes.items())]
         parts += [f"{key} back to its default" for key in self.resets]
         return f"altered without a restart: {', '.join(parts)}"
+
+
+def unknown(cluster: Cluster, known: Collection[str]) -> str:
+    """Declared properties that no broker knows, and so ignores, in words; empty when there are none."""
+    keys = [key for key, value in (cluster.spec.config or {}).items() if value is not None]
+    # Properties of a single listener are spelled with its name, and no broker lists those that it might know.
+    strange = [key for key in sorted(keys) if key not in known and not key.startswith("listener.name.")]
+    words = []
+    for key in strange:
+        near = difflib.get_close_matches(key, known, n=1, cutoff=0.8)
+        words.append(f"{key} (did you mean {near[0]}?)" if near else key)
+    return f"brokers do not know and ignore {', '.join(words)}" if words else ""
 
 
 def needs_restart(properties: Mapping[str, str]) -> dict[str, str]:
