@@ -1,6 +1,7 @@
 """A real Kubernetes for tests, from one of three providers.
 
-* `existing`: the cluster of `$KUBECONFIG`; images must be pullable or loaded by its owner.
+* `existing`: the cluster of `$KUBECONFIG`, which has the images or can pull them (BROADSHEET_E2E_BROKER_IMAGE and
+  BROADSHEET_E2E_OPERATOR_IMAGE name them); refused when anything of ours is in it.
 * `kind`: where docker is.
 * `namespaces`: etcd, the control plane and three kubelets in three zones, inside network, mount and pid namespaces that
   vanish with their first process. Needs root, Go and Debian's containerd; no docker and no image registry.
@@ -312,7 +313,7 @@ def remove_cgroups() -> None:
 
 def require_programs() -> None:
     if os.geteuid() != 0:
-        raise ClusterError("the namespaces provider needs root; use --provider=existing or kind")
+        raise ClusterError("the namespaces provider needs root; BROADSHEET_E2E_PROVIDER=kind or existing needs none")
     missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if not shutil.which(program)})
     if missing:
         raise ClusterError(f"install these Debian packages first: apt-get install {' '.join(missing)}")
@@ -349,11 +350,19 @@ def choose(provider: str | None = None) -> type[Cluster]:
 @contextlib.contextmanager
 def running(provider: str | None = None) -> Iterator[Cluster]:
     """A cluster of the provider, with our images, that ends with the block."""
+    from e2e.kubernetes import existing
     from e2e.kubernetes.images import build_all
 
     kind = choose(provider)
     cluster = kind()
-    archives = [] if kind is ExistingCluster else list(build_all(REPOSITORY, CACHE / "archives").values())
+    if kind is ExistingCluster:
+        existing.require(cluster)
+        try:
+            yield cluster
+        finally:
+            existing.clean_up(cluster)
+        return
+    archives = list(build_all(REPOSITORY, CACHE / "archives").values())
     try:
         if isinstance(cluster, NamespacesCluster):
             cluster.start(archives)
@@ -371,6 +380,8 @@ def running(provider: str | None = None) -> Iterator[Cluster]:
 
 def main() -> None:
     """A cluster and a shell in it; both end together."""
+    if choose() is ExistingCluster:
+        raise ClusterError("with BROADSHEET_E2E_PROVIDER=existing there is a Kubernetes already; this makes one")
     with running() as cluster:
         if isinstance(cluster, NamespacesCluster):
             print(f"Three nodes are Ready; their files are in {cluster.folder}.")

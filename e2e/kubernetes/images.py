@@ -19,8 +19,8 @@ BASE_PACKAGES = "python3,python3-venv,dash,coreutils,libstdc++6"
 REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bug usr/share/lintian"
 """Of the base: what no program reads."""
 STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
-BROKER = "localhost/broadsheet-broker:test"
-OPERATOR = "localhost/broadsheet-operator:test"
+BROKER = os.environ.get("BROADSHEET_E2E_BROKER_IMAGE") or "localhost/broadsheet-broker:test"
+OPERATOR = os.environ.get("BROADSHEET_E2E_OPERATOR_IMAGE") or "localhost/broadsheet-operator:test"
 CONTEXT = ("pyproject.toml", "README.md", "LICENSE", "broker-image/broadsheet_broker", "operator/broadsheet_operator")
 """All that an image is made of."""
 
