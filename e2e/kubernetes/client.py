@@ -1,10 +1,11 @@
 """A Kafka client for tests, run in a pod: `python - BOOTSTRAP COMMAND ...`; prints one line of JSON at the end.
 
-produce TOPIC COUNT [TAG] · consume TOPIC GROUP COUNT · describe TOPIC · topics · alter TOPIC KEY=VALUE · delete TOPIC
-create TOPIC PARTITIONS [KEY=VALUE ...] · groups
+produce TOPIC COUNT [TAG] · fill TOPIC MEGABYTES · consume TOPIC GROUP COUNT · describe TOPIC · topics
+alter TOPIC KEY=VALUE · delete TOPIC · create TOPIC PARTITIONS [KEY=VALUE ...] · groups
 """
 
 import json
+import random
 import sys
 import time
 
@@ -22,6 +23,16 @@ def produce(servers, topic, count, tag="order"):
     return places
 
 
+def fill(servers, topic, megabytes):
+    """Records of 256 KiB; how many."""
+    producer = KafkaProducer(bootstrap_servers=servers, acks="all", max_block_ms=60000, batch_size=300000)
+    sent = [producer.send(topic, value=random.randbytes(256 * 1024)) for _ in range(4 * int(megabytes))]
+    producer.flush()
+    count = sum(future.get(60).offset >= 0 for future in sent)
+    producer.close()
+    return count
+
+
 def consume(servers, topic, group, count):
     consumer = KafkaConsumer(
         topic, bootstrap_servers=servers, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
@@ -29,7 +40,7 @@ def consume(servers, topic, group, count):
     values, deadline = [], time.monotonic() + 60
     while len(values) < int(count) and time.monotonic() < deadline:
         for records in consumer.poll(500).values():
-            values += [record.value.decode() for record in records]
+            values += [record.value.decode(errors="replace")[:100] for record in records]
     consumer.commit()
     consumer.close()
     return values
@@ -46,8 +57,11 @@ def settings(pairs):
 def describe(servers, topic):
     client = admin(servers)
     found = client.describe_topics([topic])[0]
-    answer = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)], config_filter="all")
-    return {"partitions": len(found.get("partitions", [])), "configs": json.loads(json.dumps(answer, default=str))}
+    resource = [ConfigResource(ConfigResourceType.TOPIC, topic)]
+    answer = client.describe_configs(resource, config_filter="all")
+    own = client.describe_configs(resource, config_filter="modified")["topic"][topic]
+    configs = json.loads(json.dumps(answer, default=str))
+    return {"partitions": len(found.get("partitions", [])), "configs": configs, "overrides": sorted(own)}
 
 
 def topics(servers):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
 
 import pytest
-from e2e.kubernetes.cluster import NamespacesCluster
-from e2e.kubernetes.world import Body, World, condition, is_ready, resource, unique, wait_for
+from e2e.kubernetes.pages import Reader
+from e2e.kubernetes.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique, wait_for
 
-NAME = "trio"
+NAME = "news"
+"""As in the how-to pages, which these tests follow."""
 SOON = [
     {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 2}
     for taint in ("not-ready", "unreachable")
@@ -22,13 +24,17 @@ SPREAD = {
     }
 }
 STATIC = "group.initial.rebalance.delay.ms"
+FAR_AWAY = {"schedule": "0 0 29 2 *", "duration": "1m"}
+"""A maintenance window that no test sees open."""
+ALWAYS = {"schedule": "* * * * *", "duration": "1h"}
 
 
 class Trio:
     """A Cluster of three brokers in a namespace of its own."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, folder: pathlib.Path) -> None:
         self.world = world
+        self.folder = folder
         self.namespace = unique("trio")
         self.bootstrap = f"{NAME}-bootstrap.{self.namespace}.svc:9092"
         self.sent = 0
@@ -46,6 +52,9 @@ class Trio:
         )
         world.wait("topic", "orders", is_ready, self.namespace)
 
+    def reader(self, page: str) -> Reader:
+        return Reader(self.world.kube, f"how-to/{page}.md", self.namespace, self.folder)
+
     def patch(self, spec: dict[str, object]) -> None:
         self.world.patch("cluster", NAME, spec, self.namespace)
 
@@ -53,19 +62,25 @@ class Trio:
         assert callable(until)
         return self.world.wait("cluster", NAME, until, self.namespace, seconds, what)
 
+    def wait_topic(self, until: object, what: str, seconds: float = 90) -> Body:
+        assert callable(until)
+        return self.world.wait("topic", "orders", until, self.namespace, seconds, what)
+
     def wait_settled(self, seconds: float = 120) -> Body:
-        """Ready, and nothing going on or lacking."""
-
-        def settled(body: Body) -> bool:
-            status = body.get("status", {})
-            busy = status.get("rollout") or status.get("scaling") or status.get("underReplicatedPartitions")
-            return is_ready(body) and not busy
-
-        return self.wait(settled, "a Cluster at rest", seconds)
+        return self.wait(is_at_rest, "a Cluster at rest", seconds)
 
     def produce(self, count: int = 30) -> None:
         self.sent += count
         self.world.client("produce", "orders", str(count), unique("r"), bootstrap=self.bootstrap)
+
+    def fill(self, megabytes: int) -> None:
+        """Enough that a copy under a limit takes a while."""
+        self.sent += self.world.client("fill", "orders", str(megabytes), bootstrap=self.bootstrap)
+
+    def is_limited(self) -> bool:
+        """Whether the topic says that the copying of its replicas is limited."""
+        own = self.world.client("describe", "orders", bootstrap=self.bootstrap)["overrides"]
+        return "follower.replication.throttled.replicas" in own
 
     def read_all(self) -> int:
         read = self.world.client("consume", "orders", unique("readers"), str(self.sent), bootstrap=self.bootstrap)
@@ -87,10 +102,16 @@ class Trio:
 
 
 @pytest.fixture(scope="module")
-def trio(world: World) -> Iterator[Trio]:
-    trio = Trio(world)
+def trio(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trio]:
+    trio = Trio(world, tmp_path_factory.mktemp("trio"))
     yield trio
     world.kube.kubectl("delete", "namespace", trio.namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def growing(trio: Trio) -> Reader:
+    """The page about scaling, for the tests that go through it one after the other."""
+    return trio.reader("scale")
 
 
 def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
@@ -103,7 +124,7 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
     assert status["voters"] == [0, 1, 2]
     assert [b["state"] for b in status["brokers"]] == ["Running"] * 3
     assert [b["pod"] for b in status["brokers"]] == [f"{NAME}-brokers-{n}" for n in range(3)]
-    assert sorted(b["rack"] for b in status["brokers"]) == ["zone-1", "zone-2", "zone-3"]
+    assert len({b["rack"] for b in status["brokers"]}) == 3
     assert status["controller"] in (0, 1, 2)
     assert status["underMinIsrPartitions"] == status["offlinePartitions"] == 0
     trio.produce()
@@ -112,10 +133,32 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
     assert row[1:3] == ["3", "3"]
 
 
-def test_a_static_property_restarts_one_broker_after_the_other_the_controller_last(trio: Trio) -> None:
+def test_outside_of_the_windows_nothing_restarts_or_moves_and_the_status_says_so(trio: Trio) -> None:
     before = trio.uids()
-    controller = trio.wait_settled()["status"]["controller"]
-    trio.patch({"config": {STATIC: "10"}})
+    trio.wait_settled()
+    trio.patch({"maintenanceWindows": [FAR_AWAY], "config": {STATIC: "10"}})
+    waits = "waits for the maintenance window that opens"
+    told = trio.wait(lambda c: waits in c["status"].get("rollout", ""), "a restart that waits")
+    assert told["status"]["maintenanceWindow"].startswith(waits)
+    assert condition(told)["status"] == "True"
+    event = trio.world.wait_event(NAME, "RolloutWaits", trio.namespace)
+    assert waits in event["note"]
+    trio.world.patch("topic", "orders", {"replicationFactor": 2}, trio.namespace)
+    held = trio.wait_topic(lambda t: condition(t)["reason"] == "WaitingForMaintenanceWindow", "a move that waits")
+    assert f"give 6 partitions 2 replicas each: {waits}" in condition(held)["message"]
+    assert held["status"]["replicationFactor"] == 3
+    page = trio.reader("maintenance-windows")
+    assert page.next("kubectl get cluster").count(waits) == 2
+    assert waits in page.next("kubectl get topic")
+    page.end()
+    assert trio.uids() == before
+
+
+def test_in_a_window_one_broker_restarts_after_the_other_the_controller_last(trio: Trio) -> None:
+    """After the test before: a restart and a smaller replication factor wait."""
+    before = trio.uids()
+    controller = trio.wait(lambda c: not c["status"].get("underReplicatedPartitions"), "rest")["status"]["controller"]
+    trio.patch({"maintenanceWindows": [ALWAYS]})
     trio.world.wait_event(NAME, "PodHasOldRevision", trio.namespace)
     order: list[int] = []
 
@@ -128,7 +171,34 @@ def test_a_static_property_restarts_one_broker_after_the_other_the_controller_la
     wait_for(all_restarted, "three restarts", 150)
     trio.wait_settled()
     assert order[-1] == controller
+    status = trio.wait_topic(is_ready, "two replicas")["status"]
+    assert (status["replicationFactor"], status["inSync"]) == (2, "12/12")
     trio.produce()
+    assert trio.read_all() == trio.sent
+
+
+def test_a_replication_factor_grows_under_a_limit_and_the_status_tells_how_far_it_is(trio: Trio) -> None:
+    trio.fill(18)
+    trio.patch({"maintenanceWindows": None, "reassignment": {"throttle": "200k"}})
+    page = trio.reader("change-replication-factor")
+    page.next("kubectl patch topic")
+    page.next("kubectl wait topic")
+    page.next("kubectl patch topic")
+    told = trio.wait_topic(lambda t: (t["status"].get("reassignment") or {}).get("percent"), "progress")
+    moves = told["status"]["reassignment"]
+    assert (moves["throttle"], told["status"]["replicationFactor"]) == ("200k", 2)
+    assert 0 < moves["percent"] < 100
+    assert condition(told)["reason"] == "Reassigning"
+    assert trio.is_limited()
+    page.next("kubectl get topic")
+    assert "still to be copied" in page.next("kubectl get topic")
+    page.next("kubectl patch cluster")
+    page.next("kubectl wait topic")
+    page.end()
+    status = trio.wait_topic(is_ready, "three replicas")["status"]
+    assert (status["replicationFactor"], status["inSync"]) == (3, "18/18")
+    assert "reassignment" not in status
+    assert not trio.is_limited()
     assert trio.read_all() == trio.sent
 
 
@@ -146,8 +216,7 @@ def test_a_broker_that_lost_its_volume_comes_back_empty_and_votes_again(trio: Tr
 
 
 def test_a_lost_node_is_said_and_comes_back(trio: Trio) -> None:
-    kube = trio.world.kube
-    assert isinstance(kube, NamespacesCluster)
+    kube = machines(trio.world.kube, "takes the power from a node")
     trio.wait_settled()
     client = trio.world.get("pod", "client")
     assert client is not None
@@ -184,24 +253,54 @@ def test_nodes_are_drained_one_broker_at_a_time(trio: Trio) -> None:
     trio.wait_settled()
 
 
-def test_a_fourth_broker_is_added_filled_when_asked_and_drained(trio: Trio) -> None:
-    before = trio.uids()
-    affinity = {"podAntiAffinity": None}
-    trio.patch({"brokers": {"template": {"affinity": affinity}, "replicas": 4}})
-    trio.wait(lambda c: len(c["status"].get("brokers", ())) == 4, "a fourth broker")
+def test_a_fourth_broker_is_added_and_filled_when_asked(trio: Trio, growing: Reader) -> None:
+    trio.patch({"brokers": {"template": {"affinity": {"podAntiAffinity": None}}}})  # there are three nodes
+    growing.next("kubectl scale cluster")
+    growing.next("kubectl wait cluster")
     trio.wait_settled(180)
     assert trio.uids().keys() == {0, 1, 2, 3}
-    kube = trio.world.kube
-    kube.kubectl("annotate", "cluster", NAME, "-n", trio.namespace, "broadsheet.io/rebalance=now")
+    growing.next("kubectl annotate cluster")
+    assert NAME in growing.next("kubectl get cluster")
     trio.world.wait_event(NAME, "Rebalanced", trio.namespace, 90)
     filled = trio.wait(lambda c: c["status"]["brokers"][3].get("replicas"), "replicas on the fourth broker")
     assert filled["status"]["voters"] == [0, 1, 2]
-    kube.kubectl("scale", "cluster", NAME, "-n", trio.namespace, "--replicas=3")
-    trio.world.wait_event(NAME, "BrokerLeft", trio.namespace, 120)
-    trio.world.wait_gone("pvc", f"data-{NAME}-brokers-3", trio.namespace)
+
+
+def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_goes_on(
+    trio: Trio, growing: Reader
+) -> None:
+    """After the test before: there are four brokers."""
+    world = trio.world
+    trio.patch({"reassignment": {"throttle": "100k"}})
+
+    def drains(body: Body) -> bool:
+        words = body["status"].get("scaling", "")
+        return words.startswith("draining broker 3: ") and "at most 100k a second and broker" in words
+
+    growing.next("kubectl scale cluster")
+    trio.wait(drains, "a drain")
+    assert "draining broker 3" in growing.next("kubectl get cluster")
+    wait_for(trio.is_limited, "a limit on what moves", 30)
+    growing.next("kubectl scale cluster")
+    growing.end()
+    back = trio.wait_settled()
+    assert back["status"]["replicas"] == 4
+    assert trio.uids().keys() == {0, 1, 2, 3}
+    assert back["status"]["brokers"][3]["replicas"] > 0, "what had not been moved stays"
+    assert not trio.is_limited()
+
+    world.kube.kubectl("scale", "cluster", NAME, "-n", trio.namespace, "--replicas=3")
+    trio.wait(drains, "another drain")
+    killed = world.kill_operator()
+    wait_for(lambda: world.leader() not in ("", killed), "another operator to lead", 60)
+    trio.wait(drains, "the same drain")
+    trio.patch({"reassignment": {"throttle": "unlimited"}})
+    world.wait_event(NAME, "BrokerLeft", trio.namespace, 120)
+    world.wait_gone("pvc", f"data-{NAME}-brokers-3", trio.namespace)
     assert trio.wait_settled()["status"]["replicas"] == 3
+    assert not trio.is_limited()
     assert trio.read_all() == trio.sent
-    assert before.keys() == trio.uids().keys()
+    assert trio.uids().keys() == {0, 1, 2}
 
 
 def test_brokers_that_a_topic_needs_do_not_leave(trio: Trio) -> None:

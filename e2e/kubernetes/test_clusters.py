@@ -11,7 +11,7 @@ import pytest
 from e2e.kafka.apache import ApacheKafka
 from e2e.kubernetes.cluster import NamespacesCluster
 from e2e.kubernetes.images import BROKER
-from e2e.kubernetes.world import World, chart, condition, is_ready, resource, unique, wait_for
+from e2e.kubernetes.world import HOME, Body, World, chart, condition, is_ready, machines, resource, unique, wait_for
 
 NAME = "solo"
 STORAGE = {"size": "1Gi", "deletionPolicy": "Delete"}
@@ -73,15 +73,55 @@ def test_a_deleted_pod_comes_back_with_its_data(solo: Solo) -> None:
     assert sorted(read) == sorted(f"kept-{n}" for n in range(100))
 
 
-def test_a_killed_broker_comes_back_with_its_data(solo: Solo) -> None:
+def test_a_killed_broker_comes_back_with_its_data_also_if_it_is_taken_away_while_it_starts(solo: Solo) -> None:
     solo.client("produce", "orders", "10", "killed")
-    before = solo.broker()
-    options = ["--grace-period=0", "--force"]
-    solo.world.delete("pod", f"{NAME}-brokers-0", *options, namespace=solo.namespace)
+    before, name = solo.broker(), f"{NAME}-brokers-0"
+    solo.world.delete("pod", name, "--grace-period=0", "--force", namespace=solo.namespace)
+
+    def runs(pod: Body) -> bool:
+        started = any("running" in s["state"] for s in pod["status"].get("containerStatuses", ()))
+        return started and pod["metadata"]["uid"] != before
+
+    second = solo.world.wait("pod", name, runs, solo.namespace, 60, "another pod to run")["metadata"]["uid"]
+    solo.world.delete("pod", name, "--wait=false", namespace=solo.namespace)
+
+    def replaced() -> bool:
+        pod = solo.world.get("pod", name, solo.namespace)
+        return pod is not None and pod["metadata"]["uid"] != second
+
+    wait_for(replaced, "its end, long before the grace period is over", 30)
     solo.wait_restarted(before)
     read = solo.client("consume", "orders", unique("readers"), "110")
     assert isinstance(read, list)
     assert {f"killed-{n}" for n in range(10)} <= set(read)
+
+
+def test_a_broker_alone_on_a_lost_node_is_said_and_comes_back_with_its_data(solo: Solo) -> None:
+    kube = machines(solo.world.kube, "takes the power from a node")
+    pod = solo.world.get("pod", f"{NAME}-brokers-0", solo.namespace)
+    assert pod is not None
+    node = pod["spec"]["nodeName"]
+    kube.stop_node(int(node.rpartition("-")[2]))
+    try:
+        told = solo.world.wait(
+            "cluster",
+            NAME,
+            lambda c: condition(c)["reason"] == "BrokerDown",
+            solo.namespace,
+            90,
+            "the node to be missed",
+        )
+        assert condition(told)["message"] == f"broker 0: {node} does not answer"
+        assert solo.world.wait_event(NAME, "BrokerDown", solo.namespace)["type"] == "Warning"
+    finally:
+        kube.start_node(int(node.rpartition("-")[2]))
+    solo.wait_ready()
+    wait_for(solo.broker, "the broker's pod to be ready", 90)
+    # Whoever reads may have been on that node, too.
+    kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
+    read = solo.client("consume", "orders", unique("readers"), "110")
+    assert isinstance(read, list)
+    assert len(read) == 110
 
 
 def test_a_dynamic_property_is_altered_without_a_restart(solo: Solo) -> None:
@@ -118,13 +158,11 @@ def test_a_static_property_restarts_the_broker_once(solo: Solo) -> None:
 
 
 def test_another_image_rolls(solo: Solo) -> None:
-    assert isinstance(solo.world.kube, NamespacesCluster)
+    kube = machines(solo.world.kube, "gives an image another name on the nodes")
     other = BROKER.replace(":test", ":other")
     for node in (1, 2, 3):
-        socket = solo.world.kube.folder / f"node-{node}/containerd.sock"
-        solo.world.kube.run(
-            ["ctr", "-a", socket, "-n", "k8s.io", "images", "tag", "--force", BROKER, other], check=True
-        )
+        socket = kube.folder / f"node-{node}/containerd.sock"
+        kube.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "tag", "--force", BROKER, other], check=True)
     before = solo.broker()
     solo.patch({"image": other})
     solo.wait_restarted(before)
@@ -242,8 +280,8 @@ class OutsideKafka(ApacheKafka):
 
 
 def test_an_external_cluster_gets_topics_and_groups(world: World, tmp_path: Path) -> None:
-    assert isinstance(world.kube, NamespacesCluster)
-    with OutsideKafka(world.kube, tmp_path / "kafka") as kafka:
+    kube = machines(world.kube, "runs Apache Kafka beside the control plane")
+    with OutsideKafka(kube, tmp_path / "kafka") as kafka:
         namespace = unique("outside")
         world.kube.kubectl("create", "namespace", namespace)
         servers = f"{kafka.HOST}:{kafka.port}"

@@ -8,8 +8,7 @@ import sys
 import time
 from typing import Any
 
-from e2e.kubernetes.cluster import NamespacesCluster
-from e2e.kubernetes.world import API, HOME, World, wait_for
+from e2e.kubernetes.world import API, HOME, World, machines, wait_for
 
 TOPICS = 1000
 GROUPS = 100
@@ -25,7 +24,7 @@ def measure(world: World, command: str, count: int) -> dict[str, Any]:
 
 
 def test_the_operators_figures(news: World) -> None:
-    assert isinstance(news.kube, NamespacesCluster), "measured beside the API server"
+    machines(news.kube, "measures beside the API server")
     clear(news)
     wait_for(news.leader, "an operator to lead", 30)
     single = measure(news, "latency", SINGLES)

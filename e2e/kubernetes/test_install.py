@@ -9,8 +9,18 @@ import uuid
 import pytest
 import yaml
 from e2e.clients.programs import parse, programs
-from e2e.kubernetes.cluster import REPOSITORY, NamespacesCluster
-from e2e.kubernetes.world import HOME, OPERATOR_NAMESPACE, World, condition, is_ready, resource, unique, wait_for
+from e2e.kubernetes.cluster import REPOSITORY
+from e2e.kubernetes.world import (
+    HOME,
+    OPERATOR_NAMESPACE,
+    World,
+    condition,
+    is_ready,
+    machines,
+    resource,
+    unique,
+    wait_for,
+)
 
 
 def test_two_operators_are_ready_and_one_leads(world: World) -> None:
@@ -72,7 +82,7 @@ def test_the_chart_refuses_values_it_does_not_know_and_renders_one_file(world: W
 @pytest.mark.parametrize("language", ["python", "java-4.3.0"])
 def test_clients_reach_the_brokers_through_the_services(news: World, language: str) -> None:
     """librdkafka and the Java client, beside the control plane, with the addresses that pods use."""
-    assert isinstance(news.kube, NamespacesCluster), "clients outside pods need the namespaces provider"
+    machines(news.kube, "runs clients outside of pods")
     topic, group = unique("orders"), f"readers-{uuid.uuid4().hex[:6]}"
     news.apply(resource("Topic", topic, {"cluster": "news", "partitions": 3}))
     news.wait("topic", topic)

@@ -6,8 +6,7 @@ import threading
 import time
 
 import pytest
-from e2e.kubernetes.cluster import NamespacesCluster
-from e2e.kubernetes.world import HOME, World, is_ready, resource, unique, wait_for
+from e2e.kubernetes.world import HOME, World, is_ready, machines, resource, unique, wait_for
 
 
 def broker_uid(world: World, cluster: str, namespace: str) -> str:
@@ -63,8 +62,7 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
 
 def test_a_minute_without_the_api_server(news: World) -> None:
     """Clients notice nothing; what was declared just before is done afterwards."""
-    assert isinstance(news.kube, NamespacesCluster)
-    kube = news.kube
+    kube = machines(news.kube, "stops the API server")
     before, topic = broker_uid(news, "news", HOME), unique("patient")
     news.apply(resource("Topic", topic, {"cluster": "news", "partitions": 1}))
     pause = threading.Thread(target=kube.restart_control_plane_part, args=("kube-apiserver", 60.0))

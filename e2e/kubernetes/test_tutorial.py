@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 
 from e2e.kubernetes.cluster import REPOSITORY
-from e2e.kubernetes.world import World, is_ready
+from e2e.kubernetes.pages import commands
+from e2e.kubernetes.world import World, is_at_rest, is_ready, unique
 
-PAGE = REPOSITORY / "docs/tutorial/kubernetes.md"
+PAGE = "tutorial/kubernetes.md"
 NAMESPACE = "default"
+BOOTSTRAP = f"news-bootstrap.{NAMESPACE}.svc:9092"
 
 
 def steps() -> list[str]:
-    """Commands in their order: those of the shell of `make kubernetes`, until the operator is taken away."""
-    blocks = re.findall(r"^```console\n(.*?)^```", PAGE.read_text(), flags=re.S | re.M)
-    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    """Those of the shell of `make kubernetes`, until the operator is taken away."""
     # The first `helm upgrade` is for images from a registry; what follows it is the one for the images built here.
     elsewhere = re.compile("make |helm upgrade(?!.*--set)|helm uninstall")
-    return [line for line in lines if not elsewhere.match(line)]
+    return [line for line in commands(PAGE) if not elsewhere.match(line)]
 
 
 def test_the_tutorial_is_true(world: World) -> None:
@@ -25,10 +25,9 @@ def test_the_tutorial_is_true(world: World) -> None:
         world.wait("cluster", "news", is_ready, NAMESPACE, 90)
         world.wait("topic", "orders", is_ready, NAMESPACE)
 
-    commands = steps()
-    assert len(commands) > 10
+    assert len(steps()) > 10
     output = ""
-    for command in commands:
+    for command in steps():
         done = world.kube.run(["bash", "-c", f"cd {REPOSITORY} && {command}"], timeout=180)
         if '"partitions": 2' in command:
             assert "partitions can grow but never shrink" in done.stderr
@@ -44,5 +43,10 @@ def test_the_tutorial_is_true(world: World) -> None:
             assert group["status"]["state"] in ("Empty", "Stable")
         if "delete pod" in command:
             wait()
+        if "readyReplicas" in command:
+            grown = world.wait("cluster", "news", is_at_rest, NAMESPACE, 120)
+            assert grown["status"]["voters"] == [0, 1, 2]
+            records = "records of before it grew"
+            assert world.client("consume", "orders", unique("late"), "10", bootstrap=BOOTSTRAP), records
     assert "billing" in output
     world.kube.kubectl("delete", "pod", "client", "-n", NAMESPACE, "--wait=false")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from e2e.kubernetes.cluster import REPOSITORY, Cluster, ClusterError
+import pytest
+from e2e.kubernetes.cluster import REPOSITORY, Cluster, ClusterError, NamespacesCluster
 
 Body = dict[str, Any]
 API = "broadsheet.io/v1alpha1"
@@ -38,6 +39,13 @@ def is_ready(body: Body) -> bool:
     """Ready, for the generation that is there now."""
     current = body.get("status", {}).get("observedGeneration") == body["metadata"]["generation"]
     return current and condition(body)["status"] == "True"
+
+
+def is_at_rest(body: Body) -> bool:
+    """A Cluster that is Ready, and of which nothing is going on or lacking."""
+    status = body.get("status", {})
+    busy = status.get("rollout") or status.get("scaling") or status.get("underReplicatedPartitions")
+    return is_ready(body) and not busy
 
 
 @dataclass
@@ -133,6 +141,13 @@ class World:
         if done.returncode:
             raise ClusterError(f"client {' '.join(arguments)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
         return json.loads(done.stdout.splitlines()[-1])
+
+
+def machines(kube: Cluster, why: str) -> NamespacesCluster:
+    """The cluster as one whose machines are ours; on any other the test is left out, with the reason in the report."""
+    if not isinstance(kube, NamespacesCluster):
+        pytest.skip(f"{why}: only with the provider namespaces, this is {kube.name}")
+    return kube
 
 
 def client_pod(image: str) -> Body:
