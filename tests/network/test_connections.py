@@ -284,7 +284,8 @@ def test_api_versions_of_the_future_hear_what_there_is(run: Run) -> None:
         answer = await client.call(API_VERSIONS, 4, body)
         assert answer.error_code == 0
         assert answer.finalized_features_epoch == 7
-        assert {f.name for f in answer.supported_features} == {"metadata.version", "kraft.version"}
+        supported = {"metadata.version", "kraft.version", "eligible.leader.replicas.version"}
+        assert {f.name for f in answer.supported_features} == supported
         assert {f.name for f in (await client.call(API_VERSIONS, 3, body)).supported_features} == {"metadata.version"}
         odd = ApiVersionsRequest(client_software_name="-bad-", client_software_version="1.0")
         assert (await client.call(API_VERSIONS, 3, odd)).error_code == ErrorCode.INVALID_REQUEST

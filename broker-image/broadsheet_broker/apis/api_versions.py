@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from broadsheet_broker.apis.registry import REGISTRY, serves
 from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.controller.brokers import supported_features
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
 from broadsheet_broker.wire.messages.api_versions_response import (
@@ -33,12 +34,6 @@ CONTROLLER_ONLY = frozenset((52, 53, 54, 56, 58, 59, 62, 63, 67, 70, 73, 82))
 """API keys that nodes use among themselves: Kafka serves them nowhere else."""
 
 _SOFTWARE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-
-SUPPORTED_FEATURES: dict[str, tuple[int, int]] = {
-    "metadata.version": (7, 30),
-    "kraft.version": (0, 1),
-}
-"""Feature -> lowest and highest level that this broker can work with. Only what is finished: clients act on it."""
 
 
 @lru_cache(2)
@@ -71,7 +66,7 @@ def api_versions(rooms: Rooms, request: Request[ApiVersionsRequest]) -> None:
             api_keys=_advertised(request.connection.listener in rooms.config.controller_listener_names),
             supported_features=[
                 SupportedFeatureKey(name=name, min_version=low, max_version=high)
-                for name, (low, high) in SUPPORTED_FEATURES.items()
+                for name, (low, high) in supported_features(image).items()
                 if low > 0 or request.version >= 4
             ],
             finalized_features_epoch=image.offset,
