@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 import time
 from collections.abc import Sequence
@@ -22,6 +23,12 @@ def _cpu_seconds(pid: int) -> float:
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     user, system = int(after_name[11]), int(after_name[12])
     return (user + system) / TICKS_PER_S
+
+
+def clients_cpu_seconds() -> float:
+    """User and system time of all processes that were started here and have ended: the tools that put load on."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def idle_cpu(pids: Sequence[int], seconds: float) -> float:

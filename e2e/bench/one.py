@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from e2e.bench import load
-from e2e.bench.gauges import PeakMemory, cpu_seconds, resident_mb
+from e2e.bench.gauges import PeakMemory, clients_cpu_seconds, cpu_seconds, resident_mb
 from e2e.process import BrokerProcess
 
 GROUPS = ("start", "produce", "single", "consume", "latency", "partitions")
@@ -18,7 +18,7 @@ class Sizes:
     """How much load a round puts on a broker. Records are 1 KiB."""
 
     warmup_records: int = 300_000
-    produce_records: int = 400_000
+    produce_records: int = 800_000
     single_records: int = 50_000
     latency_seconds: float = 10.0
     end_to_end_records: int = 5_000
@@ -77,27 +77,34 @@ class Round:
             load.produce(bootstrap, "warm", self.sizes.warmup_records // 2, 1000, batch_size=batch_size, acks="all")
         with PeakMemory(self.broker.pid) as peak:
             for size, batch_size in (("16k", "16384"), ("64k", "65536")):
-                used = 0.0
+                used, by_client = 0.0, 0.0
                 for acks in ("1", "all"):
                     topic = f"produce-{size}-{acks}"
                     load.create_topic(bootstrap, topic, 3)
-                    before = cpu_seconds(self.broker.pid)
+                    before, client_before = cpu_seconds(self.broker.pid), clients_cpu_seconds()
                     _, rate = load.produce(
                         bootstrap, topic, self.sizes.produce_records, 50_000, batch_size=batch_size, acks=acks
                     )
                     used += cpu_seconds(self.broker.pid) - before
+                    by_client += clients_cpu_seconds() - client_before
                     self.record(f"produce_{size}_{'acks1' if acks == '1' else acks}", rate)
                 taken_in = 2 * (self.sizes.produce_records + 50_000) * 1024
                 self.record(f"cpu_{size}", used / (taken_in / GB))
+                self.record(f"client_{size}", by_client / (taken_in / GB))
         self.record("memory_load", peak.mb)
 
     def consume(self) -> None:
         """From the page cache, as a consumer that keeps up reads; the first run is thrown away."""
+        load.consume(self.broker.bootstrap, "produce-16k-1", self.sizes.produce_records)
+        before, client_before = cpu_seconds(self.broker.pid), clients_cpu_seconds()
         rates = [
             load.consume(self.broker.bootstrap, f"produce-16k-{acks}", self.sizes.produce_records)
-            for acks in ("1", "all", "1", "all")
+            for acks in ("all", "1", "all")
         ]
-        self.record("consume", sum(rates[1:]) / 3)
+        self.record("consume", sum(rates) / 3)
+        sent = 3 * self.sizes.produce_records * 1024 / GB
+        self.record("cpu_consume", (cpu_seconds(self.broker.pid) - before) / sent)
+        self.record("client_consume", (clients_cpu_seconds() - client_before) / sent)
 
     def single(self) -> None:
         """A batch of one byte has no room for a second record, and one partition makes one batch a request."""

@@ -110,21 +110,19 @@ of its own start script, and both are warmed up before anything is counted. Reco
 partitions, and no broker waits for the disk (Kafka's default). Figures are medians, with the lowest and the highest
 round in brackets; the ratio is ours to Apache Kafka's. The clients share the machine's cores with the brokers, so a
 ratio understates what a broker does alone.
-
-Machine: {machine}.
 """
 
 HEADINGS = {
     "one": """
 ## One broker
 
-{rounds} round(s) of each. Topics have one replica.
+{rounds} of each, on {machine}. Topics have one replica.
 """,
     "three": """
 ## Three brokers
 
-{rounds} round(s) of each. Every broker is a voter of the metadata quorum as well. Topics have three replicas and
-`min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
+{rounds} of each, on {machine}.
+Every broker is a voter of the metadata quorum as well. Topics have three replicas and `min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
 """,
 }
 
@@ -134,7 +132,8 @@ Produce and single-record rates are ProducerPerformance's after its own warm-up;
 the first fetch on, out of the page cache. A request of one record is made by `batch.size=1` on one partition. Latency
 at a steady rate is measured by an open loop with librdkafka at both ends, acks=all, from the time a record is due to
 its receipt; EndToEndLatency sends the next record when the last has arrived. CPU is the broker process's user and
-system time, memory its VmRSS. The start is one on an existing directory, from the call to the first record that is
+system time, memory its VmRSS. A client's own CPU includes the start of its JVM; where it takes most of the machine, no
+broker can raise the rate much. The start is one on an existing directory, from the call to the first record that is
 acknowledged.
 """,
     "three": """
@@ -149,19 +148,15 @@ controller is one of a topic's configuration.
 
 def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> str:
     """The page, out of what benchmarks.json holds."""
-    about = document["machine"]
-    text = INTRODUCTION.format(
-        version=document["apache_kafka"],
-        machine=f"{about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, Linux {about['kernel']}, "
-        f"Python {about['python']}",
-    )
+    text = INTRODUCTION.format(version=document["apache_kafka"])
     short = ", ".join(f"`{key}={value}`" for key, value in short_timeouts.items())
     for name, measures in PARTS.items():
         part = document["parts"].get(name)
         if part is None:
             continue
         figures = {row["key"]: row for row in part["measures"]}
-        text += HEADINGS[name].format(rounds=part["rounds"], short=short)
+        rounds = "One round" if part["rounds"] == 1 else f"{part['rounds']} rounds"
+        text += HEADINGS[name].format(rounds=rounds, machine=_in_words(part["machine"]), short=short)
         text += f"\n{part['remark']}\n" if part["remark"] else ""
         text += "\n| what | unit | ours | Apache Kafka | ratio | aim | floor | verdict |\n"
         text += "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |\n"
@@ -171,6 +166,13 @@ def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> 
                 text += _row(Line(measure, row["ours"], row["apache"]))
         text += NOTES[name]
     return text
+
+
+def _in_words(about: Mapping[str, str | int]) -> str:
+    return (
+        f"{about['cores']} cores ({about['processor']}), {about['memory_gb']} GB, Linux {about['kernel']}, "
+        f"Python {about['python']}"
+    )
 
 
 def _row(line: Line) -> str:
@@ -184,6 +186,7 @@ def _row(line: Line) -> str:
 def _part_document(name: str, part: Part) -> dict[str, Any]:
     return {
         "rounds": len(part.ours),
+        "machine": machine(),
         "remark": part.remark,
         "measures": [
             {
@@ -209,7 +212,6 @@ def write(parts: Mapping[str, Part], version: str, short_timeouts: Mapping[str, 
     kept = json.loads(path.read_text())["parts"] if path.exists() else {}
     document = {
         "apache_kafka": version,
-        "machine": machine(),
         "parts": kept | {name: _part_document(name, part) for name, part in parts.items()},
     }
     text = markdown(document, short_timeouts)
