@@ -122,7 +122,8 @@ HEADINGS = {
 ## Three brokers
 
 {rounds} of each, on {machine}.
-Every broker is a voter of the metadata quorum as well. Topics have three replicas and `min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
+Every broker is a voter of the metadata quorum as well. Topics have three replicas and
+`min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
 """,
 }
 
