@@ -11,6 +11,7 @@ from tests.controller.test_configs_and_elections import UNCLEAN, election, three
 from tests.controller.test_isr_and_sessions import after
 from tests.controller.test_topic_planning import DIRECTORY
 
+from broadsheet_broker.apis.metadata import described
 from broadsheet_broker.controller.brokers import (
     Registration,
     fence_broker,
@@ -52,6 +53,13 @@ def test_the_last_member_of_an_isr_does_not_lead_again_without_its_directory() -
     image = after(image, fence_broker(image, 1))
     image = after(image, unfence_broker(image, 1))
     assert only(image).leader == -1, "broker 1 has nothing of it"
+
+
+def test_clients_are_told_that_a_replica_is_offline_whose_directory_is_lost() -> None:
+    image = two_directories([1, 2, 3], 1)
+    assert described(image, image.topics_by_name["orders"], "PLAINTEXT").partitions[0].offline_replicas == []
+    image = losing(image)
+    assert described(image, image.topics_by_name["orders"], "PLAINTEXT").partitions[0].offline_replicas == [1]
 
 
 def test_a_new_life_without_the_directory_leads_nothing_of_it_and_one_with_it_does() -> None:

@@ -148,7 +148,11 @@ def described(image: ClusterImage, topic: TopicImage, listener: str) -> Metadata
                 leader_epoch=partition.leader_epoch,
                 replica_nodes=list(partition.replicas),
                 isr_nodes=list(partition.isr),
-                offline_replicas=[id for id in partition.replicas if id not in reachable],
+                offline_replicas=[
+                    id
+                    for id in partition.replicas
+                    if id not in reachable or not image.brokers[id].has_directory(partition)
+                ],
             )
         )
     answer = MetadataResponseTopic(

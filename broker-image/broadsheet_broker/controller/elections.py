@@ -15,10 +15,7 @@ from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.partition_change import Defaults, Election, Rules, Target, change_partition
 from broadsheet_broker.controller.plan import Plan
 from broadsheet_broker.metadata.image import (
-    DIRECTORY_MIGRATING,
-    DIRECTORY_UNASSIGNED,
     NO_LEADER,
-    BrokerInfo,
     ClusterImage,
     PartitionImage,
     ResourceType,
@@ -108,7 +105,7 @@ def elect_leader(
 
     def is_acceptable(id: int) -> bool:
         if id == unfenced:
-            return has_directory(image.brokers[id], partition)
+            return image.brokers[id].has_directory(partition)
         return may_lead(image, partition, id)
 
     rules = rules_of(image, topic.name, defaults)
@@ -157,15 +154,7 @@ def _partitions(image: ClusterImage) -> Iterator[tuple[TopicImage, int, Partitio
 def may_lead(image: ClusterImage, partition: PartitionImage, id: int) -> bool:
     """The broker takes part and has its replica (org.apache.kafka.controller.LeaderAcceptor)."""
     broker = image.brokers.get(id)
-    return broker is not None and broker.is_active and has_directory(broker, partition)
-
-
-def has_directory(broker: BrokerInfo, partition: PartitionImage) -> bool:
-    """Whether a broker still has the log directory of its replica, as far as both are known (KIP-858)."""
-    if not broker.log_dirs or broker.id not in partition.replicas:
-        return True
-    directory = partition.directories[partition.replicas.index(broker.id)]
-    return directory in (DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING) or directory in broker.log_dirs
+    return broker is not None and broker.is_active and broker.has_directory(partition)
 
 
 def elect_leaders(image: ClusterImage, request: ElectLeadersRequest) -> Plan[ElectLeadersResponse]:

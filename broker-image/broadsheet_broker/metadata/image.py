@@ -137,6 +137,13 @@ class BrokerInfo:
         """May be a leader and a member of an ISR."""
         return not self.fenced and not self.in_controlled_shutdown
 
+    def has_directory(self, partition: PartitionImage) -> bool:
+        """Whether the broker still has the log directory of its replica, as far as both are known (KIP-858)."""
+        if not self.log_dirs or self.id not in partition.replicas:
+            return True
+        directory = partition.directories[partition.replicas.index(self.id)]
+        return directory in (DIRECTORY_UNASSIGNED, DIRECTORY_MIGRATING) or directory in self.log_dirs
+
 
 @dataclass(frozen=True, slots=True)
 class ControllerInfo:
