@@ -204,7 +204,7 @@ class FakeKafka:
     def __init__(self) -> None:
         self.cluster_id = ""
         self.topics: dict[str, tuple[int, dict[str, str]]] = {}
-        self.properties: dict[str, str | None] = {}
+        self.properties: dict[str, str | None] = {"min.insync.replicas": "1"}
         self.down = False
         self.quorum_lost = False
         self.refuses_properties: Failure | None = None

@@ -181,9 +181,11 @@ async def test_other_namespaces_are_refused_without_leave(stage: Stage) -> None:
 async def test_a_static_change_restarts_the_broker_and_a_dynamic_one_does_not(stage: Stage) -> None:
     before = stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"]
     stage.apply("Cluster", "news", {**BROKERS, "config": {"log.retention.ms": "5"}})
-    await stage.until(lambda: stage.kafka.properties == {"log.retention.ms": "5"}, "the property to be altered")
+    untouched = dict(stage.kafka.properties)
+    altered = {**untouched, "log.retention.ms": "5"}
+    await stage.until(lambda: stage.kafka.properties == altered, "the property to be altered")
     stage.apply("Cluster", "news", BROKERS)
-    await stage.until(lambda: stage.kafka.properties == {}, "the property to be taken back")
+    await stage.until(lambda: stage.kafka.properties == untouched, "the property to be taken back")
     await stage.reason(Kind.CLUSTER, "news", "Ready")
     assert stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] == before
     stage.apply("Cluster", "news", {**BROKERS, "config": {"log.roll.hours": "5"}})

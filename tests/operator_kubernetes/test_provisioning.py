@@ -8,7 +8,7 @@ import pytest
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers import provisioning
-from broadsheet_operator.reconcilers.properties import ANNOTATION, plan_live_change
+from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, plan_live_change
 from broadsheet_operator.reconcilers.provisioning import Existing, Settings
 
 SETTINGS = Settings(image="broker:1")
@@ -64,7 +64,6 @@ def test_factors_follow_the_number_of_brokers() -> None:
     one, three = properties(), properties({"brokers": {"replicas": 3}})
     assert one["offsets.topic.replication.factor"] == "1"
     assert (three["offsets.topic.replication.factor"], three["min.insync.replicas"]) == ("3", "2")
-    assert three["broadsheet.min.insync.replicas.of.cluster"] == "true", "or a Cluster that grew would stay at 1"
 
 
 FIRST = "broadsheet.initial.controllers"
@@ -236,13 +235,41 @@ def config_map(keys: str) -> dict[str, Any]:
 def test_live_properties(
     config: dict[str, Any], remembered: str, observed: dict[str, str | None], changes: dict[str, str], resets: Any
 ) -> None:
+    observed = {MIN_ISR: "1", **observed}
     plan = plan_live_change(cluster({"brokers": {}, "config": config}), config_map(remembered), observed)
     assert (plan.changes, plan.resets) == (changes, resets)
 
 
+@pytest.mark.parametrize(
+    ("spec", "present", "changes"),
+    [
+        ({"brokers": {"replicas": 3}}, 1, {MIN_ISR: "2"}),
+        ({"brokers": {"replicas": 3}}, 3, {MIN_ISR: "2"}),
+        ({"brokers": {"replicas": 1}}, 3, {MIN_ISR: "2"}),
+        ({"brokers": {"replicas": 1}}, 1, {}),
+        ({"brokers": {"replicas": 3}, "config": {MIN_ISR: 3}}, 3, {MIN_ISR: "3"}),
+        ({"brokers": {"replicas": 3}, "unmanagedConfig": [MIN_ISR]}, 3, {}),
+        ({"external": {"bootstrapServers": ["there:9092"]}}, 3, {}),
+    ],
+)
+def test_min_isr_of_the_cluster_follows_the_number_of_brokers(
+    spec: dict[str, Any], present: int, changes: dict[str, str]
+) -> None:
+    """It was made with one broker: what its configuration says since means nothing to it (KIP-966)."""
+    brokers = cluster(spec, {"replicas": present})
+    assert plan_live_change(brokers, config_map(""), {MIN_ISR: "1"}).changes == changes
+
+
+def test_min_isr_that_is_declared_no_more_goes_to_what_suits_the_brokers() -> None:
+    """It cannot be taken back: a cluster with eligible leader replicas refuses that."""
+    plan = plan_live_change(cluster({"brokers": {"replicas": 3}}), config_map(MIN_ISR), {MIN_ISR: "3"})
+    assert (plan.changes, plan.resets) == ({MIN_ISR: "2"}, ())
+
+
 def test_live_property_that_somebody_else_sets_from_now_on_is_left_as_it_is() -> None:
     handed_over = cluster({"brokers": {}, "unmanagedConfig": ["log.retention.ms"]})
-    assert not plan_live_change(handed_over, config_map("log.retention.ms"), {"log.retention.ms": "5"})
+    observed: dict[str, str | None] = {"log.retention.ms": "5", MIN_ISR: "1"}
+    assert not plan_live_change(handed_over, config_map("log.retention.ms"), observed)
 
 
 STATIC = {"metadata": {}, "data": {"server.properties": "controller.quorum.voters=0@there:9093\n"}}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from broadsheet_operator.api import Cluster
 
 ANNOTATION = "broadsheet.io/live-properties"
+MIN_ISR = "min.insync.replicas"
 
 DYNAMIC = frozenset(
     {
@@ -68,9 +69,23 @@ def needs_restart(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def declared(cluster: Cluster) -> dict[str, str]:
-    """The Cluster's own dynamic properties."""
+    """The Cluster's own dynamic properties, and how many replicas shall be in sync even if it does not say so.
+
+    With eligible leader replicas that number belongs to the whole cluster (KIP-966): brokers keep the one with which
+    they were made, whatever their configuration says, and it cannot be taken back. It is as small as it was until the
+    last broker that leaves is gone.
+    """
     config = cluster.spec.config or {}
-    return {key: str(value) for key, value in config.items() if key in DYNAMIC and value is not None}
+    found = {key: str(value) for key, value in config.items() if key in DYNAMIC and value is not None}
+    if cluster.spec.brokers is not None and MIN_ISR not in cluster.spec.unmanaged_keys():
+        present = (cluster.status.replicas if cluster.status else None) or 0
+        found.setdefault(MIN_ISR, min_isr(max(cluster.spec.brokers.replicas, present)))
+    return found
+
+
+def min_isr(brokers: int) -> str:
+    """How many replicas shall be in sync in a cluster of so many brokers, where nobody says otherwise."""
+    return "2" if brokers >= 3 else "1"
 
 
 def remembered(cluster: Cluster, config_map: Mapping[str, object] | None) -> tuple[str, ...]:

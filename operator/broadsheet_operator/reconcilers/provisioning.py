@@ -27,7 +27,7 @@ from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy
 from broadsheet_operator.api.quantities import parse_size
 from broadsheet_operator.reconcilers import scaling
-from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
+from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, min_isr, needs_restart, remembered
 from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
 
 INPUTS = "broadsheet.io/inputs"
@@ -178,8 +178,7 @@ def server_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
         "broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}",
         "offsets.topic.replication.factor": str(min(3, brokers.replicas)),
         "default.replication.factor": str(min(3, brokers.replicas)),
-        "min.insync.replicas": "2" if brokers.replicas >= 3 else "1",
-        "broadsheet.min.insync.replicas.of.cluster": "true",
+        MIN_ISR: min_isr(brokers.replicas),
     }
     own = {key: str(value) for key, value in (cluster.spec.config or {}).items() if value is not None}
     return properties | own
