@@ -356,11 +356,11 @@ def running(provider: str | None = None) -> Iterator[Cluster]:
     kind = choose(provider)
     cluster = kind()
     if kind is ExistingCluster:
-        existing.require(cluster)
+        before = existing.require(cluster)
         try:
             yield cluster
         finally:
-            existing.clean_up(cluster)
+            existing.clean_up(cluster, before)
         return
     archives = list(build_all(REPOSITORY, CACHE / "archives").values())
     try:

@@ -6,6 +6,7 @@ to themselves or none: one that knows Broadsheet already is refused before anyth
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from e2e.kubernetes.cluster import Cluster, ClusterError
@@ -15,19 +16,24 @@ ZONE = "topology.kubernetes.io/zone"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 NAMESPACES = ("paper", "broadsheet")
 """Made by the tests and taken away with all that is in them."""
+UNIQUE = re.compile(r"^[a-z]+-[0-9a-f]{6}$")
+"""Other namespaces that the tests make."""
 
 
-def require(cluster: Cluster) -> None:
-    """Raise a ClusterError that says all that is in the way of the tests."""
-    wrong = complaints(
-        cluster.get("nodes")["items"],
-        cluster.get("storageclasses")["items"],
-        [item["metadata"]["name"] for item in cluster.get("crds")["items"]],
-        [item["metadata"]["name"] for item in cluster.get("namespaces")["items"]],
-    )
+def require(cluster: Cluster) -> list[str]:
+    """The namespaces that there are. A ClusterError says all that is in the way of the tests."""
+    namespaces = names(cluster, "namespaces")
+    nodes, classes = cluster.get("nodes")["items"], cluster.get("storageclasses")["items"]
+    wrong = complaints(nodes, classes, names(cluster, "crds"), namespaces)
     if wrong:
         raise ClusterError("this Kubernetes cannot be used for the tests: " + "; ".join(wrong))
     print(f"images that its nodes must have or be able to pull: {BROKER} {OPERATOR}")
+    return namespaces
+
+
+def names(cluster: Cluster, kind: str) -> list[str]:
+    """Names of all objects of a kind."""
+    return [item["metadata"]["name"] for item in cluster.get(kind)["items"]]
 
 
 def complaints(
@@ -51,14 +57,15 @@ def complaints(
     return found
 
 
-def clean_up(cluster: Cluster) -> None:
-    """Leave nothing of ours behind, whatever the tests came to."""
+def clean_up(cluster: Cluster, before: list[str]) -> None:
+    """Leave nothing of ours behind, whatever the tests came to. `before`: the namespaces that there were."""
     definitions = [f"{plural}.broadsheet.io" for plural in ("topics", "consumergroups", "clusters")]
     options = ["--ignore-not-found", "--timeout=120s"]
     # While the operator runs, so that it lets go of what it holds.
     cluster.kubectl("delete", "crd", *definitions, *options, check=False, timeout=130)
     cluster.run(["helm", "uninstall", "broadsheet", "--namespace", "broadsheet", "--ignore-not-found"])
-    for namespace in NAMESPACES:
+    made = [name for name in names(cluster, "namespaces") if name in NAMESPACES or UNIQUE.search(name)]
+    for namespace in set(made) - set(before):
         cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false", check=False)
 
 

@@ -43,23 +43,24 @@ def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: path
     The slow layers (the base, the dependencies) are kept by buildah; the archive is kept by a hash of its sources.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    archive = cache / f"{reference.rpartition('/')[2].replace(':', '-')}-{fingerprint(repository, dockerfile)}.tar"
-    if archive.exists():
-        return archive
     with tempfile.TemporaryDirectory(prefix="bs-image-") as folder:
         context = pathlib.Path(folder, "context")
-        for part in CONTEXT:
+        for part in (dockerfile, *CONTEXT):
             target = context / part
             target.parent.mkdir(parents=True, exist_ok=True)
             if (repository / part).is_dir():
                 shutil.copytree(repository / part, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(repository / part, target)
+        # Of the copy: somebody may be changing files just now, and what is built must be kept by what it was built of.
+        archive = cache / f"{reference.rpartition('/')[2].replace(':', '-')}-{fingerprint(context)}.tar"
+        if archive.exists():
+            return archive
         base_image()
         mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
         pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
         options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
-        buildah(["bud", *options, f"--file={repository / dockerfile}", f"--tag={reference}", str(context)])
+        buildah(["bud", *options, f"--file={context / dockerfile}", f"--tag={reference}", str(context)])
         for old in cache.glob(f"{archive.name.rpartition('-')[0]}-*.tar"):
             old.unlink()
         unfinished = pathlib.Path(folder, "image.tar")
@@ -68,15 +69,12 @@ def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: path
     return archive
 
 
-def fingerprint(repository: pathlib.Path, dockerfile: str) -> str:
+def fingerprint(context: pathlib.Path) -> str:
     """A hash of everything that goes into an image."""
     digest = hashlib.sha256(BASE.encode())
-    for part in (dockerfile, *CONTEXT):
-        top = repository / part
-        files = sorted(top.rglob("*")) if top.is_dir() else [top]
-        for path in files:
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(f"{path.relative_to(repository)}\0".encode() + path.read_bytes())
+    for path in sorted(context.rglob("*")):
+        if path.is_file():
+            digest.update(f"{path.relative_to(context)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
 
