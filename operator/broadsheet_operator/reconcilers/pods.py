@@ -52,7 +52,7 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = status.get("state", {}).get("waiting") or {}
         ended = status.get("lastState", {}).get("terminated") or {}
-        reason, last_words = waiting.get("reason", ""), ended.get("message", "").strip()[-500:]
+        reason, last_words = waiting.get("reason", ""), _last_line(ended.get("message", ""))
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             # What Kubernetes says of a crash changes with each try; what the broker said does not.
             message = "" if last_words and reason == "CrashLoopBackOff" else waiting.get("message", "")
@@ -64,6 +64,12 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return state("Starting", condition.get("message", ""))
     return state("Starting")
+
+
+def _last_line(text: str) -> str:
+    """What a broker said last; of a traceback it is the line that says what was wrong."""
+    lines = text.strip().splitlines()
+    return lines[-1].strip()[:500] if lines else ""
 
 
 def _condition(pod: Mapping[str, Any], kind: str) -> str:
