@@ -11,7 +11,19 @@ import pytest
 from e2e.kafka.apache import ApacheKafka
 from e2e.kubernetes.cluster import NamespacesCluster
 from e2e.kubernetes.images import BROKER
-from e2e.kubernetes.world import HOME, Body, World, chart, condition, is_ready, machines, resource, unique, wait_for
+from e2e.kubernetes.world import (
+    HOME,
+    Body,
+    World,
+    chart,
+    condition,
+    is_at_rest,
+    is_ready,
+    machines,
+    resource,
+    unique,
+    wait_for,
+)
 
 NAME = "solo"
 STORAGE = {"size": "1Gi", "deletionPolicy": "Delete"}
@@ -235,8 +247,7 @@ def test_an_upgrade_of_the_operator_restarts_no_broker(solo: Solo) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_volumes_are_kept_or_deleted_by_policy(solo: Solo) -> None:
-    """Last of this module: the Cluster goes twice."""
+def test_volumes_are_kept_by_policy_and_found_again(solo: Solo) -> None:
     world, namespace, claim = solo.world, solo.namespace, f"data-{NAME}-brokers-0"
     solo.patch({"brokers": {"storage": {"deletionPolicy": "Retain"}}})
     body = world.wait("cluster", NAME, is_ready, namespace)
@@ -251,8 +262,26 @@ def test_volumes_are_kept_or_deleted_by_policy(solo: Solo) -> None:
     read = solo.client("consume", "orders", unique("readers"), "110")
     assert isinstance(read, list)
     assert len(read) >= 110
-    world.delete("cluster", NAME, "--timeout=60s", namespace=namespace)
-    world.wait_gone("pvc", claim, namespace, 90)
+
+
+def test_two_brokers_that_lost_the_volume_of_their_voter_say_so(solo: Solo) -> None:
+    """They waited without a word: the broker that is left has no vote, and the one that had it knows nothing."""
+    world, namespace = solo.world, solo.namespace
+    solo.patch({"brokers": {"replicas": 2}})
+    world.wait("cluster", NAME, lambda c: c["status"].get("readyReplicas") == 2, namespace, 90, "two brokers")
+    world.wait("cluster", NAME, is_at_rest, namespace, 90)
+    world.delete("pvc", f"data-{NAME}-brokers-0", "--wait=false", namespace=namespace)
+    world.delete("pod", f"{NAME}-brokers-0", namespace=namespace)
+    told = world.wait("cluster", NAME, lambda c: condition(c, "Stalled")["reason"] == "QuorumLost", namespace, 90)
+    assert "broker 0 came back with an empty volume, and the only vote" in condition(told)["message"]
+    assert world.wait_event(NAME, "QuorumLost", namespace)["type"] == "Warning"
+
+
+def test_volumes_are_deleted_by_policy(solo: Solo) -> None:
+    """Last of this module: the Cluster goes for good, although its brokers have no quorum."""
+    solo.world.delete("cluster", NAME, "--timeout=60s", namespace=solo.namespace)
+    for number in (0, 1):
+        solo.world.wait_gone("pvc", f"data-{NAME}-brokers-{number}", solo.namespace, 90)
 
 
 class OutsideKafka(ApacheKafka):

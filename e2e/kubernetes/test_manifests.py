@@ -45,6 +45,27 @@ def test_every_bad_manifest_is_refused(world: World) -> None:
     assert not taken, f"the API server takes what the models refuse: {taken}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "words"),
+    [
+        (
+            "Topic",
+            {"cluster": "news", "retention": {"time": "7 days"}},
+            "write a number with a unit: ms, s, m, h, d or w",
+        ),
+        ("Topic", {"cluster": "news", "retention": {"sizePerPartition": "10GB"}}, "write bytes with an optional unit"),
+        ("Cluster", {"brokers": {"storage": {"size": "10 GB"}}}, "write bytes with an optional unit"),
+        ("Cluster", {"brokers": {}, "reassignment": {"throttle": "50"}}, "write bytes a second with a unit"),
+    ],
+)
+def test_a_mistyped_quantity_is_refused_in_words(world: World, kind: str, spec: dict[str, Any], words: str) -> None:
+    options = ["create", "--dry-run=server", "-f", "-"]
+    done = world.kube.kubectl(*options, stdin=manifest({"kind": kind}, spec), check=False)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "should match" not in done.stderr
+
+
 @pytest.mark.parametrize("kind", ["Cluster", "Topic", "ConsumerGroup"])
 def test_kubectl_explains_them(world: World, kind: str) -> None:
     text = world.kube.kubectl("explain", f"{kind.lower()}.spec").stdout

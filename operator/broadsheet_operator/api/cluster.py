@@ -153,7 +153,14 @@ class Reassignments(SpecModel):
     """How replicas move."""
 
     throttle: (
-        Annotated[str, Field(pattern=THROTTLE_PATTERN, max_length=24, json_schema_extra={"pattern": THROTTLE_PATTERN})]
+        Annotated[
+            str,
+            Field(
+                pattern=THROTTLE_PATTERN,
+                max_length=24,
+                json_schema_extra={"pattern": THROTTLE_PATTERN, "x-help": THROTTLE_HELP},
+            ),
+        ]
         | None
     ) = None
     """What the copying of replicas may take of each broker, in bytes a second: 50Mi, or unlimited. It must be more than

@@ -326,6 +326,10 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
     for key in _KEPT:
         if key in node and not (key in ("minimum", "maximum") and abs(node[key]) >= _LONGEST_INTEGER):
             out[key] = node[key]
+    if "x-help" in node:
+        # A rule and no pattern: kubectl would show the pattern, and no words, to whoever mistypes it.
+        rule = f"self.matches(r'{out.pop('pattern')}')"
+        out["x-kubernetes-validations"] = [{"rule": rule, "message": f"write {node['x-help']}"}]
     if node.get("format") == "date-time" or kind == "integer":
         out["format"] = "int64" if kind == "integer" else "date-time"
     default = node.get("default")

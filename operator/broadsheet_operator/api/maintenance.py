@@ -81,7 +81,11 @@ class MaintenanceWindow(SpecModel):
     at two."""
     duration: Annotated[
         str,
-        Field(pattern=WINDOW_DURATION_PATTERN, max_length=24, json_schema_extra={"pattern": WINDOW_DURATION_PATTERN}),
+        Field(
+            pattern=WINDOW_DURATION_PATTERN,
+            max_length=24,
+            json_schema_extra={"pattern": WINDOW_DURATION_PATTERN, "x-help": WINDOW_DURATION_HELP},
+        ),
     ]
     """How long it stays open: 90m, 4h, 1d. What has begun is finished when it closes; nothing new begins."""
     time_zone: Annotated[

@@ -26,6 +26,8 @@ _LARGEST = 2**63 - 1
 
 DURATION_HELP = "a number with a unit: ms, s, m, h, d or w, as in 500ms, 12h, 7d or 1h30m"
 SIZE_HELP = "bytes with an optional unit: k, M, G, T, P or Ki, Mi, Gi, Ti, Pi, as in 500Mi, 10Gi or 1G"
+RETENTION_TIME_HELP = f"{DURATION_HELP}; or unlimited"
+RETENTION_SIZE_HELP = f"{SIZE_HELP}; or unlimited"
 
 
 def parse_duration(text: str) -> int:
@@ -139,25 +141,37 @@ def _check_time(value: object) -> object:
 Duration = Annotated[
     str,
     BeforeValidator(_text_of_duration),
-    Field(pattern=DURATION_PATTERN, max_length=64, json_schema_extra={"pattern": DURATION_PATTERN}),
+    Field(
+        pattern=DURATION_PATTERN,
+        max_length=64,
+        json_schema_extra={"pattern": DURATION_PATTERN, "x-help": DURATION_HELP},
+    ),
     AfterValidator(_check_duration),
 ]
 RetentionTime = Annotated[
     str,
     BeforeValidator(_text_of_duration),
-    Field(pattern=RETENTION_TIME_PATTERN, max_length=64, json_schema_extra={"pattern": RETENTION_TIME_PATTERN}),
+    Field(
+        pattern=RETENTION_TIME_PATTERN,
+        max_length=64,
+        json_schema_extra={"pattern": RETENTION_TIME_PATTERN, "x-help": RETENTION_TIME_HELP},
+    ),
     AfterValidator(_check_duration),
 ]
 Size = Annotated[
     str,
     BeforeValidator(_text_of_size),
-    Field(pattern=SIZE_PATTERN, max_length=24, json_schema_extra={"pattern": SIZE_PATTERN}),
+    Field(pattern=SIZE_PATTERN, max_length=24, json_schema_extra={"pattern": SIZE_PATTERN, "x-help": SIZE_HELP}),
     AfterValidator(_check_size),
 ]
 RetentionSize = Annotated[
     str,
     BeforeValidator(_text_of_size),
-    Field(pattern=RETENTION_SIZE_PATTERN, max_length=24, json_schema_extra={"pattern": RETENTION_SIZE_PATTERN}),
+    Field(
+        pattern=RETENTION_SIZE_PATTERN,
+        max_length=24,
+        json_schema_extra={"pattern": RETENTION_SIZE_PATTERN, "x-help": RETENTION_SIZE_HELP},
+    ),
     AfterValidator(_check_size),
 ]
 Time = Annotated[str, BeforeValidator(_check_time), Field(max_length=40, json_schema_extra={"format": "date-time"})]
