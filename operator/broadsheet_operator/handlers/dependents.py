@@ -298,7 +298,7 @@ class Dependents:
             return 0.0
         before = _status_of(kind, body)
         for words in outcome.done:
-            self._writer.event(body, "Normal", "Updated", words)
+            self._writer.event(body, "Normal", "Created" if outcome.created else "Updated", words)
         said = before.condition("Ready") if before else None
         for failure in outcome.failures:
             if said is None or failure.message not in said.message:  # once, however often it is tried again

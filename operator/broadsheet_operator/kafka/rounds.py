@@ -36,6 +36,8 @@ class Outcome:
     status: TopicStatus | ConsumerGroupStatus
     done: tuple[str, ...] = ()
     """What was changed in Kafka, in words."""
+    created: bool = False
+    """The topic was made in this round."""
     pending: bool = False
     """Actions are left; look again soon."""
     release: bool = False
@@ -96,6 +98,7 @@ def reconcile_topics(
     todo: list[tuple[Key, TopicAction]] = [(key, action) for key, plan in plans.items() for action in plan.actions]
     done: dict[Key, list[str]] = {}
     failures: dict[Key, list[Failure]] = {}
+    created: set[Key] = set()
     if todo:
         for (key, action), failure in zip(todo, gateway.apply_topics([a for _, a in todo]), strict=True):
             if failure is None:
@@ -110,6 +113,7 @@ def reconcile_topics(
         key: Outcome(
             plan.status,
             tuple(done.get(key, ())),
+            key in created,
             bool(plan.actions) or plan.soon,
             plan.release,
             plan.parting_words,
@@ -174,6 +178,7 @@ def reconcile_groups(
         key: Outcome(
             plan.status,
             tuple(done.get(key, ())),
+            False,
             bool(plan.actions),
             plan.release,
             plan.parting_words,
