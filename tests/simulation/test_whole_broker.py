@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.broker import Broker
 from broadsheet_broker.config import load_config
+from broadsheet_broker.replication.reopening import INTERVAL_SECONDS
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic
@@ -43,7 +45,7 @@ async def produce(client: Client, value: bytes) -> int:
     body = ProduceRequest(acks=-1, timeout_ms=10_000, topic_data=[TopicProduceData(name="orders", partition_data=data)])
     answer = await client.call(PRODUCE, 9, body)
     partition = answer.responses[0].partition_responses[0]
-    assert partition.error_code == ErrorCode.NONE
+    assert partition.error_code == ErrorCode.NONE, ErrorCode(partition.error_code).name
     offset: int = partition.base_offset
     return offset
 
@@ -181,3 +183,60 @@ def story(simulate: Simulate, seed: int) -> tuple[int, float, dict[str, bytes]]:
 def test_the_same_seed_gives_the_same_bytes_on_disk(simulate: Simulate) -> None:
     assert story(simulate, 11) == story(simulate, 11)
     assert story(simulate, 11)[:2] != story(simulate, 12)[:2]
+
+
+def full(files: MemoryFiles, under: str) -> None:
+    """From now on nothing can be written below a path: the disk is full."""
+    writing = {"append", "write", "replace", "make_directory", "rename"}
+    files.fault = lambda operation, path: errno.ENOSPC if operation in writing and under in path else None
+
+
+def test_a_partition_that_a_full_disk_kept_from_opening_is_served_once_there_is_room(simulate: Simulate) -> None:
+    """It stayed offline until the next start."""
+    simulation = simulate(1)
+    host, client_host, files = simulation.host("broker"), simulation.host("client"), MemoryFiles()
+    start(simulation, host, files)
+
+    async def before() -> None:
+        client = await Client.connect(9092, "broker")
+        await create(client)
+        assert await produce(client, b"first") == 0
+        await client.close()
+
+    async def after() -> None:
+        client = await Client.connect(9092, "broker")
+        with pytest.raises(AssertionError, match="KAFKA_STORAGE_ERROR"):
+            await produce(client, b"refused")
+        await asyncio.sleep(25)
+        with pytest.raises(AssertionError, match="KAFKA_STORAGE_ERROR"):
+            await produce(client, b"refused")
+        files.fault = None
+        await asyncio.sleep(INTERVAL_SECONDS + 1)
+        assert await produce(client, b"second") == 1
+        assert await fetch(client, 0) == [b"first", b"second"]
+        await client.close()
+
+    simulation.run(client_host, before())
+    host.kill()
+    files.kill()
+    full(files, "/orders-0")
+    start(simulation, host, files)
+    simulation.run(client_host, after())
+
+
+def test_a_new_partition_for_which_there_was_no_room_is_served_once_there_is(simulate: Simulate) -> None:
+    simulation, files = simulate(2), MemoryFiles()
+    start(simulation, simulation.host("broker"), files)
+
+    async def talk() -> None:
+        client = await Client.connect(9092, "broker")
+        full(files, "/orders-0")
+        await create(client)
+        with pytest.raises(AssertionError, match="KAFKA_STORAGE_ERROR"):
+            await produce(client, b"refused")
+        files.fault = None
+        await asyncio.sleep(INTERVAL_SECONDS + 1)
+        assert await produce(client, b"first") == 0
+        await client.close()
+
+    simulation.run(simulation.host("client"), talk())

@@ -14,6 +14,12 @@ PASSING = (*FULL_DISK, *NO_DESCRIPTORS)
 """What a write may fail with although the directory is sound."""
 
 
+def is_passing(error: BaseException) -> bool:
+    """Whether what failed may succeed later, without anybody's help but free space or descriptors."""
+    cause = error.cause if isinstance(error, StorageError) else error
+    return isinstance(cause, OSError) and cause.errno in PASSING
+
+
 class StorageError(KafkaError):
     """The file system refused (full disk, I/O error): KAFKA_STORAGE_ERROR. What was being appended is not there."""
 

@@ -188,6 +188,25 @@ class LogManager:
         log.on_full_disk = self._on_full_disk
         self._logs[partition] = log
 
+    async def open_again(self, topic: str, partition: int) -> bool:
+        """Try a log anew that could not be opened at the start; True when it is open now."""
+        key = (topic, partition)
+        path, _ = self._failed[key]
+        directory = self._live.get(path)
+        if directory is None:
+            return False
+        try:
+            log = await self.environment.offload(self._open, directory, f"{topic}-{partition}", key)
+        except StorageError as error:
+            if key in self._failed:
+                self._failed[key] = path, error
+            return False
+        if self.closing or self._failed.pop(key, None) is None:  # nobody wants it any more
+            log.close_files()
+            return False
+        self._admit(key, log)
+        return True
+
     # Logs that come and go.
 
     def get_or_create(

@@ -61,12 +61,15 @@ def open_log(
     topic_id: uuid.UUID | None,
     pool: FilePool | None,
 ) -> Log:
+    opening = _Opening(environment, directory, config, recovery_point, log_start_offset)
     try:
-        return _Opening(environment, directory, config, recovery_point, log_start_offset).open(
-            clean_shutdown, topic_id, pool
-        )
-    except OSError as error:
-        raise StorageError(f"{directory}: cannot be opened: {error}", error) from error
+        return opening.open(clean_shutdown, topic_id, pool)
+    except BaseException as error:
+        for segment in opening.segments:
+            segment.close_file()
+        if isinstance(error, OSError):
+            raise StorageError(f"{directory}: cannot be opened: {error}", error) from error
+        raise
 
 
 class _Opening:

@@ -21,6 +21,7 @@ from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, 
 from broadsheet_broker.replication.fetchers import Fetchers
 from broadsheet_broker.replication.in_sync import ANY_EPOCH, IsrAnswered, IsrChange, IsrChanges
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
+from broadsheet_broker.replication.reopening import Reopening
 from broadsheet_broker.replication.sessions import FetchSessions, Position
 from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -72,7 +73,7 @@ class ReplicaManager:
         self.fetch_max_bytes = min(config.get_int("fetch.max.bytes"), ANSWER_BYTES)
         self._by_name: dict[str, dict[int, Partition]] = {}
         self._by_id: dict[UUID, dict[int, Partition]] = {}
-        self._offline: dict[tuple[str, int], str] = {}
+        self._offline: dict[tuple[str, int], Exception] = {}
         """Partitions that should be here but whose log cannot be opened, and why."""
         self._leadership_callbacks: list[LeadershipCallback] = []
         self._recovered: dict[tuple[str, int], int] = {}
@@ -80,6 +81,7 @@ class ReplicaManager:
         self._checkpointed: dict[str, dict[tuple[str, int], int]] = {}
         self._checkpoint_timer: asyncio.TimerHandle | None = None
         self._checkpoint_task: asyncio.Task[None] | None = None
+        self._reopening: Reopening | None = None
         self._parsed_config: tuple[Mapping[str, str], LogConfig] | None = None
         self.lag_ms = config.get_int("replica.lag.time.max.ms")
         self.last_fetch_ms: dict[int, int] = {}
@@ -140,11 +142,12 @@ class ReplicaManager:
         self.logs.on_directory_failure = directory_failed
         self._schedule_checkpoint()
         self._schedule_shrinking()
+        self._reopening = Reopening(self, self._offline)
 
     def _lose_directory(self, path: str, error: StorageError) -> None:
         """Every partition in a failed log directory is offline until the broker starts again."""
         for partition in [found for found in self.partitions() if _parent(found.log) == path]:
-            self._offline[partition.topic, partition.index] = str(error)
+            self._offline[partition.topic, partition.index] = error
             self._forget(partition, ErrorCode.KAFKA_STORAGE_ERROR)
 
     async def close(self) -> None:
@@ -155,6 +158,8 @@ class ReplicaManager:
             self._checkpoint_timer = None
         if self._checkpoint_task is not None:
             await asyncio.wait([self._checkpoint_task])
+        if self._reopening is not None:
+            await self._reopening.close()
         self.turn.flush()
         self.checkpoint_high_watermarks()
 
@@ -164,6 +169,8 @@ class ReplicaManager:
         if self._checkpoint_timer is not None:
             self._checkpoint_timer.cancel()
             self._checkpoint_timer = None
+        if self._reopening is not None:
+            self._reopening.kill()
         self.turn.kill()
 
     def _stop_copying(self) -> None:
@@ -190,6 +197,12 @@ class ReplicaManager:
                 self._reconfigure(resource.name)
             elif resource.type == ResourceType.BROKER:
                 self._reconfigure_broker()
+
+    def take_again(self, name: str, index: int) -> None:
+        """Serve a partition that is offline, as the metadata have it now, if its log can be opened."""
+        topic = self.metadata.image.topics_by_name.get(name)
+        if topic is not None and index < len(topic.partitions):
+            self._apply_partition(topic, index, topic.partitions[index])
 
     def _apply_partition(self, topic: TopicImage, index: int, state: PartitionImage) -> None:
         name = topic.name
@@ -225,8 +238,9 @@ class ReplicaManager:
             config = self._log_config(name)
             partition_log = self.logs.get_or_create(name, index, topic.id, config, directory_id)
         except (KafkaError, OSError, ValueError) as error:
-            log.error("%s-%d is offline: %s", name, index, error)
-            self._offline[name, index] = str(error)
+            if str(error) != str(self._offline.get((name, index))):  # it may be tried again and again
+                log.error("%s-%d is offline: %s", name, index, error)
+            self._offline[name, index] = error
             return None
         self._offline.pop((name, index), None)
         partition = Partition(
