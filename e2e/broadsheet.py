@@ -12,7 +12,6 @@ class Broadsheet(BrokerProcess):
     """`python -m broadsheet_broker broker`; it formats an empty directory by itself, since it is given a cluster id."""
 
     name = "broadsheet"
-    START_DEADLINE_S = 20.0
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "broadsheet_broker", "broker", "--config", str(self.properties_file)]
