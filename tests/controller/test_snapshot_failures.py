@@ -11,6 +11,7 @@ from tests.controller.controller_support import environment, running, start
 from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.log import StorageError
+from broadsheet_broker.raft import node_snapshots
 
 
 def test_a_clean_up_that_fails_after_a_snapshot_does_not_keep_the_node_from_stopping(
@@ -25,7 +26,7 @@ def test_a_clean_up_that_fails_after_a_snapshot_does_not_keep_the_node_from_stop
                 raise StorageError("segments cannot be deleted: Input/output error")
 
             raft.storage.clean = refuse  # type: ignore[method-assign]
-            raft._snapshot = asyncio.get_running_loop().create_task(raft._take_snapshot())
+            raft._snapshot = asyncio.get_running_loop().create_task(node_snapshots.take(raft))
         assert "could not be written" in caplog.text
 
     asyncio.run(run())

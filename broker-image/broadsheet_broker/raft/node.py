@@ -13,13 +13,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.raft import messages as m
-from broadsheet_broker.raft import quorum_state
+from broadsheet_broker.raft import node_delivery, node_flushing, node_snapshots, quorum_state
 from broadsheet_broker.raft.control_records import leader_change_row, voter_rows, voters_of
 from broadsheet_broker.raft.leader import Leader
 from broadsheet_broker.raft.listener import Committed, RaftListener, RaftSettings, SnapshotSource
@@ -27,7 +27,7 @@ from broadsheet_broker.raft.machine import Raft
 from broadsheet_broker.raft.messages import SnapshotId
 from broadsheet_broker.raft.resigned import Resigned
 from broadsheet_broker.raft.roles import Role
-from broadsheet_broker.raft.snapshot import Snapshot, encode_snapshot
+from broadsheet_broker.raft.snapshot import Snapshot
 from broadsheet_broker.raft.storage import MAX_BATCH_BYTES, MetadataLog
 from broadsheet_broker.raft.voter_history import VoterHistory
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -44,8 +44,6 @@ _FAREWELL_SECONDS = 1.0
 """How long a leader that stops waits for the others to have heard of it."""
 _RETRY_SECONDS = 0.5
 """Pause after the disk refused what the leader sent."""
-_DELIVERED_BYTES = 4 * 1024 * 1024
-"""Committed bytes that the listener gets in one call when they are read from the log."""
 
 
 class RaftNode:
@@ -185,7 +183,7 @@ class RaftNode:
         self._running = True
         alone = self.voters.is_sole_voter(self._local)
         if alone:
-            self._deliver(self.storage.end_offset)
+            node_delivery.deliver(self, self.storage.end_offset)
         self._step(m.Started())
         self._start_flush()
         if alone:
@@ -203,12 +201,12 @@ class RaftNode:
         """Give the newest snapshot to the listener, and learn from the log behind it who votes."""
         snapshot, self._loaded = self._loaded, None
         if snapshot is not None:
-            self._give_snapshot(self.storage.snapshots[-1], snapshot)
+            self.give_snapshot(self.storage.snapshots[-1], snapshot)
         for header, batch in self.storage.read(self._applied):
             if header.is_control:
                 self._learn_voters(header, batch)
 
-    def _give_snapshot(self, id: SnapshotId, snapshot: Snapshot) -> None:
+    def give_snapshot(self, id: SnapshotId, snapshot: Snapshot) -> None:
         self._applied = id.offset
         if snapshot.voters is not None:
             self._history.add(id.offset - 1, snapshot.voters)
@@ -290,78 +288,12 @@ class RaftNode:
 
     def _start_flush(self) -> None:
         if self._flush is None and self.storage.end_offset > self._synced_end:
-            self._flush = self._environment.loop.create_task(self._flush_all())
+            self._flush = self._environment.loop.create_task(node_flushing.flush_all(self))
 
     async def flushed(self) -> None:
         """Wait until nothing is waiting for its fsync."""
         while self._flush is not None:
             await asyncio.shield(self._flush)
-
-    async def _flush_all(self) -> None:
-        """Make appends durable, one group after the other, until there are none."""
-        try:
-            while (self.storage.end_offset > self._synced_end or self._is_taken_back()) and self.failure is None:
-                try:
-                    self.storage.log.flush_appends()
-                    if self._is_taken_back():
-                        raise StorageError("what was appended to the metadata log was taken back")
-                except StorageError as error:
-                    self._refuse_waiting(error)
-                    continue
-                await self._sync(self.storage.end_offset, self._truncations)
-        except Exception as error:  # a defect: whoever waits must hear of it, and nothing more may be promised
-            log.exception("The metadata log stopped working")
-            self._fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
-        finally:
-            self._flush = None
-
-    async def _sync(self, end: int, truncations: int) -> None:
-        if self.is_leader:
-            self._step(m.Appended(end))  # followers may have it while this disk works
-        began = self.now_ms()
-        try:
-            await self._environment.offload(self.storage.sync)
-        except StorageError as error:
-            # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
-            self._fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
-            return
-        self.last_fsync_ms = self.now_ms() - began
-        if truncations == self._truncations:  # else what is there now may be other records than those synced
-            self._synced_end = end
-            self._step(m.Flushed(end))
-
-    def _is_taken_back(self) -> bool:
-        """The log ends before what was appended last: a reader made it write, and the disk refused."""
-        return bool(self._waiting) and self._waiting[-1].last_offset >= self.storage.end_offset
-
-    def _refuse_waiting(self, error: KafkaError) -> None:
-        """The disk refused what was not written yet: the log is as if it had never been appended."""
-        refused = []
-        while self._waiting and self._waiting[-1].last_offset >= self.storage.end_offset:
-            refused.append(self._waiting.pop().tag)
-        self._refusal = error.message
-        log.error("The metadata log cannot be written: %s", error.message)
-        before = self.voters
-        self._history.truncate(self.storage.end_offset)
-        self._tell_refused(refused, error)
-        if self.voters != before:
-            self._step(m.VotersChanged(self.voters))
-        if len(self.voters) > 1:
-            self._step(m.Resign())  # others may have room
-
-    def _fail(self, error: KafkaError) -> None:
-        """The log can be trusted no more. What it holds that is not committed will not be by this replica."""
-        self.failure = error
-        self._step(m.LogFailed())
-        waiting = [batch.tag for batch in self._waiting]
-        self._waiting.clear()
-        self._refusal = error.message
-        log.error("The metadata log cannot be written: %s", error.message)
-        self._tell_refused(waiting, error)
-
-    def _tell_refused(self, tags: Iterable[Any], error: KafkaError) -> None:
-        refused = [tag for tag in tags if tag is not None]
-        self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
 
     # The machine.
 
@@ -397,12 +329,14 @@ class RaftNode:
             for effect in self._raft.step(message, self.now_ms()):
                 self._carry_out(effect)
         except OSError as error:  # what could not be stored must not be promised: the effects after it are dropped
-            self._fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
+            node_flushing.fail(self, KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
         except Exception as error:  # a defect: nobody may rely on this replica any more
             if self.failure is not None:
                 raise
             log.exception("The metadata quorum stopped working on this node")
-            self._fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
+            node_flushing.fail(
+                self, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}")
+            )
 
     def _carry_out(self, effect: m.Effect) -> None:
         if isinstance(effect, m.Reply):
@@ -414,7 +348,7 @@ class RaftNode:
         elif isinstance(effect, m.SetTimer):
             self._set_timer(effect.at_ms)
         elif isinstance(effect, m.HighWatermarkAdvanced):
-            self._deliver(effect.offset)
+            node_delivery.deliver(self, effect.offset)
         elif isinstance(effect, m.AppendFetched):
             self._append_fetched(effect)
         elif isinstance(effect, m.LeaderChanged):
@@ -428,9 +362,9 @@ class RaftNode:
         elif isinstance(effect, m.Truncate):
             self._truncate(effect.offset)
         elif isinstance(effect, m.ReplySnapshot):
-            self._reply_snapshot(effect)
+            node_snapshots.reply_piece(self, effect)
         else:
-            self._store_piece(effect)
+            node_snapshots.store_piece(self, effect)
 
     def _set_timer(self, at_ms: float | None) -> None:
         if self._timer is not None:
@@ -524,55 +458,6 @@ class RaftNode:
         if self.voters != before:
             self._inbox.append(m.VotersChanged(self.voters))
 
-    # Handing over what is committed.
-
-    def _deliver(self, high_watermark: int) -> None:
-        """Tell the listener of everything below the high watermark that it has not heard of."""
-        batches: list[Committed] = []
-        size = 0
-        while self._applied < high_watermark:
-            while self._waiting and self._waiting[0].last_offset < self._applied:
-                self._waiting.popleft()
-            if self._waiting and self._waiting[0].base_offset <= self._applied:
-                if self._waiting[0].last_offset >= high_watermark:
-                    break
-                batches.append(self._waiting.popleft())
-                self._applied = batches[-1].last_offset + 1
-                self._bytes_since_snapshot += batches[-1].size
-                continue
-            before = self._applied
-            limit = self._waiting[0].base_offset if self._waiting else high_watermark
-            for header, batch in self.storage.read(self._applied, min(limit, high_watermark)):
-                if header.last_offset >= high_watermark:
-                    break
-                batches.append(self._read_committed(header, batch))
-                self._applied = header.last_offset + 1
-                self._bytes_since_snapshot += header.size
-                size += header.size
-                if size > _DELIVERED_BYTES:
-                    break
-            if self._applied == before:
-                break
-            if size > _DELIVERED_BYTES:
-                self._listener.handle_commit(batches)
-                batches, size = [], 0
-        if batches:
-            self._listener.handle_commit(batches)
-            self._consider_snapshot()
-
-    def _read_committed(self, header: BatchHeader, batch: memoryview) -> Committed:
-        values: list[bytes] = []
-        if not header.is_control:
-            values = [record.value or b"" for record in decode_records(batch) if record.offset >= self._applied]
-        return Committed(
-            header.base_offset,
-            header.last_offset,
-            header.partition_leader_epoch,
-            header.max_timestamp,
-            header.size,
-            values,
-        )
-
     # Answering from the log.
 
     def _reply_records(self, effect: m.ReplyRecords) -> None:
@@ -583,95 +468,9 @@ class RaftNode:
             answer = replace(effect.answer, error=error.code)
         effect.token(answer)
 
-    def _reply_snapshot(self, effect: m.ReplySnapshot) -> None:
-        answer = effect.answer
-        try:
-            size, data = self.storage.read_piece(answer.snapshot, effect.position, max(effect.max_bytes, 1))
-            answer = replace(answer, size=size, position=effect.position, data=data)
-        except KafkaError as error:
-            answer = replace(answer, error=error.code)
-        except OSError as error:
-            log.error("The snapshot %s cannot be read: %s", answer.snapshot, error)
-            answer = replace(answer, error=ErrorCode.KAFKA_STORAGE_ERROR)
-        effect.token(answer)
-
-    # Snapshots from the leader.
-
-    def _store_piece(self, effect: m.StoreSnapshotPiece) -> None:
-        try:
-            self.storage.write_piece(effect.id, effect.position, effect.data)
-        except OSError as error:
-            log.error("The snapshot %s of the leader cannot be written: %s", effect.id, error)
-            self._environment.loop.call_later(_RETRY_SECONDS, self._step, m.SnapshotRefused(effect.id))
-            return
-        if effect.last:
-            self._installing = self._environment.loop.create_task(self._install(effect.id))
-
-    async def _install(self, id: SnapshotId) -> None:
-        try:
-            await self.flushed()
-            snapshot = await self._environment.offload(self.storage.finish_pieces, id)
-        except (KafkaError, OSError) as error:
-            log.error("The snapshot %s of the leader cannot be used: %s", id, error)
-            self._step(m.SnapshotRefused(id))
-            return
-        finally:
-            self._installing = None
-        if not self._running:
-            return
-        self._truncations += 1
-        if self.storage.adopt(id):
-            self._synced_end = self.storage.end_offset
-            self._history.truncate(0)
-        if id.offset > self._applied:
-            log.info("Loaded the snapshot %s of the leader", id)
-            self._give_snapshot(id, snapshot)
-            self._raft.voters = self.voters
-        self._step(m.SnapshotInstalled(id))
-        self._step(m.VotersChanged(self.voters))
-
-    # Snapshots of our own.
-
-    def _consider_snapshot(self) -> None:
-        interval = self._settings.snapshot_interval_ms
-        due = self._bytes_since_snapshot >= self._settings.snapshot_bytes or (
-            0 < interval <= self.now_ms() - self._snapshot_at_ms
-        )
-        if due and self._snapshot is None:
-            self._snapshot = self._environment.loop.create_task(self._take_snapshot())
-
-    async def _take_snapshot(self) -> None:
-        self._bytes_since_snapshot = 0
-        self._snapshot_at_ms = self.now_ms()
-        try:
-            await self.write_snapshot()
-        except (KafkaError, OSError) as error:
-            log.error("A snapshot of the cluster metadata could not be written: %s; trying again later", error)
-        finally:
-            self._snapshot = None
-
     async def write_snapshot(self) -> SnapshotId | None:
         """Write what the listener has now, and let go of what retention no longer wants."""
-        source = self._listener.snapshot_source()
-        if source is None:
-            return None
-        id = SnapshotId(source.last_offset + 1, source.epoch)
-        if id not in self.storage.snapshots:
-            now = self._environment.clock.time_ms()
-            voters = self._history.before(id.offset)
-
-            def write() -> None:
-                data = encode_snapshot(source.values(), id.epoch, source.timestamp_ms, now, voters)
-                self.storage.write_snapshot(id, data)
-
-            await self._environment.offload(write)
-            self.storage.add_snapshot(id)
-            log.info("Wrote the snapshot %s of the cluster metadata", id.file_name)
-        self._history.forget_before(id.offset)
-        self.storage.clean(
-            self._settings.retention_bytes, self._settings.retention_ms, self._environment.clock.time_ms()
-        )
-        return id
+        return await node_snapshots.write(self)
 
     # Orders and reports.
 
