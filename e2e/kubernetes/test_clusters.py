@@ -108,8 +108,9 @@ def test_a_killed_broker_comes_back_with_its_data_also_if_it_is_taken_away_while
     assert {f"killed-{n}" for n in range(10)} <= set(read)
 
 
+@pytest.mark.machines("takes the power from a node")
 def test_a_broker_alone_on_a_lost_node_is_said_and_comes_back_with_its_data(solo: Solo) -> None:
-    kube = machines(solo.world.kube, "takes the power from a node")
+    kube = machines(solo.world.kube)
     pod = solo.world.get("pod", f"{NAME}-brokers-0", solo.namespace)
     assert pod is not None
     node = pod["spec"]["nodeName"]
@@ -169,8 +170,9 @@ def test_a_static_property_restarts_the_broker_once(solo: Solo) -> None:
     assert solo.broker() == after
 
 
+@pytest.mark.machines("gives an image another name on the nodes")
 def test_another_image_rolls(solo: Solo) -> None:
-    kube = machines(solo.world.kube, "gives an image another name on the nodes")
+    kube = machines(solo.world.kube)
     other = BROKER.replace(":test", ":other")
     for node in (1, 2, 3):
         socket = kube.folder / f"node-{node}/containerd.sock"
@@ -308,8 +310,9 @@ class OutsideKafka(ApacheKafka):
         return process
 
 
+@pytest.mark.machines("runs Apache Kafka beside the control plane")
 def test_an_external_cluster_gets_topics_and_groups(world: World, tmp_path: Path) -> None:
-    kube = machines(world.kube, "runs Apache Kafka beside the control plane")
+    kube = machines(world.kube)
     with OutsideKafka(kube, tmp_path / "kafka") as kafka:
         namespace = unique("outside")
         world.kube.kubectl("create", "namespace", namespace)

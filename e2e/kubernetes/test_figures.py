@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+import pytest
 from e2e.kubernetes.world import API, HOME, World, machines, wait_for
 
 TOPICS = 1000
@@ -23,8 +24,9 @@ def measure(world: World, command: str, count: int) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.machines("measures beside the API server")
 def test_the_operators_figures(news: World) -> None:
-    machines(news.kube, "measures beside the API server")
+    machines(news.kube)
     clear(news)
     wait_for(news.leader, "an operator to lead", 30)
     single = measure(news, "latency", SINGLES)

@@ -79,10 +79,11 @@ def test_the_chart_refuses_values_it_does_not_know_and_renders_one_file(world: W
     world.kube.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
+@pytest.mark.machines("runs clients outside of pods")
 @pytest.mark.parametrize("language", ["python", "java-4.3.0"])
 def test_clients_reach_the_brokers_through_the_services(news: World, language: str) -> None:
     """librdkafka and the Java client, beside the control plane, with the addresses that pods use."""
-    machines(news.kube, "runs clients outside of pods")
+    machines(news.kube)
     topic, group = unique("orders"), f"readers-{uuid.uuid4().hex[:6]}"
     news.apply(resource("Topic", topic, {"cluster": "news", "partitions": 3}))
     news.wait("topic", topic)

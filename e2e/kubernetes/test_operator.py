@@ -60,9 +60,10 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
     news.kube.kubectl("delete", "namespace", namespace, "--wait=false")
 
 
+@pytest.mark.machines("stops the API server")
 def test_a_minute_without_the_api_server(news: World) -> None:
     """Clients notice nothing; what was declared just before is done afterwards."""
-    kube = machines(news.kube, "stops the API server")
+    kube = machines(news.kube)
     before, topic = broker_uid(news, "news", HOME), unique("patient")
     news.apply(resource("Topic", topic, {"cluster": "news", "partitions": 1}))
     pause = threading.Thread(target=kube.restart_control_plane_part, args=("kube-apiserver", 60.0))

@@ -50,3 +50,4 @@ def test_the_tutorial_is_true(world: World) -> None:
             assert world.client("consume", "orders", unique("late"), "10", bootstrap=BOOTSTRAP), records
     assert "billing" in output
     world.kube.kubectl("delete", "pod", "client", "-n", NAMESPACE, "--wait=false")
+    world.kube.kubectl("delete", "pvc", "-l", "broadsheet.io/cluster=news", "-n", NAMESPACE, "--wait=false")

@@ -64,7 +64,8 @@ def reconcile(api: Api, run: pathlib.Path) -> None:
     for name, volume in volumes.items():
         ours = volume["spec"].get("storageClassName") in classes
         policy = volume["spec"]["persistentVolumeReclaimPolicy"]
-        if ours and policy == "Delete" and volume.get("status", {}).get("phase") == "Released":
+        # Kubernetes tries to delete it as well, and fails, since nobody of its own has made it.
+        if ours and policy == "Delete" and volume.get("status", {}).get("phase") in ("Released", "Failed"):
             shutil.rmtree(volume["spec"]["local"]["path"], ignore_errors=True)
             api.call("DELETE", f"/api/v1/persistentvolumes/{name}")
 

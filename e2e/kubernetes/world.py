@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 from e2e.kubernetes.cluster import REPOSITORY, Cluster, ClusterError, NamespacesCluster
 
 Body = dict[str, Any]
@@ -143,10 +142,9 @@ class World:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def machines(kube: Cluster, why: str) -> NamespacesCluster:
-    """The cluster as one whose machines are ours; on any other the test is left out, with the reason in the report."""
-    if not isinstance(kube, NamespacesCluster):
-        pytest.skip(f"{why}: only with the provider namespaces, this is {kube.name}")
+def machines(kube: Cluster) -> NamespacesCluster:
+    """The cluster as one whose machines are ours: for tests that are marked so, and left out elsewhere."""
+    assert isinstance(kube, NamespacesCluster)
     return kube
 
 
