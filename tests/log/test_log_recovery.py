@@ -262,3 +262,21 @@ def test_what_was_cut_off_does_not_come_back_below_a_later_segment_after_a_loss_
     environment.files.lose_power()
     again = open_log(environment, recovery_point=log.recovery_point)
     assert values_of(again) == [(0, "a"), (1, "d")]
+
+
+def test_a_segment_that_a_killed_process_began_is_there_after_a_loss_of_power() -> None:
+    """Its name was not durable when the process was killed, and the next process synced only what is in it: then it
+    called durable what was gone with the name."""
+    environment = memory_environment()
+    log = open_log(environment)
+    append(log, batch("a", "b"))
+    log.sync()
+    log.roll(NOW_MS)
+    append(log, batch("c"))
+    environment.files.kill()
+    log = open_log(environment, recovery_point=2)
+    assert log.log_end_offset == 3
+    log.sync()
+    assert log.recovery_point == 3
+    environment.files.lose_power()
+    assert values_of(open_log(environment, recovery_point=3)) == [(0, "a"), (1, "b"), (2, "c")]

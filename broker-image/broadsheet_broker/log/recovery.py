@@ -131,7 +131,8 @@ class _Opening:
             pool=pool,
         )
         active.close_file()  # opened again at its first use: a thousand idle partitions hold no descriptor
-        log._directory_dirty = fresh
+        # The process that died may have made files whose names are not durable yet.
+        log._directory_dirty = fresh or not clean
         return log
 
     # Files.
