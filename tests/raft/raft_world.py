@@ -134,7 +134,8 @@ class Machine:
                 effects = self.raft.step(self.inbox.pop(0), self.world.now)
                 self.world.transitions.add((before, self.raft.role))
                 for effect in effects:
-                    self.carry_out(effect)
+                    if self.raft is not None:  # else it has crashed in between
+                        self.carry_out(effect)
         finally:
             self.running = False
 
@@ -148,6 +149,11 @@ class Machine:
                     assert state.voted in (None, self.election.voted), "two votes in one epoch"
                     assert state.voted is not None or state.leader_id == self.id, "a vote was forgotten"
                 self.election = state
+                if state.voted is not None:
+                    given = world.votes.setdefault((self.id, state.leader_epoch), state.voted)
+                    assert given == state.voted, f"{self.id} voted twice in epoch {state.leader_epoch}"
+                    if state.voted.id != self.id and world.chance.random() < world.crash_after_vote:
+                        world.crash(self, world.chance.uniform(1, 60))  # before the candidate hears of it
             case m.AppendLeaderChange(epoch, leader_id):
                 assert leader_id == self.id
                 assert world.leaders.setdefault(epoch, self.id) == self.id, f"two leaders in epoch {epoch}"
@@ -273,6 +279,9 @@ class World:
         for id in range(101, 101 + observers):
             self.machines[id] = Machine(self, id, votes=False)
         self.leaders: dict[int, int] = {}
+        self.votes: dict[tuple[int, int], ReplicaKey] = {}
+        """Who got a machine's vote in an epoch."""
+        self.crash_after_vote = self.chance.choice((0.0, 0.0, 0.3))
         self.committed: list[Entry] = []
         self.transitions: set[tuple[Role, Role]] = set()
         self.steps = 0
@@ -407,7 +416,7 @@ class World:
     def settle(self, ms: float = 30_000) -> None:
         """Everything heals; soon one leads and all have the same."""
         self.cut.clear()
-        self.loss, self.longest_delay = 0.0, 2.0
+        self.loss, self.longest_delay, self.crash_after_vote = 0.0, 2.0, 0.0
         for machine in self.machines.values():
             if machine.raft is not None and machine.raft.is_stopping:
                 self.crash(machine, 10)

@@ -6,9 +6,10 @@ More seeds: RAFT_SEEDS=5000 pytest tests/raft/test_raft_world.py
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
-from tests.raft.raft_world import run_seed
+from tests.raft.raft_world import Machine, run_seed
 
 from broadsheet_broker.raft.follower import Follower
 from broadsheet_broker.raft.leader import Leader
@@ -41,6 +42,17 @@ def grants_everybody(self: Unattached, vote: Vote, up_to_date: bool) -> bool:
 
 def test_a_voter_that_does_not_look_at_logs_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Unattached, "may_grant", grants_everybody)
+    assert finds_a_fault()
+
+
+def test_a_voter_that_forgets_its_vote_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Machine.start
+
+    def forgetful(self: Machine) -> None:
+        self.election = replace(self.election, voted=None)
+        start(self)
+
+    monkeypatch.setattr(Machine, "start", forgetful)
     assert finds_a_fault()
 
 

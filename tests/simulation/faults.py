@@ -6,7 +6,7 @@ Every fault has an end. When the last has ended everything is healed, and from t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
@@ -246,6 +246,10 @@ def make_schedule(random: Random, brokers: int, begin: float, end: float) -> lis
         schedule.append(_fault(random, kind, kinds[kind], brokers, begin, end))
     if random.random() < 0.25:
         loss = _fault(random, "lose_power", (1, 0.05, 4, 0, 0), brokers, begin, end)
+        if brokers > 1 and random.random() < 0.5:  # while others are cut off or away: few are in sync then
+            other = random.choice(schedule)
+            at = round(random.uniform(other.at, other.until), 6)
+            loss = replace(loss, at=at, until=at + loss.until - loss.at)
         if brokers > 1:
             schedule = [fault for fault in schedule if not _too_much(fault, loss, schedule)]
         schedule.append(loss)

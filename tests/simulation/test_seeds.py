@@ -17,6 +17,7 @@ from tests.simulation.scenario import Run, run
 
 from broadsheet_broker.log.producer_state import ProducerState
 from broadsheet_broker.raft import quorum_state
+from broadsheet_broker.replication.fetching import Fetch
 from broadsheet_broker.replication.partition import Partition
 
 SEEDS_OF_ONE = 150
@@ -28,7 +29,7 @@ SEEDS_OF_THREE = 340
 SEEDS_OF_FIVE = 20
 """With five brokers: about 1 s each."""
 
-ONCE_WRONG = (106, 338, 364, 438, 499, 820, 1044, 1373, 1620, 1753, 1786, 1883, 1971, 2056)
+ONCE_WRONG = (106, 212, 338, 364, 438, 499, 820, 1044, 1373, 1620, 1753, 1786, 1883, 1971, 2056)
 """Runs of three brokers that went wrong once. The schedules of some have changed since; defects of the broker have
 tests of their own besides."""
 
@@ -131,6 +132,17 @@ def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Partition, "_advance_high_watermark", hasty)
     assert "of the ISR" in first_complaint(5, brokers=3)
+
+
+def test_a_leader_that_tells_nobody_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fetch, "_diverges", lambda *_: False)
+    assert "replicas differ" in run(2, brokers=3).complaints[0]
+
+
+def test_a_controller_that_forgets_who_is_eligible_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker leads again that has lost its power, although another one has more."""
+    monkeypatch.setattr("broadsheet_broker.controller.elections.eligible_replicas.is_on", lambda image: False)
+    assert "was committed" in run(438, brokers=3).complaints[0]
 
 
 # The parts.
