@@ -228,6 +228,16 @@ class Cluster:
         for node in self.nodes.values():
             node.start()
 
+    def newest_leader(self, topic: str, index: int) -> int:
+        """Who leads a partition in the newest epoch of those who think that they do; -1 when nobody does."""
+        best, newest = -1, -1
+        for node in self.nodes.values():
+            replicas = node.broker._replicas if node.broker is not None else None
+            for each in replicas.partitions() if replicas is not None else ():
+                if each.is_leader and (each.topic, each.index) == (topic, index) and each.leader_epoch > newest:
+                    best, newest = node.id, each.leader_epoch
+        return best
+
     @property
     def all_serving(self) -> bool:
         return all(node.serving for node in self.nodes.values())

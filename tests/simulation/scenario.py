@@ -234,10 +234,12 @@ class Scenario:
             producer.send(random.choice(self.partitions), random.randint(1, 3), random.choice((0, 10, 300)))
             await asyncio.sleep(random.uniform(0, 2 * pause))
 
-    def _lost_producer_state(self, text: str) -> None:
+    def _lost_producer_state(self, text: str, partition: Partition, broker_id: int) -> None:
         """Only a loss of power makes a broker forget what an idempotent producer wrote, or a retention that has not
-        been asked for."""
-        if not any(fault.kind == "lose_power" for fault in self.result.schedule):
+        been asked for. A leader that has not heard that it is none any more lacks what its successor has taken, and the
+        producer may come back to it: it asks others who leads, and they may not have heard of it either."""
+        deposed = self.cluster.newest_leader(*partition) not in (broker_id, -1)
+        if not deposed and not any(fault.kind == "lose_power" for fault in self.result.schedule):
             self.cluster.surprises.append(text)
 
     async def _consume(self, view: ClusterView, max_wait_ms: int, max_bytes: int) -> None:

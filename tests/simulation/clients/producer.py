@@ -29,7 +29,7 @@ _REFUSED = {
 class _Batch:
     """Records that travel together, with one sequence number each."""
 
-    __slots__ = ("answer", "attempts", "invoked", "sequence", "values")
+    __slots__ = ("answer", "attempts", "broker_id", "invoked", "sequence", "values")
 
     def __init__(self, values: list[tuple[int, str]], invoked: float) -> None:
         self.values = values
@@ -37,6 +37,8 @@ class _Batch:
         self.invoked = invoked
         self.sequence = -1
         self.answer: asyncio.Future[Any] | None = None
+        self.broker_id = -1
+        """To whom it was sent last."""
         self.attempts = 0
         """How often it was sent: it may have been written from the first one on."""
 
@@ -53,8 +55,9 @@ class Producer:
         idempotent: bool = True,
         delivery_timeout: float = 60.0,
         timestamp_ms: Callable[[], int] = lambda: 1_700_000_000_000,
-        on_surprise: Callable[[str], None] = lambda text: None,
+        on_surprise: Callable[[str, Partition, int], None] = lambda text, partition, broker_id: None,
     ) -> None:
+        """`on_surprise` is told what no client should hear, about which partition and from whom."""
         self.name = view.client_id
         self._view = view
         self._history = history
@@ -162,7 +165,7 @@ class _Lane:
         producer, view = self._producer, self._producer._view
         while self._queue or self._flying:
             producer_id = await producer.identity()
-            connection, _ = await view.leader(self._partition)
+            connection, leader = await view.leader(self._partition)
             while self._queue and len(self._flying) < _IN_FLIGHT:
                 batch = self._queue.popleft()
                 if batch.sequence < 0 and producer._idempotent:
@@ -170,6 +173,7 @@ class _Lane:
                     self._next_sequence += len(batch.values)
                 self._flying.append(batch)
                 batch.attempts += 1
+                batch.broker_id = leader.broker_id
                 batch.answer = connection.send(
                     self._request(batch, producer_id), _VERSION, answered=producer._acks != 0
                 )
@@ -229,7 +233,8 @@ class _Lane:
         elif code in (ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, ErrorCode.UNKNOWN_PRODUCER_ID):
             # The first in flight has nothing before it that could be missing: the broker forgot this producer.
             if batch.attempts == 1 or not self._producer.forgetful_brokers:
-                self._producer._on_surprise(f"{self._producer.name} was told {code.name} for {batch.values[0][1]!r}")
+                text = f"{self._producer.name} was told {code.name} for {batch.values[0][1]!r}"
+                self._producer._on_surprise(text, self._partition, batch.broker_id)
             self._begin_epoch()
             raise ConnectionError(code.name)
         else:
