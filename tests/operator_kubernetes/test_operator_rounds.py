@@ -339,7 +339,7 @@ async def test_a_cluster_of_two_that_lost_its_only_vote_says_so_and_what_can_be_
     assert said.startswith(
         "broker 0 came back with an empty volume, and the only vote of the metadata quorum went with"
     )
-    assert "data-news-brokers-0, from a snapshot" in said
+    assert "put the old volume back from a snapshot (data-news-brokers-0, while" in said
     assert status(stage)["voters"] == [0]
     await stage.until(lambda: "QuorumLost" in stage.reasons_of("news"), "an event")
     stage.kafka.quorum_lost = False

@@ -32,9 +32,10 @@ def lost_quorum(cluster: Cluster, existing: Existing) -> str:
     claims = ", ".join(_claim(cluster, id) for id in lost)
     return (
         f"{who} came back with {'an empty volume' if one else 'empty volumes'}, and {vote} of the metadata quorum went "
-        f"with what was lost, so no controller can be elected: put the old {'volume' if one else 'volumes'} back "
-        f"({claims}, from a snapshot, then delete {'its pod' if one else 'their pods'}), or give the records up: "
-        "delete the Cluster and all its volume claims, and apply it again"
+        "with what was lost, so no controller can be elected: put the old "
+        f"{'volume' if one else 'volumes'} back from a snapshot ({claims}, while the Cluster is deleted with "
+        "deletionPolicy Retain), or give the records up: delete the Cluster and all its volume claims, and apply it "
+        "again"
     )
 
 
