@@ -514,8 +514,12 @@ class LogManager:
             await asyncio.gather(*(worker() for _ in range(self.settings.recovery_threads * 2)))
         for directory in self._live.values():
             if clean:
-                # A log that recovery refused must be looked at again: without the marker, recovery does so.
-                unclean.update(path for path, error in self._failed.values() if isinstance(error, CorruptLogError))
+                # A log that was not recovered must be looked at again: without the marker, recovery does so.
+                unclean.update(
+                    path
+                    for path, error in self._failed.values()
+                    if path == directory.path and (not directory.clean or isinstance(error, CorruptLogError))
+                )
                 await self._close_directory(directory, marked=directory.path not in unclean, broker_epoch=broker_epoch)
             directory.unlock()
         if not clean:
