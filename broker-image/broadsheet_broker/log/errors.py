@@ -17,7 +17,7 @@ PASSING = (*FULL_DISK, *NO_DESCRIPTORS)
 def is_passing(error: BaseException) -> bool:
     """Whether what failed may succeed later, without anybody's help but free space or descriptors."""
     cause = error.cause if isinstance(error, StorageError) else error
-    return isinstance(cause, OSError) and cause.errno in PASSING
+    return isinstance(cause, OSError) and cause.errno in (*PASSING, errno.EBUSY)
 
 
 class StorageError(KafkaError):

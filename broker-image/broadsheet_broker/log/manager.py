@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
@@ -65,6 +66,8 @@ class LogManager:
         self._logs: dict[TopicPartition, Log] = {}
         self._failed: dict[TopicPartition, tuple[str, StorageError]] = {}
         """Partitions whose log cannot be opened: their directory and why."""
+        self._opening: set[TopicPartition] = set()
+        """Those of them that a thread tries again."""
         self._doomed: list[str] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -195,17 +198,39 @@ class LogManager:
         directory = self._live.get(path)
         if directory is None:
             return False
+        log: Log | None = None
+        failure: StorageError | None = None
+        self._opening.add(key)
         try:
-            log = await self.environment.offload(self._open, directory, f"{topic}-{partition}", key)
+            log = await self.environment.offload(self._open_existing, directory, f"{topic}-{partition}", key)
         except StorageError as error:
-            if key in self._failed:
-                self._failed[key] = path, error
-            return False
-        if self.closing or self._failed.pop(key, None) is None:  # nobody wants it any more
+            failure = error
+        except Exception as error:
+            failure = StorageError(f"{path}/{topic}-{partition}: cannot be opened: {error!r}")
+            logger.exception("%s-%d stays offline", topic, partition)
+        finally:
+            self._opening.discard(key)
+        wanted = key in self._failed
+        if self._live.get(path) is not directory:
+            failure = self.offline_directories[path]
+        if log is not None and not self.closing and wanted and failure is None:
+            del self._failed[key]
+            self._admit(key, log)
+            return True
+        if log is not None:
             log.close_files()
-            return False
-        self._admit(key, log)
-        return True
+        if not wanted and path in self._live:  # `delete` left it to us
+            self._move_aside(path, topic, partition)
+        elif wanted and failure is not None:
+            self._failed[key] = path, failure
+        return False
+
+    def _open_existing(self, directory: LogDirectory, name: str, partition: TopicPartition) -> Log:
+        """In a worker thread. An empty log in the place of one that is gone could be followed by its replicas."""
+        path = f"{directory.path}/{name}"
+        if not self.environment.files.exists(path):
+            raise StorageError(f"{path} is gone. Put it back and start the broker again")
+        return self._open(directory, name, partition)
 
     # Logs that come and go.
 
@@ -236,6 +261,11 @@ class LogManager:
         failed = self._failed.get(key)
         if failed is not None:
             raise failed[1]
+        if key in self._opening:
+            raise StorageError(
+                f"{topic}-{partition}: a log of an earlier topic of that name is being opened",
+                OSError(errno.EBUSY, "it has to be moved aside first"),
+            )
         if not self._live:
             raise StorageError("every log directory is offline")
         path = self._path_of(directory_id)
@@ -287,7 +317,7 @@ class LogManager:
         log = self._logs.get((topic, partition))
         if log is None:
             failed = self._failed.pop((topic, partition), None)
-            if failed is not None and failed[0] in self._live:
+            if failed is not None and failed[0] in self._live and (topic, partition) not in self._opening:
                 self._move_aside(failed[0], topic, partition)
             return
         target = self._remove(log, DELETE_SUFFIX)

@@ -36,10 +36,12 @@ class Reopening:
         self._offline = offline
         self._loop = hosts.environment.loop
         self._task: asyncio.Task[None] | None = None
+        self._ended = False
         self._timer = self._loop.call_later(INTERVAL_SECONDS, self._look)
 
     def kill(self) -> None:
-        """Nothing is tried any more."""
+        """Nothing more is tried."""
+        self._ended = True
         self._timer.cancel()
 
     async def close(self) -> None:
@@ -47,7 +49,6 @@ class Reopening:
         self.kill()
         if self._task is not None:
             await asyncio.wait([self._task])
-            self.kill()
 
     def _look(self) -> None:
         waiting = [key for key, error in self._offline.items() if is_passing(error)]
@@ -58,17 +59,20 @@ class Reopening:
 
     async def _try_again(self, waiting: list[tuple[str, int]]) -> None:
         for key in waiting:
+            if self._ended:
+                return
             try:
                 await self._open(*key)
             except Exception:
                 log.exception("%s-%d could not be tried again", *key)
-        self._timer = self._loop.call_later(INTERVAL_SECONDS, self._look)
+        if not self._ended:
+            self._timer = self._loop.call_later(INTERVAL_SECONDS, self._look)
 
     async def _open(self, topic: str, index: int) -> None:
         logs = self._hosts.logs
         if logs.failure(topic, index) is not None and not await logs.open_again(topic, index):
             return
-        if (topic, index) in self._offline:
+        if (topic, index) in self._offline and not self._ended:
             self._hosts.take_again(topic, index)
             if (topic, index) not in self._offline:
                 log.info("%s-%d could be opened now and is served again", topic, index)
