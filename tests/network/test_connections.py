@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,6 +338,24 @@ def test_connections_above_the_limits_are_closed_at_once(run: Run) -> None:
         await fourth.call(HEARTBEAT, 4, HeartbeatRequest())
         for client in (first, fourth):
             await client.close()
+        await server.stop()
+
+    run(work())
+
+
+def test_many_clients_that_come_at_once_find_room_while_the_broker_is_busy(run: Run) -> None:
+    """With Kafka's backlog of 50, each further connection waits until its SYN is sent again: a second, then two."""
+    allowed = int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+    async def work() -> None:
+        server, first = await serve()
+        await first.close()
+        count = min(400, allowed - 1)
+        with contextlib.ExitStack() as clients:
+            for _ in range(count):  # the loop has no turn meanwhile, so nothing is accepted
+                address = ("127.0.0.1", server.bound_ports["PLAINTEXT"])
+                clients.enter_context(socket.create_connection(address, 0.9))
+            await until(lambda: len(server.connections) == count)
         await server.stop()
 
     run(work())

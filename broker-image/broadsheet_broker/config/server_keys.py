@@ -65,7 +65,12 @@ NETWORK = (
         "socket.request.max.bytes", INT, "104857600", "The largest request; a larger one closes its connection.",
         at_least(1),
     ),
-    Key("socket.listen.backlog.size", INT, "50", "Connections that may wait to be accepted.", at_least(1)),
+    Key(
+        "socket.listen.backlog.size", INT, "1024",
+        "Connections that may wait to be accepted; the system may allow fewer (net.core.somaxconn). Kafka's default is "
+        "50: when many clients come back at once, those that find no room try again after a second.",
+        at_least(1),
+    ),
     Key("socket.send.buffer.bytes", INT, "102400", "SO_SNDBUF of each connection; -1: as the system has it."),
     Key("socket.receive.buffer.bytes", INT, "102400", "SO_RCVBUF of each connection; -1: as the system has it."),
     Key(

@@ -266,7 +266,7 @@ def _limits_by_host(config: BrokerConfig) -> dict[str, int]:
 
 
 async def bind(
-    loop: asyncio.AbstractEventLoop, listener: Listener, connect: Any, *, backlog: int = 50, key: str
+    loop: asyncio.AbstractEventLoop, listener: Listener, connect: Any, *, backlog: int = 128, key: str
 ) -> tuple[list[asyncio.AbstractServer], int]:
     """Servers on every address that a listener's host stands for, not serving yet, and their common port.
 
