@@ -127,6 +127,15 @@ def test_several_last_known_replicas_are_not_a_last_leader() -> None:
     assert changed(before, Target(), {1, 2, 3}, ELR).leader == NO_LEADER
 
 
+def test_a_last_leader_that_is_no_replica_any_more_is_not_elected() -> None:
+    """A reassignment to it was cancelled uncleanly while nobody else was there."""
+    before = partition((1, 2, 3, 4), isr=(4,), leader=4, adding=(4,))
+    target = Target(isr=[], replicas=[1, 2, 3], adding=[], removing=[])
+    state = changed(before, target, {4}, ELR, election=Election.UNCLEAN)
+    assert brief(state) == (NO_LEADER, (), (), ())
+    assert changed(partition(isr=(), leader=NO_LEADER, last=(4,)), Target(), {4}, ELR).leader == NO_LEADER
+
+
 def test_the_last_leader_is_not_elected_while_somebody_is_eligible() -> None:
     before = partition(isr=(), leader=NO_LEADER, elr=(2,), last=(1,))
     assert changed(before, Target(), {1, 3}, ELR).leader == NO_LEADER

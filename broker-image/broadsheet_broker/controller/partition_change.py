@@ -119,8 +119,8 @@ class _Change:
         clean = next((id for id in order if id != NO_LEADER and self.can_lead(id)), NO_LEADER)
         if clean != NO_LEADER:
             return clean, False
-        last = self.before.last_known_elr
-        if self.with_elr and not self.isr and not self.elr and len(last) == 1 and self.is_acceptable(last[0]):
+        last = [id for id in self.before.last_known_elr if id in self.replicas and self.is_acceptable(id)]
+        if last and self.with_elr and not self.isr and not self.elr and len(self.before.last_known_elr) == 1:
             # The last leader there was: no other replica will ever have more than it has.
             return last[0], True
         if election is Election.UNCLEAN:
@@ -131,13 +131,13 @@ class _Change:
         """Who led last, once nobody leads: it is elected when no eligible replica is left either."""
         if leads != NO_LEADER:
             return []
-        if not self.isr and self.before.leader != NO_LEADER:
+        if not self.isr and self.before.leader in self.replicas:
             return [self.before.leader]
         last = list(self.before.last_known_elr)
         if not (self.isr or self.elr or last):
             # It was without leader before anybody kept note of the last one: who was eligible last would have led.
             last = [*self.before.isr, *self.before.elr][-1:]
-        return last
+        return [id for id in last if id in self.replicas]
 
 
 def change_partition(
