@@ -21,6 +21,7 @@ from broadsheet_broker.controller.brokers import (
 )
 from broadsheet_broker.controller.directories import assign_replicas
 from broadsheet_broker.controller.elections import rebalance_leaders
+from broadsheet_broker.controller.eligible_replicas import FEATURE
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ClusterImage, Endpoint, PartitionImage
 from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as assign
@@ -121,3 +122,47 @@ def test_the_only_replica_on_a_replaced_disk_leads_once_its_broker_says_where_it
     assert only(image).leader == -1
     image = after(image, told(image, KEPT))
     assert (only(image).leader, only(image).directories) == (1, (KEPT,))
+
+
+def only_member_with_a_lost_directory(**fields: Any) -> ClusterImage:
+    """Broker 1 had what was committed last in a directory that is lost; 2 and 3 had left the ISR."""
+    image = losing(two_directories([1], 1))
+    change = PartitionChangeRecord(partition_id=0, topic_id=image.topics_by_name["orders"].id, **fields)
+    return after(image, [change]) if fields else image
+
+
+def test_the_last_of_an_isr_does_not_lead_once_its_log_began_anew_in_another_directory() -> None:
+    """It was elected with the next broker that came, empty, and the others cut their logs to nothing."""
+    image = only_member_with_a_lost_directory()
+    image = after(image, told(image, KEPT))
+    image = after(image, fence_broker(image, 2))
+    image = after(image, unfence_broker(image, 2))
+    assert (only(image).leader, only(image).isr) == (-1, (1,))
+    code, records = election(image, UNCLEAN)
+    assert (code, records[0].leader) == (0, 2)
+    image = after(image, records)
+    assert only(after(image, told(image, KEPT))).directories[0] == KEPT, "now it follows, as any new replica"
+
+
+def with_feature(image: ClusterImage) -> ClusterImage:
+    return replace(image, features={**image.features, FEATURE: 1})
+
+
+def test_a_replica_whose_log_began_anew_is_not_eligible() -> None:
+    image = with_feature(only_member_with_a_lost_directory(isr=[], eligible_leader_replicas=[1, 2], last_known_elr=[1]))
+    image = after(image, fence_broker(image, 2))
+    image = after(image, told(image, KEPT))
+    image = after(image, fence_broker(image, 1))
+    image = after(image, unfence_broker(image, 1))
+    assert (only(image).leader, only(image).elr) == (-1, (2,))
+    image = after(image, unfence_broker(image, 2))
+    image = after(image, told(image, KEPT))
+    assert (only(image).leader, only(image).elr, only(image).directories[0]) == (2, (), KEPT)
+
+
+def test_the_last_leader_does_not_lead_when_its_log_began_anew() -> None:
+    image = with_feature(only_member_with_a_lost_directory(isr=[], last_known_elr=[1]))
+    image = after(image, told(image, KEPT))
+    image = after(image, fence_broker(image, 2))
+    image = after(image, unfence_broker(image, 2))
+    assert only(image).leader == -1

@@ -17,8 +17,8 @@ from broadsheet_broker.controller.brokers import check_epoch
 from broadsheet_broker.controller.elections import replica_went, rules_of
 from broadsheet_broker.controller.partition_change import Defaults, Target, change_partition
 from broadsheet_broker.controller.plan import MAX_RECORDS, Plan
-from broadsheet_broker.metadata.delta import MetadataDelta
-from broadsheet_broker.metadata.image import NO_LEADER, BrokerInfo, ClusterImage, TopicImage
+from broadsheet_broker.metadata.delta import MetadataDelta, merge_partition
+from broadsheet_broker.metadata.image import NO_LEADER, BrokerInfo, ClusterImage, PartitionImage, TopicImage
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as asked
@@ -38,7 +38,9 @@ def assign_replicas(
 ) -> Plan[answered.AssignReplicasToDirsResponse]:
     """Plan what a broker says of its replicas; each is taken or refused by itself.
 
-    A replica in a directory that has failed since is led elsewhere from now on.
+    A replica in a directory that has failed since is led elsewhere from now on. One that began anew because the
+    directory it was in is lost counts no more for what it had; where nobody else does, it stays without a directory, so
+    that nobody follows an empty log before an operator says so.
     """
     broker = check_epoch(image, request.broker_id, request.broker_epoch)
     plan = Plan(answered.AssignReplicasToDirsResponse())
@@ -83,6 +85,10 @@ def _assign(
     change = None
     if directory not in broker.log_dirs:
         change = replica_went(image, topic, index, broker.id, defaults)
+    elif _counts(partition, broker.id) and not broker.has_directory(partition) and len(partition.replicas) > 1:
+        change = replica_went(image, topic, index, broker.id, defaults, lost_tail=True)
+        if _counts(partition if change is None else merge_partition(partition, change), broker.id):
+            return [] if change is None else [change]
     elif partition.leader == NO_LEADER and partition.replicas == (broker.id,) and broker.is_active:
         # Its directory was another one: a disk was replaced, and no other replica has what is lost.
         rules = rules_of(image, topic.name, defaults)
@@ -92,6 +98,11 @@ def _assign(
     change = change or PartitionChangeRecord(partition_id=index, topic_id=topic.id)
     change.directories = directories
     return [change]
+
+
+def _counts(partition: PartitionImage, id: int) -> bool:
+    """Whether a replica may be elected cleanly, or as the last that led."""
+    return id in partition.isr or id in partition.elr or id in partition.last_known_elr
 
 
 class DirectoryReports:
