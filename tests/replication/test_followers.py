@@ -15,6 +15,7 @@ from broadsheet_broker.wire.messages.delete_records_request import (
     DeleteRecordsRequest,
     DeleteRecordsTopic,
 )
+from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.messages.unfence_broker_record import UnfenceBrokerRecord
 
 ALL = (1, 2, 3)
@@ -422,3 +423,24 @@ def test_a_full_disk_of_a_follower_holds_up_that_partition_only_for_a_while(tmp_
         assert cluster.brokers[2].values() == [b"x"]
 
     run(tmp_path, scenario)
+
+
+def test_a_leader_does_not_commit_alone_by_a_min_isr_that_is_no_more(tmp_path: Path) -> None:
+    """A larger `min.insync.replicas` and a smaller ISR in one piece: the ISR was taken up first, and by the old value
+    one replica was enough, while the controller already counted on the other having every committed record."""
+
+    async def scenario(cluster: Cluster) -> None:
+        cluster.create((1, 2))
+        await cluster.brokers[1].produce(b"a")
+        await cluster.until_equal(1, 2)
+        cluster.unlink(1, 2)
+        leader = cluster.brokers[1].partition()
+        assert (await cluster.brokers[1].produce(b"b", acks=1)).error_code == 0
+        cluster.now_ms += 31_000
+        cluster.replay(
+            ConfigRecord(resource_type=2, resource_name="orders", name="min.insync.replicas", value="2"),
+            PartitionChangeRecord(partition_id=0, topic_id=cluster.topic_id, isr=[1], eligible_leader_replicas=[2]),
+        )
+        assert (leader.isr, leader.high_watermark) == ((1,), 1)
+
+    run(tmp_path, scenario, brokers=2)

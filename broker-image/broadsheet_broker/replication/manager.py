@@ -184,19 +184,22 @@ class ReplicaManager:
     # -- metadata -----------------------------------------------------------------------------------------------------
 
     def apply(self, delta: MetadataDelta, image: ClusterImage) -> None:
-        """Follow one change of the metadata: deletions, then new and changed partitions, then configuration."""
+        """Follow one change of the metadata: deletions, then configuration, then new and changed partitions.
+
+        A smaller ISR is taken up with the `min.insync.replicas` that the controller had in mind for it (KIP-966).
+        """
         for gone in delta.deleted_topics.values():
             self._delete_topic(gone)
-        for changed in delta.changed_topics.values():
-            topic = image.topics_by_id.get(changed.id)
-            if topic is not None:
-                for index in changed.changed:
-                    self._apply_partition(topic, index, topic.partitions[index])
         for resource in delta.changed_configs:
             if resource.type == ResourceType.TOPIC:
                 self._reconfigure(resource.name)
             elif resource.type == ResourceType.BROKER:
                 self._reconfigure_broker()
+        for changed in delta.changed_topics.values():
+            topic = image.topics_by_id.get(changed.id)
+            if topic is not None:
+                for index in changed.changed:
+                    self._apply_partition(topic, index, topic.partitions[index])
 
     def take_again(self, name: str, index: int) -> None:
         """Serve a partition that is offline, as the metadata have it now, if its log can be opened."""
