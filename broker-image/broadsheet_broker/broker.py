@@ -107,6 +107,7 @@ class Broker:
         replicas.connect(peers, self._isr_proposals)
         self._directory_reports = controller.directory_reports(_directory_of(replicas))
         metadata.subscribe(self._directory_reports.apply)
+        replicas.on_taken_again = self._directory_reports.look
         # Controllers talk before there is metadata: that is how the quorum finds its leader.
         await server.start(config.controller_listener_names)
         await controller.start()

@@ -27,9 +27,9 @@ Simulate = Callable[[int], Simulation]
 PRODUCE, FETCH, METADATA, CREATE_TOPICS = 0, 1, 3, 19
 
 
-def start(simulation: Simulation, host: Host, files: MemoryFiles) -> Broker:
+def start(simulation: Simulation, host: Host, files: MemoryFiles, log_dirs: str = "/data") -> Broker:
     listeners = "listeners=PLAINTEXT://broker:9092,CONTROLLER://broker:9093"
-    config = load_config(None, [listeners, "log.dirs=/data"])
+    config = load_config(None, [listeners, f"log.dirs={log_dirs}"])
     broker = Broker(host.environment(files), config)
     simulation.run(host, broker.start())
     return broker
@@ -240,3 +240,25 @@ def test_a_new_partition_for_which_there_was_no_room_is_served_once_there_is(sim
         await client.close()
 
     simulation.run(simulation.host("client"), talk())
+
+
+def test_the_directory_of_a_partition_that_was_made_late_is_told(simulate: Simulate) -> None:
+    """Nobody told it: had the directory failed, nobody would have had the partition led elsewhere."""
+    simulation, files = simulate(3), MemoryFiles()
+    broker = start(simulation, simulation.host("broker"), files, "/data,/more")
+
+    async def talk() -> None:
+        client = await Client.connect(9092, "broker")
+        full(files, "/orders-0")
+        await create(client)
+        files.fault = None
+        await asyncio.sleep(INTERVAL_SECONDS + 1)
+        assert await produce(client, b"first") == 0
+        await client.close()
+
+    simulation.run(simulation.host("client"), talk())
+    controller, replicas = broker._controller, broker._replicas
+    assert controller is not None and replicas is not None
+    parent = replicas.partition("orders", 0).log.directory.rpartition("/")[0]
+    told = replicas.metadata.image.partition("orders", 0)
+    assert told is not None and told.directories == (controller._identity.directories[parent],)

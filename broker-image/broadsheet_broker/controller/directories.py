@@ -131,12 +131,22 @@ class DirectoryReports:
         """Look at what has changed; call after the replicas have taken it up."""
         for changed in delta.changed_topics.values():
             for index, partition in changed.changed.items():
-                if self._id not in partition.replicas:
-                    continue
-                actual = self._directories.get(self._where(changed.name, index) or "")
-                known = partition.directories[partition.replicas.index(self._id)]
-                if actual is not None and actual != known:
-                    self._waiting[changed.id, index] = actual
+                self._compare(changed.id, changed.name, index, partition)
+        self._send_soon()
+
+    def look(self, topic: TopicImage, index: int) -> None:
+        """Look at a replica that could not be served when the metadata were taken up, and is served now."""
+        self._compare(topic.id, topic.name, index, topic.partitions[index])
+        self._send_soon()
+
+    def _compare(self, topic_id: UUID, name: str, index: int, partition: PartitionImage) -> None:
+        if self._id in partition.replicas:
+            actual = self._directories.get(self._where(name, index) or "")
+            known = partition.directories[partition.replicas.index(self._id)]
+            if actual is not None and actual != known:
+                self._waiting[topic_id, index] = actual
+
+    def _send_soon(self) -> None:
         if self._waiting and self._task is None:
             self._task = self._environment.loop.create_task(self._send_all())
 

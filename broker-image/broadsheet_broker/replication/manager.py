@@ -75,6 +75,8 @@ class ReplicaManager:
         self._by_id: dict[UUID, dict[int, Partition]] = {}
         self._offline: dict[tuple[str, int], Exception] = {}
         """Partitions that should be here but whose log cannot be opened, and why."""
+        self.on_taken_again: Callable[[TopicImage, int], None] = lambda topic, index: None
+        """Told of each of them that is served later than the metadata were taken up."""
         self._leadership_callbacks: list[LeadershipCallback] = []
         self._recovered: dict[tuple[str, int], int] = {}
         """High watermarks from the checkpoints, until their partitions are opened."""
@@ -206,6 +208,8 @@ class ReplicaManager:
         topic = self.metadata.image.topics_by_name.get(name)
         if topic is not None and index < len(topic.partitions):
             self._apply_partition(topic, index, topic.partitions[index])
+            if index in self._by_name.get(name, {}):
+                self.on_taken_again(topic, index)
 
     def _apply_partition(self, topic: TopicImage, index: int, state: PartitionImage) -> None:
         name = topic.name
