@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.controller.test_isr_and_sessions import after
 from tests.controller.test_partition_changes import ELR, partition
 from tests.controller.test_partition_changes import change as changed
 
-from broadsheet_broker.controller import StorageError, format_directories
+from broadsheet_broker.controller import StorageError, active, format_directories
 from broadsheet_broker.controller.brokers import (
     SUPPORTED_FEATURES,
     Registration,
@@ -380,6 +381,30 @@ def test_min_isr_of_the_configuration_becomes_the_clusters_where_that_is_asked_f
         assert await min_isr(min_insync_replicas="2", **followed) == "2"
 
     asyncio.run(run())
+
+
+def test_min_isr_of_the_configuration_and_who_is_eligible_by_it_are_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a large cluster they came in parts: a controller that died between two of them left partitions that nobody
+    leads without anybody to lead them."""
+    monkeypatch.setattr(active, "MAX_RECORDS", 1)
+    appended: list[list[str]] = []
+    append = active.ActiveController.append
+
+    def listening(self: active.ActiveController, records: Sequence[Any]) -> asyncio.Future[None]:
+        appended.append([type(record).__name__ for record in records])
+        return append(self, records)
+
+    async def run() -> None:
+        async with running(tmp_path, min_insync_replicas="1"):
+            pass
+        monkeypatch.setattr(active.ActiveController, "append", listening)
+        async with running(tmp_path, min_insync_replicas="2", broadsheet_min_insync_replicas_of_cluster="true"):
+            pass
+
+    asyncio.run(run())
+    assert ["ConfigRecord", "ClearElrRecord"] in appended
 
 
 def test_a_larger_min_isr_of_the_configuration_clears_who_was_eligible() -> None:

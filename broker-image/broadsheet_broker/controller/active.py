@@ -145,7 +145,9 @@ class ActiveController:
             self.append(first_records)
         brokers.check_features(self._pending)
         if self._config.get_bool("broadsheet.min.insync.replicas.of.cluster"):
-            self._append_in_parts(eligible_replicas.follow_configuration(self._pending, self._defaults.min_isr))
+            changes = eligible_replicas.follow_configuration(self._pending, self._defaults.min_isr)
+            if changes:
+                self.append(changes)  # at once: what is cleared for all is kept for those that nobody leads
         self.sessions.begin(self._pending.brokers.values(), self._environment.monotonic(), self._raft.former_leader)
         self._next_tick = self._environment.monotonic() + _TICK
         self._later("sessions", _TICK, self._check_sessions)
