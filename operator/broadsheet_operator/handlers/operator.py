@@ -153,10 +153,9 @@ class Operator:
         return self.sessions.get(key)
 
     async def _session_for(self, cluster: Key, servers: tuple[str, ...]) -> Session:
-        session = self.sessions.get(cluster)
-        if session is not None and session.servers != servers:
+        # Looked for anew after each closing: meanwhile somebody else may have made the one that is wanted.
+        while (session := self.sessions.get(cluster)) is not None and session.servers != servers:
             await self._close_session(cluster)
-            session = None
         if session is None:
             session = Session(cluster, servers, self._factory, self.dependents.topics, self.dependents.groups)
             self.sessions[cluster] = session
