@@ -206,3 +206,30 @@ def test_a_follower_is_caught_up_as_long_as_it_keeps_pace(steps: list[tuple[int,
         leader_end += grown
         follower.fetched(before, 0, leader_end, now)
     assert follower.is_caught_up(leader_end, now, lag_ms=200)
+
+
+def test_a_smaller_isr_is_taken_up_no_sooner_than_the_min_isr_from_before_it() -> None:
+    """The controller's answer was faster than the metadata: the leader committed alone, by the old value, what nobody
+    else had, while the controller counted on whoever had left the ISR having everything that is committed."""
+    stage, controller = Stage(), Controller()
+    partition = Partition(
+        "orders",
+        0,
+        TOPIC_ID,
+        FakeLog(),  # type: ignore[arg-type]
+        broker_id=1,
+        queue=stage.turn,
+        counters=TopicCounters(),
+        cluster=controller,
+    )
+    partition.become_leader(controller.state())
+    partition.append(b"x", 1, 0)
+    stage.loop.turn()
+    controller.now_ms += 2 * LAG_MS
+    partition.shrink_isr(controller.now_ms)
+    ((change, answered),) = controller.asked
+    answered(controller.decide(change))
+    assert controller.isr == (1,) and (partition.isr, partition.high_watermark) == ((1, 2, 3), 0)
+    partition.require_replicas(2)
+    partition.become_leader(controller.state())
+    assert (partition.isr, partition.high_watermark) == ((1,), 0)

@@ -106,6 +106,10 @@ def _answered(partition: Partition, change: IsrChange) -> IsrAnswered:
 def _accepted(partition: Partition, answer: IsrAnswer) -> None:
     if answer.leader_epoch != partition.leader_epoch or answer.partition_epoch < partition.partition_epoch:
         return  # older or newer than what we know: the metadata will tell
+    if answer.partition_epoch > partition.partition_epoch and len(answer.isr) < len(partition.isr):
+        # A smaller ISR is taken up with the metadata only, which have a larger min.insync.replicas from before it: the
+        # controller counts on that whoever left it then has everything that is committed (KIP-966).
+        return
     partition.cluster.isr_changed(len(answer.isr) - len(partition.isr))
     partition.partition_epoch = answer.partition_epoch
     partition.commit_isr(answer.isr)
