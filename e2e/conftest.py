@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from e2e.broadsheet import Broadsheet
 from e2e.kafka.apache import ApacheKafka
-from e2e.process import BrokerProcess
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import BrokerProcess
 
 # A shell that starts a job in the background has it ignore SIGINT, and programs started by it ignore it too: Ctrl-C in
 # a test would reach nobody.

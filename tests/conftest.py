@@ -1,8 +1,14 @@
 """What all tests share."""
 
-import signal
+from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.support.simulated_loop import Simulation
 
 # A shell that starts a job in the background has it ignore SIGINT, and programs started by it ignore it too: Ctrl-C in
 # a test would reach nobody.
@@ -12,3 +18,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # after 200 ms, and complain of slow inputs, whenever something else keeps the cores busy.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+
+@pytest.fixture
+def simulate() -> Iterator[Callable[[int], Simulation]]:
+    """Makes simulations from seeds, which end with the test."""
+    made: list[Simulation] = []
+
+    def make(seed: int) -> Simulation:
+        made.append(Simulation(seed))
+        return made[-1]
+
+    yield make
+    for simulation in made:
+        simulation.end()

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from e2e.bench import one, report, three
-from e2e.broadsheet import Broadsheet
 from e2e.kafka.apache import VERSION, ApacheKafka, jars
-from e2e.process import BrokerProcess
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import BrokerProcess
 
 SHORT_RUN = "**A short run (`--quick`): a first impression. `make bench` takes longer rounds, and more of them.**"
 ROUNDS = {"one": 3, "three": 2}

@@ -9,6 +9,7 @@ import time
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
 from e2e.kafka.apache import run_tool
 
 TOOLS = "org.apache.kafka.tools."

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from e2e.bench import load
 from e2e.bench.gauges import PeakMemory, clients_cpu_seconds, cpu_seconds, resident_mb
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 GROUPS = ("start", "produce", "single", "consume", "latency", "partitions")
 

@@ -11,7 +11,7 @@ from e2e.bench import load, probes
 from e2e.bench.failover import DEADLINE_S, Failover, median_and_longest
 from e2e.bench.gauges import cpu_seconds, idle_cpu, resident_mb
 from e2e.cluster import Cluster
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 GROUPS = ("idle", "produce", "consume", "latency", "rejoin", "failover", "short-failover", "partitions")
 REPLICAS = 3

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from e2e.kafka.apache import CACHE, jars
-from e2e.process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess, wait_until
 
 HERE = Path(__file__).parent
 NAMES = ("java-3.8.0", "java-4.3.0", "python", "node", "go")

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
+
 from e2e.clients.programs import NAMES, Order, RunningConsumer, produce
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 COUNT = 30
 

@@ -16,7 +16,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 from confluent_kafka.admin import AdminClient
-from e2e.process import BrokerProcess
+
+from tests.support.broker_process import BrokerProcess
 
 Open = Callable[..., Consumer]
 

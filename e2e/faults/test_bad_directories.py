@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from e2e.broadsheet import Broadsheet
-from e2e.process import wait_until
+
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import wait_until
 
 ANOTHER_CLUSTER = "QW5vdGhlckNsdXN0ZXJJZA"
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from e2e.cluster import Cluster
 from e2e.faults.load import Load, seconds
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 Kind = Callable[[Path], BrokerProcess]
 SEED = int(os.environ.get("SEED", "20260101"))

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.cluster import Cluster
 from e2e.faults.load import Load
-from e2e.process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess, wait_until
 
 TOPIC, PARTITIONS = "orders", 6
 OFFSETS = "__consumer_offsets"

@@ -14,8 +14,9 @@ from typing import Self
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from e2e.broadsheet import Broadsheet
-from e2e.process import wait_until
+
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
 KILLS = int(os.environ.get("KILLS", "200"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from e2e.cluster import Cluster
 from e2e.faults.load import Load, seconds
-from e2e.process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess, wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
 KILLS = int(os.environ.get("CLUSTER_KILLS", "9"))

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.cluster import Cluster
 from e2e.faults.load import Load, seconds
 from e2e.faults.network import Network
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 SEED = int(os.environ.get("SEED", "20260101"))
 PAUSES = int(os.environ.get("PAUSES", "4"))

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from e2e.process import CLUSTER_ID, BrokerProcess
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess
 
 HERE = Path(__file__).parent
 VERSION = "4.3.0"

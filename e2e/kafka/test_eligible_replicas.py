@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+
 from e2e.cluster import Cluster
 from e2e.conftest import BROKERS
 from e2e.kafka.apache import run_tool
 from e2e.kafka.test_tools_of_a_cluster import TOOLS, Tool, run
-from e2e.process import wait_until
+from tests.support.broker_process import wait_until
 
 FEATURE = "eligible.leader.replicas.version"
 CONFIGS = "kafka.admin.ConfigCommand"

@@ -22,6 +22,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewTopic,
     ResourceType,
 )
+
 from e2e.kafka.apache import ApacheKafka
 
 SECONDS = 60.0

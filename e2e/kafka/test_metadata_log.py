@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from e2e.broadsheet import Broadsheet
+
 from e2e.kafka.apache import ApacheKafka, run_tool
-from e2e.process import BrokerProcess, wait_until
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import BrokerProcess, wait_until
 
 SETTINGS = {"metadata.log.max.record.bytes.between.snapshots": "20000"}
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
-from e2e.broadsheet import Broadsheet
+
 from e2e.kafka.apache import ApacheKafka
-from e2e.process import BrokerProcess
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import BrokerProcess
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 GROUP = "readers"

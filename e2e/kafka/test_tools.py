@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from e2e.kafka.apache import java, run_tool
-from e2e.process import CLUSTER_ID, BrokerProcess, wait_until
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
 
 TOOLS = "org.apache.kafka.tools."
 Tool = Callable[..., str]

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from e2e.broadsheet import Broadsheet
+
 from e2e.cluster import Cluster
 from e2e.conftest import BROKERS
 from e2e.kafka.apache import run_tool
-from e2e.process import CLUSTER_ID, BrokerProcess, wait_until
+from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
 
 TOOLS = "org.apache.kafka.tools."
 Tool = Callable[..., str]

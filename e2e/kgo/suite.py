@@ -17,8 +17,8 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from e2e.broadsheet import Broadsheet
 from e2e.kafka.apache import CACHE, ApacheKafka
+from tests.support.broadsheet import Broadsheet
 
 HERE = Path(__file__).parent
 PACKAGE = "github.com/twmb/franz-go/pkg/kgo"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from e2e.kgo.suite import ALLOWED, run_suite
-from e2e.process import BrokerProcess
+from tests.support.broker_process import BrokerProcess
 
 
 @pytest.fixture(scope="module")

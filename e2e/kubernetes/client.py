@@ -9,9 +9,8 @@ import random
 import sys
 import time
 
-from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
-
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 
 def produce(servers, topic, count, tag="order"):

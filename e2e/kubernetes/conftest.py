@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+
 from e2e.kubernetes import images
 from e2e.kubernetes.cluster import REPOSITORY, Cluster, NamespacesCluster, choose, running
 from e2e.kubernetes.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 import pytest
+
 from e2e.kubernetes.pages import Reader
 from e2e.kubernetes.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique, wait_for
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.kafka.apache import ApacheKafka
 from e2e.kubernetes.cluster import NamespacesCluster
 from e2e.kubernetes.images import BROKER

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from e2e.kubernetes.cluster import ClusterError
 from e2e.kubernetes.existing import DEFAULT_CLASS, ZONE, complaints, require
 from e2e.kubernetes.world import World

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pytest
+
 from e2e.kubernetes.world import API, HOME, World, machines, wait_for
 
 TOPICS = 1000

@@ -8,6 +8,7 @@ import uuid
 
 import pytest
 import yaml
+
 from e2e.clients.programs import parse, programs
 from e2e.kubernetes.cluster import REPOSITORY
 from e2e.kubernetes.world import (

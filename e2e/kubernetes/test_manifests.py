@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+
 from e2e.kubernetes.cluster import REPOSITORY
 from e2e.kubernetes.world import API, World
 
-TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((REPOSITORY / "tests/operator/manifest-table.yaml").read_text())
+MANIFESTS = REPOSITORY / "tests/operator/api/manifest-table.yaml"
+TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(MANIFESTS.read_text())
 NAMESPACE = "default"
 
 

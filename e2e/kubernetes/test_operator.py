@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+
 from e2e.kubernetes.world import HOME, World, is_ready, machines, resource, unique, wait_for
 
 

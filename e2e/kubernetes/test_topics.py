@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+
 from e2e.kubernetes.world import HOME, World, condition, is_ready, resource, unique, wait_for
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.apis.replica_rooms import Bench, batch, run
 
 import broadsheet_broker.apis.delete_records
 import broadsheet_broker.apis.fetch
@@ -33,6 +32,7 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from tests.support.replica_rooms import Bench, batch, run
 
 small = st.integers(-3, 12)
 int32 = small | st.integers(-(2**31), 2**31 - 1)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import Bench, batch, run
 
 import broadsheet_broker.apis.fetch
 import broadsheet_broker.apis.produce  # noqa: F401 - both register their handlers
@@ -17,6 +16,7 @@ from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ReplicaState
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import decode_records, iterate_batches
+from tests.support.replica_rooms import Bench, batch, run
 
 NOBODY = uuid.UUID(int=0)
 

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.controller.controller_support import CLUSTER_ID, broker_config, environment
 
 from broadsheet_broker.apis import load
 from broadsheet_broker.apis.registry import REGISTRY
@@ -29,6 +28,7 @@ from broadsheet_broker.wire.messages.describe_quorum_request import DescribeQuor
 from broadsheet_broker.wire.messages.init_producer_id_request import InitProducerIdRequest
 from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
+from tests.support.controllers import CLUSTER_ID, broker_config, environment
 
 load()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import NOW_MS, Bench, batch, run
 
 import broadsheet_broker.apis.delete_records
 import broadsheet_broker.apis.leader_epoch
@@ -33,6 +32,7 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from tests.support.replica_rooms import NOW_MS, Bench, batch, run
 
 
 async def produce(bench: Bench, records: bytes, topic: str = "orders") -> None:

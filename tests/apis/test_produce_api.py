@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import NOW_MS, Bench, batch, run
 
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import iterate_batches
+from tests.support.replica_rooms import NOW_MS, Bench, batch, run
 
 
 def request(

@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 import pytest
-from tests.controller.test_topic_planning import cluster, context, manual, topic, with_topics
 
 from broadsheet_broker.controller.brokers import (
     Registration,
@@ -39,6 +38,7 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
 from broadsheet_broker.wire.messages.list_partition_reassignments_request import ListPartitionReassignmentsRequest
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
+from tests.controller.test_topic_planning import cluster, context, manual, topic, with_topics
 
 SET, DELETE, APPEND, SUBTRACT = range(4)
 TOPIC, BROKER = 2, 4

@@ -10,16 +10,6 @@ import uuid
 from pathlib import Path
 
 import pytest
-from tests.controller.controller_support import (
-    CLUSTER_ID,
-    broker_config,
-    durable,
-    environment,
-    metadata_files,
-    running,
-    start,
-)
-from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.controller import Controller, StorageError, format_directories, load_identity
 from broadsheet_broker.metadata import MetadataCache
@@ -31,6 +21,16 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
     IncrementalAlterConfigsRequest,
 )
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
+from tests.support.controllers import (
+    CLUSTER_ID,
+    broker_config,
+    durable,
+    environment,
+    metadata_files,
+    running,
+    start,
+)
+from tests.support.memory_files import MemoryFiles
 
 
 async def fill(node) -> None:  # type: ignore[no-untyped-def]

@@ -10,11 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.controller.controller_support import CLUSTER_ID, broker_config, environment, running
-from tests.controller.test_configs_and_elections import BROKER, DELETE, SET, TOPIC, change, three
-from tests.controller.test_isr_and_sessions import after
-from tests.controller.test_partition_changes import ELR, partition
-from tests.controller.test_partition_changes import change as changed
 
 from broadsheet_broker.controller import StorageError, active, format_directories
 from broadsheet_broker.controller.brokers import (
@@ -36,6 +31,11 @@ from broadsheet_broker.wire.messages.config_record import ConfigRecord
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
+from tests.controller.test_configs_and_elections import BROKER, DELETE, SET, TOPIC, change, three
+from tests.controller.test_isr_and_sessions import after
+from tests.controller.test_partition_changes import ELR, partition
+from tests.controller.test_partition_changes import change as changed
+from tests.support.controllers import CLUSTER_ID, broker_config, environment, running
 
 TWO = Defaults(min_isr=2)
 NOBODY: set[int] = set()

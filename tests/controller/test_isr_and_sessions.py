@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.controller.test_configs_and_elections import three
 
 from broadsheet_broker.controller.brokers import (
     Registration,
@@ -26,6 +25,7 @@ from broadsheet_broker.metadata.image import ClusterImage, Endpoint
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import alter_partition_request as alter
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
+from tests.controller.test_configs_and_elections import three
 
 
 def after(image: ClusterImage, records: list[Any]) -> ClusterImage:

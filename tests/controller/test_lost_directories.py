@@ -7,9 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.controller.test_configs_and_elections import UNCLEAN, election, three
-from tests.controller.test_isr_and_sessions import after
-from tests.controller.test_topic_planning import DIRECTORY
 
 from broadsheet_broker.apis.metadata import described
 from broadsheet_broker.controller.brokers import (
@@ -26,6 +23,9 @@ from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ClusterImage, Endpoint, PartitionImage
 from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as assign
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
+from tests.controller.test_configs_and_elections import UNCLEAN, election, three
+from tests.controller.test_isr_and_sessions import after
+from tests.controller.test_topic_planning import DIRECTORY
 
 LOST, KEPT = uuid.UUID(int=901), uuid.UUID(int=902)
 

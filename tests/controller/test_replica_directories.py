@@ -6,11 +6,10 @@ import asyncio
 from pathlib import Path
 from uuid import UUID
 
-from tests.controller.controller_support import broker_config, environment
-
 from broadsheet_broker.broker import Broker
 from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
+from tests.support.controllers import broker_config, environment
 
 
 def test_the_metadata_says_in_which_directory_a_replica_is(tmp_path: Path) -> None:

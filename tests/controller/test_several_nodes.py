@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import pytest
-from tests.controller.quorum_fakes import FakeController, start, until
 
 from broadsheet_broker.controller.lifecycle import registration_message
 from broadsheet_broker.metadata.image import PartitionImage
@@ -25,6 +24,7 @@ from broadsheet_broker.wire.messages.create_topics_request import (
 )
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
 from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
+from tests.controller.support import FakeController, start, until
 
 Nodes = dict[int, FakeController]
 

@@ -7,11 +7,11 @@ import errno
 from pathlib import Path
 
 import pytest
-from tests.controller.controller_support import environment, running, start
-from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.log import StorageError
 from broadsheet_broker.raft import node_snapshots
+from tests.support.controllers import environment, running, start
+from tests.support.memory_files import MemoryFiles
 
 
 def test_a_clean_up_that_fails_after_a_snapshot_does_not_keep_the_node_from_stopping(

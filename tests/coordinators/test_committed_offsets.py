@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from tests.coordinators.support import GROUP, Bench, Replies
 
 from broadsheet_broker.coordinators import Context
 from broadsheet_broker.coordinators.groups import records
@@ -24,6 +23,7 @@ from broadsheet_broker.wire.messages.offset_delete_request import (
 )
 from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequestGroup, OffsetFetchRequestTopics
 from broadsheet_broker.wire.messages.remove_topic_record import RemoveTopicRecord
+from tests.coordinators.support import GROUP, Bench, Replies
 
 P0 = ("orders", 0)
 P1 = ("orders", 1)

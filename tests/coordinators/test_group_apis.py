@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from tests.coordinators.support import GROUP, Bench, subscription
 
 from broadsheet_broker.apis import find_coordinator, group_admin, group_membership, offsets
 from broadsheet_broker.apis.registry import REGISTRY
@@ -51,6 +50,7 @@ from broadsheet_broker.wire.messages.offset_fetch_request import (
 from broadsheet_broker.wire.messages.offset_fetch_response import OffsetFetchResponse
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest, SyncGroupRequestAssignment
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
+from tests.coordinators.support import GROUP, Bench, subscription
 
 ORDERS = uuid.UUID(int=0x1234)
 HANDLERS = {

@@ -6,7 +6,6 @@ import logging
 import struct
 
 import pytest
-from tests.coordinators.support import GROUP, Bench, MemoryStorage
 
 from broadsheet_broker.coordinators.groups import records
 from broadsheet_broker.coordinators.groups.coordinator import java_hash, partition_of
@@ -15,6 +14,7 @@ from broadsheet_broker.coordinators.groups.records import CommittedOffset
 from broadsheet_broker.coordinators.groups.storage import StoredBatch
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.primitives import ZERO_UUID
+from tests.coordinators.support import GROUP, Bench, MemoryStorage
 
 P0 = ("orders", 0)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 from broadsheet_broker.wire.errors import ErrorCode
+from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 
 def test_a_dynamic_member_gets_its_id_first_and_then_leads_alone() -> None:

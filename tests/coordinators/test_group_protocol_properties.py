@@ -12,11 +12,11 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
-from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState
 from broadsheet_broker.coordinators.groups.turn import NEVER
 from broadsheet_broker.wire.errors import ErrorCode
+from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
 PROTOCOLS = [
     {"range": subscription("orders")},

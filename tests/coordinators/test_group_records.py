@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from tests.coordinators.support import subscription
-
 from broadsheet_broker.coordinators.groups import records
 from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState, Member
 from broadsheet_broker.coordinators.groups.records import CommittedOffset
 from broadsheet_broker.wire.primitives import ZERO_UUID
+from tests.coordinators.support import subscription
 
 TIME_MS = 1_700_000_000_000
 

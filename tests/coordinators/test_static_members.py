@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.coordinators.support import Bench, subscription
-
 from broadsheet_broker.coordinators.groups import records
 from broadsheet_broker.wire.errors import ErrorCode
+from tests.coordinators.support import Bench, subscription
 
 
 def test_a_static_member_joins_in_one_step() -> None:

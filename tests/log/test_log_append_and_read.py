@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, records_of, values_of
 
 from broadsheet_broker.log import COORDINATOR, LogConfig, RecordValidationError, StorageError
 from broadsheet_broker.wire import compression
@@ -18,6 +17,7 @@ from broadsheet_broker.wire.records import (
     iterate_batches,
     parse_batch,
 )
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, records_of, values_of
 
 
 def test_offsets_count_up_and_readers_get_what_was_appended() -> None:

@@ -10,16 +10,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.log.log_helpers import (
-    DIRECTORY,
-    NOW_MS,
-    append,
-    batch,
-    keyed,
-    memory_environment,
-    open_log,
-    records_of,
-)
 
 from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted, OffsetMap
@@ -32,6 +22,16 @@ from broadsheet_broker.wire.records import (
     check_batch,
     iterate_batches,
     seal_batch,
+)
+from tests.log.support import (
+    DIRECTORY,
+    NOW_MS,
+    append,
+    batch,
+    keyed,
+    memory_environment,
+    open_log,
+    records_of,
 )
 
 COMPACT = LogConfig(

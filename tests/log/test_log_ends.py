@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.log.log_helpers import (
+
+from broadsheet_broker.log import Log, LogConfig
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from tests.log.support import (
     DIRECTORY,
     NOW_MS,
     MemoryEnvironment,
@@ -13,9 +16,6 @@ from tests.log.log_helpers import (
     open_log,
     values_of,
 )
-
-from broadsheet_broker.log import Log, LogConfig
-from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 SMALL = LogConfig(segment_bytes=400, index_interval_bytes=0)
 HOUR = 3_600_000

@@ -10,8 +10,6 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, keyed, memory_environment, open_log, values_of
-from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
 from broadsheet_broker.log import Log, LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
@@ -20,6 +18,8 @@ from broadsheet_broker.log.log_directory import LogDirectory
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.primitives import uuid_text
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, keyed, memory_environment, open_log, values_of
+from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
 AGAIN = uuid.UUID(int=78)
 DAY = 24 * 3600 * 1000

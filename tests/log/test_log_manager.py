@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.log.log_helpers import NOW_MS, MemoryEnvironment, append, batch, keyed, memory_environment, values_of
 
 from broadsheet_broker.log import CorruptLogError, LogConfig, LogManager, LogManagerSettings, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
+from tests.log.support import NOW_MS, MemoryEnvironment, append, batch, keyed, memory_environment, values_of
 
 ORDERS = uuid.UUID(int=77)
 CONFIG = LogConfig(segment_bytes=400, index_interval_bytes=0)

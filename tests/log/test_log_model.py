@@ -7,10 +7,10 @@ import random
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.log.log_helpers import NOW_MS, append, batch, memory_environment, open_log, values_of
 
 from broadsheet_broker.log import LogConfig, StorageError
 from broadsheet_broker.wire.records import parse_batch
+from tests.log.support import NOW_MS, append, batch, memory_environment, open_log, values_of
 
 CONFIG = LogConfig(segment_bytes=700, index_interval_bytes=150, retention_ms=-1)
 PRODUCER = 11

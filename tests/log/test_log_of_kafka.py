@@ -7,11 +7,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.log.log_helpers import HandClock, records_of
 
 from broadsheet_broker.log import Log, LogConfig, LogManager
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import Record, iterate_batches
+from tests.log.support import HandClock, records_of
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")

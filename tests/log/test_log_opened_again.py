@@ -7,11 +7,11 @@ import errno
 import uuid
 
 import pytest
-from tests.log.log_helpers import MemoryEnvironment, append, batch, memory_environment, values_of
-from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
 from broadsheet_broker.log import CorruptLogError, LogManager, StorageError
 from broadsheet_broker.log.errors import is_passing
+from tests.log.support import MemoryEnvironment, append, batch, memory_environment, values_of
+from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
 
 AGAIN = uuid.UUID(int=78)
 LOG = f"{ROOT}/orders-0/{0:020d}.log"

@@ -7,12 +7,12 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.log.log_helpers import NOW_MS, append, batch, memory_environment, open_log, values_of
 
 from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.producer_state import ProducerState, SnapshotCorruptError, read_snapshot
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import CONTROL_ABORT, CONTROL_COMMIT, build_control_batch
+from tests.log.support import NOW_MS, append, batch, memory_environment, open_log, values_of
 
 
 def send(log: Log, sequence: int, epoch: int = 0, count: int = 1, **options: object) -> object:

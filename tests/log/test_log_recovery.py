@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.log.log_helpers import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, values_of
 
 from broadsheet_broker.log import CorruptLogError, LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, values_of
 
 FIRST = f"{DIRECTORY}/{0:020d}"
 SMALL = LogConfig(segment_bytes=400, index_interval_bytes=0)

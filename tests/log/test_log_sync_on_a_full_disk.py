@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.log.log_helpers import append, batch, memory_environment, open_log
 
 from broadsheet_broker.log import Log, StorageError
+from tests.log.support import append, batch, memory_environment, open_log
 
 
 def test_no_room_for_the_leader_epochs_is_no_failed_fsync() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.network.network_support import Client, api, frame, make_config, make_server, until
 
 from broadsheet_broker.apis.api_versions import api_versions
 from broadsheet_broker.apis.request import Request
@@ -27,6 +26,7 @@ from broadsheet_broker.wire.messages.produce_request import PartitionProduceData
 from broadsheet_broker.wire.messages.produce_response import ProduceResponse
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
+from tests.support.network import Client, api, frame, make_config, make_server, until
 
 PRODUCE, SYNC_GROUP, HEARTBEAT, API_VERSIONS, CREATE_TOPICS = 0, 14, 12, 18, 19
 

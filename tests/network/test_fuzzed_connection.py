@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.network.network_support import frame, make_config
 
 from broadsheet_broker.apis import load
 from broadsheet_broker.network import Server
 from broadsheet_broker.network.connection import KafkaConnection
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.api_messages import request_class
+from tests.support.network import frame, make_config
 
 
 class Transport:

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import uvloop
-from tests.network.network_support import api, make_config, make_server
-from tests.simulation.simulated_loop import Simulation
 
 from broadsheet_broker.network.peers import NodePeers
 from broadsheet_broker.seams import Environment
@@ -18,6 +16,8 @@ from broadsheet_broker.wire.messages.fetch_response import FetchableTopicRespons
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.heartbeat_response import HeartbeatResponse
 from broadsheet_broker.wire.peers import Address, PeerError
+from tests.support.network import api, make_config, make_server
+from tests.support.simulated_loop import Simulation
 
 HEARTBEAT, FETCH = 12, 1
 

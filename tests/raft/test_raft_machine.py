@@ -6,7 +6,6 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.raft.raft_world import Entry, WorldLog
 
 from broadsheet_broker.raft.leader import Leader
 from broadsheet_broker.raft.machine import Raft, RaftError
@@ -53,6 +52,7 @@ from broadsheet_broker.raft.messages import (
 from broadsheet_broker.raft.roles import START, TRANSITIONS, Role
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.wire.errors import ErrorCode
+from tests.raft.support import Entry, WorldLog
 
 
 def voters(*ids: int) -> VoterSet:

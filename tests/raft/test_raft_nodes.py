@@ -8,8 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.simulation.simulated_loop import Host, Simulation
-from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker import apis
 from broadsheet_broker.config import load_config
@@ -20,6 +18,8 @@ from broadsheet_broker.raft.node import Committed, RaftNode, RaftSettings, Snaps
 from broadsheet_broker.raft.snapshot import SnapshotId, encode_snapshot
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from tests.support.memory_files import MemoryFiles
+from tests.support.simulated_loop import Host, Simulation
 
 CLUSTER = "4L6g3nShT-eMCtK--X86sw"
 

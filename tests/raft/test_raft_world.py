@@ -9,7 +9,6 @@ import os
 from dataclasses import replace
 
 import pytest
-from tests.raft.raft_world import Machine, run_seed
 
 from broadsheet_broker.raft.follower import Follower
 from broadsheet_broker.raft.leader import Leader
@@ -17,6 +16,7 @@ from broadsheet_broker.raft.machine import Raft
 from broadsheet_broker.raft.messages import Vote
 from broadsheet_broker.raft.roles import TRANSITIONS, Role
 from broadsheet_broker.raft.unattached import Unattached
+from tests.raft.support import Machine, run_seed
 
 SEEDS = int(os.environ.get("RAFT_SEEDS", "120"))
 GROUPS = 8

@@ -7,12 +7,12 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.replication.replication_fakes import HandLoop, Stage, State
 
 from broadsheet_broker.replication.fetching import Fetch, Row
 from broadsheet_broker.replication.sessions import EVICTABLE_AFTER_SECONDS, FetchSessions, next_epoch
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic, ForgottenTopic
+from tests.replication.support import HandLoop, Stage, State
 
 
 def topics(*indexes: int, offset: int = 0) -> list[FetchTopic]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.replication.replication_fakes import Stage, State
 
 from broadsheet_broker.replication.fetching import ANYBODY, Fetch, Reader, Row
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic
+from tests.replication.support import Stage, State
 
 
 class Reading:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.replication.replica_cluster import Cluster, run
-
 from broadsheet_broker.log.writing import forget_pending
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.config_record import ConfigRecord
@@ -17,6 +15,7 @@ from broadsheet_broker.wire.messages.delete_records_request import (
 )
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.messages.unfence_broker_record import UnfenceBrokerRecord
+from tests.support.replica_cluster import Cluster, run
 
 ALL = (1, 2, 3)
 

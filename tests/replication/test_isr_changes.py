@@ -7,12 +7,12 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.replication.replication_fakes import TOPIC_ID, FakeLog, Stage, State
 
 from broadsheet_broker.replication.in_sync import Follower, IsrAnswer, IsrAnswered, IsrChange
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.seams.metrics import TopicCounters
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from tests.replication.support import TOPIC_ID, FakeLog, Stage, State
 
 LAG_MS = 1000
 LOST = "lose the answer"

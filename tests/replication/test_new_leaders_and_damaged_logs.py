@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.apis.replica_rooms import Bench, run
-from tests.replication.replication_fakes import Stage
-from tests.replication.test_restart import produce
 
 from broadsheet_broker.log import StorageError
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.records import decode_records, iterate_batches
+from tests.replication.support import Stage
+from tests.replication.test_restart import produce
+from tests.support.replica_rooms import Bench, run
 
 ONE = uuid.UUID(int=901)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.replication.replication_fakes import Stage, State
 
 from broadsheet_broker.replication.partition import ALL_ACKS, Follower
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from tests.replication.support import Stage, State
 
 THREE = State(isr=(1, 2, 3), replicas=(1, 2, 3))
 

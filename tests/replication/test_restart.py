@@ -6,12 +6,11 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from tests.apis.replica_rooms import Bench, batch, run
-
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
 from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
+from tests.support.replica_rooms import Bench, batch, run
 
 
 async def produce(bench: Bench, *values: bytes) -> None:

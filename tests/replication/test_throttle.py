@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.replication.replication_fakes import Stage, State
 
 from broadsheet_broker.metadata.image import BrokerInfo, ClusterImage, Endpoint
 from broadsheet_broker.replication.fetching import Fetch, Reader, Row
 from broadsheet_broker.replication.selector import NO_PREFERENCE, preferred_replica
 from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic
+from tests.replication.support import Stage, State
 
 
 @pytest.mark.parametrize(

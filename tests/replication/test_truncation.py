@@ -7,11 +7,11 @@ from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.replication.replica_cluster import Cluster, run
 
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
 from broadsheet_broker.replication.truncation import truncation_offset
 from broadsheet_broker.wire.errors import ErrorCode
+from tests.support.replica_cluster import Cluster, run
 
 
 async def alone(cluster: Cluster, leader: int, *values: bytes) -> None:

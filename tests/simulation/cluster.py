@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
-from tests.simulation.simulated_loop import Host, HostClock, Simulation
-from tests.support.memory_files import MemoryFiles
-
 from broadsheet_broker.broker import Broker
 from broadsheet_broker.config import BrokerConfig, load_config
+from tests.support.memory_files import MemoryFiles
+from tests.support.simulated_loop import Host, HostClock, Simulation
 
 CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
 PORT, CONTROLLER_PORT = 9092, 9093

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
-from tests.history.operations import History, Loss
 from tests.simulation.cluster import Cluster, Node
-from tests.simulation.simulated_loop import Host
+from tests.support.history.operations import History, Loss
+from tests.support.simulated_loop import Host
 
 
 class Aim(Enum):

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.quorum_invariants import InvariantBroken, QuorumInvariants
-
 from broadsheet_broker.wire.records import iterate_batches
+from tests.simulation.quorum_invariants import InvariantBroken, QuorumInvariants
 
 if TYPE_CHECKING:
     from tests.simulation.cluster import Cluster, Node
-    from tests.simulation.simulated_loop import Host
+    from tests.support.simulated_loop import Host
 
 __all__ = ["InvariantBroken", "Invariants"]
 

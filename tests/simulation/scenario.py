@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from tests.history.checker import check
-from tests.history.operations import Final, History, Outcome, Partition, Poll, Seek
 from tests.simulation.clients.admin import EARLIEST, LATEST, create_topic, list_offset
 from tests.simulation.clients.connection import PROBLEMS, BrokerError, ClusterView
 from tests.simulation.clients.consumer import Consumer
@@ -30,7 +28,9 @@ from tests.simulation.clients.raw import send_rubbish
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Fault, Faults, make_schedule
 from tests.simulation.invariants import InvariantBroken, Invariants
-from tests.simulation.simulated_loop import Host, HostClock, Simulation, SimulationStuck
+from tests.support.history.checker import check
+from tests.support.history.operations import Final, History, Outcome, Partition, Poll, Seek
+from tests.support.simulated_loop import Host, HostClock, Simulation, SimulationStuck
 
 TOPIC = "orders"
 GROUP = "shipping"

@@ -11,14 +11,14 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.simulation.__main__ import parse_seeds, run_all
-from tests.simulation.faults import make_schedule
-from tests.simulation.scenario import Run, run
 
 from broadsheet_broker.log.producer_state import ProducerState
 from broadsheet_broker.raft import quorum_state
 from broadsheet_broker.replication.fetching import Fetch
 from broadsheet_broker.replication.partition import Partition
+from tests.simulation.__main__ import parse_seeds, run_all
+from tests.simulation.faults import make_schedule
+from tests.simulation.scenario import Run, run
 
 SEEDS_OF_ONE = 150
 """With one broker: about 0.2 s each, on all cores."""

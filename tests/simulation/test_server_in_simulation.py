@@ -7,9 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.network.network_support import Client, api, frame, make_config, make_server
-from tests.simulation.simulated_loop import Host, Simulation
-from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.network import Server
@@ -17,6 +14,9 @@ from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.heartbeat_response import HeartbeatResponse
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.messages.produce_response import ProduceResponse
+from tests.support.memory_files import MemoryFiles
+from tests.support.network import Client, api, frame, make_config, make_server
+from tests.support.simulated_loop import Host, Simulation
 
 Simulate = Callable[[int], Simulation]
 

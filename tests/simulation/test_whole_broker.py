@@ -8,9 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.network.network_support import Client
-from tests.simulation.simulated_loop import Host, Simulation
-from tests.support.memory_files import MemoryFiles
 
 from broadsheet_broker.broker import Broker
 from broadsheet_broker.config import load_config
@@ -21,6 +18,9 @@ from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchR
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
+from tests.support.memory_files import MemoryFiles
+from tests.support.network import Client
+from tests.support.simulated_loop import Host, Simulation
 
 Simulate = Callable[[int], Simulation]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.wire.message_strategies import all_message_classes, all_versions
 
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.schema import Message
+from tests.wire.message_strategies import all_message_classes, all_versions
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.jsonl"))
 EVERYTHING = list(all_versions())

@@ -6,7 +6,6 @@ import copy
 import uuid
 
 import pytest
-from tests.wire.message_strategies import all_message_classes, all_versions
 
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.messages.create_topics_request import CreateTopicsRequest
@@ -19,6 +18,7 @@ from broadsheet_broker.wire.messages.fetch_response import (
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.primitives import ZERO_UUID
+from tests.wire.message_strategies import all_message_classes, all_versions
 
 
 def test_a_message_of_defaults_survives_in_every_version() -> None:

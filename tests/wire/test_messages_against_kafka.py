@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.wire.message_strategies import all_message_classes
 
 from broadsheet_broker.wire.compiler import version_of
 from broadsheet_broker.wire.primitives import uuid_text
 from broadsheet_broker.wire.schema import Field, Message, Struct
+from tests.wire.message_strategies import all_message_classes
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.wire.kio_peer import ours_to_plain, peer_classes, peer_decode, peer_encode, to_plain
-from tests.wire.message_strategies import all_message_classes, structs, versions
 
 from broadsheet_broker.wire import api_messages
 from broadsheet_broker.wire.schema import Message
+from tests.wire.kio_peer import ours_to_plain, peer_classes, peer_decode, peer_encode, to_plain
+from tests.wire.message_strategies import all_message_classes, structs, versions
 
 CASES = [
     pytest.param(cls, version, peer, id=f"{cls.__name__}-{version}")

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
-from e2e.broadsheet import Broadsheet
+
+from tests.support.broadsheet import Broadsheet
 
 with warnings.catch_warnings():  # kafka-python reads its schemas in a way that Python 3.11 calls deprecated
     warnings.simplefilter("ignore", DeprecationWarning)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tests.history.checker import check
-from tests.history.confluent import RecordingConsumer, RecordingProducer, read_finals
-from tests.history.operations import History, Outcome, Poll
+from tests.support.history.checker import check
+from tests.support.history.confluent import RecordingConsumer, RecordingProducer, read_finals
+from tests.support.history.operations import History, Outcome, Poll
 
 
 def test_real_clients_leave_a_history_without_anomalies(bootstrap: str, new_topic: Callable[..., str]) -> None:

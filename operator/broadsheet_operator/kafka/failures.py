@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from broadsheet_operator.reconcilers.observed import Failure
 from kafka import errors as kafka_errors
+
+from broadsheet_operator.reconcilers.observed import Failure
 
 NO_ERROR = 0
 UNKNOWN_TOPIC_OR_PARTITION = 3

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kafka import KafkaAdminClient
+
 from broadsheet_operator.kafka.failures import failure_of_exception
 from broadsheet_operator.reconcilers.observed import Failure
-from kafka import KafkaAdminClient
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.simulation.clients.connection import PROBLEMS, ClusterView
-
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.create_topics_request import (
     CreatableTopic,
@@ -17,6 +15,7 @@ from broadsheet_broker.wire.messages.list_offsets_request import (
     ListOffsetsRequest,
     ListOffsetsTopic,
 )
+from tests.simulation.clients.connection import PROBLEMS, ClusterView
 
 EARLIEST, LATEST = -2, -1
 

@@ -8,12 +8,11 @@ from collections import deque
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from tests.simulation.simulated_loop import Host
-
 from broadsheet_broker.wire.api_messages import flexible_from, response_class, response_header_version
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from broadsheet_broker.wire.messages.metadata_response import MetadataResponse
+from tests.support.simulated_loop import Host
 
 REQUEST_TIMEOUT = 10.0
 """Seconds after which a client gives a connection up."""

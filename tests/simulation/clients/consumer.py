@@ -6,10 +6,6 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.history.operations import OUT_OF_RANGE, History, Partition, Poll, Seek
-from tests.simulation.clients.admin import EARLIEST, LATEST, list_offset
-from tests.simulation.clients.connection import PROBLEMS, REQUEST_TIMEOUT, ClusterView
-
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ForgottenTopic
 from broadsheet_broker.wire.messages.fetch_response import PartitionData
@@ -19,6 +15,9 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.records import decode_records, iterate_batches
+from tests.simulation.clients.admin import EARLIEST, LATEST, list_offset
+from tests.simulation.clients.connection import PROBLEMS, REQUEST_TIMEOUT, ClusterView
+from tests.support.history.operations import OUT_OF_RANGE, History, Partition, Poll, Seek
 
 _VERSION = 12
 _STALE = {

@@ -6,10 +6,6 @@ import asyncio
 import struct
 from typing import Any
 
-from tests.history.operations import Commit, History, Outcome, Partition, ReadCommit
-from tests.simulation.clients.connection import PROBLEMS, BrokerError, ClusterView, Connection
-from tests.simulation.clients.consumer import Consumer
-
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.find_coordinator_request import FindCoordinatorRequest
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
@@ -26,6 +22,9 @@ from broadsheet_broker.wire.messages.offset_fetch_request import (
     OffsetFetchRequestTopics,
 )
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest, SyncGroupRequestAssignment
+from tests.simulation.clients.connection import PROBLEMS, BrokerError, ClusterView, Connection
+from tests.simulation.clients.consumer import Consumer
+from tests.support.history.operations import Commit, History, Outcome, Partition, ReadCommit
 
 SESSION_TIMEOUT_MS = 6000
 _PARTITION = struct.Struct(">i")

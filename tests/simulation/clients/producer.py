@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tests.history.operations import UNKNOWN_OFFSET, History, Outcome, Partition, Send
-from tests.simulation.clients.connection import PROBLEMS, REQUEST_TIMEOUT, ClusterView
-
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.init_producer_id_request import InitProducerIdRequest
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import build_batch
+from tests.simulation.clients.connection import PROBLEMS, REQUEST_TIMEOUT, ClusterView
+from tests.support.history.operations import UNKNOWN_OFFSET, History, Outcome, Partition, Send
 
 _VERSION = 12
 _IN_FLIGHT = 5

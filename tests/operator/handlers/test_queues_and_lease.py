@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Mapping
 
 import pytest
-from tests.operator_kubernetes.fakes import FakeKubernetes
 
 from broadsheet_operator.handlers import lease as leases
 from broadsheet_operator.handlers.lease import Lease, Seen, lead, may_take
 from broadsheet_operator.handlers.queues import Backoff, BatchQueue
 from broadsheet_operator.kubernetes import Kind, KubernetesError
+from tests.operator.support import FakeKubernetes
 
 
 def test_back_off_doubles_up_to_its_bound_and_starts_again() -> None:

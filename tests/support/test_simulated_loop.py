@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from tests.simulation.simulated_loop import Simulation, SimulationStuck
+
 from tests.support.memory_files import MemoryFiles
+from tests.support.simulated_loop import Simulation, SimulationStuck
 
 Simulate = Callable[[int], Simulation]
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from tests.apis.replica_rooms import NOW_MS, Call, batch
-
 import broadsheet_broker.apis.delete_records
 import broadsheet_broker.apis.fetch
 import broadsheet_broker.apis.list_offsets
@@ -40,6 +38,7 @@ from broadsheet_broker.wire.messages.register_broker_record import BrokerEndpoin
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.peers import PeerError
 from broadsheet_broker.wire.records import decode_records, iterate_batches
+from tests.support.replica_rooms import NOW_MS, Call, batch
 
 LISTENER = "PLAINTEXT"
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from kafka import KafkaConsumer, KafkaProducer
 
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.local.broker import free_port
@@ -25,7 +26,6 @@ from broadsheet_operator.reconcilers.topic_actions import (
     CreateTopic,
     DeleteTopic,
 )
-from kafka import KafkaConsumer, KafkaProducer
 
 BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]
 SECONDS = 30.0

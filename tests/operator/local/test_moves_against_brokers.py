@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from confluent_kafka import Consumer
-from tests.operator.test_against_broker import SECONDS, Up, eventually, manifest
+from kafka import KafkaProducer
 
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.kafka.moves import observe_rates
 from broadsheet_operator.reconcilers.observed import TopicView
 from broadsheet_operator.reconcilers.topic_actions import FOLLOWER_THROTTLED, LEADER_THROTTLED
-from kafka import KafkaProducer
+from tests.operator.local.test_against_broker import SECONDS, Up, eventually, manifest
 
 RECORDS, RECORD_BYTES = 300, 10_000
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.operator_kubernetes.fakes import Stage
-
 from broadsheet_operator.handlers.store import Key
+from tests.operator.support import Stage
 
 
 def test_two_that_find_other_bootstrap_servers_at_once_share_one_session() -> None:

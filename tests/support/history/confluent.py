@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from tests.history.operations import (
+
+from tests.support.history.operations import (
     UNKNOWN_OFFSET,
     Commit,
     Final,

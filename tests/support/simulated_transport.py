@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_loop import SimulatedLoop
-    from tests.simulation.simulated_network import Network
+    from tests.support.simulated_loop import SimulatedLoop
+    from tests.support.simulated_network import Network
 
 _WINDOW = 256 * 1024
 """Bytes that may be on their way or unread at the receiver; more wait at the sender."""

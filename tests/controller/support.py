@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from tests.support.memory_files import MemoryFiles
-
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller import Controller
 from broadsheet_broker.controller.controller import HERE
@@ -24,6 +22,7 @@ from broadsheet_broker.wire.api_messages import api_name
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.api_versions_response import ApiVersionsResponse
 from broadsheet_broker.wire.peers import Address, PeerError
+from tests.support.memory_files import MemoryFiles
 
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 COMMIT_SECONDS = 0.001

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from tests.operator_kubernetes.fakes import Stage
 
 from broadsheet_operator.handlers.main import WATCH_SECONDS, WATCHED, Process, configure_kopf, parser, registry
 from broadsheet_operator.handlers.metrics import OperatorCollector
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import GroupView, TopicPartition
+from tests.operator.support import Stage
 
 
 def process() -> Process:

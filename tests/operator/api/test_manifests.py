@@ -14,7 +14,7 @@ from broadsheet_operator.api.manifests import ManifestError, load_paths, load_te
 from broadsheet_operator.local.example import QUICKSTART
 from broadsheet_operator.local.store import Store
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "manifest-table.yaml").read_text())
 
 

@@ -13,10 +13,10 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.simulated_transport import Inbox, SimulatedTransport
+from tests.support.simulated_transport import Inbox, SimulatedTransport
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_loop import Host, SimulatedLoop, Simulation
+    from tests.support.simulated_loop import Host, SimulatedLoop, Simulation
 
 _CONNECT_TIMEOUT = 127.0
 """Seconds after which the system gives up on a host that does not answer."""

@@ -11,7 +11,7 @@ import yaml
 
 from broadsheet_operator.api.crd import DEFINITIONS, definition, files
 
-CRDS = Path(__file__).parents[2] / "crds"
+CRDS = Path(__file__).parents[3] / "crds"
 FORBIDDEN = {"$ref", "$defs", "anyOf", "allOf", "oneOf", "const", "title", "uniqueItems", "patternProperties"}
 FORBIDDEN |= {"exclusiveMinimum", "exclusiveMaximum", "additionalItems", "x-nullable", "x-set", "x-atomic"}
 

@@ -7,7 +7,8 @@ import errno
 from collections.abc import Callable
 
 import pytest
-from tests.simulation.simulated_loop import Host, Simulation
+
+from tests.support.simulated_loop import Host, Simulation
 
 Simulate = Callable[[int], Simulation]
 

@@ -25,9 +25,8 @@ from asyncio import events
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from tests.simulation.simulated_network import Network, SimulatedServer
-
 from broadsheet_broker.seams import Environment, Files
+from tests.support.simulated_network import Network, SimulatedServer
 
 T = TypeVar("T")
 

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from tests.history.checker import MOST_PER_KIND, check
-from tests.history.operations import (
+
+from tests.support.history.checker import MOST_PER_KIND, check
+from tests.support.history.operations import (
     Commit,
     Final,
     History,

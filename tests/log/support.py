@@ -7,11 +7,10 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.memory_files import MemoryFiles
-
 from broadsheet_broker.log import AppendInfo, Log, LogConfig
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
+from tests.support.memory_files import MemoryFiles
 
 NOW_MS = 1_700_000_000_000
 DIRECTORY = "/logs/orders-0"

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.operator_kubernetes.fakes import Stage, merged
 
 from broadsheet_operator.handlers import brokers, clusters, dependents
 from broadsheet_operator.handlers.clusters import READY_SECONDS
@@ -20,6 +19,7 @@ from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM, Settings
 from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
+from tests.operator.support import Stage, merged
 
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
 

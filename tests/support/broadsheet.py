@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from e2e.process import CLUSTER_ID, BrokerProcess
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess
 
 
 class Broadsheet(BrokerProcess):

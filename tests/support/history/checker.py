@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
-from tests.history.operations import (
+from tests.support.history.operations import (
     OUT_OF_RANGE,
     UNKNOWN_OFFSET,
     Commit,

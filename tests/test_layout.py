@@ -1,0 +1,35 @@
+"""Where tests and what they share may stand."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def imports(path: pathlib.Path) -> Iterator[str]:
+    """The full names of the modules that a module imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_tests_import_nothing_from_e2e() -> None:
+    """Tests need Python only; what both use is in tests/support."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in imports(path)
+        if name.split(".")[0] == "e2e"
+    ]
+    assert not wrong
+
+
+def test_operator_is_a_folder_and_not_a_package() -> None:
+    """With an `__init__.py` it could hide the standard library's `operator`."""
+    assert not (ROOT / "operator/__init__.py").exists()
