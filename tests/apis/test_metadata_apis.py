@@ -156,6 +156,24 @@ def test_topics_come_into_being_when_client_and_broker_allow_it(tmp_path: Path) 
     scenario(tmp_path, run, num_partitions="2")
 
 
+def test_a_topic_of_a_coordinator_comes_into_being_as_kafka_makes_it(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        (topic,) = (await client.ask(3, MetadataRequest(topics=named("__transaction_state")))).topics
+        assert topic.is_internal and len(topic.partitions) == 7
+        asked = describe.DescribeConfigsResource(resource_type=2, resource_name="__transaction_state")
+        (described,) = (await client.ask(32, describe.DescribeConfigsRequest(resources=[asked]))).results
+        values = {row.name: row.value for row in described.configs}
+        assert values["cleanup.policy"] == "compact" and values["min.insync.replicas"] == "1"
+
+    scenario(
+        tmp_path,
+        run,
+        transaction_state_log_num_partitions="7",
+        transaction_state_log_replication_factor="1",
+        transaction_state_log_min_isr="1",
+    )
+
+
 def test_no_topic_comes_into_being_when_the_broker_forbids_it(tmp_path: Path) -> None:
     async def run(client: Client) -> None:
         (topic,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics

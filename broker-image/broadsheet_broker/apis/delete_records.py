@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.apis.produce import INTERNAL_TOPICS
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_records_response import (
     DeleteRecordsPartitionResult,

@@ -6,7 +6,8 @@ from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.metadata import described
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
-from broadsheet_broker.controller.names import is_internal, name_problem
+from broadsheet_broker.config.internal_topics import is_internal
+from broadsheet_broker.controller.names import name_problem
 from broadsheet_broker.metadata.image import TopicImage
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.describe_topic_partitions_request import DescribeTopicPartitionsRequest

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.coordinators import GROUP_METADATA_TOPIC
+from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 

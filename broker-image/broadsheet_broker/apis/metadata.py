@@ -15,7 +15,8 @@ from uuid import UUID
 from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
-from broadsheet_broker.controller.names import is_internal, name_problem
+from broadsheet_broker.config.internal_topics import is_internal
+from broadsheet_broker.controller.names import name_problem
 from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, TopicImage
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.replication import PendingProduce
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.produce_response import (
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-INTERNAL_TOPICS = frozenset(("__consumer_offsets", "__transaction_state", "__share_group_state"))
 ADMIN_CLIENT_ID = "__admin_client"
 """The client id that may write to internal topics (Kafka's AdminUtils)."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.controller.names import CLUSTER_METADATA_TOPIC
+from broadsheet_broker.config.internal_topics import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.raft.voters import NO_DIRECTORY, ReplicaKey, Voter
 from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.errors import ErrorCode

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.config.key import INT, LIST, LONG, SHORT, Key, at_least, some_of
+from broadsheet_broker.config.internal_topics import SHARE_STATE_TOPIC, TRANSACTION_STATE_TOPIC
+from broadsheet_broker.config.key import INT, LIST, LONG, SHORT, Key, Kind, at_least, some_of
+
+
+def _state_topic(prefix: str, topic: str, min_isr: Kind) -> tuple[Key, ...]:
+    """How the topic of a coordinator that is not built yet is created, should a client ask for it."""
+    return (
+        Key(f"{prefix}.num.partitions", INT, "50", f"Partitions of {topic}, fixed once it is made.", at_least(1)),
+        Key(f"{prefix}.replication.factor", SHORT, "3", f"Replicas of {topic}.", at_least(1)),
+        Key(f"{prefix}.segment.bytes", INT, "104857600", f"Segment size of {topic}.", at_least(1)),
+        Key(f"{prefix}.min.isr", min_isr, "2", f"min.insync.replicas of {topic}.", at_least(1)),
+    )
+
 
 COORDINATOR_KEYS = (
     Key(
@@ -31,4 +43,6 @@ COORDINATOR_KEYS = (
     ),
     Key("offsets.topic.replication.factor", SHORT, "3", "Replicas of __consumer_offsets.", at_least(1)),
     Key("offsets.topic.segment.bytes", INT, "104857600", "Segment size of __consumer_offsets.", at_least(1)),
+    *_state_topic("transaction.state.log", TRANSACTION_STATE_TOPIC, INT),
+    *_state_topic("share.coordinator.state.topic", SHARE_STATE_TOPIC, SHORT),
 )  # fmt: skip

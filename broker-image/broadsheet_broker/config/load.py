@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from broadsheet_broker.config.broker import BrokerConfig
 from broadsheet_broker.config.image import properties_of
+from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.config.listeners import parse_listeners
 from broadsheet_broker.config.properties import parse_overrides, parse_properties
 
@@ -50,8 +51,9 @@ def with_local_defaults(values: Mapping[str, str]) -> dict[str, str]:
                 address = f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
                 result["controller.quorum.voters"] = f"{result['node.id'].strip()}@{address}"
                 break
-    for name in ("offsets.topic.replication.factor", "transaction.state.log.replication.factor"):
-        result.setdefault(name, "1")
-    result.setdefault("transaction.state.log.min.isr", "1")
+    for topic in INTERNAL_TOPICS.values():
+        result.setdefault(topic.replication_factor_key, "1")
+        if "min.insync.replicas" in topic.configured:
+            result.setdefault(topic.configured["min.insync.replicas"], "1")
     result.setdefault("group.initial.rebalance.delay.ms", "0")
     return result

@@ -45,10 +45,6 @@ _NO_EFFECT: dict[str, str] = {
     transaction.partition.verification.enable boolean true cluster-wide
     transaction.remove.expired.transaction.cleanup.interval.ms int 3600000
     transaction.state.log.load.buffer.size int 5242880
-    transaction.state.log.min.isr int 2
-    transaction.state.log.num.partitions int 50
-    transaction.state.log.replication.factor short 3
-    transaction.state.log.segment.bytes int 104857600
     transaction.two.phase.commit.enable boolean false
     transactional.id.expiration.ms int 604800000
     """,
@@ -97,11 +93,7 @@ _NO_EFFECT: dict[str, str] = {
     share.coordinator.load.buffer.size int 5242880
     share.coordinator.snapshot.update.records.per.snapshot int 500
     share.coordinator.state.topic.compression.codec int 0
-    share.coordinator.state.topic.min.isr short 2
-    share.coordinator.state.topic.num.partitions int 50
     share.coordinator.state.topic.prune.interval.ms int 300000
-    share.coordinator.state.topic.replication.factor short 3
-    share.coordinator.state.topic.segment.bytes int 104857600
     share.coordinator.threads int 1
     share.coordinator.write.timeout.ms int 5000
     """,

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.controller import brokers
 from broadsheet_broker.controller.active import ActiveController, Order
 from broadsheet_broker.controller.brokers import Registration
@@ -26,7 +27,6 @@ from broadsheet_broker.controller.forwarding import Forwarder, Leader, error_cod
 from broadsheet_broker.controller.isr_changes import IsrProposals
 from broadsheet_broker.controller.lifecycle import BrokerLifecycle
 from broadsheet_broker.controller.liveness import ProcessWatch
-from broadsheet_broker.controller.names import GROUP_METADATA_TOPIC
 from broadsheet_broker.controller.quorum import first_records, raft_settings, voter_set
 from broadsheet_broker.controller.stepping_aside import SteppingAside, may_step_aside
 from broadsheet_broker.controller.storage_tool import Identity
@@ -444,26 +444,19 @@ class Controller:
             raise KafkaError(error_code(result.error_code), result.error_message)
 
     def _internal_topic(self, name: str) -> CreatableTopic:
-        config = self._config
-        if name != GROUP_METADATA_TOPIC:
-            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{name} is not an internal topic of this build.")
-        values = {
-            "cleanup.policy": "compact",
-            "compression.type": "producer",
-            "segment.bytes": str(config.get_int("offsets.topic.segment.bytes")),
-        }
+        topic, config = INTERNAL_TOPICS[name], self._config
         return CreatableTopic(
             name=name,
-            num_partitions=config.get_int("offsets.topic.num.partitions"),
-            replication_factor=config.get_int("offsets.topic.replication.factor"),
-            configs=[CreatableTopicConfig(name=key, value=value) for key, value in values.items()],
+            num_partitions=config.get_int(topic.partitions_key),
+            replication_factor=config.get_int(topic.replication_factor_key),
+            configs=[CreatableTopicConfig(name=key, value=value) for key, value in topic.topic_configs(config).items()],
         )
 
     async def create_automatically(self, names: Sequence[str]) -> CreateTopicsResponse:
         """Create topics that a client asked about (auto.create.topics.enable); internal ones as configured."""
         wanted = [
             self._internal_topic(name)
-            if name == GROUP_METADATA_TOPIC
+            if name in INTERNAL_TOPICS
             else CreatableTopic(name=name, num_partitions=-1, replication_factor=-1)
             for name in names
         ]

@@ -11,19 +11,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 MAX_NAME_LENGTH: Final = 249
 """A log directory is named after topic and partition, and may be renamed with a suffix; file names end at 255 bytes."""
 
-GROUP_METADATA_TOPIC: Final = "__consumer_offsets"
-TRANSACTION_STATE_TOPIC: Final = "__transaction_state"
-SHARE_STATE_TOPIC: Final = "__share_group_state"
-CLUSTER_METADATA_TOPIC: Final = "__cluster_metadata"
-
-INTERNAL_TOPICS: Final = frozenset({GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC, SHARE_STATE_TOPIC})
-"""Topics that Kafka keeps for itself: clients see them flagged, and producers may not write to them by hand."""
-
 _LEGAL: Final = re.compile(r"[a-zA-Z0-9._-]+")
-
-
-def is_internal(name: str) -> bool:
-    return name in INTERNAL_TOPICS
 
 
 def name_problem(name: str) -> str | None:

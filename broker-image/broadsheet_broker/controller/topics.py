@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from broadsheet_broker.controller.names import CLUSTER_METADATA_TOPIC, name_problem
+from broadsheet_broker.config.internal_topics import CLUSTER_METADATA_TOPIC
+from broadsheet_broker.controller.names import name_problem
 from broadsheet_broker.controller.placement import ReplicaPlacer, UsableBroker
 from broadsheet_broker.controller.plan import Context, Plan
 from broadsheet_broker.metadata.image import ClusterImage, ResourceType, TopicImage

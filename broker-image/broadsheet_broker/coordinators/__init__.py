@@ -1,7 +1,6 @@
 """Coordinators: groups, and later transactions and share groups."""
 
 from broadsheet_broker.coordinators.groups import (
-    GROUP_METADATA_TOPIC,
     Context,
     GroupCoordinator,
     GroupSettings,
@@ -9,4 +8,4 @@ from broadsheet_broker.coordinators.groups import (
     Storage,
 )
 
-__all__ = ["GROUP_METADATA_TOPIC", "Context", "GroupCoordinator", "GroupSettings", "ReplicatedStorage", "Storage"]
+__all__ = ["Context", "GroupCoordinator", "GroupSettings", "ReplicatedStorage", "Storage"]

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Mapping
 
+from broadsheet_broker.config.internal_topics import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.log import checkpoints
 from broadsheet_broker.log.checkpoints import TopicPartition
 from broadsheet_broker.log.errors import StorageError
@@ -19,7 +20,6 @@ from broadsheet_broker.wire.primitives import parse_uuid_text
 DELETE_SUFFIX = "-delete"
 STRAY_SUFFIX = "-stray"
 FUTURE_SUFFIX = "-future"
-METADATA_TOPIC = "__cluster_metadata"
 
 _DELETED = re.compile(r"\S+-\d+\.[0-9a-f]{32}" + DELETE_SUFFIX)
 """What `LogManager.delete` renames a log to, as Kafka does. Anything else is not ours to remove."""
@@ -146,7 +146,7 @@ def _is_partition(name: str) -> bool:
     if name.endswith((DELETE_SUFFIX, STRAY_SUFFIX, FUTURE_SUFFIX)):
         return False
     try:
-        return split_directory_name(name)[0] != METADATA_TOPIC
+        return split_directory_name(name)[0] != CLUSTER_METADATA_TOPIC
     except ValueError:
         return False
 

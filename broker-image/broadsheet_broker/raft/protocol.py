@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from broadsheet_broker.config.internal_topics import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.raft.messages import (
     HIGHEST_OFFSET,
     UNKNOWN_KEY,
@@ -41,7 +42,7 @@ from broadsheet_broker.wire.messages import update_raft_voter_request as update_
 from broadsheet_broker.wire.messages import update_raft_voter_response as update_response
 from broadsheet_broker.wire.schema import Message
 
-TOPIC: Final = "__cluster_metadata"
+TOPIC: Final = CLUSTER_METADATA_TOPIC
 _PARTITION: Final = 0
 _NOBODY: Final = -1
 _CODES: Final = {int(code): code for code in ErrorCode}

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Final
 
+from broadsheet_broker.config.internal_topics import CLUSTER_METADATA_TOPIC
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.log import RAFT, AppendInfo, Log
 from broadsheet_broker.raft.snapshot import SUFFIX, Snapshot, SnapshotId, list_snapshots, read_snapshot
@@ -17,7 +18,7 @@ from broadsheet_broker.wire.records import BatchHeader, iterate_batches
 
 log = logging.getLogger(__name__)
 
-DIRECTORY: Final = "__cluster_metadata-0"
+DIRECTORY: Final = f"{CLUSTER_METADATA_TOPIC}-0"
 TOPIC_ID: Final = uuid.UUID(int=1)
 """Kafka's fixed id of the metadata topic (Uuid.METADATA_TOPIC_ID), in text AAAAAAAAAAAAAAAAAAAAAQ."""
 

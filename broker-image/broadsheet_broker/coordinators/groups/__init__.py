@@ -5,7 +5,7 @@ return records to write and answers to give. `partition.py` and `coordinator.py`
 """
 
 from broadsheet_broker.coordinators.groups.coordinator import GroupCoordinator
-from broadsheet_broker.coordinators.groups.storage import GROUP_METADATA_TOPIC, ReplicatedStorage, Storage
+from broadsheet_broker.coordinators.groups.storage import ReplicatedStorage, Storage
 from broadsheet_broker.coordinators.groups.turn import Context, GroupSettings
 
-__all__ = ["GROUP_METADATA_TOPIC", "Context", "GroupCoordinator", "GroupSettings", "ReplicatedStorage", "Storage"]
+__all__ = ["Context", "GroupCoordinator", "GroupSettings", "ReplicatedStorage", "Storage"]

@@ -11,12 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
 from broadsheet_broker.coordinators.groups.metrics import collector
 from broadsheet_broker.coordinators.groups.offsets import commit_error
 from broadsheet_broker.coordinators.groups.partition import CoordinatedPartition, PartitionState
 from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error
-from broadsheet_broker.coordinators.groups.storage import GROUP_METADATA_TOPIC, Storage
+from broadsheet_broker.coordinators.groups.storage import Storage
 from broadsheet_broker.coordinators.groups.turn import (
     Context,
     GroupSettings,

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 
+from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
 from broadsheet_broker.coordinators.groups.group import ClassicGroup
 from broadsheet_broker.coordinators.groups.shard import GroupShard
-from broadsheet_broker.coordinators.groups.storage import GROUP_METADATA_TOPIC, Storage, StoredBatch
+from broadsheet_broker.coordinators.groups.storage import Storage, StoredBatch
 from broadsheet_broker.coordinators.groups.turn import NEVER, GroupSettings, Record, Turn, Write, client_error, log
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators.groups.turn import Record
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.records import CONTROL_COMMIT, build_batch, decode_records, iterate_batches
@@ -12,8 +13,6 @@ from broadsheet_broker.wire.records import CONTROL_COMMIT, build_batch, decode_r
 if TYPE_CHECKING:
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.replication import ReplicaManager
-
-GROUP_METADATA_TOPIC = "__consumer_offsets"
 
 
 class StoredBatch(NamedTuple):
