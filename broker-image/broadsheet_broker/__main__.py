@@ -207,8 +207,8 @@ def _tune_garbage_collection() -> None:
 
 
 def _format(options: argparse.Namespace, config: BrokerConfig) -> int:
-    from broadsheet_broker.controller.storage_tool import StorageError, format_directories
     from broadsheet_broker.seams import Environment
+    from broadsheet_broker.storage_tool import StorageError, format_directories
     from broadsheet_broker.wire.primitives import uuid_text
 
     configure_logging("WARNING")

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker import apis
 from broadsheet_broker.apis.request import Rooms
-from broadsheet_broker.controller import Controller
-from broadsheet_broker.controller.storage_tool import load_identity
 from broadsheet_broker.coordinators import GroupCoordinator, ReplicatedStorage
 from broadsheet_broker.log import LogConfig, LogManager, LogManagerSettings
 from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.network import Server
 from broadsheet_broker.network.http import HttpEndpoint
 from broadsheet_broker.network.peers import NodePeers
+from broadsheet_broker.node import MetadataNode
 from broadsheet_broker.replication import ReplicaManager
 from broadsheet_broker.replication.in_sync import IsrAnswer
+from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from broadsheet_broker.config import BrokerConfig
-    from broadsheet_broker.controller.directories import DirectoryReports
-    from broadsheet_broker.controller.isr_changes import IsrProposals
     from broadsheet_broker.log import Log, StorageError
+    from broadsheet_broker.node.directory_reports import DirectoryReports
+    from broadsheet_broker.node.isr_proposals import IsrProposals
     from broadsheet_broker.seams import Environment
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Broker:
         self._server: Server | None = None
         self._logs: LogManager | None = None
         self._replicas: ReplicaManager | None = None
-        self._controller: Controller | None = None
+        self._controller: MetadataNode | None = None
         self._groups: GroupCoordinator | None = None
         self._peers: NodePeers | None = None
         self._isr_proposals: IsrProposals | None = None
@@ -89,7 +89,7 @@ class Broker:
         await logs.start()
         replicas.start()
         peers = self._peers = NodePeers(environment, f"broker-{config.node_id}")
-        controller = rooms.controller = self._controller = Controller(
+        controller = rooms.controller = self._controller = MetadataNode(
             environment,
             config,
             metadata,

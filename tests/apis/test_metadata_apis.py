@@ -15,8 +15,9 @@ import pytest
 from broadsheet_broker.apis import load
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request
-from broadsheet_broker.controller import Controller, load_identity
 from broadsheet_broker.metadata import MetadataCache
+from broadsheet_broker.node import MetadataNode
+from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.api_messages import request_class, response_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import describe_configs_request as describe
@@ -69,7 +70,7 @@ async def cluster(directory: Path, **overrides: str) -> AsyncIterator[Client]:
     env = environment()
     config = broker_config(directory, **overrides)
     metadata = MetadataCache(config)
-    controller = Controller(env, config, metadata, load_identity(env, config))
+    controller = MetadataNode(env, config, metadata, load_identity(env, config))
     await controller.start()
     try:
         yield Client(SimpleNamespace(environment=env, config=config, metadata=metadata, controller=controller))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from broadsheet_broker.controller import StorageError, active, format_directories
+from broadsheet_broker.controller import active
 from broadsheet_broker.controller.brokers import (
     SUPPORTED_FEATURES,
     Registration,
@@ -23,8 +23,9 @@ from broadsheet_broker.controller.brokers import (
 from broadsheet_broker.controller.eligible_replicas import FEATURE, MIN_ISR, follow_configuration
 from broadsheet_broker.controller.features import update_features
 from broadsheet_broker.controller.partition_change import RECOVERING, Defaults, Election, Rules, Target
-from broadsheet_broker.controller.quorum import first_records
 from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, Endpoint, PartitionImage
+from broadsheet_broker.node.quorum import first_records
+from broadsheet_broker.storage_tool import StorageError, format_directories
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.clear_elr_record import ClearElrRecord
 from broadsheet_broker.wire.messages.config_record import ConfigRecord

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from broadsheet_broker.controller.alter_partition import alter_partition
 from broadsheet_broker.controller.brokers import (
     Registration,
     fence_broker,
@@ -18,7 +19,6 @@ from broadsheet_broker.controller.brokers import (
 )
 from broadsheet_broker.controller.elections import leads_any, rebalance_leaders
 from broadsheet_broker.controller.heartbeats import Sessions, State, least_session, next_state
-from broadsheet_broker.controller.isr import alter_partition
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import ClusterImage, Endpoint

@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from broadsheet_broker.config import BrokerConfig
-from broadsheet_broker.controller import Controller, load_identity
 from broadsheet_broker.metadata import MetadataCache
+from broadsheet_broker.node import MetadataNode
 from broadsheet_broker.seams import Environment
+from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
 from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicResult
 
@@ -42,7 +43,7 @@ def environment() -> Environment:
 class Node:
     """What a test holds on to."""
 
-    def __init__(self, controller: Controller, metadata: MetadataCache, env: Environment) -> None:
+    def __init__(self, controller: MetadataNode, metadata: MetadataCache, env: Environment) -> None:
         self.controller = controller
         self.metadata = metadata
         self.environment = env
@@ -57,7 +58,7 @@ async def start(directory: Path, env: Environment | None = None, **overrides: st
     env = env or environment()
     config = broker_config(directory, **overrides)
     metadata = MetadataCache(config)
-    controller = Controller(env, config, metadata, load_identity(env, config))
+    controller = MetadataNode(env, config, metadata, load_identity(env, config))
     await controller.start()
     return Node(controller, metadata, env)
 

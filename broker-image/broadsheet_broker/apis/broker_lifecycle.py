@@ -19,17 +19,17 @@ from broadsheet_broker.wire.messages.unregister_broker_request import Unregister
 
 @serves(56, "AlterPartition", (2, 3))
 async def alter_partition(rooms: Rooms, request: Request[AlterPartitionRequest]) -> None:
-    request.answer(await rooms.controller.here.alter_partition(request.body, request.version))
+    request.answer(await rooms.controller.active.alter_partition(request.body, request.version))
 
 
 @serves(62, "BrokerRegistration", (0, 4))
 async def broker_registration(rooms: Rooms, request: Request[BrokerRegistrationRequest]) -> None:
-    request.answer(await rooms.controller.here.register_broker(request.body))
+    request.answer(await rooms.controller.active.register_broker(request.body))
 
 
 @serves(63, "BrokerHeartbeat", (0, 1))
 async def broker_heartbeat(rooms: Rooms, request: Request[BrokerHeartbeatRequest]) -> None:
-    request.answer(await rooms.controller.here.heartbeat(request.body))
+    request.answer(await rooms.controller.active.heartbeat(request.body))
 
 
 @serves(64, "UnregisterBroker", (0, 0))
@@ -39,14 +39,14 @@ async def unregister_broker(rooms: Rooms, request: Request[UnregisterBrokerReque
 
 @serves(67, "AllocateProducerIds", (0, 0))
 async def allocate_producer_ids(rooms: Rooms, request: Request[AllocateProducerIdsRequest]) -> None:
-    request.answer(await rooms.controller.here.allocate_producer_ids(request.body))
+    request.answer(await rooms.controller.active.allocate_producer_ids(request.body))
 
 
 @serves(70, "ControllerRegistration", (0, 0))
 async def controller_registration(rooms: Rooms, request: Request[ControllerRegistrationRequest]) -> None:
-    request.answer(await rooms.controller.here.register_controller(request.body))
+    request.answer(await rooms.controller.active.register_controller(request.body))
 
 
 @serves(73, "AssignReplicasToDirs", (0, 0))
 async def assign_replicas_to_dirs(rooms: Rooms, request: Request[AssignReplicasToDirsRequest]) -> None:
-    request.answer(await rooms.controller.here.assign_replicas(request.body))
+    request.answer(await rooms.controller.active.assign_replicas(request.body))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Rooms
-    from broadsheet_broker.controller import Controller
     from broadsheet_broker.controller.active import ActiveController
+    from broadsheet_broker.node import MetadataNode
 
 
-def controller_of(rooms: Rooms, request: Request[Any]) -> Controller | ActiveController:
+def controller_of(rooms: Rooms, request: Request[Any]) -> MetadataNode | ActiveController:
     """Raises KafkaError(NOT_CONTROLLER) on a controller's listener of a node that is not the active one."""
     if request.connection.listener in rooms.config.controller_listener_names:
-        return rooms.controller.here
+        return rooms.controller.active
     return rooms.controller

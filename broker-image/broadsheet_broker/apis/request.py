@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from broadsheet_broker.config import BrokerConfig
-    from broadsheet_broker.controller import Controller
     from broadsheet_broker.coordinators import GroupCoordinator
     from broadsheet_broker.metadata import MetadataCache
+    from broadsheet_broker.node import MetadataNode
     from broadsheet_broker.replication import ReplicaManager
     from broadsheet_broker.seams import Environment
 
@@ -81,6 +81,6 @@ class Rooms:
     environment: Environment
     config: BrokerConfig
     metadata: MetadataCache
-    controller: Controller
+    controller: MetadataNode
     replicas: ReplicaManager
     groups: GroupCoordinator

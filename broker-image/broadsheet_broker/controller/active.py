@@ -18,13 +18,13 @@ from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, validate_topic_configs
 from broadsheet_broker.controller import (
+    alter_partition,
     brokers,
     configs,
     directories,
     elections,
     eligible_replicas,
     features,
-    isr,
     reassignments,
     topics,
 )
@@ -224,7 +224,7 @@ class ActiveController:
         return AllocateProducerIdsResponse(producer_id_start=first, producer_id_len=PRODUCER_ID_BLOCK)
 
     async def alter_partition(self, request: AlterPartitionRequest, version: int) -> AlterPartitionResponse:
-        return await self._carry_out(isr.alter_partition(self._pending, request, version, self._defaults))
+        return await self._carry_out(alter_partition.alter_partition(self._pending, request, version, self._defaults))
 
     async def assign_replicas(self, request: AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse:
         return await self._carry_out(directories.assign_replicas(self._pending, request, self._defaults))

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.brokers import supported_features
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.controller.plan import Plan
 from broadsheet_broker.metadata.image import METADATA_VERSION, ClusterImage
-from broadsheet_broker.metadata.records import V4_0_IV1
+from broadsheet_broker.metadata.records import V4_0_IV1, V4_3_IV0
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
 from broadsheet_broker.wire.messages.update_features_request import FeatureUpdateKey, UpdateFeaturesRequest
 from broadsheet_broker.wire.messages.update_features_response import UpdatableFeatureResult, UpdateFeaturesResponse
+
+DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0, eligible_replicas.FEATURE: 1}
+"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions; they stay
+off until they are built here, since clients act on them."""
 
 UPGRADE, SAFE_DOWNGRADE, UNSAFE_DOWNGRADE = 1, 2, 3
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from broadsheet_broker.controller.forwarding import error_code
+from broadsheet_broker.node.forwarding import error_code
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import alter_partition_request as request

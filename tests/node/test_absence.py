@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.controller.absence import PATIENCE, Absence
+from broadsheet_broker.node.absence import PATIENCE, Absence
 
 
 def running(absence: Absence, begin: float, end: float) -> None:

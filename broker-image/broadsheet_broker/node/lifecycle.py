@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig
-from broadsheet_broker.controller.absence import PAUSE, Absence
 from broadsheet_broker.controller.brokers import Registration
-from broadsheet_broker.controller.forwarding import error_code
 from broadsheet_broker.controller.heartbeats import least_session
+from broadsheet_broker.node.absence import PAUSE, Absence
+from broadsheet_broker.node.forwarding import error_code
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import broker_registration_request as registration_request

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from broadsheet_broker.controller.lifecycle import registration_message
 from broadsheet_broker.metadata.image import PartitionImage
+from broadsheet_broker.node.lifecycle import registration_message
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.alter_partition_reassignments_request import (
     AlterPartitionReassignmentsRequest,
@@ -24,7 +24,7 @@ from broadsheet_broker.wire.messages.create_topics_request import (
 )
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
 from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
-from tests.controller.support import FakeController, start, until
+from tests.node.support import FakeController, start, until
 
 Nodes = dict[int, FakeController]
 
@@ -79,7 +79,7 @@ def test_an_order_waits_for_the_next_leader() -> None:
         assert await order == 0
         await until(lambda: nodes[1].cache.image.controller_id == 2)
         with pytest.raises(KafkaError) as caught:
-            _ = nodes[1].here
+            _ = nodes[1].active
         assert caught.value.code is ErrorCode.NOT_CONTROLLER
 
     run(test)
@@ -305,7 +305,7 @@ def test_two_brokers_with_one_id_do_not_take_turns() -> None:
         other.incarnation_id = uuid.UUID(int=1)
         other.log_dirs = [uuid.UUID(int=2)]
         with pytest.raises(KafkaError) as caught:
-            await nodes[1].here.register_broker(other)
+            await nodes[1].active.register_broker(other)
         assert caught.value.code is ErrorCode.DUPLICATE_BROKER_REGISTRATION
         assert quorum.leader == 1
 

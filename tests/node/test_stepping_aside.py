@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from broadsheet_broker.controller.stepping_aside import FIRST_PAUSE, SteppingAside, may_step_aside
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import EMPTY_IMAGE, ClusterImage
+from broadsheet_broker.node.stepping_aside import FIRST_PAUSE, SteppingAside, may_step_aside
 from broadsheet_broker.wire.messages.partition_record import PartitionRecord
 from broadsheet_broker.wire.messages.register_broker_record import RegisterBrokerRecord
 from broadsheet_broker.wire.messages.topic_record import TopicRecord

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, parse_properties
 from broadsheet_broker.controller import eligible_replicas
+from broadsheet_broker.controller.features import DEFAULT_FEATURES
 from broadsheet_broker.metadata.image import METADATA_VERSION
-from broadsheet_broker.metadata.records import V4_0_IV1, V4_3_IV0, encode_record
+from broadsheet_broker.metadata.records import V4_0_IV1, encode_record
+from broadsheet_broker.node.identity import Identity
+from broadsheet_broker.node.quorum import BOOTSTRAP_CHECKPOINT
 from broadsheet_broker.raft.snapshot import SnapshotId, encode_snapshot
 from broadsheet_broker.raft.storage import DIRECTORY
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -27,7 +30,6 @@ from broadsheet_broker.wire.primitives import parse_uuid_text, uuid_text
 log = logging.getLogger(__name__)
 
 META_PROPERTIES: Final = "meta.properties"
-BOOTSTRAP_CHECKPOINT: Final = "bootstrap.checkpoint"
 
 RELEASES: Final[Mapping[str, int]] = {
     "3.3-IV3": 7,
@@ -44,31 +46,12 @@ RELEASES: Final[Mapping[str, int]] = {
 }
 """The last metadata.version of each release of Kafka that 4.3 can still read."""
 
-DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0, eligible_replicas.FEATURE: 1}
-"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions; they stay
-off until they are built here, since clients act on them."""
-
 _ELR_BY_DEFAULT: Final = 26
 """The metadata.version (4.1-IV0) from which new clusters start with eligible leader replicas."""
 
 
 class StorageError(Exception):
     """A directory that this node may not use: says what is wrong, where, and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is, as its directories say."""
-
-    cluster_id: str
-    node_id: int
-    directories: Mapping[str, UUID]
-    """Ids of the usable log directories, by path, in the order of log.dirs."""
-    metadata_directory: str
-    """The directory that holds the metadata log."""
-    metadata_directory_id: UUID
-    failures: Mapping[str, str] = field(default_factory=dict)
-    """Log directories that cannot be used, and why; the node runs without them."""
 
 
 @dataclass(frozen=True, slots=True)

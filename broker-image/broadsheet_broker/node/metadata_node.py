@@ -22,20 +22,20 @@ from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.controller import brokers
 from broadsheet_broker.controller.active import ActiveController, Order
 from broadsheet_broker.controller.brokers import Registration
-from broadsheet_broker.controller.directories import DirectoryReports
-from broadsheet_broker.controller.forwarding import Forwarder, Leader, error_code
-from broadsheet_broker.controller.isr_changes import IsrProposals
-from broadsheet_broker.controller.lifecycle import BrokerLifecycle
 from broadsheet_broker.controller.liveness import ProcessWatch
-from broadsheet_broker.controller.quorum import first_records, raft_settings, voter_set
-from broadsheet_broker.controller.stepping_aside import SteppingAside, may_step_aside
-from broadsheet_broker.controller.storage_tool import Identity
 from broadsheet_broker.metadata.cache import MetadataCache
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage, Endpoint
 from broadsheet_broker.metadata.publisher import MetadataPublisher, Position
 from broadsheet_broker.metadata.records import V4_3_IV0, decode_record, encode_record
 from broadsheet_broker.metadata.snapshot_records import records_of
+from broadsheet_broker.node.directory_reports import DirectoryReports
+from broadsheet_broker.node.forwarding import Forwarder, Leader, error_code
+from broadsheet_broker.node.identity import Identity
+from broadsheet_broker.node.isr_proposals import IsrProposals
+from broadsheet_broker.node.lifecycle import BrokerLifecycle
+from broadsheet_broker.node.quorum import first_records, raft_settings, voter_set
+from broadsheet_broker.node.stepping_aside import SteppingAside, may_step_aside
 from broadsheet_broker.raft.node import Committed, RaftNode, SnapshotSource
 from broadsheet_broker.raft.snapshot import SnapshotId
 from broadsheet_broker.raft.voters import ReplicaKey
@@ -102,7 +102,7 @@ HERE: Final[Mapping[str, Callable[[ActiveController, Any, int], Awaitable[Any]]]
 """What the active controller does with a request."""
 
 
-class Controller:
+class MetadataNode:
     """The way of one node to the cluster's metadata: `metadata` has the images, the methods take orders."""
 
     def __init__(
@@ -174,7 +174,7 @@ class Controller:
         return self.raft.is_leader
 
     @property
-    def here(self) -> ActiveController:
+    def active(self) -> ActiveController:
         """The active controller, if it is on this node; else KafkaError(NOT_CONTROLLER)."""
         if self._active is None or not self.raft.is_leader:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
@@ -225,7 +225,7 @@ class Controller:
             self._publisher.release()
 
     async def _start_alone(self) -> None:
-        active = self.here
+        active = self.active
         registration = self._registration() if self._config.is_broker else None
         active.register_own_node(self.incarnation_id, self._endpoints(), registration)
         await active.all_committed()

@@ -10,11 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from broadsheet_broker.config import BrokerConfig
-from broadsheet_broker.controller import Controller
-from broadsheet_broker.controller.controller import HERE
-from broadsheet_broker.controller.storage_tool import Identity
 from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.network.error_answers import error_answer
+from broadsheet_broker.node import Identity, MetadataNode
+from broadsheet_broker.node.metadata_node import HERE
 from broadsheet_broker.raft.node import Committed
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.seams import Environment
@@ -178,7 +177,7 @@ class FakePeers:
             return
         try:
             async with asyncio.timeout(seconds):
-                answer = await HERE[type(request).__name__](target.here, request, version)
+                answer = await HERE[type(request).__name__](target.active, request, version)
         except KafkaError as error:
             answer = error_answer(name, version, request, error.code, error.message)
         except TimeoutError:
@@ -192,7 +191,7 @@ class FakePeers:
     async def close(self) -> None: ...
 
 
-class FakeController(Controller):
+class FakeController(MetadataNode):
     """A node over the common log."""
 
     def __init__(self, quorum: Quorum, id: int, *, previous_broker_epoch: int = -1, **changes: str) -> None:

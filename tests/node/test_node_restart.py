@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from broadsheet_broker.controller import Controller, StorageError, format_directories, load_identity
 from broadsheet_broker.metadata import MetadataCache
+from broadsheet_broker.node import MetadataNode
+from broadsheet_broker.storage_tool import StorageError, format_directories, load_identity
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
@@ -162,13 +163,13 @@ def test_an_order_is_refused_when_a_reader_ran_into_the_full_disk_first() -> Non
         files.capacity = 1
         log = node.controller.raft.storage.log
         end = log.log_end_offset
-        order = node.controller.here.append([TopicRecord(name="orders", topic_id=uuid.uuid4())])
+        order = node.controller.active.append([TopicRecord(name="orders", topic_id=uuid.uuid4())])
         with contextlib.suppress(KafkaError):
             log.read(end, 1000)
         with pytest.raises(KafkaError) as caught:
             await asyncio.wait_for(order, 10)
         assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
-        assert "orders" not in node.controller.here.pending.topics_by_name
+        assert "orders" not in node.controller.active.pending.topics_by_name
         files.capacity = None
         assert (await node.create("orders")).error_code == 0
         await node.controller.stop()
@@ -324,7 +325,7 @@ def test_a_metadata_log_that_is_damaged_in_the_middle_is_refused_and_left_alone(
         segment.write_bytes(data)
         env = environment()
         config = broker_config(tmp_path)
-        controller = Controller(env, config, MetadataCache(config), load_identity(env, config))
+        controller = MetadataNode(env, config, MetadataCache(config), load_identity(env, config))
         with pytest.raises(KafkaError, match=str(segment)):
             await controller.start()
         await controller.stop()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller import eligible_replicas
-from broadsheet_broker.controller.storage_tool import BOOTSTRAP_CHECKPOINT, DEFAULT_FEATURES
+from broadsheet_broker.controller.features import DEFAULT_FEATURES
 from broadsheet_broker.metadata.records import decode_record
 from broadsheet_broker.raft.machine import QuorumSettings
 from broadsheet_broker.raft.node import RaftSettings
@@ -16,6 +16,9 @@ from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.messages.begin_transaction_record import BeginTransactionRecord
 from broadsheet_broker.wire.messages.end_transaction_record import EndTransactionRecord
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
+
+BOOTSTRAP_CHECKPOINT: Final = "bootstrap.checkpoint"
+"""The file of the features that a new cluster starts with; written by formatting."""
 
 
 def voter_set(config: BrokerConfig) -> VoterSet:
