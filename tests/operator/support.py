@@ -38,8 +38,10 @@ from broadsheet_operator.reconcilers.topic_actions import (
     TopicAction,
     Unthrottle,
 )
+from broadsheet_operator.settings import OperatorSettings
 
 Body = dict[str, Any]
+NO_RESYNC = OperatorSettings(resync_seconds=3600.0)
 API = "broadsheet.io/v1alpha1"
 
 
@@ -320,15 +322,15 @@ class FakeKafka:
 class Stage:
     """An operator on both fakes; used as `async with Stage() as stage`."""
 
-    def __init__(self, resync_seconds: float = 3600.0) -> None:
+    def __init__(self, timing: OperatorSettings = NO_RESYNC) -> None:
         self.settings = Settings(image="broker:1")
         self.kubernetes = FakeKubernetes()
         self.kafka = FakeKafka()
         self.kafka.pods = lambda: self._broker_pods("news")
-        self.resync_seconds = resync_seconds
+        self.timing = timing
 
     async def __aenter__(self) -> Stage:
-        self.operator = Operator(self.kubernetes, self.settings, self._connect, self.resync_seconds)
+        self.operator = Operator(self.kubernetes, self.settings, self._connect, self.timing)
         self.kubernetes.watch = self.operator.observe
         return self
 

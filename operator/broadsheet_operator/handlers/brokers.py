@@ -28,9 +28,6 @@ from broadsheet_operator.reconcilers.scaling import ScalingStep
 from broadsheet_operator.reconcilers.spreading import Placed, internal_factor
 from broadsheet_operator.reconcilers.windows import allows
 
-SIZES_SECONDS = 15.0
-"""How often brokers are asked how much they keep."""
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
@@ -75,10 +72,11 @@ class Plan:
 class BrokerCare:
     """`look`, then `plan`, then `carry_out`."""
 
-    def __init__(self, api: Kubernetes, store: Store, writer: Writer) -> None:
+    def __init__(self, api: Kubernetes, store: Store, writer: Writer, sizes_seconds: float) -> None:
         self._api = api
         self._store = store
         self._writer = writer
+        self._sizes_seconds = sizes_seconds
         self._sizes: dict[Key, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
         """When which brokers were asked how much they keep, and what they said."""
         self.evictable: dict[Key, int] = {}
@@ -129,7 +127,7 @@ class BrokerCare:
         draining, limited = _draining(stateful_set), _limited(stateful_set)
         asked_for = _wants_rebalance(cluster)
         fresh = self._sizes.get(key)
-        if fresh is not None and (now - fresh[0]).total_seconds() >= SIZES_SECONDS:
+        if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
 
         def ask(gateway: KafkaGateway) -> Seen:

@@ -32,14 +32,12 @@ from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
 from broadsheet_operator.reconcilers.pods import state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
 
 FIGURES = Figures({"topics": True, "brokers": {"__all__": {"bytes"}}}, quiet_seconds=300.0)
 """How much brokers keep changes with every record: the exact figure is in /metrics, the status has one of late."""
-UNREADY_SECONDS = 1.0
-READY_SECONDS = 15.0
-"""A Cluster's partitions change without any event: look at them so often."""
 SessionFor = Callable[[Key, tuple[str, ...]], Awaitable[Session]]
 
 
@@ -51,19 +49,21 @@ class Clusters:
         api: Kubernetes,
         store: Store,
         writer: Writer,
-        settings: Settings,
+        defaults: Settings,
         session_for: SessionFor,
         close_session: Callable[[Key], Awaitable[None]],
         became_ready: Callable[[Key], None],
+        settings: OperatorSettings = DEFAULTS,
     ) -> None:
         self._api = api
         self._store = store
         self._writer = writer
+        self._defaults = defaults
         self._settings = settings
         self._session_for = session_for
         self._close_session = close_session
         self._became_ready = became_ready
-        self._care = BrokerCare(api, store, writer)
+        self._care = BrokerCare(api, store, writer, settings.cluster_sizes_seconds)
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
         self._unknown: dict[Key, tuple[int, str]] = {}
@@ -128,7 +128,7 @@ class Clusters:
     async def _provision(self, key: Key, cluster: Cluster) -> None:
         existing = self._care.existing(key)
         assert cluster.spec.brokers is not None
-        for child in provisioning.children(cluster, existing, self._settings, self._evictable(key, cluster)):
+        for child in provisioning.children(cluster, existing, self._defaults, self._evictable(key, cluster)):
             kind = Kind.of(child)
             have = self._store.get(kind, Key.of(child))
             if have is None or not _contains(have, child):
@@ -164,13 +164,13 @@ class Clusters:
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
             session = await self._session_for(key, bootstrap_servers(cluster))
             wanted = _replicas(cluster) if kept else _replicas(declared)
-            seen = await session.group_lane.call(self._care.questions(key, cluster, wanted, now))
+            seen = await session.cluster_lane.call(self._care.questions(key, cluster, wanted, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
                 failure = await self._alter_live(key, body, cluster, session)
                 await self._look_for_unknown(key, body, cluster, seen.view, session)
                 await self._care.mark_as_formed(key, seen)
             plan = self._care.plan(key, cluster, wanted, seen, now)
-            failure = await self._care.carry_out(key, body, plan, session.group_lane.call) or failure
+            failure = await self._care.carry_out(key, body, plan, session.cluster_lane.call) or failure
         else:
             plan = self._care.plan(key, cluster, _replicas(cluster), seen, now)
             await self._care.carry_out(key, body, plan, None)
@@ -194,7 +194,8 @@ class Clusters:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._became_ready(key)
-        return READY_SECONDS if ready and plan.settled else UNREADY_SECONDS
+        settled = ready and plan.settled
+        return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 
     async def _alter_live(
         self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session
@@ -204,12 +205,12 @@ class Clusters:
         keys = properties.remembered(cluster, config_map)
         if not keys:
             return None
-        observed = await session.group_lane.call(lambda gateway: gateway.observe_properties())
+        observed = await session.cluster_lane.call(lambda gateway: gateway.observe_properties())
         if isinstance(observed, Failure):
             return observed
         change = properties.plan_live_change(cluster, config_map, observed)
         if change:
-            failure = await session.group_lane.call(
+            failure = await session.cluster_lane.call(
                 lambda gateway: gateway.alter_properties(change.changes, change.resets)
             )
             if failure is not None:
@@ -233,7 +234,7 @@ class Clusters:
         words = ""
         if cluster.spec.config:
             broker = view.alive[0].id
-            known = await session.group_lane.call(lambda gateway: gateway.observe_known_properties(broker))
+            known = await session.cluster_lane.call(lambda gateway: gateway.observe_known_properties(broker))
             if isinstance(known, Failure):
                 return
             words = properties.unknown(cluster, known)

@@ -34,6 +34,7 @@ from broadsheet_operator.reconcilers.conditions import (
 )
 from broadsheet_operator.reconcilers.observed import GroupView
 from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
 
@@ -43,26 +44,23 @@ FIGURES = {
     Kind.TOPIC: Figures(dict.fromkeys(("size", "reassignment"), True)),
     Kind.CONSUMER_GROUP: consumer_group.FIGURES,
 }
-GROUP_INTERVAL_SECONDS = 5.0
-"""A group is looked at so often: its lag changes without any event."""
-ABSENT_GROUP_SECONDS = 10.0
-"""A group that does not exist yet is looked for so often."""
-HELD_SECONDS = 15.0
-"""What waits for a maintenance window looks so often whether it has opened."""
-UNFINISHED_SECONDS = 1.0
-"""Something is going on in Kafka (a reassignment, a creation): look again soon."""
 
 
 class Dependents:
     """What is done for resources that belong to a Cluster."""
 
     def __init__(
-        self, store: Store, writer: Writer, session_of: Callable[[Key, Cluster], Awaitable[Session | None]]
+        self,
+        store: Store,
+        writer: Writer,
+        session_of: Callable[[Key, Cluster], Awaitable[Session | None]],
+        settings: OperatorSettings = DEFAULTS,
     ) -> None:
         """`session_of`: what talks to a Cluster, None while it is not ready."""
         self._store = store
         self._writer = writer
         self._session_of = session_of
+        self._settings = settings
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing anew."""
@@ -227,7 +225,7 @@ class Dependents:
         again = dict(await self._finish(Kind.CONSUMER_GROUP, {key: outcomes[key] for key in groups}))
         for key in groups:
             if key not in again and self._store.get(Kind.CONSUMER_GROUP, key) is not None:
-                again[key] = GROUP_INTERVAL_SECONDS
+                again[key] = self._settings.group_seconds
         return again
 
     async def _batch(self, kind: Kind, session: Session, batch: list[Key]) -> list[tuple[Key, Dependent]]:
@@ -319,9 +317,9 @@ class Dependents:
         if condition is None or condition.status != "True":
             absent = condition is not None and condition.reason == Reason.GROUP_NOT_FOUND
             if kind is Kind.CONSUMER_GROUP:
-                return ABSENT_GROUP_SECONDS if absent else GROUP_INTERVAL_SECONDS
+                return self._settings.absent_group_seconds if absent else self._settings.group_seconds
             held = condition is not None and condition.reason == Reason.WAITING_FOR_WINDOW
-            return HELD_SECONDS if held else UNFINISHED_SECONDS
+            return self._settings.held_seconds if held else self._settings.unfinished_seconds
         return 0.0
 
 

@@ -15,14 +15,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
-
-LEASE_SECONDS = 15.0
-"""Standbys take over when a lease has not been renewed for so long."""
-RENEW_DEADLINE_SECONDS = 10.0
-"""A leader that could not renew for so long stops: well before another may start."""
-RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +28,21 @@ class Seen:
     at: float
 
 
-def may_take(spec: Mapping[str, Any], identity: str, seen: Seen, now: float) -> bool:
+def may_take(spec: Mapping[str, Any], identity: str, seen: Seen, now: float, lease_seconds: float) -> bool:
     """Whether this operator may write itself into a lease: it is its own, nobody's, or it has run out. Pure."""
     holder = spec.get("holderIdentity") or ""
-    duration = float(spec.get("leaseDurationSeconds") or LEASE_SECONDS)
+    duration = float(spec.get("leaseDurationSeconds") or lease_seconds)
     return holder in ("", identity) or now - seen.at >= duration
 
 
 class Lease:
     """One operator's view of the lease."""
 
-    def __init__(self, api: Kubernetes, name: str, namespace: str, identity: str) -> None:
+    def __init__(
+        self, api: Kubernetes, name: str, namespace: str, identity: str, settings: OperatorSettings = DEFAULTS
+    ) -> None:
         self._api = api
+        self.settings = settings
         self._name = name
         self._namespace = namespace
         self._identity = identity
@@ -58,7 +56,7 @@ class Lease:
     async def try_to_hold(self) -> bool:
         """Take or renew the lease; False when another holds it or the API server does not answer."""
         try:
-            async with asyncio.timeout(RETRY_SECONDS * 2):
+            async with asyncio.timeout(self.settings.lease_retry_seconds * 2):
                 return await self._hold()
         except (KubernetesError, TimeoutError) as error:
             if not (isinstance(error, KubernetesError) and error.status == 409):  # 409: another was faster
@@ -69,7 +67,8 @@ class Lease:
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         lease = await self._api.get(Kind.LEASE, self._namespace, self._name)
-        wanted = {"holderIdentity": self._identity, "leaseDurationSeconds": int(LEASE_SECONDS), "renewTime": stamp}
+        duration = max(1, int(self.settings.lease_seconds))
+        wanted = {"holderIdentity": self._identity, "leaseDurationSeconds": duration, "renewTime": stamp}
         if lease is None:
             body = {
                 "apiVersion": Kind.LEASE.api_version,
@@ -82,7 +81,7 @@ class Lease:
         version, spec = lease["metadata"]["resourceVersion"], lease.get("spec", {})
         if version != self._seen.version:
             self._seen = Seen(version, now)
-        if not may_take(spec, self._identity, self._seen, now):
+        if not may_take(spec, self._identity, self._seen, now, self.settings.lease_seconds):
             return False
         if spec.get("holderIdentity") != self._identity:
             wanted |= {"acquireTime": stamp, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
@@ -93,7 +92,7 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back, so that a standby takes over at once."""
         try:
-            async with asyncio.timeout(RETRY_SECONDS):
+            async with asyncio.timeout(self.settings.lease_retry_seconds):
                 lease = await self._api.get(Kind.LEASE, self._namespace, self._name)
                 if lease is None or lease.get("spec", {}).get("holderIdentity") != self._identity:
                     return
@@ -111,18 +110,18 @@ async def lead(lease: Lease, while_leading: Callable[[], Awaitable[None]]) -> No
 
     A leader that lost its lease must not go on acting: the caller ends the process, and a new one stands by.
     """
-    loop = asyncio.get_running_loop()
+    loop, settings = asyncio.get_running_loop(), lease.settings
     while not await lease.try_to_hold():  # noqa: ASYNC110 - another machine's doing: there is nothing to wait for
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(settings.lease_retry_seconds)
     logger.info("leading (lease %s)", lease)
     work = asyncio.ensure_future(while_leading())
     renewed = loop.time()
     try:
         while not work.done():
-            await asyncio.wait({work}, timeout=RETRY_SECONDS)
+            await asyncio.wait({work}, timeout=settings.lease_retry_seconds)
             if await lease.try_to_hold():
                 renewed = loop.time()
-            elif loop.time() - renewed > RENEW_DEADLINE_SECONDS:
+            elif loop.time() - renewed > settings.renew_deadline_seconds:
                 logger.error("lease %s is lost: stopping, so that only one operator acts", lease)
                 return
         work.result()  # raises what ended the work

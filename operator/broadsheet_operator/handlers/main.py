@@ -1,7 +1,7 @@
 """The operator's process: HTTP first, then the lease, then kopf.
 
 A standby is Ready as soon as it answers: otherwise `helm --wait` never ends with two replicas. Liveness fails when a
-watch of a leader has been silent for longer than it can be.
+watch of the leader is dead (`watches`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import logging
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from broadsheet_operator.handlers.lease import Lease, lead
 from broadsheet_operator.handlers.metrics import OperatorCollector
-from broadsheet_operator.handlers.operator import CHILDREN, DEPENDENTS, Operator
-from broadsheet_operator.kubernetes import ApiGateway, Kind
-from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.handlers.operator import Operator
+from broadsheet_operator.handlers.session import GatewayFactory
+from broadsheet_operator.handlers.watches import WatchHealth, configure_kopf, registry
+from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.kubernetes import ApiGateway
+from broadsheet_operator.reconcilers.provisioning import Settings
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
-
-HTTP_PORT = 8080
-WATCH_SECONDS = 120
-"""The API server ends each watch after this; kopf starts it again. A watch that lives longer is dead."""
-WATCHED = (Kind.CLUSTER, *DEPENDENTS, *CHILDREN, Kind.NAMESPACE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,9 +33,16 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--lease-name", default="broadsheet", help="name of the Lease that the leader holds")
     options.add_argument("--lease-namespace", default="default", help="namespace of the Lease")
     options.add_argument("--broker-image", required=True, help="image of the brokers of new Clusters")
-    options.add_argument("--resync-seconds", type=float, default=60.0, help="how often everything is read again")
+    options.add_argument(
+        "--resync-seconds",
+        type=float,
+        default=DEFAULTS.resync_seconds,
+        help="how often everything is read again",
+    )
     options.add_argument("--namespace", action="append", default=[], help="watch only this one; may be repeated")
-    options.add_argument("--http-port", type=int, default=HTTP_PORT, help="port of /healthz, /readyz and /metrics")
+    options.add_argument(
+        "--http-port", type=int, default=DEFAULTS.http_port, help="port of /healthz, /readyz and /metrics"
+    )
     options.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return options
 
@@ -52,23 +57,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # What does not answer is said once, in a condition: the client library says it with every try.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    return asyncio.run(Process(options).run())
+    settings = OperatorSettings(resync_seconds=options.resync_seconds, http_port=options.http_port)
+    return asyncio.run(Process(options, settings).run())
+
+
+def connect_to_kafka(settings: OperatorSettings) -> GatewayFactory:
+    """Gateways with kafka-python. Imported on first use: a standby needs no Kafka client."""
+
+    def connect(servers: Sequence[str]) -> KafkaGateway:
+        from broadsheet_operator.kafka.client import KafkaPythonGateway
+
+        return KafkaPythonGateway(servers, settings.kafka_timeout_ms)
+
+    return connect
 
 
 class Process:
     """One operator, leading or standing by."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        settings: OperatorSettings = DEFAULTS,
+        gateway_factory: GatewayFactory | None = None,
+    ) -> None:
         self.options = options
+        self.settings = settings
         self.operator: Operator | None = None
+        self.watches = WatchHealth(settings.silent_watch_seconds)
+        self._factory = gateway_factory or connect_to_kafka(settings)
         self._stop = asyncio.Event()
 
-    async def run(self) -> int:
+    def stop(self) -> None:
+        """End soon: give the lease back, and stop watching."""
+        self._stop.set()
+
+    async def run(self, signals: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)) -> int:
+        """Stand by and lead until `stop`, or one of `signals`."""
         from kubernetes.aio import client, config
 
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        for number in signals:
+            loop.add_signal_handler(number, self.stop)
         load: Any = config
         try:
             load.load_incluster_config()
@@ -77,9 +107,9 @@ class Process:
         runner = await self._serve_http()
         identity = os.environ.get("POD_NAME") or socket.gethostname()
         async with client.ApiClient() as api_client:
-            lease = Lease(
-                ApiGateway(api_client, identity), self.options.lease_name, self.options.lease_namespace, identity
-            )
+            gateway = ApiGateway(api_client, identity)
+            place = self.options.lease_name, self.options.lease_namespace
+            lease = Lease(gateway, *place, identity, self.settings)
             leading = asyncio.create_task(lead(lease, lambda: self._operate(api_client, identity)))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,17 +132,15 @@ class Process:
         """What the leader does."""
         import kopf
 
-        from broadsheet_operator.kafka.client import KafkaPythonGateway
-
         operator = Operator(
             ApiGateway(api_client, identity),
             Settings(image=self.options.broker_image),
-            lambda servers: KafkaPythonGateway(servers, 5000),
-            self.options.resync_seconds,
+            self._factory,
+            self.settings,
         )
         self.operator = operator
         settings = kopf.OperatorSettings()
-        configure_kopf(settings)
+        configure_kopf(settings, self.settings)
         stop_watching = asyncio.Event()
         own_name: Any = identity
 
@@ -125,7 +153,7 @@ class Process:
         putting_away = asyncio.create_task(put_away(), name="put away")
         try:
             await kopf.operator(
-                registry=registry(operator),
+                registry=registry(operator, self.watches),
                 settings=settings,
                 identity=own_name,  # by itself it asks for a user's name, and uid 1000 has none
                 standalone=True,
@@ -151,7 +179,7 @@ class Process:
         metrics.register(collector)
 
         async def healthz(request: web.Request) -> web.Response:
-            complaint = self._silent_watch()
+            complaint = self.watches.complaint(self.operator.store.count) if self.operator else ""
             return web.Response(status=503 if complaint else 200, text=(complaint or "ok") + "\n")
 
         async def readyz(request: web.Request) -> web.Response:
@@ -164,53 +192,5 @@ class Process:
         app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        await web.TCPSite(runner, "0.0.0.0", self.options.http_port).start()
+        await web.TCPSite(runner, "0.0.0.0", self.settings.http_port).start()
         return runner
-
-    def _silent_watch(self) -> str:
-        """Why the process should be restarted: a kind that has objects and of which nothing is heard any more.
-
-        Watches end every WATCH_SECONDS and begin with a list, so an object that exists is heard of at least that often.
-        """
-        operator = self.operator
-        if operator is None:
-            return ""
-        now = time.monotonic()
-        for kind in WATCHED:
-            heard = operator.store.last_event.get(kind)
-            if heard is not None and operator.store.count(kind) and now - heard > 4 * WATCH_SECONDS:
-                return f"nothing was heard of {kind.plural} for {now - heard:.0f} s"
-        return ""
-
-
-def configure_kopf(settings: Any) -> None:
-    """Watches that end, so that a dead one is noticed; no marks on objects; no events of kopf's own."""
-    settings.posting.enabled = False
-    settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + 30
-    settings.watching.inactivity_timeout = WATCH_SECONDS + 30
-    settings.watching.connect_timeout = 10
-    settings.networking.request_timeout = 30
-
-
-def registry(operator: Operator) -> Any:
-    """One handler per kind: it takes note, and nothing else."""
-    import kopf
-
-    handlers = kopf.OperatorRegistry()
-    for login in (kopf.login_with_service_account, kopf.login_with_kubeconfig):
-        kopf.on.login(registry=handlers, id=login.__name__)(login)
-    for kind in WATCHED:
-        group, _, version = kind.api_version.rpartition("/")
-        selector: dict[str, Any] = {"group": group, "version": version, "plural": kind.plural}
-        labels = {CLUSTER_LABEL: kopf.PRESENT} if kind in CHILDREN else None
-        kopf.on.event(registry=handlers, id=kind.plural, labels=labels, **selector)(_observer(operator, kind))
-    return handlers
-
-
-def _observer(operator: Operator, kind: Kind) -> Callable[..., Any]:
-    async def observe(event: dict[str, Any], **_: Any) -> None:
-        body = event["object"]
-        operator.observe(kind, event["type"], {"apiVersion": kind.api_version, "kind": kind.kind, **body})
-
-    return observe

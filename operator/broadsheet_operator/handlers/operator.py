@@ -17,6 +17,7 @@ from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +39,32 @@ class Operator:
     """Everything that acts. Exists only in the process that holds the lease."""
 
     def __init__(
-        self, api: Kubernetes, settings: Settings, gateway_factory: GatewayFactory, resync_seconds: float = 60.0
+        self,
+        api: Kubernetes,
+        defaults: Settings,
+        gateway_factory: GatewayFactory,
+        settings: OperatorSettings = DEFAULTS,
     ) -> None:
+        self.settings = settings
         self.store = Store()
         self.writer = Writer(api, self.store)
         self.sessions: dict[Key, Session] = {}
-        self.dependents = Dependents(self.store, self.writer, self._session_of)
+        self.dependents = Dependents(self.store, self.writer, self._session_of, settings)
         self.clusters = Clusters(
-            api, self.store, self.writer, settings, self._session_for, self._close_session, self._route_dependents_of
+            api,
+            self.store,
+            self.writer,
+            defaults,
+            self._session_for,
+            self._close_session,
+            self._route_dependents_of,
+            settings,
         )
         self._factory = gateway_factory
-        self._resync_seconds = resync_seconds
         self._clusters_queue: BatchQueue[Key] = BatchQueue(
-            "clusters", self.clusters.reconcile, linger_seconds=0.05, together=False
+            "clusters", self.clusters.reconcile, linger_seconds=0.05, together=False, settings=settings
         )
-        self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route)
+        self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route, settings=settings)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
         self._observed: dict[tuple[Kind, Key], tuple[Any, ...] | None] = {}
         """What of each object the watches have told of, in short."""
@@ -135,7 +147,7 @@ class Operator:
     async def _resync(self) -> None:
         """Read everything again from time to time, whatever was or was not seen in between; not all at once."""
         while True:
-            await asyncio.sleep(self._resync_seconds * random.uniform(0.9, 1.1))
+            await asyncio.sleep(self.settings.resync_seconds * random.uniform(0.9, 1.1))
             self.resyncs += 1
             for key, _ in self.store.all(Kind.CLUSTER):
                 self._clusters_queue.add(key)
@@ -157,7 +169,8 @@ class Operator:
         while (session := self.sessions.get(cluster)) is not None and session.servers != servers:
             await self._close_session(cluster)
         if session is None:
-            session = Session(cluster, servers, self._factory, self.dependents.topics, self.dependents.groups)
+            rounds = self.dependents.topics, self.dependents.groups
+            session = Session(cluster, servers, self._factory, *rounds, self.settings)
             self.sessions[cluster] = session
             self._route_dependents_of(cluster)
         return session

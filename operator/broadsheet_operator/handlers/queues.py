@@ -12,17 +12,16 @@ import logging
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
+
 Key = TypeVar("Key", bound=Hashable)
 logger = logging.getLogger(__name__)
-
-FIRST_BACKOFF_SECONDS = 0.5
-LAST_BACKOFF_SECONDS = 60.0
 
 
 class Backoff:
     """Seconds until the next try of each key that failed: doubling, bounded."""
 
-    def __init__(self, first: float = FIRST_BACKOFF_SECONDS, last: float = LAST_BACKOFF_SECONDS) -> None:
+    def __init__(self, first: float, last: float) -> None:
         self._first = first
         self._last = last
         self._failures: dict[Hashable, int] = {}
@@ -47,6 +46,7 @@ class BatchQueue(Generic[Key]):
         linger_seconds: float = 0.0,
         largest: int = 1000,
         together: bool = True,
+        settings: OperatorSettings = DEFAULTS,
     ) -> None:
         """`work` returns, for some keys, seconds until they are to be looked at again, or None for "it failed".
 
@@ -63,7 +63,7 @@ class BatchQueue(Generic[Key]):
         self._dirty: dict[Key, None] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
-        self._backoff = Backoff()
+        self._backoff = Backoff(settings.first_backoff_seconds, settings.last_backoff_seconds)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"queue {name}")
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Our relation to one Kafka cluster: gateways in threads of their own, and queues of what is to be reconciled there."""
+"""The connection to one Kafka cluster: a gateway per thread, and queues of what is to be reconciled there."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from typing import TypeVar, TypeVarTuple, Unpack
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 GatewayFactory = Callable[[Sequence[str]], KafkaGateway]
 Work = Callable[["Session", list[Key]], Awaitable[Mapping[Key, float | None]]]
-
-TOPIC_LINGER_SECONDS = 0.02
-"""A first Topic waits so long for others: a thousand applied at once become a few batches."""
-GROUP_LINGER_SECONDS = 0.2
-LARGEST_BATCH = 200
 
 
 class Lane:
@@ -49,26 +45,35 @@ class Lane:
 
 
 class Session:
-    """One Kafka cluster. Topics and groups have lanes of their own, so a slow look at lag delays no topic."""
+    """One Kafka cluster. Topics, groups and brokers have a lane each: slow lag queries delay no topic and no drain."""
 
     def __init__(
-        self, cluster: Key, servers: Sequence[str], factory: GatewayFactory, topics: Work, groups: Work
+        self,
+        cluster: Key,
+        servers: Sequence[str],
+        factory: GatewayFactory,
+        topics: Work,
+        groups: Work,
+        settings: OperatorSettings = DEFAULTS,
     ) -> None:
         self.cluster = cluster
         self.servers = tuple(servers)
         self.topic_lane = Lane(f"topics {cluster}", servers, factory)
         self.group_lane = Lane(f"groups {cluster}", servers, factory)
+        self.cluster_lane = Lane(f"brokers {cluster}", servers, factory)
         self.topics: BatchQueue[Key] = BatchQueue(
             f"topics of {cluster}",
             lambda batch: topics(self, batch),
-            linger_seconds=TOPIC_LINGER_SECONDS,
-            largest=LARGEST_BATCH,
+            linger_seconds=settings.topic_linger_seconds,
+            largest=settings.largest_batch,
+            settings=settings,
         )
         self.groups: BatchQueue[Key] = BatchQueue(
             f"groups of {cluster}",
             lambda batch: groups(self, batch),
-            linger_seconds=GROUP_LINGER_SECONDS,
-            largest=LARGEST_BATCH,
+            linger_seconds=settings.group_linger_seconds,
+            largest=settings.largest_batch,
+            settings=settings,
         )
 
     async def close(self) -> None:
@@ -76,3 +81,4 @@ class Session:
         await self.groups.close()
         await self.topic_lane.close()
         await self.group_lane.close()
+        await self.cluster_lane.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -30,12 +29,9 @@ class Store:
 
     def __init__(self) -> None:
         self._objects: dict[Kind, dict[Key, Body]] = {kind: {} for kind in Kind}
-        self.last_event: dict[Kind, float] = {}
-        """When a watch last said anything about a kind (time.monotonic())."""
 
     def put(self, kind: Kind, body: Body) -> bool:
         """Take in an object; False if this very version of it is here already, which stays the same Python object."""
-        self.last_event[kind] = time.monotonic()
         key = Key.of(body)
         known = self._objects[kind].get(key)
         if known is not None and _version(known) == _version(body) != ("", ""):
@@ -44,7 +40,6 @@ class Store:
         return True
 
     def remove(self, kind: Kind, key: Key) -> None:
-        self.last_event[kind] = time.monotonic()
         self._objects[kind].pop(key, None)
 
     def get(self, kind: Kind, key: Key) -> Body | None:
@@ -55,17 +50,6 @@ class Store:
 
     def count(self, kind: Kind) -> int:
         return len(self._objects[kind])
-
-    def owned_by(self, kind: Kind, owner_uid: str) -> list[Body]:
-        """Objects whose controlling owner is this one."""
-        return [
-            body
-            for body in self._objects[kind].values()
-            if any(
-                owner.get("uid") == owner_uid and owner.get("controller")
-                for owner in body["metadata"].get("ownerReferences", ())
-            )
-        ]
 
 
 def slim(body: Body) -> Body:

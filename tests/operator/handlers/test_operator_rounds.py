@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from broadsheet_operator.handlers import brokers, clusters, dependents
-from broadsheet_operator.handlers.clusters import READY_SECONDS
+from broadsheet_operator.handlers import clusters, dependents
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind, KubernetesError
@@ -19,6 +18,7 @@ from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM, Settings
 from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
+from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import Stage, merged
 
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
@@ -88,9 +88,8 @@ async def test_what_brokers_keep_is_no_reason_to_write_a_status_but_stands_in_th
     await stage.until(lambda: status(stage)["brokers"][0].get("bytes") == 1000, "a first figure")
     writes = len(stage.kubernetes.writes)
     stage.kafka.bytes = 123_456
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brokers, "SIZES_SECONDS", 0.0)
-        await stage.operator.clusters.reconcile([key])
+    stage.operator.clusters._care._sizes_seconds = 0.0
+    await stage.operator.clusters.reconcile([key])
     assert stage.operator.clusters.sizes() == {key: {0: 123_456}}
     assert stage.kubernetes.writes[writes:] == []
     stage.kafka.lacking = [LackingPartition(TopicPartition("orders", 2), 0, (0, 1), (0,), 1)]
@@ -468,16 +467,15 @@ async def test_a_newer_operator_that_sees_a_cluster_before_its_children_restarts
     async with stage:
         stage.operator.observe(Kind.CLUSTER, None, stage.kubernetes.one(Kind.CLUSTER, "news"))
         key = Key("paper", "news")
-        assert await stage.operator.clusters.reconcile([key]) == {key: READY_SECONDS}
+        assert await stage.operator.clusters.reconcile([key]) == {key: stage.timing.cluster_ready_seconds}
     assert stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["spec"]["template"] == template
     assert stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] == before
     assert all(verb == "apply" for verb, _, _ in stage.kubernetes.writes[writes:])
 
 
-@pytest.mark.parametrize("resync_seconds", [0.05])
-def test_a_resync_reverts_drift(resync_seconds: float) -> None:
+def test_a_resync_reverts_drift() -> None:
     async def scene() -> None:
-        async with asyncio.timeout(30), Stage(resync_seconds) as stage:
+        async with asyncio.timeout(30), Stage(OperatorSettings(resync_seconds=0.05)) as stage:
             stage.apply("Cluster", "news", BROKERS)
             stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "config": {"retention.ms": 5}})
             await stage.reason(Kind.TOPIC, "orders", "Ready")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
-from broadsheet_operator.handlers import lease as leases
 from broadsheet_operator.handlers.lease import Lease, Seen, lead, may_take
 from broadsheet_operator.handlers.queues import Backoff, BatchQueue
 from broadsheet_operator.kubernetes import Kind, KubernetesError
+from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import FakeKubernetes
 
 
@@ -160,7 +161,7 @@ def test_what_fails_comes_back_by_back_off_and_what_asks_comes_back_when_it_asks
     ],
 )
 def test_who_may_take_a_lease(spec: dict[str, object], age: float, mine: bool) -> None:
-    assert may_take(spec, "me", Seen("1", 100.0), 100.0 + age) == mine
+    assert may_take(spec, "me", Seen("1", 100.0), 100.0 + age, 15.0) == mine
 
 
 def test_one_leads_and_hands_over_when_it_ends() -> None:
@@ -190,9 +191,8 @@ def test_one_leads_and_hands_over_when_it_ends() -> None:
     asyncio.run(scene())
 
 
-def test_a_leader_that_cannot_renew_stops_before_another_may_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(leases, "RENEW_DEADLINE_SECONDS", 0.05)
+def test_a_leader_that_cannot_renew_stops_before_another_may_start() -> None:
+    quick = OperatorSettings(lease_retry_seconds=0.01, renew_deadline_seconds=0.05)
 
     async def scene() -> None:
         api = FakeKubernetes()
@@ -206,11 +206,25 @@ def test_a_leader_that_cannot_renew_stops_before_another_may_start(monkeypatch: 
                 ended.append("cancelled")
 
         async with asyncio.timeout(10):
-            await lead(Lease(api, "l", "n", "one"), work)
+            await lead(Lease(api, "l", "n", "one", quick), work)
         assert ended == ["cancelled"]
 
     asyncio.run(scene())
-    assert leases.RENEW_DEADLINE_SECONDS < leases.LEASE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"renew_deadline_seconds": 15.0}, "renew_deadline_seconds 15.0 must be less than lease_seconds 15.0"),
+        ({"lease_retry_seconds": 10.0}, "lease_retry_seconds 10.0 must be less than renew_deadline_seconds 10.0"),
+        ({"watch_seconds": 240}, "silent_watch_seconds 480.0 must be more than twice watch_seconds 240"),
+    ],
+)
+def test_settings_that_would_have_two_leaders_or_kill_a_healthy_one_are_refused(
+    settings: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        OperatorSettings(**settings)
 
 
 def test_a_failure_of_the_work_is_not_swallowed() -> None:
