@@ -1,11 +1,11 @@
 """docs/examples/quickstart.yaml, for where there is no checkout. A test compares the two."""
 
 QUICKSTART = """\
-# A Kafka on localhost:9092 with one topic.
+# One broker on localhost:9092, one topic and one monitored consumer group.
 #
 #   broadsheet up -f docs/examples/quickstart.yaml
 #
-# Edit this file while it runs: what you save is applied within a second.
+# Edit this file while it runs: changes are applied within a second of saving.
 apiVersion: broadsheet.io/v1alpha1
 kind: Cluster
 metadata:
@@ -17,7 +17,7 @@ spec:
     - name: plain
       port: 9092
 ---
-# The newspaper: its sections (partitions) and how long its archive keeps old pages (retention).
+# A topic with three partitions. Records are kept for seven days.
 apiVersion: broadsheet.io/v1alpha1
 kind: Topic
 metadata:
@@ -29,7 +29,7 @@ spec:
   retention:
     time: 7d
 ---
-# The reading club: who reads, and how far behind they are.
+# A consumer group. Above these limits its condition LagWithinLimits is False.
 apiVersion: broadsheet.io/v1alpha1
 kind: ConsumerGroup
 metadata:
