@@ -101,8 +101,9 @@ class Controller:
         self.broker = broker
         self.error: KafkaError | None = None
         self.created: list[str] = []
+        self.automatic_topics = self
 
-    async def ensure_internal_topic(self, name: str) -> None:
+    async def ensure_internal(self, name: str) -> None:
         if self.error is not None:
             raise self.error
         self.created.append(name)

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller.orders import carry_out
 from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.network.error_answers import error_answer
 from broadsheet_broker.node import Identity, MetadataNode
-from broadsheet_broker.node.metadata_node import HERE
 from broadsheet_broker.raft.node import Committed
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.seams import Environment
@@ -177,7 +177,7 @@ class FakePeers:
             return
         try:
             async with asyncio.timeout(seconds):
-                answer = await HERE[type(request).__name__](target.active, request, version)
+                answer = await carry_out(target.active, request, version)
         except KafkaError as error:
             answer = error_answer(name, version, request, error.code, error.message)
         except TimeoutError:

@@ -16,11 +16,13 @@ from broadsheet_broker.node import MetadataNode
 from broadsheet_broker.storage_tool import StorageError, format_directories, load_identity
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
+from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
     AlterableConfig,
     AlterConfigsResource,
     IncrementalAlterConfigsRequest,
 )
+from broadsheet_broker.wire.messages.incremental_alter_configs_response import IncrementalAlterConfigsResponse
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from tests.support.controllers import (
     CLUSTER_ID,
@@ -37,8 +39,10 @@ from tests.support.memory_files import MemoryFiles
 async def fill(node) -> None:  # type: ignore[no-untyped-def]
     for index in range(20):
         assert (await node.create(f"topic-{index}", partitions=index % 4 + 1)).error_code == 0
-    await node.controller.delete_topics(DeleteTopicsRequest(topics=[DeleteTopicState(name="topic-3")], timeout_ms=1))
-    await node.controller.incremental_alter_configs(
+    await node.controller.order(
+        DeleteTopicsRequest(topics=[DeleteTopicState(name="topic-3")], timeout_ms=1), DeleteTopicsResponse
+    )
+    await node.controller.order(
         IncrementalAlterConfigsRequest(
             resources=[
                 AlterConfigsResource(
@@ -47,9 +51,10 @@ async def fill(node) -> None:  # type: ignore[no-untyped-def]
                     configs=[AlterableConfig(name="retention.ms", config_operation=0, value="1234")],
                 )
             ]
-        )
+        ),
+        IncrementalAlterConfigsResponse,
     )
-    await node.controller.next_producer_id()
+    await node.controller.producer_ids.next()
 
 
 def test_image_is_the_same_after_a_clean_restart(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_image_is_the_same_after_a_clean_restart(tmp_path: Path) -> None:
             again = [p.leader_epoch for p in node.metadata.image.topics_by_name["topic-4"].partitions]
             assert all(new > old for new, old in zip(again, epochs, strict=True)), "a restart begins new leader epochs"
             assert node.controller.raft.epoch == 2
-            assert await node.controller.next_producer_id() >= 1000, "producer ids are never handed out twice"
+            assert await node.controller.producer_ids.next() >= 1000, "producer ids are never handed out twice"
 
     asyncio.run(run())
 

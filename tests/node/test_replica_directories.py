@@ -9,6 +9,7 @@ from uuid import UUID
 from broadsheet_broker.broker import Broker
 from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
+from broadsheet_broker.wire.messages.create_topics_response import CreateTopicsResponse
 from tests.support.controllers import broker_config, environment
 
 
@@ -21,7 +22,7 @@ def test_the_metadata_says_in_which_directory_a_replica_is(tmp_path: Path) -> No
         controller, metadata = broker._controller, broker._replicas.metadata  # type: ignore[union-attr]
         assert controller is not None
         topic = CreatableTopic(name="orders", num_partitions=4, replication_factor=1)
-        await controller.create_topics(CreateTopicsRequest(topics=[topic], timeout_ms=1000))
+        await controller.order(CreateTopicsRequest(topics=[topic], timeout_ms=1000), CreateTopicsResponse)
         own = controller._identity.directories
 
         def where(index: int) -> UUID:

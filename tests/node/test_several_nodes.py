@@ -10,20 +10,24 @@ from typing import Any, NamedTuple
 import pytest
 
 from broadsheet_broker.metadata.image import PartitionImage
-from broadsheet_broker.node.lifecycle import registration_message
+from broadsheet_broker.node.registration import broker_message
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.alter_partition_reassignments_request import (
     AlterPartitionReassignmentsRequest,
     ReassignablePartition,
     ReassignableTopic,
 )
+from broadsheet_broker.wire.messages.alter_partition_reassignments_response import AlterPartitionReassignmentsResponse
 from broadsheet_broker.wire.messages.create_topics_request import (
     CreatableReplicaAssignment,
     CreatableTopic,
     CreateTopicsRequest,
 )
+from broadsheet_broker.wire.messages.create_topics_response import CreateTopicsResponse
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
+from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
 from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
+from broadsheet_broker.wire.messages.unregister_broker_response import UnregisterBrokerResponse
 from tests.node.support import FakeController, start, until
 
 Nodes = dict[int, FakeController]
@@ -43,7 +47,7 @@ async def create(node: FakeController, name: str, *replicas: int, seconds: float
     rows = [CreatableReplicaAssignment(partition_index=0, broker_ids=list(replicas))]
     topic = CreatableTopic(name=name, num_partitions=-1, replication_factor=-1, assignments=rows)
     request = CreateTopicsRequest(topics=[topic], timeout_ms=int(seconds * 1000))
-    return (await node.create_topics(request)).topics[0].error_code
+    return (await node.order(request, CreateTopicsResponse)).topics[0].error_code
 
 
 def partition(node: FakeController, name: str = "orders") -> PartitionImage:
@@ -59,10 +63,10 @@ def test_orders_are_carried_out_wherever_they_are_given() -> None:
         for node in nodes.values():
             await until(lambda node=node: "orders" in node.cache.image.topics_by_name)  # type: ignore[misc]
             assert node.cache.image.controller_id == 1
-        blocks = await asyncio.gather(*(node.allocate_producer_ids() for node in nodes.values()))
+        blocks = await asyncio.gather(*(node.producer_ids.allocate() for node in nodes.values()))
         assert len({first for first, _ in blocks}) == 3
         names = DeleteTopicsRequest(topic_names=["orders"], timeout_ms=1000)
-        assert (await nodes[2].delete_topics(names)).responses[0].error_code == 0
+        assert (await nodes[2].order(names, DeleteTopicsResponse)).responses[0].error_code == 0
         assert "orders" not in nodes[2].cache.image.topics_by_name
 
     run(test)
@@ -237,7 +241,7 @@ def test_a_reassignment_is_done_when_the_new_replica_is_in_sync() -> None:
         await create(nodes[1], "orders", 1, 2)
         rows = [ReassignablePartition(partition_index=0, replicas=[3, 2])]
         request = AlterPartitionReassignmentsRequest(topics=[ReassignableTopic(name="orders", partitions=rows)])
-        answer = await nodes[2].alter_partition_reassignments(request)
+        answer = await nodes[2].order(request, AlterPartitionReassignmentsResponse)
         assert answer.responses[0].partitions[0].error_code == 0
         await until(lambda: partition(nodes[1]).adding_replicas == (3,))
         assert partition(nodes[1]).replicas == (3, 2, 1) and partition(nodes[1]).removing_replicas == (1,)
@@ -255,7 +259,7 @@ def test_a_reassignment_can_be_cancelled() -> None:
         for replicas in ([3, 2], None):
             rows = [ReassignablePartition(partition_index=0, replicas=replicas)]
             request = AlterPartitionReassignmentsRequest(topics=[ReassignableTopic(name="orders", partitions=rows)])
-            answer = await nodes[3].alter_partition_reassignments(request)
+            answer = await nodes[3].order(request, AlterPartitionReassignmentsResponse)
             assert answer.responses[0].partitions[0].error_code == 0
         await until(lambda: not partition(nodes[1]).is_reassigning)
         assert set(partition(nodes[1]).replicas) == {1, 2} and partition(nodes[1]).leader == 1
@@ -267,7 +271,7 @@ def test_unregistering_a_broker() -> None:
     async def test() -> None:
         quorum, nodes = await start(3, broker_session_timeout_ms="60000")
         quorum.kill(3)
-        await nodes[2].unregister_broker(UnregisterBrokerRequest(broker_id=3))
+        await nodes[2].order(UnregisterBrokerRequest(broker_id=3), UnregisterBrokerResponse)
         await until(lambda: set(nodes[2].cache.image.brokers) == {1, 2})
 
     run(test)
@@ -276,7 +280,7 @@ def test_unregistering_a_broker() -> None:
 def test_a_broker_that_was_unregistered_while_it_lives_registers_again() -> None:
     async def test() -> None:
         _, nodes = await start(3)
-        await nodes[2].unregister_broker(UnregisterBrokerRequest(broker_id=3))
+        await nodes[2].order(UnregisterBrokerRequest(broker_id=3), UnregisterBrokerResponse)
         await until(lambda: 3 in nodes[1].cache.image.brokers and nodes[1].cache.image.brokers[3].is_active)
 
     run(test)
@@ -301,7 +305,7 @@ def test_a_broker_without_controller_role_takes_part() -> None:
 def test_two_brokers_with_one_id_do_not_take_turns() -> None:
     async def test() -> None:
         quorum, nodes = await start(3)
-        other = registration_message(nodes[3]._registration(), nodes[3].cluster_id)
+        other = broker_message(nodes[3].registration.broker(nodes[3].cache.image), nodes[3].cluster_id)
         other.incarnation_id = uuid.UUID(int=1)
         other.log_dirs = [uuid.UUID(int=2)]
         with pytest.raises(KafkaError) as caught:

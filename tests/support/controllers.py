@@ -15,7 +15,7 @@ from broadsheet_broker.node import MetadataNode
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
-from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicResult
+from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicResult, CreateTopicsResponse
 
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 
@@ -50,7 +50,9 @@ class Node:
 
     async def create(self, name: str, partitions: int = 1, factor: int = 1) -> CreatableTopicResult:
         topic = CreatableTopic(name=name, num_partitions=partitions, replication_factor=factor)
-        response = await self.controller.create_topics(CreateTopicsRequest(topics=[topic], timeout_ms=1000))
+        response = await self.controller.order(
+            CreateTopicsRequest(topics=[topic], timeout_ms=1000), CreateTopicsResponse
+        )
         return response.topics[0]
 
 

@@ -5,7 +5,7 @@ asks any broker.
 
 from __future__ import annotations
 
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import carry_out_here, pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.wire.messages.allocate_producer_ids_request import AllocateProducerIdsRequest
@@ -19,34 +19,34 @@ from broadsheet_broker.wire.messages.unregister_broker_request import Unregister
 
 @serves(56, "AlterPartition", (2, 3))
 async def alter_partition(rooms: Rooms, request: Request[AlterPartitionRequest]) -> None:
-    request.answer(await rooms.controller.active.alter_partition(request.body, request.version))
+    await carry_out_here(rooms, request)
 
 
 @serves(62, "BrokerRegistration", (0, 4))
 async def broker_registration(rooms: Rooms, request: Request[BrokerRegistrationRequest]) -> None:
-    request.answer(await rooms.controller.active.register_broker(request.body))
+    await carry_out_here(rooms, request)
 
 
 @serves(63, "BrokerHeartbeat", (0, 1))
 async def broker_heartbeat(rooms: Rooms, request: Request[BrokerHeartbeatRequest]) -> None:
-    request.answer(await rooms.controller.active.heartbeat(request.body))
+    await carry_out_here(rooms, request)
 
 
 @serves(64, "UnregisterBroker", (0, 0))
 async def unregister_broker(rooms: Rooms, request: Request[UnregisterBrokerRequest]) -> None:
-    request.answer(await controller_of(rooms, request).unregister_broker(request.body))
+    await pass_on(rooms, request)
 
 
 @serves(67, "AllocateProducerIds", (0, 0))
 async def allocate_producer_ids(rooms: Rooms, request: Request[AllocateProducerIdsRequest]) -> None:
-    request.answer(await rooms.controller.active.allocate_producer_ids(request.body))
+    await carry_out_here(rooms, request)
 
 
 @serves(70, "ControllerRegistration", (0, 0))
 async def controller_registration(rooms: Rooms, request: Request[ControllerRegistrationRequest]) -> None:
-    request.answer(await rooms.controller.active.register_controller(request.body))
+    await carry_out_here(rooms, request)
 
 
 @serves(73, "AssignReplicasToDirs", (0, 0))
 async def assign_replicas_to_dirs(rooms: Rooms, request: Request[AssignReplicasToDirsRequest]) -> None:
-    request.answer(await rooms.controller.active.assign_replicas(request.body))
+    await carry_out_here(rooms, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from broadsheet_broker.apis import authorized_operations
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.metadata import visible_controller
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
@@ -60,4 +60,4 @@ def describe_cluster(rooms: Rooms, request: Request[DescribeClusterRequest]) -> 
 
 @serves(57, "UpdateFeatures", (0, 2))
 async def update_features(rooms: Rooms, request: Request[UpdateFeaturesRequest]) -> None:
-    request.answer(await controller_of(rooms, request).update_features(request.body, request.version))
+    await pass_on(rooms, request)

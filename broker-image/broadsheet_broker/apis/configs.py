@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.config import KEYS, Entry, Key, Setting, Source, describe_broker, describe_topic
@@ -118,12 +118,12 @@ def _row(entry: Entry, *, with_synonyms: bool, with_documentation: bool) -> Desc
 
 @serves(33, "AlterConfigs", (0, 2))
 async def alter_configs(rooms: Rooms, request: Request[AlterConfigsRequest]) -> None:
-    request.answer(await controller_of(rooms, request).alter_configs(request.body))
+    await pass_on(rooms, request)
 
 
 @serves(44, "IncrementalAlterConfigs", (0, 1))
 async def incremental_alter_configs(rooms: Rooms, request: Request[IncrementalAlterConfigsRequest]) -> None:
-    request.answer(await controller_of(rooms, request).incremental_alter_configs(request.body))
+    await pass_on(rooms, request)
 
 
 _LISTED = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.wire.messages.elect_leaders_request import ElectLeadersRequest
@@ -10,4 +10,4 @@ from broadsheet_broker.wire.messages.elect_leaders_request import ElectLeadersRe
 
 @serves(43, "ElectLeaders", (0, 2))
 async def elect_leaders(rooms: Rooms, request: Request[ElectLeadersRequest]) -> None:
-    request.answer(await controller_of(rooms, request).elect_leaders(request.body))
+    await pass_on(rooms, request)

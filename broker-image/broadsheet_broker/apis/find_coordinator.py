@@ -36,7 +36,7 @@ def find_coordinator(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> 
 
 async def _after_creation(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> None:
     try:
-        await rooms.controller.ensure_internal_topic(GROUP_METADATA_TOPIC)
+        await rooms.controller.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
     except KafkaError as error:
         # Retriable for the client, whatever kept the topic from being created; what it was is worth saying.
         _answer(rooms, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")

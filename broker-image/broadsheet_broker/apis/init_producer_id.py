@@ -21,5 +21,5 @@ async def init_producer_id(rooms: Rooms, request: Request[InitProducerIdRequest]
         raise KafkaError(code, "Transactions are not supported: leave out transactional.id.")
     if (body.producer_id == -1) != (body.producer_epoch == -1):
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Producer id and epoch are given both or not at all.")
-    producer_id = await rooms.controller.next_producer_id()
+    producer_id = await rooms.controller.producer_ids.next()
     request.answer(InitProducerIdResponse(producer_id=producer_id, producer_epoch=0))

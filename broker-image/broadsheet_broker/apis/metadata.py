@@ -90,7 +90,7 @@ async def _create(rooms: Rooms, names: list[str]) -> dict[str, KafkaError]:
     """Create topics that a client named; returns why some could not be."""
     errors: dict[str, KafkaError] = {}
     try:
-        response = await rooms.controller.create_automatically(names)
+        response = await rooms.controller.automatic_topics.create(names)
     except KafkaError as error:
         return dict.fromkeys(names, error)
     codes = {int(code): code for code in ErrorCode}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.controller.reassignments import list_reassignments
@@ -12,7 +12,7 @@ from broadsheet_broker.wire.messages.list_partition_reassignments_request import
 
 @serves(45, "AlterPartitionReassignments", (0, 1))
 async def alter_partition_reassignments(rooms: Rooms, request: Request[AlterPartitionReassignmentsRequest]) -> None:
-    request.answer(await controller_of(rooms, request).alter_partition_reassignments(request.body))
+    await pass_on(rooms, request)
 
 
 @serves(46, "ListPartitionReassignments", (0, 0))

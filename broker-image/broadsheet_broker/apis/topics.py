@@ -5,7 +5,7 @@ Refusals of single topics are in the controller's answer; what concerns the whol
 
 from __future__ import annotations
 
-from broadsheet_broker.apis.controllers import controller_of
+from broadsheet_broker.apis.controllers import order, pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Rooms
 from broadsheet_broker.config import describe_topic
@@ -13,8 +13,9 @@ from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.create_partitions_request import CreatePartitionsRequest
 from broadsheet_broker.wire.messages.create_topics_request import CreateTopicsRequest
-from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicConfigs
+from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicConfigs, CreateTopicsResponse
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
+from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
 
 _CONFIGS_FROM = 5
 """Version from which CreateTopics answers with the configuration of new topics (KIP-525)."""
@@ -24,7 +25,7 @@ _DELETION_DISABLED_FROM = 3
 
 @serves(19, "CreateTopics", (2, 7))
 async def create_topics(rooms: Rooms, request: Request[CreateTopicsRequest]) -> None:
-    answer = await controller_of(rooms, request).create_topics(request.body)
+    answer = await order(rooms, request, CreateTopicsResponse)
     if request.version >= _CONFIGS_FROM:
         set_on = {topic.name: topic.configs for topic in request.body.topics}
         for result in answer.topics:
@@ -53,7 +54,7 @@ def _configs(rooms: Rooms, own: dict[str, str]) -> list[CreatableTopicConfigs]:
 @serves(20, "DeleteTopics", (1, 6))
 async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> None:
     try:
-        answer = await controller_of(rooms, request).delete_topics(request.body)
+        answer = await order(rooms, request, DeleteTopicsResponse)
     except KafkaError as error:
         if error.code is ErrorCode.TOPIC_DELETION_DISABLED and request.version < _DELETION_DISABLED_FROM:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.") from None
@@ -63,4 +64,4 @@ async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> 
 
 @serves(37, "CreatePartitions", (0, 3))
 async def create_partitions(rooms: Rooms, request: Request[CreatePartitionsRequest]) -> None:
-    request.answer(await controller_of(rooms, request).create_partitions(request.body))
+    await pass_on(rooms, request)

@@ -78,7 +78,7 @@ from broadsheet_broker.wire.messages.unregister_broker_response import Unregiste
 from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
 from broadsheet_broker.wire.messages.update_features_response import UpdateFeaturesResponse
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -89,7 +89,7 @@ _TICK: Final = 0.5
 """Seconds between two looks at the sessions of the brokers."""
 
 
-class Order:
+class PendingAppend:
     """Records on their way to being committed."""
 
     __slots__ = ("done", "records")
@@ -119,7 +119,7 @@ class ActiveController:
         self._pending = image
         """With everything appended on top."""
         self._names = NameIndex(image.topics_by_name)
-        self._orders: dict[Order, None] = {}
+        self._orders: dict[PendingAppend, None] = {}
         self._deposed: KafkaError | None = None
         self._defaults = Defaults(
             config.get_bool("unclean.leader.election.enable"), config.get_int("min.insync.replicas")
@@ -254,7 +254,7 @@ class ActiveController:
         self.sessions.forget(request.broker_id)
         await asyncio.shield(self._append_in_parts(records))
         self.sessions.heard(request.broker_id, epoch, self._environment.monotonic())
-        log.info("Broker %d is registered with epoch %d", request.broker_id, epoch)
+        logger.info("Broker %d is registered with epoch %d", request.broker_id, epoch)
         return BrokerRegistrationResponse(broker_epoch=epoch)
 
     async def heartbeat(self, request: BrokerHeartbeatRequest) -> BrokerHeartbeatResponse:
@@ -283,13 +283,13 @@ class ActiveController:
         broker = self._pending.brokers[id]
         match state:
             case State.UNFENCED if broker.fenced:
-                log.info("Broker %d takes part from now on", id)
+                logger.info("Broker %d takes part from now on", id)
                 await asyncio.shield(self._append_in_parts(brokers.unfence_broker(self._pending, id, self._defaults)))
             case State.FENCED | State.SHUTDOWN_NOW if not broker.fenced:
                 reason = "is stopping" if state is State.SHUTDOWN_NOW else "asks for it"
                 await asyncio.shield(self.fence(id, reason))
             case State.CONTROLLED_SHUTDOWN if not broker.in_controlled_shutdown:
-                log.info("Broker %d is shutting down: others take over what it leads", id)
+                logger.info("Broker %d is shutting down: others take over what it leads", id)
                 done = self._append_in_parts(brokers.shut_down_broker(self._pending, id, self._defaults))
                 self.sessions.begin_shutdown(id, self._raft.storage.end_offset - 1)
                 await asyncio.shield(done)
@@ -298,7 +298,7 @@ class ActiveController:
 
     def fence(self, broker_id: int, reason: str) -> asyncio.Future[None]:
         """Take a broker out: it leads nothing from now on."""
-        log.info("Broker %d is fenced: it %s", broker_id, reason)
+        logger.info("Broker %d is fenced: it %s", broker_id, reason)
         self.sessions.forget(broker_id)
         return self._append_in_parts(brokers.fence_broker(self._pending, broker_id, self._defaults))
 
@@ -341,17 +341,17 @@ class ActiveController:
             try:
                 self.fence(id, f"was not heard for {self._config.get_int('broker.session.timeout.ms')} ms")
             except KafkaError as error:
-                log.warning("Broker %d cannot be fenced: %s", id, error.message)
+                logger.warning("Broker %d cannot be fenced: %s", id, error.message)
 
     def _rebalance(self) -> None:
         self._later("rebalance", self._config.get_int("leader.imbalance.check.interval.seconds"), self._rebalance)
         changes = elections.rebalance_leaders(self._pending)
         if changes:
-            log.info("Giving %d partitions back to their preferred leaders", len(changes))
+            logger.info("Giving %d partitions back to their preferred leaders", len(changes))
             try:
                 self._append_in_parts(changes)
             except KafkaError as error:
-                log.warning("Leaders cannot be rebalanced: %s", error.message)
+                logger.warning("Leaders cannot be rebalanced: %s", error.message)
 
     # Planning.
 
@@ -381,7 +381,7 @@ class ActiveController:
             await self.all_committed()
         return plan.answer
 
-    # The log.
+    # The logger.
 
     def append(self, records: Sequence[Any]) -> asyncio.Future[None]:
         """Append records as one atomic batch; the future is done when they are published."""
@@ -391,7 +391,7 @@ class ActiveController:
         delta = MetadataDelta(self._pending)
         Replayer().replay(delta, [r for r in records if not isinstance(r, AbortTransactionRecord)])
         values = [encode_record(record, level) for record in records]
-        order = Order(records, self._environment.loop.create_future())
+        order = PendingAppend(records, self._environment.loop.create_future())
         offset = self._raft.append(values, order)
         self._orders[order] = None
         self._pending = delta.apply(offset, self._epoch, self._environment.clock.time_ms())
@@ -415,12 +415,12 @@ class ActiveController:
         if self._orders:
             await asyncio.shield(next(reversed(self._orders)).done)
 
-    def committed(self, order: Order) -> None:
+    def committed(self, order: PendingAppend) -> None:
         """What an order appended is committed and published."""
         self._orders.pop(order, None)
         order.succeed()
 
-    def refused(self, orders: Iterable[Order], error: KafkaError, committed: ClusterImage) -> None:
+    def refused(self, orders: Iterable[PendingAppend], error: KafkaError, committed: ClusterImage) -> None:
         """The disk refused what was appended: forget it, and say so to whoever ordered it."""
         self._pending = committed
         self._names = NameIndex(committed.topics_by_name)

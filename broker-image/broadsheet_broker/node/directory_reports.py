@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 from uuid import UUID
 
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
+from broadsheet_broker.node.forwarding import Call
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages import assign_replicas_to_dirs_request as asked
+from broadsheet_broker.wire.messages.assign_replicas_to_dirs_response import AssignReplicasToDirsResponse
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 2000
 """Replicas of one request, as in Kafka."""
@@ -32,7 +34,7 @@ class DirectoryReports:
         directories: dict[str, UUID],
         where: Callable[[str, int], str | None],
         broker_epoch: Callable[[], int],
-        call: Callable[[Any, int, float], Awaitable[Any]],
+        call: Call,
     ) -> None:
         """`where(topic, index)`: the path of the directory that holds a replica; None when there is none."""
         self._environment = environment
@@ -76,9 +78,9 @@ class DirectoryReports:
             while self._waiting:
                 batch = dict(list(self._waiting.items())[:_AT_ONCE])
                 try:
-                    answer = await self._call(self._request(batch), 0, _ATTEMPT)
+                    answer = await self._call(self._request(batch), AssignReplicasToDirsResponse, 0, _ATTEMPT)
                 except KafkaError as error:
-                    log.debug("Directories of replicas are not reported yet: %s", error.message)
+                    logger.debug("Directories of replicas are not reported yet: %s", error.message)
                     await asyncio.sleep(_RETRY)
                     continue
                 if answer.error_code:

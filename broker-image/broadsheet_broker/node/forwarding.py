@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -20,6 +20,23 @@ ATTEMPT_SECONDS: Final = 10.0
 """How long one attempt waits for an answer before another one is made."""
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.25
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Call(Protocol):
+    """Has a request of this node carried out by the active controller: in a version, within some seconds. Requests of
+    one lane go in order. Raises KafkaError when all of it is refused, or REQUEST_TIMED_OUT."""
+
+    async def __call__(
+        self, request: Message, answer: type[Answer], version: int, seconds: float, lane: str | None = None
+    ) -> Answer: ...
+
+
+class GiveOrder(Protocol):
+    """Has an order carried out by the active controller, as a client's: see `metadata_node.MetadataNode.order`."""
+
+    async def __call__(self, request: Message, answer: type[Answer]) -> Answer: ...
 
 
 class Leader(NamedTuple):
@@ -114,6 +131,16 @@ class Forwarder:
         if self._changed is None or self._changed.done():
             self._changed = self._environment.loop.create_future()
         await asyncio.wait([self._changed], timeout=seconds)
+
+
+def expect(message: object, answer: type[Answer]) -> Answer:
+    """The message, if it is the answer that was expected; else KafkaError(UNKNOWN_SERVER_ERROR)."""
+    if not isinstance(message, answer):
+        found = type(message).__name__
+        raise KafkaError(
+            ErrorCode.UNKNOWN_SERVER_ERROR, f"The active controller answered with {found} instead of {answer.__name__}."
+        )
+    return message
 
 
 _CODES: Final = {int(code): code for code in ErrorCode}

@@ -9,25 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 from uuid import UUID
 
-from broadsheet_broker.node.forwarding import error_code
+from broadsheet_broker.node.forwarding import Call, error_code
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages import alter_partition_request as request
 from broadsheet_broker.wire.messages.alter_partition_response import AlterPartitionResponse, PartitionData
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 VERSION: Final = 3
+_LANE: Final = "isr"
 _RETRY: Final = 0.05
 _ATTEMPT: Final = 5.0
 """Seconds that one request may take before it is made anew from what is still wanted."""
 _AGAIN: Final = frozenset((ErrorCode.NOT_CONTROLLER, ErrorCode.STALE_BROKER_EPOCH, ErrorCode.REQUEST_TIMED_OUT))
 
-Call = Callable[[Any, int, float], Awaitable[Any]]
 Answered = Callable[[Any], None]
 
 
@@ -112,13 +112,13 @@ class IsrProposals:
 
     async def _send(self, batch: dict[tuple[UUID, int], tuple[Change, Answered]]) -> None:
         try:
-            answer: AlterPartitionResponse = await self._call(self._request(batch), VERSION, _ATTEMPT)
+            answer = await self._call(self._request(batch), AlterPartitionResponse, VERSION, _ATTEMPT, _LANE)
             code = error_code(answer.error_code)
         except KafkaError as error:
             code = error.code
         if code is not ErrorCode.NONE:
             if code not in _AGAIN:
-                log.warning("The controller refuses changes of ISRs: %s", code.message)
+                logger.warning("The controller refuses changes of ISRs: %s", code.message)
             for key, entry in batch.items():
                 if key in self._waiting:
                     self._tell(entry[1], ErrorCode.INVALID_UPDATE_VERSION)
@@ -152,7 +152,7 @@ class IsrProposals:
         try:
             answered(what)
         except Exception:
-            log.exception("The answer to a change of an ISR was not handled")
+            logger.exception("The answer to a change of an ISR was not handled")
 
     def _request(self, batch: dict[tuple[UUID, int], tuple[Change, Answered]]) -> request.AlterPartitionRequest:
         topics: dict[UUID, request.TopicData] = {}

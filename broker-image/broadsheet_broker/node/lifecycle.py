@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.heartbeats import least_session
 from broadsheet_broker.node.absence import PAUSE, Absence
-from broadsheet_broker.node.forwarding import error_code
+from broadsheet_broker.node.forwarding import Call, error_code
+from broadsheet_broker.node.registration import broker_message
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.messages import broker_registration_request as registration_request
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
 from broadsheet_broker.wire.messages.broker_heartbeat_response import BrokerHeartbeatResponse
 from broadsheet_broker.wire.messages.broker_registration_response import BrokerRegistrationResponse
-from broadsheet_broker.wire.schema import Message
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _EAGER: Final = 0.02
 """Seconds between heartbeats while this broker waits to take part, or to stop."""
@@ -35,11 +33,9 @@ _ATTEMPT: Final = 5.0
 _NO_ANSWER: Final = 2.0
 """Seconds without any answer after which a broker that wants to stop does so on its own."""
 
+_LANE: Final = "heartbeat"
 _HEARTBEAT_VERSION: Final = 1
 _REGISTRATION_VERSION: Final = 4
-
-Call = Callable[[Message, int, float], Awaitable[Any]]
-"""Gives an order to the active controller: request, version, seconds it may take."""
 
 
 class Metadata(Protocol):
@@ -97,8 +93,12 @@ class BrokerLifecycle:
         told: ErrorCode | None = None
         while True:
             try:
-                answer: BrokerRegistrationResponse = await self._call(
-                    registration_message(registration, cluster_id), _REGISTRATION_VERSION, _ATTEMPT
+                answer = await self._call(
+                    broker_message(registration, cluster_id),
+                    BrokerRegistrationResponse,
+                    _REGISTRATION_VERSION,
+                    _ATTEMPT,
+                    _LANE,
                 )
                 code = error_code(answer.error_code)
                 if code is ErrorCode.NONE:
@@ -110,7 +110,7 @@ class BrokerLifecycle:
             if error.code in _FINAL:
                 raise error
             if error.code is not told:
-                log.warning("This broker is not registered yet: %s", error.message)
+                logger.warning("This broker is not registered yet: %s", error.message)
                 told = error.code
             await asyncio.sleep(_RETRY)
 
@@ -133,7 +133,7 @@ class BrokerLifecycle:
 
     def _notice_pauses(self) -> None:
         if self.may_be_replaced():
-            log.info("This process has not run for longer than its session: asking the controller what has become")
+            logger.info("This process has not run for longer than its session: asking the controller what has become")
             self._hurry()
         self._tick = self._environment.loop.call_later(PAUSE / 2, self._notice_pauses)
 
@@ -168,7 +168,9 @@ class BrokerLifecycle:
         while not self._gone.done():
             now = self._environment.monotonic()
             if now > deadline or now - self._answered_at > _NO_ANSWER:
-                log.warning("This broker stops without a controlled shutdown: the controller did not let it go in time")
+                logger.warning(
+                    "Stopping without a controlled shutdown: the controller did not answer or complete it in time"
+                )
                 return False
             await asyncio.wait([self._gone], timeout=min(_EAGER, deadline - now + _EAGER))
         return True
@@ -228,7 +230,7 @@ class BrokerLifecycle:
             offline_log_dirs=list(self._offline),
         )
         asked_at = self._environment.monotonic()
-        answer: BrokerHeartbeatResponse = await self._call(request, _HEARTBEAT_VERSION, _ATTEMPT)
+        answer = await self._call(request, BrokerHeartbeatResponse, _HEARTBEAT_VERSION, _ATTEMPT, _LANE)
         if answer.error_code:
             raise KafkaError(error_code(answer.error_code))
         self._answered_at = self._environment.monotonic()
@@ -238,7 +240,7 @@ class BrokerLifecycle:
         if not self._fenced and not self._joined.done():
             self._joined.set_result(None)
         if self._fenced and not was_fenced and not self._leaving and not self._aside:
-            log.warning("The controller has fenced this broker")
+            logger.warning("The controller has fenced this broker")
         if self._leaving and answer.should_shut_down:
             if not self._gone.done():
                 self._gone.set_result(None)
@@ -248,11 +250,11 @@ class BrokerLifecycle:
     async def _failed(self, error: KafkaError) -> float:
         """What to do about a heartbeat that was refused; returns the pause (seconds) before the next."""
         if error.code in (ErrorCode.STALE_BROKER_EPOCH, ErrorCode.BROKER_ID_NOT_REGISTERED) and self._registration:
-            log.warning("The controller does not know this broker any more (%s): registering again", error.message)
+            logger.warning("The controller does not know this broker any more (%s): registering again", error.message)
             self._fenced = True
             await self.register(self._registration, self._cluster_id)
             return _EAGER
-        log.debug("A heartbeat was not answered: %s", error.message)
+        logger.debug("A heartbeat was not answered: %s", error.message)
         return _RETRY
 
 
@@ -264,24 +266,3 @@ _FINAL: Final = frozenset(
         ErrorCode.INVALID_REQUEST,
     )
 )
-
-
-def registration_message(registration: Registration, cluster_id: str) -> registration_request.BrokerRegistrationRequest:
-    return registration_request.BrokerRegistrationRequest(
-        broker_id=registration.broker_id,
-        cluster_id=cluster_id,
-        incarnation_id=registration.incarnation_id,
-        listeners=[
-            registration_request.Listener(
-                name=name, host=endpoint.host, port=endpoint.port, security_protocol=endpoint.security_protocol
-            )
-            for name, endpoint in registration.endpoints.items()
-        ],
-        features=[
-            registration_request.Feature(name=name, min_supported_version=low, max_supported_version=high)
-            for name, (low, high) in (registration.features or {}).items()
-        ],
-        rack=registration.rack,
-        log_dirs=list(registration.log_dirs),
-        previous_broker_epoch=registration.previous_epoch,
-    )
