@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="broadsheet",
         help="the broker under test; `apache` is the control: what fails there is a defect of the test",
     )
+    parser.addoption("--soak-seconds", type=float, default=1800.0, help="how long e2e/soak watches a cluster at rest")
 
 
 @pytest.fixture(scope="session")

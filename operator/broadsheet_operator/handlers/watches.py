@@ -53,8 +53,8 @@ class WatchHealth:
                 return f"the watch of {path} was not answered for {now - at:.0f} s"
         return ""
 
-    def login(self, **arguments: Any) -> Any:
-        """kopf's credentials, with a session that reports its answers here."""
+    async def login(self, **arguments: Any) -> Any:
+        """kopf's credentials, with a session that reports its answers here. A session belongs to the running loop."""
         import aiohttp
         import kopf
 
