@@ -71,8 +71,9 @@ def figure(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and in brackets the lowest and the highest."""
-    return f"{figure(statistics.median(values))} ({figure(min(values))}–{figure(max(values))})"  # noqa: RUF001
+    """The median, and in brackets the lowest and the highest where they differ."""
+    low, median, high = (figure(value) for value in (min(values), statistics.median(values), max(values)))
+    return median if low == high else f"{median} ({low}–{high})"  # noqa: RUF001
 
 
 def bound(measure: Measure) -> str:
@@ -111,12 +112,14 @@ hide:
 
 # Benchmarks
 
-Written by `make bench`. Our broker and Apache Kafka {version} take turns on the same machine, the same disk and under
-the same clients, each round on fresh directories. Apache Kafka runs with the heap (1 GB for each broker) and the flags
-of its own start script, and both are warmed up before anything is counted. Records are 1 KiB, topics have three
-partitions, and no broker waits for the disk (Kafka's default). Figures are medians, with the lowest and the highest
-round in brackets; the ratio is ours to Apache Kafka's. An aim is such a ratio, with its floor in brackets. The clients
-share the machine's cores with the brokers, so a ratio understates what a broker does alone.
+Written by `make bench`. Broadsheet and Apache Kafka {version} take turns on the same machine, with the same disk and
+the same clients; each round starts with empty directories. Apache Kafka runs with the heap (1 GB per broker) and the
+flags of its own start script. Both are warmed up before anything is measured. Records are 1 KiB, topics have three
+partitions, and no broker waits for the disk (Kafka's default).
+
+Figures are medians, with the lowest and the highest round in brackets where they differ. The ratio is Broadsheet's
+figure divided by Apache Kafka's. An aim is a bound on that ratio, with its floor in brackets; **short** marks a missed
+floor. The clients share the machine's cores with the brokers, so a ratio understates what a broker does alone.
 """
 
 HEADINGS = {
@@ -129,27 +132,29 @@ HEADINGS = {
 ## Three brokers
 
 {rounds} of each, on {machine}.
-Every broker is a voter of the metadata quorum as well. Topics have three replicas and
-`min.insync.replicas=2`. All timeouts are Kafka's defaults; "short timeouts" are {short}.
+Every broker is also a voter of the metadata quorum. Topics have three replicas and `min.insync.replicas=2`. All
+timeouts are Kafka's defaults; "short timeouts" are these:
+
+{short}
 """,
 }
 
 NOTES = {
     "one": """
-Produce and single-record rates are ProducerPerformance's after its own warm-up; consume is ConsumerPerformance's from
-the first fetch on, out of the page cache. A request of one record is made by `batch.size=1` on one partition. Latency
-at a steady rate is measured by an open loop with librdkafka at both ends, acks=all, from the time a record is due to
-its receipt; EndToEndLatency sends the next record when the last has arrived. CPU is the broker process's user and
-system time, memory its VmRSS. A client's own CPU includes the start of its JVM; where it takes most of the machine, no
-broker can raise the rate much. The start is one on an existing directory, from the call to the first record that is
-acknowledged.
+Produce and single-record rates come from ProducerPerformance after its own warm-up. Consume comes from
+ConsumerPerformance, from the first fetch on, out of the page cache. Requests of one record are made with `batch.size=1`
+on one partition. Latency at a steady rate is measured by an open loop with librdkafka at both ends and acks=all, from
+the time when a record is due to its receipt; EndToEndLatency sends the next record when the last one has arrived. CPU
+is the broker process's user and system time, memory its VmRSS. A client's own CPU includes the start of its JVM; where
+the client takes most of the machine, no broker can raise the rate much. The start uses an existing directory and is
+measured from the call to the first acknowledged record.
 """,
     "three": """
-A leader that is lost leads the partition that is asked for; in the last of the repetitions it is the active controller
-as well, so that the longest time holds two elections. After the loss every surviving broker is asked again and again
-(acks=all), so that no client's patience counts. A silent leader is stopped with SIGSTOP: its connections stay open and
-its port still accepts. A broker that is behind was stopped cleanly. The next change after the loss of the active
-controller is one of a topic's configuration.
+The killed or silent broker leads the measured partition. In the last repetition it is also the active controller, so
+the longest time contains two elections. After the loss, every surviving broker is asked repeatedly (acks=all), so no
+client's own time-outs count. A silent leader is stopped with SIGSTOP: its connections stay open and its port still
+accepts. The broker that starts with 1 GB behind was stopped cleanly. The next change after the loss of the active
+controller is a change of a topic's configuration.
 """,
 }
 
@@ -157,7 +162,7 @@ controller is one of a topic's configuration.
 def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> str:
     """The page, out of what benchmarks.json holds."""
     text = INTRODUCTION.format(version=document["apache_kafka"])
-    short = ", ".join(f"`{key}={value}`" for key, value in short_timeouts.items())
+    short = "\n".join(f"- `{key}={value}`" for key, value in short_timeouts.items())
     for name, measures in PARTS.items():
         part = document["parts"].get(name)
         if part is None:
@@ -166,7 +171,7 @@ def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> 
         rounds = "One round" if part["rounds"] == 1 else f"{part['rounds']} rounds"
         text += HEADINGS[name].format(rounds=rounds, machine=_in_words(part["machine"]), short=short)
         text += f"\n{part['remark']}\n" if part["remark"] else ""
-        text += "\n| what | unit | ours | Apache Kafka | ratio | aim | |\n"
+        text += "\n| what | unit | Broadsheet | Apache Kafka | ratio | aim | |\n"
         text += "| --- | --- | ---: | ---: | ---: | ---: | --- |\n"
         for measure in measures:
             if measure.key in figures:
