@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker import apis
 from broadsheet_broker.apis.request import Rooms
+from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators import GroupCoordinator, ReplicatedStorage
 from broadsheet_broker.log import LogConfig, LogManager, LogManagerSettings
 from broadsheet_broker.metadata import MetadataCache
@@ -76,10 +77,12 @@ class Broker:
             settings=_log_settings(config),
         )
         replicas = self._replicas = ReplicaManager(environment, config, logs, metadata)
-        groups = self._groups = GroupCoordinator(environment, config, ReplicatedStorage(replicas, metadata))
+        groups = self._groups = GroupCoordinator(
+            environment, config, ReplicatedStorage(replicas, metadata, GROUP_METADATA_TOPIC)
+        )
         logs.high_watermark_of = _high_watermark(replicas)
         logs.on_directory_failure = self._directory_failed
-        replicas.on_leadership_change(groups.on_leadership_change)
+        replicas.on_leadership_change(groups.partitions.on_leadership_change)
         metadata.subscribe(replicas.apply)
         metadata.subscribe(groups.on_metadata)
         # The controller is made with the ports that were bound, and the server with rooms that hold the controller.
@@ -100,7 +103,7 @@ class Broker:
         )
         controller.on_failure = self._metadata_failed
         logs.on_full_disk = controller.disk_full
-        groups.may_be_replaced = controller.may_be_replaced
+        groups.partitions.may_be_replaced = controller.may_be_replaced
         for path in logs.offline_directories:  # found before there was anybody to tell
             controller.directory_failed(path)
         self._isr_proposals = controller.isr_proposals(IsrAnswer)
@@ -125,7 +128,7 @@ class Broker:
         if self._server is not None:
             await self._server.stop()
         if self._groups is not None:
-            self._groups.close()
+            self._groups.partitions.close()
         for reports in (self._isr_proposals, self._directory_reports):
             if reports is not None:
                 reports.kill()

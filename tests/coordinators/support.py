@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import heapq
 import itertools
 import random
@@ -11,8 +12,8 @@ from typing import Any, cast
 
 from broadsheet_broker.coordinators import Context, GroupCoordinator, GroupSettings
 from broadsheet_broker.coordinators.groups.group import ClassicGroup
-from broadsheet_broker.coordinators.groups.storage import StoredBatch
-from broadsheet_broker.coordinators.groups.turn import Record
+from broadsheet_broker.coordinators.groups.shard import GroupShard
+from broadsheet_broker.coordinators.runtime import CoordinatedPartition, Record, RuntimeSettings, StoredBatch
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
@@ -94,10 +95,15 @@ class VirtualClock:
         return START_MS + round((self._loop.now - self._start) * 1000)
 
 
+def virtual_environment(loop: VirtualLoop, clock: VirtualClock) -> Environment:
+    return Environment(cast(asyncio.AbstractEventLoop, loop), clock=clock, random=random.Random(7))
+
+
 class MemoryStorage:
     """Partitions in memory. Appends are committed at once, unless `hold` is set or an error is due."""
 
-    def __init__(self, partitions: int = 1) -> None:
+    def __init__(self, partitions: int = 1, topic: str = "__consumer_offsets") -> None:
+        self.topic = topic
         self.partitions = partitions
         self.logs: dict[int, list[StoredBatch]] = {index: [] for index in range(partitions)}
         self.hold = False
@@ -162,17 +168,26 @@ class Bench:
         self.loop = VirtualLoop()
         self.clock = VirtualClock(self.loop)
         self.storage = storage or MemoryStorage(partitions)
-        environment = Environment(cast(asyncio.AbstractEventLoop, self.loop), clock=self.clock, random=random.Random(7))
-        defaults = {"initial_rebalance_delay_ms": 0, "min_session_timeout_ms": 1}
-        self.coordinator = GroupCoordinator(environment, GroupSettings(**(defaults | settings)), self.storage)
+        given: dict[str, Any] = {"initial_rebalance_delay_ms": 0, "min_session_timeout_ms": 1} | settings
+        shared = {each.name for each in dataclasses.fields(RuntimeSettings)} & set(given)
+        runtime = RuntimeSettings(**{name: given.pop(name) for name in shared})
+        self.coordinator = GroupCoordinator(
+            virtual_environment(self.loop, self.clock), GroupSettings(**given, runtime=runtime), self.storage
+        )
         for index in range(self.storage.partitions):
-            self.coordinator.on_leader(index, 0)
+            self.coordinator.partitions.on_leader(index, 0)
         self.loop.settle()
 
     @property
+    def partition(self) -> CoordinatedPartition[GroupShard]:
+        """The partition of GROUP, once it is loaded."""
+        found = self.coordinator.partitions.find(GROUP)
+        assert isinstance(found, CoordinatedPartition)
+        return found
+
+    @property
     def group(self) -> ClassicGroup:
-        partition = self.coordinator._partitions[self.coordinator.partition_for(GROUP)]
-        group = partition.shard.groups[GROUP]
+        group = self.partition.shard.groups[GROUP]
         assert isinstance(group, ClassicGroup)
         return group
 

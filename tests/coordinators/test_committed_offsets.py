@@ -160,7 +160,7 @@ def test_offsets_are_seen_when_they_are_committed_in_the_log() -> None:
 def test_a_coordinator_that_may_be_replaced_tells_no_offsets_and_takes_none() -> None:
     bench = Bench()
     bench.commit({("orders", 0): 5})
-    bench.coordinator.may_be_replaced = lambda: True
+    bench.coordinator.partitions.may_be_replaced = lambda: True
     replies = Replies()
     bench.coordinator.fetch_offsets(OffsetFetchRequestGroup(group_id=GROUP, topics=None), False, replies)
     assert replies.one.error_code == ErrorCode.NOT_COORDINATOR
@@ -215,8 +215,23 @@ def test_a_commit_that_fails_changes_nothing(failure: ErrorCode, seen: ErrorCode
     assert bench.fetch(P0) == {P0: 1}
 
 
+def test_commits_are_refused_while_too_many_wait_for_the_log() -> None:
+    bench = Bench(max_waiting_writes=2)
+    bench.commit({P0: 1})
+    bench.storage.hold = True
+    waiting = [bench.commit({P0: offset}) for offset in (2, 3)]
+    assert bench.commit_error({P0: 4}) is ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert bench.commit_error({P0: 4}, group_id="another") is ErrorCode.COORDINATOR_NOT_AVAILABLE
+    bench.storage.release()
+    bench.storage.hold = False
+    assert all(each.one.topics[0].partitions[0].error_code == 0 for each in waiting)
+    assert bench.fetch(P0) == {P0: 3}
+    assert bench.state("another") == "Dead"  # the group that the refused commit would have made is not there
+    assert bench.commit_error({P0: 5}) is ErrorCode.NONE
+
+
 def test_a_commit_that_takes_too_long_is_answered_and_may_still_count() -> None:
-    bench = Bench(offsets_commit_timeout_ms=5_000)
+    bench = Bench(write_timeout_ms=5_000)
     bench.storage.hold = True
     slow = bench.commit({P0: 1})
     bench.loop.run_for(5.1)

@@ -347,7 +347,7 @@ def test_offsets_of_an_unknown_topic_id() -> None:
 @pytest.mark.parametrize("version", versions(OffsetFetchRequest))
 def test_a_fetch_at_the_wrong_broker(version: int) -> None:
     broker = ApiBench(partitions=1)
-    broker.bench.coordinator.on_resign(0)
+    broker.bench.coordinator.partitions.on_resign(0)
     if version >= 8:
         body = OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=GROUP, topics=None)])
         assert broker.ask(body, version).groups[0].error_code == ErrorCode.NOT_COORDINATOR

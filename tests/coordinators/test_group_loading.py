@@ -8,10 +8,10 @@ import struct
 import pytest
 
 from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.coordinator import java_hash, partition_of
-from broadsheet_broker.coordinators.groups.partition import LOAD_RECORDS_A_TURN
 from broadsheet_broker.coordinators.groups.records import CommittedOffset
-from broadsheet_broker.coordinators.groups.storage import StoredBatch
+from broadsheet_broker.coordinators.runtime.partition import LOAD_RECORDS_A_TURN
+from broadsheet_broker.coordinators.runtime.partitions import java_hash, partition_of
+from broadsheet_broker.coordinators.runtime.storage import StoredBatch
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.primitives import ZERO_UUID
 from tests.coordinators.support import GROUP, Bench, MemoryStorage
@@ -109,17 +109,17 @@ def test_requests_are_put_off_while_the_log_is_loaded() -> None:
     for number in range(3 * LOAD_RECORDS_A_TURN):
         storage.logs[0].append(StoredBatch([records.offset_commit(GROUP, "orders", number, committed(number))]))
     bench = Bench(storage=storage)
-    bench.coordinator.on_resign(0)
-    bench.coordinator.on_leader(0, 1)
+    bench.coordinator.partitions.on_resign(0)
+    bench.coordinator.partitions.on_leader(0, 1)
     replies = bench.fetch_later(P0)
     assert replies.one.error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     assert bench.heartbeat("a", 1) is ErrorCode.NONE, "a heartbeat must not send members into a rebalance"
     assert bench.coordinator.list_groups().error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     assert bench.coordinator.describe([GROUP], 6)[0].error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    assert bench.coordinator.partition_states() == {0: "loading"}
+    assert bench.coordinator.partitions.states() == {0: "loading"}
     bench.loop.settle()
     assert len(bench.fetch()) == 3 * LOAD_RECORDS_A_TURN
-    assert bench.coordinator.partition_states() == {0: "active"}
+    assert bench.coordinator.partitions.states() == {0: "active"}
 
 
 def test_loading_gives_way_to_other_work() -> None:
@@ -127,12 +127,12 @@ def test_loading_gives_way_to_other_work() -> None:
     for number in range(4 * LOAD_RECORDS_A_TURN):
         storage.logs[0].append(StoredBatch([records.offset_commit(GROUP, "orders", number, committed(number))]))
     bench = Bench(storage=MemoryStorage())
-    bench.coordinator.on_resign(0)
+    bench.coordinator.partitions.on_resign(0)
     bench.storage.logs = storage.logs
-    bench.coordinator.on_leader(0, 1)
+    bench.coordinator.partitions.on_leader(0, 1)
     seen = []
     for _ in range(20):
-        bench.loop.call_soon(lambda: seen.append(bench.coordinator.partition_states()[0]))
+        bench.loop.call_soon(lambda: seen.append(bench.coordinator.partitions.states()[0]))
     bench.loop.settle()
     assert "loading" in seen
 
@@ -143,7 +143,7 @@ def test_whoever_waits_is_sent_away_when_the_partition_moves() -> None:
     waiting = bench.join(a)
     bench.storage.hold = True
     commit = bench.commit({P0: 1}, b, bench.group.generation)
-    bench.coordinator.on_leadership_change("__consumer_offsets", 0, None)
+    bench.coordinator.partitions.on_leadership_change("__consumer_offsets", 0, None)
     assert waiting.one.error_code == ErrorCode.NOT_COORDINATOR
     assert commit.one.topics[0].partitions[0].error_code == ErrorCode.NOT_COORDINATOR
     assert bench.join(a).one.error_code == ErrorCode.NOT_COORDINATOR
@@ -159,17 +159,17 @@ def test_a_sync_that_waits_is_sent_away_when_the_partition_moves() -> None:
     follower = bench.sync(b.one.member_id, 2)
     bench.storage.hold = True
     leader = bench.sync(a, 2, {})
-    bench.coordinator.close()
+    bench.coordinator.partitions.close()
     assert follower.one.error_code == leader.one.error_code == ErrorCode.NOT_COORDINATOR
 
 
 def test_leading_again_reads_the_log_again() -> None:
     bench = Bench()
     bench.commit({P0: 1})
-    bench.coordinator.on_leadership_change("__consumer_offsets", 0, None)
+    bench.coordinator.partitions.on_leadership_change("__consumer_offsets", 0, None)
     bench.storage.logs[0].append(StoredBatch([records.offset_commit(GROUP, "orders", 0, committed(5))]))
-    bench.coordinator.on_leadership_change("__consumer_offsets", 0, 3)
-    bench.coordinator.on_leadership_change("orders", 0, 3)
+    bench.coordinator.partitions.on_leadership_change("__consumer_offsets", 0, 3)
+    bench.coordinator.partitions.on_leadership_change("orders", 0, 3)
     bench.loop.settle()
     assert bench.fetch(P0) == {P0: 5}
 
@@ -190,7 +190,7 @@ def test_a_log_that_cannot_be_read_hurts_its_own_groups_only(caplog: pytest.LogC
     assert bench.commit_error({P0: 1}, group_id=groups[1]) is ErrorCode.NONE
     assert isinstance(bench.storage, Broken)
     bench.storage.broken = False
-    bench.coordinator.on_leader(0, 2)
+    bench.coordinator.partitions.on_leader(0, 2)
     bench.loop.settle()
     assert bench.commit_error({P0: 1}, group_id=groups[0]) is ErrorCode.NONE
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState
-from broadsheet_broker.coordinators.groups.turn import NEVER
+from broadsheet_broker.coordinators.runtime.turn import NEVER
 from broadsheet_broker.wire.errors import ErrorCode
 from tests.coordinators.support import GROUP, Bench, Replies, subscription
 
@@ -78,7 +78,7 @@ class GroupMachine(RuleBasedStateMachine):
         self.bench.coordinator.settings.max_size = size
 
     def group(self) -> ClassicGroup | None:
-        group = self.bench.coordinator._partitions[0].shard.groups.get(GROUP)
+        group = self.bench.partition.shard.groups.get(GROUP)
         assert group is None or isinstance(group, ClassicGroup)
         return group
 
@@ -223,7 +223,7 @@ class GroupMachine(RuleBasedStateMachine):
             member.instance_id: member.member_id for member in members.values() if member.instance_id
         }
         assert group.wake_at <= group.next_deadline()
-        armed = self.bench.coordinator._partitions[0]._alarms.get(GROUP)
+        armed = self.bench.partition._alarms.get(GROUP)
         if group.wake_at != NEVER:
             assert armed is not None
             assert armed[0] <= group.wake_at
@@ -256,7 +256,7 @@ class GroupMachine(RuleBasedStateMachine):
         again = Bench(storage=storage, max_size=1_000)
         assert again.fetch() == self.bench.fetch()
         group = self.group()
-        loaded = again.coordinator._partitions[0].shard.groups.get(GROUP)
+        loaded = again.partition.shard.groups.get(GROUP)
         if group is not None and group.state is GroupState.STABLE:
             assert isinstance(loaded, ClassicGroup)
             assert (loaded.generation, loaded.leader) == (group.generation, group.leader)

@@ -70,7 +70,7 @@ def _coordinator(rooms: Rooms, key: str, key_type: int, listener: str, trouble: 
         # transactional producer asking for ever, this ends its initTransactions() with the message.
         return _nowhere(key, ErrorCode.INVALID_REQUEST, _UNSERVED)
     image = rooms.metadata.image
-    partition = image.partition(GROUP_METADATA_TOPIC, rooms.groups.partition_for(key))
+    partition = image.partition(GROUP_METADATA_TOPIC, rooms.groups.partitions.index_of(key))
     broker = None if partition is None else image.brokers.get(partition.leader)
     endpoint = None if broker is None else broker.endpoints.get(listener)
     if broker is None or endpoint is None:

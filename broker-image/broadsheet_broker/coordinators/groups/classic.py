@@ -13,6 +13,7 @@ same here: the difference lies in the members' subscriptions, which the broker d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -30,13 +31,15 @@ from broadsheet_broker.coordinators.groups.rebalance import (
     validate_member,
     warn_if_not_stored,
 )
-from broadsheet_broker.coordinators.groups.turn import NEVER, Turn, log
+from broadsheet_broker.coordinators.runtime.turn import NEVER, Turn
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.leave_group_request import LeaveGroupRequest, MemberIdentity
 from broadsheet_broker.wire.messages.leave_group_response import LeaveGroupResponse, MemberResponse
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
+
+logger = logging.getLogger(__name__)
 
 SyncReply = Callable[[SyncGroupResponse], None]
 LeaveReply = Callable[[LeaveGroupResponse], None]
@@ -68,13 +71,13 @@ class ClassicProtocol(Joining):
         if group.leader == member.member_id and group.assigning != group.generation:
             group.assigning = group.generation
             assignment = {each.member_id: each.assignment for each in request.assignments}
-            log.info(
+            logger.info(
                 "Group %s: assignment of generation %d from %s", group.group_id, group.generation, member.member_id
             )
             turn.write(
                 [records.group_metadata(group, assignment)],
                 partial(self._assignment_stored, group, group.generation, assignment),
-                group_id=group.group_id,
+                key=group.group_id,
             )
 
     def _check_sync(self, group: ClassicGroup, request: SyncGroupRequest) -> ErrorCode:
@@ -185,7 +188,7 @@ class ClassicProtocol(Joining):
             error = validate_member(group, member_id, identity.group_instance_id)
             if error:
                 return error
-        log.info("Group %s: member %s leaves; client reason: %s", group.group_id, member_id, identity.reason)
+        logger.info("Group %s: member %s leaves; client reason: %s", group.group_id, member_id, identity.reason)
         self._remove(group, member_id, turn)
         return ErrorCode.NONE
 
@@ -219,7 +222,7 @@ class ClassicProtocol(Joining):
         if member.waits:
             member.deadline = NEVER  # set again with the answer it waits for
             return
-        log.info("Group %s: the session of member %s has expired", group.group_id, member.member_id)
+        logger.info("Group %s: the session of member %s has expired", group.group_id, member.member_id)
         self._remove(group, member.member_id, turn)
         if group.state is STABLE or group.state is COMPLETING:
             self._prepare_rebalance(group, turn, f"the session of member {member.member_id} has expired")

@@ -11,20 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
 from broadsheet_broker.coordinators.groups.metrics import collector
 from broadsheet_broker.coordinators.groups.offsets import commit_error
-from broadsheet_broker.coordinators.groups.partition import CoordinatedPartition, PartitionState
 from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error
-from broadsheet_broker.coordinators.groups.storage import Storage
-from broadsheet_broker.coordinators.groups.turn import (
-    Context,
-    GroupSettings,
-    IntegerSettings,
-    Turn,
-    Write,
-)
+from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
+from broadsheet_broker.coordinators.groups.shard import GroupShard
+from broadsheet_broker.coordinators.runtime.partition import CoordinatedPartition, PartitionState
+from broadsheet_broker.coordinators.runtime.partitions import CoordinatedPartitions
+from broadsheet_broker.coordinators.runtime.settings import IntegerSettings
+from broadsheet_broker.coordinators.runtime.storage import Storage
+from broadsheet_broker.coordinators.runtime.turn import Turn, Write
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.delete_groups_response import DeletableGroupResult
 from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup
@@ -49,77 +46,20 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequestGroup
     from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 
-_REMEMBERED_GROUPS = 10_000
-_REFUSAL = {
-    PartitionState.LOADING: ErrorCode.COORDINATOR_LOAD_IN_PROGRESS,
-    PartitionState.FAILED: ErrorCode.NOT_COORDINATOR,
-    PartitionState.CLOSED: ErrorCode.NOT_COORDINATOR,
-}
-
-
-def java_hash(text: str) -> int:
-    """java.lang.String.hashCode: the choice of partition by which all brokers of a cluster must agree."""
-    value = 0
-    for unit in memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H"):
-        value = (31 * value + unit) & 0xFFFFFFFF
-    return value - (1 << 32) if value & 0x80000000 else value
-
-
-def partition_of(group_id: str, partitions: int) -> int:
-    """The partition of `__consumer_offsets` whose leader coordinates a group (Kafka's Utils.abs, then modulo)."""
-    value = java_hash(group_id)
-    return 0 if value == -(1 << 31) else abs(value) % partitions
+GroupPartition = CoordinatedPartition[GroupShard]
 
 
 class GroupCoordinator:
     """All groups that this broker coordinates."""
 
     def __init__(self, environment: Environment, config: IntegerSettings | GroupSettings, storage: Storage) -> None:
-        self._environment = environment
         self.settings = config if isinstance(config, GroupSettings) else GroupSettings.of(config)
-        self._storage = storage
-        self._protocol = ClassicProtocol(self.settings, environment.uuid)
-        self.may_be_replaced: Callable[[], bool] = lambda: False
-        """Whether another broker may coordinate what this one does, without its having heard of it."""
-        self._partitions: dict[int, CoordinatedPartition] = {}
-        self._indexes: dict[str, int] = {}
-        self._indexes_of = 0
-        """For how many partitions `_indexes` holds."""
-        environment.metrics.collector(collector(self.snapshot))
-
-    # Leadership
-
-    def on_leadership_change(self, topic: str, partition: int, leader_epoch: int | None) -> None:
-        """This broker leads a partition from now on, or no longer (None). Partitions of other topics are ignored."""
-        if topic != GROUP_METADATA_TOPIC:
-            return
-        if leader_epoch is None:
-            self.on_resign(partition)
-        else:
-            self.on_leader(partition, leader_epoch)
-
-    def on_leader(self, partition: int, epoch: int) -> None:
-        """Load a partition. Its groups answer COORDINATOR_LOAD_IN_PROGRESS until it is read to its end."""
-        current = self._partitions.get(partition)
-        if current is not None and current.state is not PartitionState.FAILED:
-            current.epoch = max(current.epoch, epoch)
-            return
-        loading = CoordinatedPartition(
-            self._environment, self.settings, self._storage, self._protocol, partition, epoch
+        self._environment = environment
+        protocol = ClassicProtocol(self.settings, environment.uuid)
+        self.partitions = CoordinatedPartitions(
+            environment, self.settings.runtime, storage, lambda: GroupShard(self.settings, protocol)
         )
-        self._partitions[partition] = loading
-        loading.load()
-
-    def on_resign(self, partition: int) -> None:
-        """Forget a partition; whoever waits looks for the new coordinator."""
-        current = self._partitions.pop(partition, None)
-        if current is not None:
-            current.close(ErrorCode.NOT_COORDINATOR)
-
-    def close(self) -> None:
-        """The broker stops."""
-        for partition in list(self._partitions):
-            self.on_resign(partition)
+        environment.metrics.collector(collector(self.snapshot))
 
     def on_metadata(self, delta: MetadataDelta, image: ClusterImage) -> None:
         """A new picture of the cluster: offsets of deleted topics go."""
@@ -129,31 +69,13 @@ class GroupCoordinator:
 
     def on_topics_deleted(self, names: Collection[str], ids: Mapping[str, UUID] | None = None) -> None:
         """Delete what groups have committed for topics that are gone."""
-        for partition in self._partitions.values():
-            if partition.state is PartitionState.ACTIVE:
-                turn = partition.turn()
-                partition.shard.topics_deleted(names, ids or {}, turn)
-                partition.run(turn)
+        for partition in self.partitions.active():
+            turn = partition.turn()
+            partition.shard.topics_deleted(names, ids or {}, turn)
+            partition.run_internal(turn)
 
-    def partition_for(self, group_id: str) -> int:
-        """The partition of `__consumer_offsets` that a group lives in."""
-        count = self._storage.partition_count() or self.settings.offsets_topic_partitions
-        if count != self._indexes_of or len(self._indexes) >= _REMEMBERED_GROUPS:
-            self._indexes.clear()
-            self._indexes_of = count
-        index = self._indexes.get(group_id)
-        if index is None:
-            index = self._indexes[group_id] = partition_of(group_id, count)
-        return index
-
-    def _find(self, group_id: str) -> CoordinatedPartition | ErrorCode:
-        partition = self._partitions.get(self.partition_for(group_id))
-        if partition is None or self.may_be_replaced():
-            return ErrorCode.NOT_COORDINATOR
-        return partition if partition.state is PartitionState.ACTIVE else _REFUSAL[partition.state]
-
-    def _named(self, group_id: str) -> CoordinatedPartition | ErrorCode:
-        return self._find(group_id) if group_id else ErrorCode.INVALID_GROUP_ID
+    def _named(self, group_id: str) -> GroupPartition | ErrorCode:
+        return self.partitions.find(group_id) if group_id else ErrorCode.INVALID_GROUP_ID
 
     # Membership
 
@@ -203,7 +125,7 @@ class GroupCoordinator:
 
     def commit_offsets(self, request: OffsetCommitRequest, context: Context, reply: CommitReply) -> None:
         """OffsetCommit. Topics must have names, and ids where the client gave ids."""
-        found = self._find(request.group_id)
+        found = self.partitions.find(request.group_id)
         if isinstance(found, ErrorCode):
             reply(commit_error(request, found))
             return
@@ -218,7 +140,7 @@ class GroupCoordinator:
 
         Reads what is committed in the log. With `require_stable` it also waits for all that came before it.
         """
-        found = self._find(request.group_id)
+        found = self.partitions.find(request.group_id)
         if isinstance(found, ErrorCode):
             reply(OffsetFetchResponseGroup(group_id=request.group_id, error_code=found))
             return
@@ -266,7 +188,7 @@ class GroupCoordinator:
         wanted_states = [state.lower() for state in states]
         wanted_types = [type_.lower() for type_ in types]
         response = ListGroupsResponse(error_code=0, groups=[])
-        for partition in self._partitions.values():
+        for partition in self.partitions:
             if partition.state is PartitionState.LOADING:
                 return ListGroupsResponse(error_code=ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, groups=[])
             response.groups.extend(partition.shard.list_groups(wanted_states, wanted_types))
@@ -300,15 +222,10 @@ class GroupCoordinator:
 
     def snapshot(self) -> Iterator[dict[str, Any]]:
         """Every group as plain values: group, type, state, protocol_type, generation, members, offsets."""
-        for partition in self._partitions.values():
-            if partition.state is PartitionState.ACTIVE:
-                yield from partition.shard.snapshot()
-
-    def partition_states(self) -> dict[int, str]:
-        """Which partitions of `__consumer_offsets` this broker coordinates, and how far each one is."""
-        return {index: partition.state.value for index, partition in self._partitions.items()}
+        for partition in self.partitions.active():
+            yield from partition.shard.snapshot()
 
 
-def _fetched(partition: CoordinatedPartition, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
+def _fetched(partition: GroupPartition, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup:
     topics = partition.shard.fetch(request.group_id, request.topics)
     return OffsetFetchResponseGroup(group_id=request.group_id, topics=topics, error_code=0)

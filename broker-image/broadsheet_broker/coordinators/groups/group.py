@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from broadsheet_broker.coordinators.groups.turn import NEVER
+from broadsheet_broker.coordinators.runtime.turn import NEVER
 
 Protocols = list[tuple[str, bytes]]
 """Names of assignors in the member's order of preference, each with the member's subscription as opaque bytes."""

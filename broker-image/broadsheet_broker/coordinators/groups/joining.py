@@ -6,6 +6,7 @@ instance id takes the place of its former self, as a rule without a rebalance.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 
@@ -22,10 +23,13 @@ from broadsheet_broker.coordinators.groups.rebalance import (
     sync_error,
     validate_member,
 )
-from broadsheet_broker.coordinators.groups.turn import Context, Turn, log
+from broadsheet_broker.coordinators.groups.settings import Context
+from broadsheet_broker.coordinators.runtime.turn import Turn
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.join_group_request import JoinGroupRequest
 from broadsheet_broker.wire.messages.join_group_response import JoinGroupResponse
+
+logger = logging.getLogger(__name__)
 
 JoinReply = Callable[[JoinGroupResponse], None]
 
@@ -103,7 +107,7 @@ class Joining(Rebalancing):
         if instance_id is not None:
             known = group.static_members.get(instance_id)
             if known is not None:
-                log.info(
+                logger.info(
                     "Group %s: static member %s is back, %s replaces %s", group.group_id, instance_id, member_id, known
                 )
                 self._join_replacing(group, group.members[known], member_id, request, context, turn, reply)
@@ -211,7 +215,7 @@ class Joining(Rebalancing):
                 [records.group_metadata(group)],
                 partial(self._replaced, replacement),
                 partial(self._settle_replacement, replacement),
-                group_id=group.group_id,
+                key=group.group_id,
             )
         elif group.state is COMPLETING:
             # The leader may be assigning to the old member id at this moment.
@@ -238,7 +242,7 @@ class Joining(Rebalancing):
             return
         if not replacement.stands:
             return
-        log.warning("Group %s: member id %s is not stored (%s)", group.group_id, member.member_id, error.name)
+        logger.warning("Group %s: member id %s is not stored (%s)", group.group_id, member.member_id, error.name)
         reply = member.join_reply
         if reply is not None:
             group.set_join_reply(member, None)

@@ -18,7 +18,8 @@ from broadsheet_broker.coordinators.groups.records import (
     offset_commit,
     offset_tombstone,
 )
-from broadsheet_broker.coordinators.groups.turn import GroupSettings, Record, Turn, Write
+from broadsheet_broker.coordinators.groups.settings import GroupSettings
+from broadsheet_broker.coordinators.runtime.turn import Record, Turn, Write
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.offset_commit_request import OffsetCommitRequest
 from broadsheet_broker.wire.messages.offset_commit_response import (

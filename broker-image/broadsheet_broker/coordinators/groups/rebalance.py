@@ -5,16 +5,20 @@ What requests and time set off ends here. See `classic.py` for the whole protoco
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
 from broadsheet_broker.coordinators.groups import records
 from broadsheet_broker.coordinators.groups.group import REBALANCE_FROM, ClassicGroup, GroupState, Member
-from broadsheet_broker.coordinators.groups.turn import NEVER, GroupSettings, Turn, Write, log
+from broadsheet_broker.coordinators.groups.settings import GroupSettings
+from broadsheet_broker.coordinators.runtime.turn import NEVER, Turn, Write
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.join_group_response import JoinGroupResponse, JoinGroupResponseMember
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
+
+logger = logging.getLogger(__name__)
 
 EMPTY = GroupState.EMPTY
 PREPARING = GroupState.PREPARING_REBALANCE
@@ -79,7 +83,7 @@ class Rebalancing:
         group.sync_deadline = NEVER
         first = group.state is EMPTY
         group.transition_to(PREPARING, turn.time_ms)
-        log.info("Group %s prepares to rebalance from generation %d: %s", group.group_id, group.generation, reason)
+        logger.info("Group %s prepares to rebalance from generation %d: %s", group.group_id, group.generation, reason)
         if first:
             delay = self.settings.initial_rebalance_delay_ms
             group.new_member_added = False
@@ -115,12 +119,12 @@ class Rebalancing:
         for member_id in late:
             self._remove(group, member_id, turn)
         if late:
-            log.info("Group %s: members that did not rejoin are removed: %s", group.group_id, ", ".join(late))
+            logger.info("Group %s: members that did not rejoin are removed: %s", group.group_id, ", ".join(late))
         if group.state is DEAD:
             return None
         if group.members and not self._has_joined_leader(group):
             # Static members only, and none is here. Wait until one comes, or sessions end.
-            log.warning("Group %s: no member has rejoined", group.group_id)
+            logger.warning("Group %s: no member has rejoined", group.group_id)
             self._await_joins(group, turn)
             return None
         group.generation += 1
@@ -130,7 +134,7 @@ class Rebalancing:
         group.protocol_name = group.select_protocol()
         group.subscribed = records.subscribed_topics(group)
         group.transition_to(COMPLETING, turn.time_ms)
-        log.info(
+        logger.info(
             "Group %s: generation %d has %d members, protocol %s",
             group.group_id,
             group.generation,
@@ -163,7 +167,7 @@ class Rebalancing:
         group.protocol_name = None
         group.subscribed = records.subscribed_topics(group)
         group.transition_to(EMPTY, turn.time_ms)
-        log.info("Group %s with generation %d is now empty", group.group_id, group.generation)
+        logger.info("Group %s with generation %d is now empty", group.group_id, group.generation)
         return turn.write([records.group_metadata(group)], partial(warn_if_not_stored, group))
 
     def _reset_assignment(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
@@ -216,4 +220,4 @@ class Rebalancing:
 def warn_if_not_stored(group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
     # The generation before may come alive again when the log is loaded; its members then time out.
     if error:
-        log.warning("Group %s: the empty generation is not stored (%s)", group.group_id, error.name)
+        logger.warning("Group %s: the empty generation is not stored (%s)", group.group_id, error.name)

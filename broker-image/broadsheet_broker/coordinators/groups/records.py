@@ -7,6 +7,7 @@ retention time of its own, which only old versions can hold).
 
 from __future__ import annotations
 
+import logging
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,13 +19,15 @@ from broadsheet_broker.coordinators.groups.group import (
     GroupState,
     Member,
 )
-from broadsheet_broker.coordinators.groups.turn import Record, log
+from broadsheet_broker.coordinators.runtime.turn import Record
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 from broadsheet_broker.wire.messages.group_metadata_key import GroupMetadataKey
 from broadsheet_broker.wire.messages.group_metadata_value import GroupMetadataValue, MemberMetadata
 from broadsheet_broker.wire.messages.offset_commit_key import OffsetCommitKey
 from broadsheet_broker.wire.messages.offset_commit_value import OffsetCommitValue
+
+logger = logging.getLogger(__name__)
 
 LEGACY_OFFSET_COMMIT = 0
 OFFSET_COMMIT = 1
@@ -258,6 +261,6 @@ def subscribed_topics(group: ClassicGroup) -> frozenset[str] | None:
             )
             topics.update(subscription.topics)
     except ProtocolError:
-        log.warning("Group %s: the subscription of protocol %s cannot be read", group.group_id, group.protocol_name)
+        logger.warning("Group %s: the subscription of protocol %s cannot be read", group.group_id, group.protocol_name)
         return None
     return frozenset(topics)

@@ -5,6 +5,7 @@ Pure: everything that happens goes through a `Turn`. `coordinator.py` is the she
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -22,7 +23,8 @@ from broadsheet_broker.coordinators.groups.group import (
 from broadsheet_broker.coordinators.groups.joining import JoinReply
 from broadsheet_broker.coordinators.groups.offsets import CommitReply, Offsets, commit_error
 from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error, validate_member
-from broadsheet_broker.coordinators.groups.turn import Context, GroupSettings, Turn, log
+from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
+from broadsheet_broker.coordinators.runtime.turn import NEVER, Step, Turn
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup, DescribedGroupMember
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
@@ -37,14 +39,12 @@ from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequ
 from broadsheet_broker.wire.messages.offset_fetch_response import OffsetFetchResponseTopics
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 
+logger = logging.getLogger(__name__)
+
 GROUP_NOT_FOUND_FROM = 9
 """OffsetCommit version from which a missing group is called so; before, ILLEGAL_GENERATION."""
 DESCRIBE_NOT_FOUND_FROM = 6
 """DescribeGroups version from which a missing group is an error; before, it was described as Dead."""
-
-
-Step = Callable[[Turn, ErrorCode], None]
-"""What follows when the fate of a write is known."""
 
 
 class GroupShard:
@@ -97,7 +97,7 @@ class GroupShard:
     def _replay_foreign(self, record: records.ForeignRecord) -> None:
         if not self._foreign_warned:
             self._foreign_warned = True
-            log.warning(
+            logger.warning(
                 "Records of type %d in __consumer_offsets are of a kind that this broker does not know yet; "
                 "they and others like them are left as they are",
                 record.type,
@@ -119,6 +119,23 @@ class GroupShard:
                     self.protocol.extend_session(group, member_id, turn.now)
                 if len(group.members) > self.settings.max_size:
                     self.protocol.prepare_rebalance(group, turn, "it is over group.max.size since it was loaded")
+
+    def contents(self) -> str:
+        return f"{len(self.groups)} groups"
+
+    # Time
+
+    def deadlines(self) -> Iterable[str]:
+        return self.groups.keys()
+
+    def deadline(self, key: str) -> float:
+        group = self.groups.get(key)
+        return group.wake_at if isinstance(group, ClassicGroup) else NEVER
+
+    def wake(self, key: str, turn: Turn) -> None:
+        group = self.groups.get(key)
+        if isinstance(group, ClassicGroup):
+            self.protocol.wake(group, turn)
 
     def unload(self, turn: Turn, error: ErrorCode) -> None:
         """The partition has moved: answer all that waits."""
@@ -164,7 +181,7 @@ class GroupShard:
 
     def _created(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
         if error and self.groups.get(group.group_id) is group and group.generation == 0:
-            log.warning("Group %s could not be created: %s", group.group_id, error.name)
+            logger.warning("Group %s could not be created: %s", group.group_id, error.name)
             self.protocol.abandon(group, turn, error)
             self._uncreate(group)
         self._predecessors.pop(group.group_id, None)

@@ -1,12 +1,11 @@
-"""Where the group coordinator keeps its records: what it needs of a log, and the log that a broker has."""
+"""Where a coordinator keeps its records: what it needs of a log, and the log that a broker has."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
-from broadsheet_broker.coordinators.groups.turn import Record
+from broadsheet_broker.coordinators.runtime.turn import Record
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.records import CONTROL_COMMIT, build_batch, decode_records, iterate_batches
 
@@ -26,7 +25,12 @@ class StoredBatch(NamedTuple):
 
 
 class Storage(Protocol):
-    """The partitions of `__consumer_offsets`."""
+    """The partitions of a coordinator's topic."""
+
+    @property
+    def topic(self) -> str:
+        """Its name."""
+        ...
 
     def partition_count(self) -> int | None:
         """How many there are, None while the topic does not exist."""
@@ -47,24 +51,25 @@ class Storage(Protocol):
 class ReplicatedStorage:
     """The partitions as this broker's replicas have them."""
 
-    __slots__ = ("_metadata", "_replicas")
+    __slots__ = ("_metadata", "_replicas", "topic")
 
-    def __init__(self, replicas: ReplicaManager, metadata: MetadataCache) -> None:
+    def __init__(self, replicas: ReplicaManager, metadata: MetadataCache, topic: str) -> None:
+        self.topic = topic
         self._replicas = replicas
         self._metadata = metadata
 
     def partition_count(self) -> int | None:
-        topic = self._metadata.image.topics_by_name.get(GROUP_METADATA_TOPIC)
+        topic = self._metadata.image.topics_by_name.get(self.topic)
         return None if topic is None else len(topic.partitions)
 
     def append(
         self, partition: int, records: Sequence[Record], time_ms: int, callback: Callable[[ErrorCode], None]
     ) -> None:
         batch = build_batch([(time_ms, key, value, ()) for key, value in records])
-        self._replicas.append_internal(GROUP_METADATA_TOPIC, partition, batch, lambda error, _: callback(error))
+        self._replicas.append_internal(self.topic, partition, batch, lambda error, _: callback(error))
 
     def read(self, partition: int) -> Iterator[StoredBatch]:
-        for chunk in self._replicas.read_committed_log(GROUP_METADATA_TOPIC, partition):
+        for chunk in self._replicas.read_committed_log(self.topic, partition):
             for header, batch in iterate_batches(chunk):
                 producer_id = header.producer_id if header.is_transactional else None
                 rows = decode_records(batch)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
-from broadsheet_broker.coordinators.groups.storage import GROUP_METADATA_TOPIC, ReplicatedStorage, StoredBatch
+from broadsheet_broker.coordinators.runtime.storage import ReplicatedStorage, StoredBatch
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.records import build_batch, build_control_batch
+
+TOPIC = "__consumer_offsets"
 
 
 class Replicas:
@@ -21,20 +23,20 @@ class Replicas:
     def append_internal(
         self, topic: str, index: int, batch: bytes | bytearray, callback: Callable[[ErrorCode, int], None]
     ) -> None:
-        assert (topic, index) == (GROUP_METADATA_TOPIC, 3)
+        assert (topic, index) == (TOPIC, 3)
         if not self.error:
             self.chunks.append(bytes(batch))
         callback(self.error, -1 if self.error else 0)
 
     def read_committed_log(self, topic: str, index: int, from_offset: int = 0) -> Iterator[bytes]:
-        assert (topic, index) == (GROUP_METADATA_TOPIC, 3)
+        assert (topic, index) == (TOPIC, 3)
         yield b"".join(self.chunks[:2])
         yield from self.chunks[2:]
 
 
 def storage_over(replicas: Replicas, topics: dict[str, Any] | None = None) -> ReplicatedStorage:
     metadata = SimpleNamespace(image=SimpleNamespace(topics_by_name=topics or {}))
-    return ReplicatedStorage(cast(Any, replicas), cast(Any, metadata))
+    return ReplicatedStorage(cast(Any, replicas), cast(Any, metadata), TOPIC)
 
 
 def test_what_is_written_is_read_back() -> None:
@@ -75,4 +77,4 @@ def test_transactions_are_told_apart_with_their_ends() -> None:
 def test_the_number_of_partitions_is_the_topics() -> None:
     assert storage_over(Replicas()).partition_count() is None
     topic = SimpleNamespace(partitions=(1, 2, 3))
-    assert storage_over(Replicas(), {GROUP_METADATA_TOPIC: topic}).partition_count() == 3
+    assert storage_over(Replicas(), {TOPIC: topic}).partition_count() == 3
