@@ -104,7 +104,7 @@ class PendingAppend:
 
     def fail(self, error: KafkaError) -> None:
         if not self.done.done():
-            self.done.set_exception(error)
+            self.done.set_exception(error.again())
             self.done.exception()  # an order that nobody awaits is no unheard failure
 
 
@@ -386,7 +386,7 @@ class ActiveController:
     def append(self, records: Sequence[Any]) -> asyncio.Future[None]:
         """Append records as one atomic batch; the future is done when they are published."""
         if self._deposed is not None:
-            raise self._deposed
+            raise self._deposed.again()
         level = self._pending.features.get(METADATA_VERSION, V4_3_IV0)
         delta = MetadataDelta(self._pending)
         Replayer().replay(delta, [r for r in records if not isinstance(r, AbortTransactionRecord)])

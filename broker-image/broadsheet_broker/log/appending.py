@@ -48,7 +48,7 @@ def append_as_leader(
 ) -> AppendInfo:
     """What `Log.append_as_leader` does."""
     if log.offline is not None:
-        raise log.offline
+        raise log.offline.again()
     view = records if type(records) is memoryview else memoryview(records)
     client = origin == CLIENT
     size = len(view)
@@ -159,7 +159,7 @@ def _append_batch(
 def append_as_follower(log: Log, records: memoryview | bytes | bytearray) -> AppendInfo:
     """What `Log.append_as_follower` does."""
     if log.offline is not None:
-        raise log.offline
+        raise log.offline.again()
     view = records if type(records) is memoryview else memoryview(records)
     config = log._config
     first, latest, position, total = -1, -1, 0, len(view)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT, PARTITION_METADATA, epochs_text
-from broadsheet_broker.log.errors import FULL_DISK, NO_DESCRIPTORS, StorageError
+from broadsheet_broker.log.errors import FULL_DISK, StorageError
 from broadsheet_broker.log.segment import INDEX_SUFFIX, LOG_SUFFIX, SNAPSHOT_SUFFIX, TIME_INDEX_SUFFIX
+from broadsheet_broker.log.writing import failure_of_sync
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.log import Log
@@ -44,11 +45,7 @@ def sync_log(log: Log) -> None:
             log.files.sync_directory(log.directory.rpartition("/")[0])
     except OSError as error:
         log._directory_dirty = True
-        failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
-        # fsync itself may tell of a full disk (delayed allocation): then what was written is gone.
-        if error.errno not in NO_DESCRIPTORS and log.on_failure is not None:
-            log.on_failure(log, failure)
-        raise failure from error
+        raise failure_of_sync(log, error) from error
     if generation == log._generation:
         log.recovery_point = max(log.recovery_point, end)
         if generation != log._generation:  # the loop has truncated the log in this very moment

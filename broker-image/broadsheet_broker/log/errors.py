@@ -16,8 +16,14 @@ PASSING = (*FULL_DISK, *NO_DESCRIPTORS)
 
 def is_passing(error: BaseException) -> bool:
     """Whether what failed may succeed later, without anybody's help but free space or descriptors."""
-    cause = error.cause if isinstance(error, StorageError) else error
-    return isinstance(cause, OSError) and cause.errno in (*PASSING, errno.EBUSY)
+    return isinstance(error, StorageError | OSError) and error.errno in (*PASSING, errno.EBUSY)
+
+
+def kept(error: Exception) -> KafkaError:
+    """An error as it may be kept, without the frames that it passed (`KafkaError.again`)."""
+    if isinstance(error, KafkaError):
+        return error.again()
+    return StorageError(str(error), error if isinstance(error, OSError) else None)
 
 
 class StorageError(KafkaError):
@@ -25,7 +31,8 @@ class StorageError(KafkaError):
 
     def __init__(self, message: str, cause: OSError | None = None) -> None:
         super().__init__(ErrorCode.KAFKA_STORAGE_ERROR, message)
-        self.cause = cause
+        self.errno = None if cause is None else cause.errno
+        """What the operating system said, if it was asked."""
 
 
 class CorruptLogError(StorageError):

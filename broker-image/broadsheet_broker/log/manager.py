@@ -147,7 +147,7 @@ class LogManager:
                 try:
                     log = await self.environment.offload(self._open, directory, name, partition)
                 except StorageError as error:
-                    self._failed[partition] = (directory.path, error)
+                    self._failed[partition] = (directory.path, error.again())
                     logger.error("%s stays offline: %s", name, error)
                     continue
                 except Exception as error:
@@ -204,7 +204,7 @@ class LogManager:
         try:
             log = await self.environment.offload(self._open_existing, directory, f"{topic}-{partition}", key)
         except StorageError as error:
-            failure = error
+            failure = error.again()
         except Exception as error:
             failure = StorageError(f"{path}/{topic}-{partition}: cannot be opened: {error!r}")
             logger.exception("%s-%d stays offline", topic, partition)
@@ -260,7 +260,7 @@ class LogManager:
             self._remove(log, STRAY_SUFFIX)
         failed = self._failed.get(key)
         if failed is not None:
-            raise failed[1]
+            raise failed[1].again()
         if key in self._opening:
             raise StorageError(
                 f"{topic}-{partition}: a log of an earlier topic of that name is being opened",
@@ -271,17 +271,16 @@ class LogManager:
         path = self._path_of(directory_id)
         if path is None and self.offline_directories and (directory_id is not None or not self.complete):
             offline = ", ".join(self.offline_directories)
-            error = StorageError(f"{topic}-{partition} may be in {offline}, which is offline")
+            reason = f"{topic}-{partition} may be in {offline}, which is offline"
             if directory_id is None:  # once everything that was here is found, it must not pass for a new one
-                self._failed[key] = next(iter(self.offline_directories)), error
-            raise error
+                self._failed[key] = next(iter(self.offline_directories)), StorageError(reason)
+            raise StorageError(reason)
         path = path or self._emptiest()
         directory = self._live[path]
         try:
             directory.forget(key)
         except OSError as error:
-            failure = StorageError(f"{path}: no log can be made here: {error}", error)
-            raise failure if error.errno in PASSING else self._lose(path, failure) from error
+            raise self._not_made(path, error) from error
         log = Log.open(
             self.environment, f"{path}/{topic}-{partition}", config=config, topic_id=topic_id, pool=self.pool
         )
@@ -289,6 +288,10 @@ class LogManager:
         log.on_full_disk = self._on_full_disk
         self._logs[key] = log
         return log
+
+    def _not_made(self, path: str, error: OSError) -> StorageError:
+        failure = StorageError(f"{path}: no log can be made here: {error}", error)
+        return failure if error.errno in PASSING else self._lose(path, failure)
 
     def _path_of(self, directory_id: uuid.UUID | None) -> str | None:
         """The live directory with that id."""
@@ -411,7 +414,8 @@ class LogManager:
             self._lose(log.directory.rpartition("/")[0], error)
 
     def _lose(self, path: str, error: StorageError) -> StorageError:
-        """Take a directory and all its logs offline."""
+        """Take a directory and all its logs offline; returns an error to raise."""
+        error = error.again()
         if path in self.offline_directories:
             return error
         self.offline_directories[path] = error
@@ -426,7 +430,7 @@ class LogManager:
         if directory is not None:
             directory.unlock()
         self.on_directory_failure(path, error)
-        return error
+        return error.again()
 
     # From time to time.
 

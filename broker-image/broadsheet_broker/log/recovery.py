@@ -328,7 +328,7 @@ class _Opening:
                 self.epochs.learn(header.partition_leader_epoch, header.base_offset)
                 self.recovered_end = header.last_offset + 1
         except scan.BadBatchError as error:
-            fault = error
+            fault = error.with_traceback(None)
         if segment is self.segments[-1] or fault is not None:
             segment.offsets.flush(self.files)
             segment.times.flush(self.files)

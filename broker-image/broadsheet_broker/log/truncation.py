@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.log.errors import NO_DESCRIPTORS, StorageError
+from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.producer_state import SnapshotCorruptError
 from broadsheet_broker.log.replay import replay
 from broadsheet_broker.log.retention import discard_segments, remove_snapshots
 from broadsheet_broker.log.scan import BadBatchError
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.log.transaction_index import truncate_aborted
+from broadsheet_broker.log.writing import failure_of_sync
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.log import Log
@@ -74,10 +75,7 @@ def _make_durable(log: Log, file: File) -> None:
     try:
         file.sync()
     except OSError as error:
-        failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
-        if error.errno not in NO_DESCRIPTORS and log.on_failure is not None:
-            log.on_failure(log, failure)
-        raise failure from error
+        raise failure_of_sync(log, error) from error
 
 
 def truncate_fully_and_start_at(log: Log, offset: int) -> None:

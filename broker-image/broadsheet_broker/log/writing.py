@@ -17,15 +17,13 @@ def flush_appends(log: Log) -> None:
     if log._pending and log._failed is None:
         write_pending(log)
     if log._failed is not None:
-        failure, log._failed = log._failed, None
-        forget_pending(log)  # batches queued behind a failure that a read ran into
-        raise failure
+        raise _take_failure(log)
 
 
 def flush_for_read(log: Log) -> None:
     """What `Log.flush_for_read` does."""
     if log.offline is not None:
-        raise log.offline
+        raise log.offline.again()
     if log._pending and log._failed is None:
         write_pending(log)
 
@@ -34,7 +32,7 @@ def write_pending(log: Log) -> None:
     """Write the queued batches; a failure is kept in `_failed` for the one who appended."""
     if log.offline is not None:  # deleted since: another log may have this path by now
         forget_pending(log)
-        log._failed = log.offline
+        log._failed = log.offline.again()
         return
     active = log._active
     try:
@@ -55,7 +53,7 @@ def write_pending(log: Log) -> None:
         try:
             log.sync()
         except StorageError as error:
-            log._failed = error
+            log._failed = error.again()
 
 
 def write_pending_or_raise(log: Log) -> None:
@@ -63,7 +61,16 @@ def write_pending_or_raise(log: Log) -> None:
     if log._pending and log._failed is None:
         write_pending(log)
     if log._failed is not None:
-        raise log._failed
+        raise log._failed.again()
+
+
+def _take_failure(log: Log) -> StorageError:
+    """A function of its own: in the frame that raises, a name for the error would make a cycle of the two."""
+    failure = log._failed
+    assert failure is not None
+    log._failed = None
+    forget_pending(log)  # batches queued behind a failure that a read ran into
+    return failure
 
 
 def forget_pending(log: Log) -> None:
@@ -93,6 +100,14 @@ def failure_of(log: Log, path: str, error: OSError) -> StorageError:
     return failure
 
 
+def failure_of_sync(log: Log, error: OSError) -> StorageError:
+    """fsync failed: what was written may be gone, also where it tells of a full disk (delayed allocation)."""
+    failure = StorageError(f"{log.directory}: fsync failed, the directory may be lost: {error}", error)
+    if error.errno not in NO_DESCRIPTORS and log.on_failure is not None:
+        log.on_failure(log, failure)
+    return failure
+
+
 def _flush_indexes(log: Log, segment: Segment) -> None:
     """A full disk is no failure here: the entries stay in memory and are tried again."""
     try:
@@ -112,4 +127,5 @@ def _write_aborted(log: Log) -> None:
                 AbortedTransaction.of(transaction).append_to(log.files, index)
                 log._active.aborted = True
     except OSError as error:
-        log._failed = log.offline = failure_of(log, index, error)
+        log.offline = failure_of(log, index, error)
+        log._failed = log.offline.again()

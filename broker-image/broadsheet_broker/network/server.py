@@ -285,7 +285,7 @@ async def bind(
             server = await loop.create_server(connect, address, port, backlog=backlog, start_serving=False)
         except OSError as error:
             if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) and len(addresses) > 1:
-                missing = error
+                missing = error.with_traceback(None)
                 continue
             for bound in servers:
                 bound.close()

@@ -46,8 +46,8 @@ class Leader(NamedTuple):
     address: Address
 
 
-class _Elsewhere(Exception):
-    """The leader changed while an order was with the former one."""
+class _Unanswered(Exception):
+    """The connection ended, or the leader changed while an order was with the former one."""
 
 
 class Forwarder:
@@ -70,7 +70,7 @@ class Forwarder:
         leader = self._leader()
         for answer, node_id in list(self._sent.items()):
             if not answer.done() and (leader is None or leader.node_id != node_id):
-                answer.set_exception(_Elsewhere())
+                answer.set_result(None)
 
     async def call(
         self,
@@ -98,7 +98,7 @@ class Forwarder:
             except KafkaError as error:
                 if error.code is not ErrorCode.NOT_CONTROLLER:
                     raise
-            except (PeerError, _Elsewhere):
+            except _Unanswered:
                 pass
             pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
             await self._wait_for_news(min(pause, max(deadline - self._environment.monotonic(), 0)))
@@ -114,7 +114,7 @@ class Forwarder:
 
         def answered(message: Any, error: PeerError | None) -> None:
             if not answer.done():
-                answer.set_result(message) if error is None else answer.set_exception(error)
+                answer.set_result(message)  # None with an error; set as one, it would hold this frame and its request
 
         self._sent[answer] = leader.node_id
         try:
@@ -122,6 +122,8 @@ class Forwarder:
             message = await answer
         finally:
             del self._sent[answer]
+        if message is None:
+            raise _Unanswered
         if first_error(message) == ErrorCode.NOT_CONTROLLER:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
         return message

@@ -106,9 +106,9 @@ class BrokerLifecycle:
                     return
                 error = KafkaError(code, code.message)
             except KafkaError as refusal:
-                error = refusal
+                error = refusal.again()
             if error.code in _FINAL:
-                raise error
+                raise error.again()
             if error.code is not told:
                 logger.warning("This broker is not registered yet: %s", error.message)
                 told = error.code

@@ -244,7 +244,7 @@ class MetadataNode:
         """Wait until something is so; looked at whenever the log or the leader tells something new."""
         while not reached():
             if self.raft.failure is not None:
-                raise self.raft.failure
+                raise self.raft.failure.again()
             waiter: asyncio.Future[None] = self._environment.loop.create_future()
             self._waiters.append(waiter)
             await waiter
@@ -266,7 +266,7 @@ class MetadataNode:
             active = self._active
             if active is None or not self.raft.is_leader:
                 if self.raft.failure is not None and self._is_whole_quorum:
-                    raise self.raft.failure
+                    raise self.raft.failure.again()
                 return None
             return carry_out(active, request, version)
 

@@ -189,7 +189,7 @@ class RaftNode:
         if alone:
             await self.flushed()
             if self.failure is not None:
-                raise self.failure
+                raise self.failure.again()
             if self.high_watermark < 0:
                 raise KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, self._refusal)
 
@@ -266,7 +266,7 @@ class RaftNode:
         Raises KafkaError(NOT_CONTROLLER) when this replica does not lead, and KAFKA_STORAGE_ERROR when its log failed.
         """
         if self.failure is not None:
-            raise self.failure
+            raise self.failure.again()
         if not self.is_leader:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
         now = self._environment.clock.time_ms()

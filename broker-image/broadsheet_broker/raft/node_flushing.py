@@ -74,7 +74,7 @@ def _refuse_waiting(node: RaftNode, error: KafkaError) -> None:
 
 def fail(node: RaftNode, error: KafkaError) -> None:
     """The log can be trusted no more. What it holds that is not committed will not be by this replica."""
-    node.failure = error
+    node.failure = error.again()
     node._step(m.LogFailed())
     waiting = [batch.tag for batch in node._waiting]
     node._waiting.clear()

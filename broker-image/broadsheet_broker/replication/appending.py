@@ -101,7 +101,7 @@ class AppendTurn:
 class PendingProduce:
     """A Produce request whose batches are appended: answers when acks are satisfied."""
 
-    __slots__ = ("_answer", "_appended", "_loop", "_open", "_required_acks", "_timeout_ms", "_timer")
+    __slots__ = ("_answer", "_appended", "_loop", "_open", "_required_acks", "_timeout_ms", "_timer", "_waits")
 
     def __init__(
         self,
@@ -116,29 +116,29 @@ class PendingProduce:
         self._timeout_ms = timeout_ms
         self._appended = appended
         """Partition, offset that the high watermark must reach, row of the answer."""
-        self._answer = answer
+        self._answer: Callable[[], None] | None = answer
+        self._waits: list[_Replicated] = []
         self._open = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def written(self) -> None:
-        waits: list[tuple[Partition, int, PartitionProduceResponse]] = []
-        for entry in self._appended:
-            partition, offset, row = entry
+        waits: list[_Replicated] = []
+        for partition, offset, row in self._appended:
             if partition.flush_error is not None:
                 refuse(row, partition.flush_error)
             elif self._required_acks == -1 and partition.high_watermark < offset:
-                waits.append(entry)
+                waits.append(_Replicated(self, partition, offset, row))
         if waits:
             self._wait_for_replicas(waits)
         else:
-            self._answer()
+            self._finish()
 
-    def _wait_for_replicas(self, waits: list[tuple[Partition, int, PartitionProduceResponse]]) -> None:
+    def _wait_for_replicas(self, waits: list[_Replicated]) -> None:
         self._open = len(waits)
-        self._appended = waits
+        self._waits = waits
         self._timer = self._loop.call_later(max(self._timeout_ms, 0) / 1000, self._expire)
-        for partition, offset, row in waits:
-            partition.on_high_watermark(offset, _Replicated(self, partition, row))
+        for each in waits:
+            each.partition.on_high_watermark(each.offset, each)
 
     def replicated(self, row: PartitionProduceResponse, code: ErrorCode) -> None:
         if not self._open:
@@ -149,33 +149,45 @@ class PendingProduce:
         if not self._open:
             if self._timer is not None:
                 self._timer.cancel()
-            self._answer()
+            self._finish()
 
     def _expire(self) -> None:
         if not self._open:
             return
         self._open = 0
-        for partition, offset, row in self._appended:
-            if not row.error_code and partition.high_watermark < offset:
-                row.error_code = ErrorCode.REQUEST_TIMED_OUT
-        self._answer()
+        for each in self._waits:
+            if not each.row.error_code and each.partition.high_watermark < each.offset:
+                each.row.error_code = ErrorCode.REQUEST_TIMED_OUT
+                each.partition.stop_waiting(each.offset, each)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Answer, and let go of the request: something may know of this object for longer."""
+        answer, self._answer = self._answer, None
+        self._appended = []
+        self._waits = []
+        if answer is not None:
+            answer()
 
 
 class _Replicated:
     """The high watermark passed one batch of a pending produce, or never will."""
 
-    __slots__ = ("_partition", "_pending", "_row")
+    __slots__ = ("_pending", "offset", "partition", "row")
 
-    def __init__(self, pending: PendingProduce, partition: Partition, row: PartitionProduceResponse) -> None:
+    def __init__(
+        self, pending: PendingProduce, partition: Partition, offset: int, row: PartitionProduceResponse
+    ) -> None:
         self._pending = pending
-        self._partition = partition
-        self._row = row
+        self.partition = partition
+        self.offset = offset
+        self.row = row
 
     def __call__(self, code: ErrorCode) -> None:
-        partition = self._partition
+        partition = self.partition
         if not code and len(partition.isr) < partition.effective_min_insync_replicas:
             code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
-        self._pending.replicated(self._row, code)
+        self._pending.replicated(self.row, code)
 
 
 class InternalAppend:

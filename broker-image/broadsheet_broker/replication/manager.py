@@ -15,6 +15,7 @@ from uuid import UUID
 from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECKPOINT
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.errors import kept
 from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ResourceType
 from broadsheet_broker.replication import metrics, selector
 from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
@@ -73,7 +74,7 @@ class ReplicaManager:
         self.fetch_max_bytes = min(config.get_int("fetch.max.bytes"), ANSWER_BYTES)
         self._by_name: dict[str, dict[int, Partition]] = {}
         self._by_id: dict[UUID, dict[int, Partition]] = {}
-        self._offline: dict[tuple[str, int], Exception] = {}
+        self._offline: dict[tuple[str, int], KafkaError] = {}
         """Partitions that should be here but whose log cannot be opened, and why."""
         self.on_taken_again: Callable[[TopicImage, int], None] = lambda topic, index: None
         """Told of each of them that is served later than the metadata were taken up."""
@@ -245,9 +246,10 @@ class ReplicaManager:
             config = self._log_config(name)
             partition_log = self.logs.get_or_create(name, index, topic.id, config, directory_id)
         except (KafkaError, OSError, ValueError) as error:
-            if str(error) != str(self._offline.get((name, index))):  # it may be tried again and again
+            reason = kept(error)
+            if str(reason) != str(self._offline.get((name, index))):  # it may be tried again and again
                 log.error("%s-%d is offline: %s", name, index, error)
-            self._offline[name, index] = error
+            self._offline[name, index] = reason
             return None
         self._offline.pop((name, index), None)
         partition = Partition(

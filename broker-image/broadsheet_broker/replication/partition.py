@@ -12,6 +12,7 @@ when there is more to read: once, so that a reader who never comes back costs on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -360,6 +361,12 @@ class Partition:
             if self._commit_waiters is None:
                 self._commit_waiters = deque()
             self._commit_waiters.append((offset, callback))
+
+    def stop_waiting(self, offset: int, callback: CommitCallback) -> None:
+        """Take back `on_high_watermark`: while replicas are missing, what gave up would pile up here."""
+        if self._commit_waiters is not None:
+            with contextlib.suppress(ValueError):  # called back already
+                self._commit_waiters.remove((offset, callback))
 
     def _note_written(self) -> None:
         """Remember where this write ended; a follower that stands still for long makes the notes coarser, not more."""

@@ -7,6 +7,7 @@ search for them. The messages are our own.
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Self
 
 
 class ErrorCode(IntEnum):
@@ -173,3 +174,14 @@ class KafkaError(Exception):
         self.code = code
         self.message = code.message if message is None else message
         super().__init__(f"{code.name}: {self.message}")
+
+    def again(self) -> Self:
+        """The same error without its history.
+
+        An exception holds the frames that it passed, and they hold the request that they worked on. So whoever keeps
+        an error (why a log is offline, why a reign ended) keeps a copy, and raises a copy of that: `raise kept` would
+        add the frames of every request that it refuses to those of all requests before.
+        """
+        copy = type(self).__new__(type(self), *self.args)
+        copy.__dict__.update(self.__dict__)
+        return copy
