@@ -18,9 +18,9 @@ from typing import Any
 from broadsheet_operator.handlers.lease import Lease, lead
 from broadsheet_operator.handlers.metrics import OperatorCollector
 from broadsheet_operator.handlers.operator import Operator
-from broadsheet_operator.handlers.session import GatewayFactory
 from broadsheet_operator.handlers.watches import WatchHealth, configure_kopf, registry
 from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.kafka.lane import GatewayFactory
 from broadsheet_operator.kubernetes import ApiGateway
 from broadsheet_operator.reconcilers.provisioning import Settings
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings

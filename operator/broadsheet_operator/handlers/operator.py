@@ -12,9 +12,10 @@ from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
 from broadsheet_operator.handlers.queues import BatchQueue
-from broadsheet_operator.handlers.session import GatewayFactory, Session
+from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import Writer
+from broadsheet_operator.kafka.lane import GatewayFactory
 from broadsheet_operator.kubernetes import Kind, Kubernetes
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings

@@ -103,6 +103,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def answers(address: tuple[str, int]) -> bool:
+    """Whether something takes connections there."""
+    try:
+        with socket.create_connection(address, timeout=0.5):
+            return True
+    except OSError:
+        return False
+
+
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -191,16 +200,6 @@ class BrokerProcess:
             return ""
         return lines[-1].strip()[:300] if lines else ""
 
-    def answers(self) -> bool:
-        """Whether it takes connections."""
-        if self._process is None:
-            return False
-        try:
-            with socket.create_connection(self.address, timeout=0.5):
-                return True
-        except OSError:
-            return False
-
     def state(self, *, ready: bool) -> BrokerState:
         """What there is to say about it."""
         where = f"{self.address[0]}:{self.address[1]}"
@@ -213,6 +212,10 @@ class BrokerProcess:
         self._again_at = 0.0
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
+
+    def has_ended(self) -> bool:
+        """Whether it has no process now."""
+        return self._process is None or self._process.poll() is not None
 
     def wait(self, seconds: float = STOP_SECONDS) -> bool:
         """Wait for its end; after the deadline it is killed. True if it ended by itself."""

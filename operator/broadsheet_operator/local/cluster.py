@@ -1,4 +1,8 @@
-"""A Cluster on this machine: its broker processes and the gateway to it."""
+"""A Cluster on this machine: its broker processes and the lanes to it.
+
+Nothing here waits: brokers that stop are checked at each look, and what asks Kafka runs in the cluster's own lanes. So
+one cluster that does not answer holds up no other.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +21,11 @@ from broadsheet_operator.api.cluster import Cluster, ClusterStatus
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.kafka.gateway import KafkaGateway
+from broadsheet_operator.kafka.lane import Lane, Lanes
 from broadsheet_operator.local.broker import (
     STOP_SECONDS,
     BrokerProcess,
+    answers,
     broker_command,
     endpoint,
     free_port,
@@ -25,6 +33,7 @@ from broadsheet_operator.local.broker import (
     render_properties,
 )
 from broadsheet_operator.reconcilers.cluster import cluster_status
+from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 
 GATEWAY_TIMEOUT_MS = 5000
@@ -35,6 +44,22 @@ MOST_CONTROLLERS = 3
 
 class CannotStart(Exception):
     """The cluster cannot be started; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of a cluster; both None while a broker does not take connections yet."""
+
+    view: ClusterView | Failure | None = None
+    health: ClusterHealth | Failure | None = None
+
+
+def observe(gateway: KafkaGateway, waiting_for: Sequence[tuple[str, int]]) -> Observation:
+    """Ask the cluster how it is, once all these addresses take connections."""
+    if not all(answers(address) for address in waiting_for):
+        return Observation()
+    view = gateway.observe_cluster()
+    return Observation(view, gateway.observe_health() if isinstance(view, ClusterView) else None)
 
 
 class LocalCluster:
@@ -50,17 +75,23 @@ class LocalCluster:
         self.resource = resource
         self.directory = directory
         self.brokers: list[BrokerProcess] = []
-        self.refusal = ""
+        self.refusal: list[Statement] = []
+        """What the status says because its brokers are not as declared and will not be by themselves."""
         self.ready = False
         self.ready_after = 0.0
         """Seconds from start to the first answer."""
         self._say = say
         self._command = command
-        self._gateway: KafkaGateway | None = None
-        self._view: ClusterView | Failure | None = None
-        self._health: ClusterHealth | Failure | None = None
+        self._lanes: Lanes | None = None
+        self._observation = Observation()
+        self._looking: Future[Observation] | None = None
+        """What is being asked in the cluster's own lane."""
         self._looked = 0.0
         self._started = 0.0
+        self._kill_at: float | None = None
+        """While its brokers stop: when those that are left are killed (monotonic seconds)."""
+        self._start_again = False
+        """Start when they have stopped."""
 
     @property
     def name(self) -> str:
@@ -74,12 +105,13 @@ class LocalCluster:
             return list(self.resource.spec.external.bootstrap_servers)
         return [f"{b.address[0]}:{b.address[1]}" for b in self.brokers]
 
-    @property
-    def gateway(self) -> KafkaGateway:
-        """The way to its Kafka."""
-        if self._gateway is None:
-            self._gateway = KafkaPythonGateway(self.bootstrap, GATEWAY_TIMEOUT_MS)
-        return self._gateway
+    def lane(self, work: str) -> Lane:
+        """The way to its Kafka for one kind of work, with a thread of its own."""
+        if self._lanes is None:
+            self._lanes = Lanes(
+                self.name, self.bootstrap, lambda servers: KafkaPythonGateway(servers, GATEWAY_TIMEOUT_MS)
+            )
+        return self._lanes[work]
 
     def start(self) -> None:
         """Start its brokers. CannotStart when a port is taken or a file cannot be written."""
@@ -87,7 +119,7 @@ class LocalCluster:
         brokers = self.resource.spec.brokers
         if brokers is None:
             return
-        self.refusal = ""
+        self.refusal = []
         try:
             identity = self._identity(brokers.replicas)
             fewest = len(identity["controllerPorts"])  # type: ignore[arg-type]
@@ -95,8 +127,9 @@ class LocalCluster:
                 self.refusal = _too_few_brokers(brokers.replicas, fewest)
                 return
             for node_id in range(brokers.replicas):
-                address = endpoint(self.resource, node_id)
                 self._refuse_taken_ports(node_id)
+            for node_id in range(brokers.replicas):
+                address = endpoint(self.resource, node_id)
                 broker = BrokerProcess(self.directory, node_id, address, self._command)
                 self.brokers.append(broker)
                 broker.start(self._properties(node_id, identity))
@@ -153,49 +186,61 @@ class LocalCluster:
         before, self.resource = self.resource, resource
         if resource.spec == before.spec or resource.spec.paused:
             return
+        if self._kill_at is not None:
+            self._start_again = True
+            return
         if resource.spec.brokers is None or not self.brokers:
-            self.forget_gateway()
+            self.forget_lanes()
             if resource.spec.brokers is not None:
                 self._start_or_say()
             return
         if resource.spec.brokers.replicas < len(self.brokers):
             self.refusal = _too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
-        self.refusal = ""
+        self.refusal = []
         identity = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
         changed = [b for b in self.brokers if b.properties != self._properties(b.node_id, identity)]
         if changed or resource.spec.brokers.replicas > len(self.brokers):
             who = "the broker restarts" if len(self.brokers) == 1 else "its brokers restart"
             self._say(self.name, f"configuration changed: {who}")
-            self.stop()
-            self._start_or_say()
+            self.begin_to_stop()
+            self._start_again = True
 
     def _start_or_say(self) -> None:
         try:
             self.start()
         except CannotStart as error:
-            self.refusal = str(error).removeprefix(f"{self.name}: ")
+            self.cannot_start(error)
 
     def look(self) -> None:
-        """See after the processes, and ask the cluster how it is."""
+        """Check the processes, take in what the cluster answered, and ask it again when it is time."""
+        if self._kill_at is not None:
+            self._see_the_end()
+            return
         for broker in self.brokers:
             news = broker.look()
             if news:
                 self._say(self.name, news)
                 self.ready = False
-                self.forget_gateway()
+                self.forget_lanes()
         if self.refusal and not self.brokers:
             self.ready = False
             return
-        if any(not b.answers() for b in self.brokers) if not self.ready else False:
-            self._view = None
-            return
+        if self._looking is not None:
+            if not self._looking.done():
+                return
+            self._take_in(self._looking.result())
+            self._looking = None
         if self.ready and time.monotonic() - self._looked < HEALTH_SECONDS:
             return
         self._looked = time.monotonic()
-        self._view = self.gateway.observe_cluster()
-        self._health = self.gateway.observe_health() if isinstance(self._view, ClusterView) else None
-        was_ready, self.ready = self.ready, isinstance(self._view, ClusterView) and bool(self._view.brokers)
+        waiting_for = [] if self.ready else [b.address for b in self.brokers]
+        self._looking = self.lane("cluster").submit(observe, waiting_for)
+
+    def _take_in(self, observation: Observation) -> None:
+        self._observation = observation
+        was_ready, view = self.ready, observation.view
+        self.ready = isinstance(view, ClusterView) and bool(view.brokers)
         if self.ready and not was_ready:
             self.ready_after = time.monotonic() - self._started
             for broker in self.brokers:
@@ -208,42 +253,71 @@ class LocalCluster:
     def status(self, now: datetime) -> ClusterStatus:
         """What there is to say about it."""
         states = [b.state(ready=self.ready) for b in self.brokers]
-        return cluster_status(self.resource, states, self._view, self._health, now, refusal=self.refusal)
+        seen = self._observation
+        return cluster_status(self.resource, states, seen.view, seen.health, now, instead=self.refusal)
 
-    def forget_gateway(self) -> None:
-        """Connections of before are of no use."""
-        gateway, self._gateway = self._gateway, None
-        self._view = self._health = None
-        if gateway is not None:
-            gateway.close()
+    def forget_lanes(self) -> None:
+        """Connections of before are of no use; a call that still waits for an answer ends by itself."""
+        lanes, self._lanes = self._lanes, None
+        self._observation, self._looking = Observation(), None
+        if lanes is not None:
+            lanes.close()
 
-    def stop(self) -> bool:
-        """Stop its brokers, first by asking. True if all ended by themselves."""
-        self.ready = False
-        self.forget_gateway()
+    def give_up(self, why: str) -> None:
+        """Stop its brokers and leave it so until its declaration changes."""
+        self.refusal = stuck(Reason.BROKER_DOWN, why)
+        self.begin_to_stop()
+
+    def cannot_start(self, error: CannotStart) -> None:
+        """Have the status say why it was not started."""
+        self.refusal = stuck(Reason.BROKER_DOWN, str(error).removeprefix(f"{self.name}: "))
+
+    def begin_to_stop(self) -> None:
+        """Ask its brokers to stop; `look` sees to it that they do."""
+        self.ready = self._start_again = False
+        self.forget_lanes()
         for broker in self.brokers:
             broker.terminate()
-        deadline = time.monotonic() + STOP_SECONDS
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + STOP_SECONDS
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether no broker is left after `begin_to_stop`."""
+        return self._kill_at is None and not self.brokers
+
+    def _see_the_end(self) -> None:
+        assert self._kill_at is not None
+        if time.monotonic() < self._kill_at and not all(broker.has_ended() for broker in self.brokers):
+            return
+        self.wait_until_stopped()
+        if self._start_again:
+            self._start_again = False
+            self._start_or_say()
+
+    def wait_until_stopped(self) -> bool:
+        """Wait for the end of its brokers after `begin_to_stop`. True if all ended by themselves."""
+        deadline = self._kill_at or time.monotonic()
         clean = True
         for broker in self.brokers:
             clean &= broker.wait(deadline - time.monotonic())
-        self.brokers = []
+        self.brokers, self._kill_at = [], None
         return clean
 
-    def delete(self) -> str:
-        """Stop it for good; its data goes only when its policy says so. What became of it, in words."""
-        self.stop()
+    def remove(self) -> str:
+        """After its end: its data goes only when its policy says so. What became of it, as a sentence."""
         brokers = self.resource.spec.brokers
         if brokers is None:
-            return "forgotten; the cluster itself is not ours to stop"
+            return "forgotten; the cluster itself was not started here and is not stopped"
         if brokers.storage is not None and brokers.storage.deletion_policy is DeletionPolicy.DELETE:
             shutil.rmtree(self.directory, ignore_errors=True)
             return "stopped, and its data is deleted"
         return f"stopped; its data stays in {self.directory} (storage.deletionPolicy Retain)"
 
 
-def _too_few_brokers(count: int, fewest: int) -> str:
-    return (
+def _too_few_brokers(count: int, fewest: int) -> list[Statement]:
+    words = (
         f"brokers.replicas is {count}, and the cluster has {fewest} brokers: `broadsheet up` does not move partitions "
         f"away from a broker yet; set it to {fewest} or more"
     )
+    return stuck(Reason.NOT_SUPPORTED, words)

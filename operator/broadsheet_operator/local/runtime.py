@@ -1,6 +1,7 @@
 """`broadsheet up`: the same resources as on Kubernetes, with brokers as processes of this machine.
 
-One loop, level-triggered: read what is declared, see after the brokers, reconcile what is due, write what changed.
+One loop, level-triggered: read what is declared, check the brokers, reconcile what is due, write what changed. The loop
+never waits for a cluster: what asks Kafka runs in that cluster's lanes, and the loop takes in what has come back.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.manifests import AnyResource, ManifestError, load_paths, manifest_files
 from broadsheet_operator.api.meta import Condition, Status
 from broadsheet_operator.api.topic import Topic
+from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
 from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
@@ -33,6 +36,8 @@ SOON_SECONDS = 0.2
 """When to look again after something was left to do."""
 SETTLE_SECONDS = 1.0
 """How long a file must have been without something before that is deleted: it may be half written only."""
+LAST_ROUND_SECONDS = 5.0
+"""At the end: how long rounds under way may take before their brokers are stopped."""
 START_ATTEMPTS = 3
 """A broker that ends so often before it was ever ready will not come up by itself."""
 
@@ -53,6 +58,15 @@ class Watched:
     """As it was at the last look, if that is another than what was read."""
     since: float = 0.0
     """Monotonic seconds of the first look that found it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """A round for all resources of one kind of one cluster, under way in the cluster's lane."""
+
+    resources: Sequence[Topic | ConsumerGroup]
+    done: Future[tuple[dict[tuple[str, str], Outcome], float]]
+    """The outcomes, and the CPU seconds that they took."""
 
 
 class Runtime:
@@ -76,7 +90,15 @@ class Runtime:
         self._command = command
         self._histories = Histories()
         self._fingerprint: tuple[int, ...] = ()
-        self._due = {"Topic": 0.0, "ConsumerGroup": 0.0}
+        self._due: dict[tuple[str, str], float] = {}
+        """By kind and cluster, when its resources are looked at again."""
+        self._rounds: dict[tuple[str, str], Round] = {}
+        """By kind and cluster, what is under way."""
+        self._leaving: dict[str, LocalCluster] = {}
+        """Clusters whose brokers stop for good. Another one of the same name waits until they have."""
+        self._is_up = False
+        self._first: set[str] = set()
+        """Clusters of the start that were not ready yet: if one does not come up, `up` ends and says why."""
         self._told: dict[Key, tuple[str, str, str]] = {}
 
     def start(self) -> None:
@@ -92,7 +114,9 @@ class Runtime:
         self._read_declared()
         for entry in self.entries.values():
             if isinstance(entry.resource, Cluster) and entry.resource.metadata.deletion_timestamp is None:
+                self._first.add(entry.resource.metadata.name)
                 self._local(entry.resource).start()
+        self._is_up = True
 
     def run(self, stop: threading.Event) -> None:
         """Until told to stop."""
@@ -106,31 +130,42 @@ class Runtime:
             self._reread(watched)
         if self.store.fingerprint() != self._fingerprint:
             self._read_declared()
+        for name, cluster in list(self._leaving.items()):
+            self._finish_leaving(name, cluster)
         for cluster in list(self.clusters.values()):
             was_ready = cluster.ready
             cluster.look()
             if cluster.ready and not was_ready:
-                self._due = dict.fromkeys(self._due, 0.0)
+                self._due.clear()
+                self._first.discard(cluster.resource.metadata.name)
             self._give_up_on(cluster)
             self._write(("Cluster", cluster.resource.metadata.name), cluster.status(utc_now()))
-        now = time.monotonic()
-        if now >= self._due["Topic"]:
-            self._due["Topic"] = now + TOPIC_SECONDS
-            self._reconcile_topics()
-        if now >= self._due["ConsumerGroup"]:
-            self._due["ConsumerGroup"] = now + GROUP_SECONDS
-            self._reconcile_groups()
+        for place, round in list(self._rounds.items()):
+            if round.done.done():
+                self._take_in(place)
+        for place, resources in self._places().items():
+            if place not in self._rounds and time.monotonic() >= self._due.get(place, 0.0):
+                self._begin(place, resources)
 
     def stop(self) -> bool:
         """Stop all brokers, and leave statuses behind that say so. True if all ended by themselves."""
-        clean = True
-        for cluster in self.clusters.values():
-            clean &= cluster.stop()
+        # A reset that is under way must be in the status, or the next start would do it again.
+        busy = {place: round.done for place, round in self._rounds.items() if self._is_ready(place[1])}
+        finished = wait(busy.values(), LAST_ROUND_SECONDS).done
+        for place in [place for place, done in busy.items() if done in finished]:
+            self._take_in(place)
+        every = [*self.clusters.values(), *self._leaving.values()]
+        for cluster in every:
+            cluster.begin_to_stop()
+        ends = [cluster.wait_until_stopped() for cluster in every]
+        for name, cluster in list(self._leaving.items()):
+            self._finish_leaving(name, cluster)
         self._say = lambda what, words: None
         for cluster in self.clusters.values():
             self._write(("Cluster", cluster.resource.metadata.name), cluster.status(utc_now()))
-        self._by_cluster([e.resource for e in self.entries.values() if not isinstance(e.resource, Cluster)])
-        return clean
+        for place, resources in self._places().items():
+            self._reachable(place[1], resources)
+        return all(ends)
 
     # What is declared
 
@@ -196,28 +231,47 @@ class Runtime:
     def _read_declared(self) -> None:
         self._fingerprint = self.store.fingerprint()
         self.entries = self.store.entries()
-        self._due = dict.fromkeys(self._due, 0.0)
+        self._due.clear()
         for entry in self.entries.values():
             if isinstance(entry.resource, Cluster):
                 self._take_on(entry.resource)
         for name in set(self.clusters) - {n for k, n in self.entries if k == "Cluster"}:
-            self.clusters.pop(name).stop()
+            self._leave(name)
 
     def _take_on(self, resource: Cluster) -> None:
         name = resource.metadata.name
+        if name in self._leaving:
+            return  # `_finish_leaving` has it read again
         if resource.metadata.deletion_timestamp is not None:
-            words = self.clusters.pop(name).delete() if name in self.clusters else "deleted"
-            self._say(f"cluster/{name}", words)
-            self._gone(("Cluster", name), resource)
+            if name in self.clusters:
+                self.clusters[name].resource = resource
+                self._leave(name)
+            else:
+                self._say(f"cluster/{name}", "deleted")
+                self._gone(("Cluster", name), resource)
         elif name in self.clusters:
             self.clusters[name].change(resource)
-        elif self._told or self.clusters:
-            # Declared while we run; at the start of all, start() does this and lets a failure end us.
+        elif self._is_up:
+            # At the start of all, start() does this and lets a failure end us.
             cluster = self._local(resource)
             try:
                 cluster.start()
             except CannotStart as error:
-                cluster.refusal = str(error)
+                cluster.cannot_start(error)
+
+    def _leave(self, name: str) -> None:
+        self._leaving[name] = cluster = self.clusters.pop(name)
+        cluster.begin_to_stop()
+
+    def _finish_leaving(self, name: str, cluster: LocalCluster) -> None:
+        if not cluster.has_stopped:
+            cluster.look()
+            return
+        del self._leaving[name]
+        if cluster.resource.metadata.deletion_timestamp is not None:
+            self._say(f"cluster/{name}", cluster.remove())
+            self._gone(("Cluster", name), cluster.resource)
+        self._fingerprint = ()  # one of the same name may have been declared meanwhile
 
     def _local(self, resource: Cluster) -> LocalCluster:
         name = resource.metadata.name
@@ -229,54 +283,67 @@ class Runtime:
     def _give_up_on(self, cluster: LocalCluster) -> None:
         for broker in cluster.brokers:
             if not broker.was_ready and broker.failures >= START_ATTEMPTS:
-                words = broker.last_words() or "it says nothing"
-                raise CannotStart(
-                    f"{cluster.name}: broker {broker.node_id} does not start: {words} (log: {broker.log_file})"
-                )
+                words = broker.last_words() or "it wrote no log"
+                words = f"broker {broker.node_id} does not start: {words} (log: {broker.log_file})"
+                if cluster.resource.metadata.name in self._first:
+                    raise CannotStart(f"{cluster.name}: {words}")
+                cluster.give_up(words)
+                return
 
     # What is done about it
 
-    def _reconcile_topics(self) -> None:
-        topics = [e.resource for e in self.entries.values() if isinstance(e.resource, Topic)]
-        rivals = topic_rivals(topics)
-        for name, some in self._by_cluster(topics).items():
-            started = time.monotonic()
-            spec = self.clusters[name].resource.spec
-            outcomes = reconcile_topics(self.clusters[name].gateway, some, rivals, utc_now, spec)
-            self._take_in("Topic", some, outcomes)
-            # With very many topics a look takes its time; most of the time is to be left to others.
-            slow = time.monotonic() + 10 * (time.monotonic() - started)
-            self._due["Topic"] = max(self._due["Topic"], slow)
-            if any(o.pending or o.done for o in outcomes.values()):
-                self.clusters[name].look_again()
-                self._due["Topic"] = time.monotonic() + SOON_SECONDS
+    def _places(self) -> dict[tuple[str, str], list[Topic | ConsumerGroup]]:
+        """Topics and ConsumerGroups by their kind and cluster."""
+        result: dict[tuple[str, str], list[Topic | ConsumerGroup]] = {}
+        for (kind, _), entry in self.entries.items():
+            if not isinstance(entry.resource, Cluster):
+                cluster = entry.resource.spec.cluster.rpartition("/")[2]
+                result.setdefault((kind, cluster), []).append(entry.resource)
+        return result
 
-    def _reconcile_groups(self) -> None:
-        groups = [e.resource for e in self.entries.values() if isinstance(e.resource, ConsumerGroup)]
-        rivals = group_rivals(groups)
-        for name, some in self._by_cluster(groups).items():
-            outcomes = reconcile_groups(self.clusters[name].gateway, some, rivals, self._histories, utc_now)
-            self._take_in("ConsumerGroup", some, outcomes)
+    def _begin(self, place: tuple[str, str], resources: Sequence[Topic | ConsumerGroup]) -> None:
+        """Begin a round, or say why there can be none now."""
+        kind, name = place
+        now = time.monotonic()
+        self._due[place] = now + (TOPIC_SECONDS if kind == "Topic" else GROUP_SECONDS)
+        if not self._reachable(name, resources):
+            return
+        cluster = self.clusters[name]
+        if kind == "Topic":
+            topics = [r for r in resources if isinstance(r, Topic)]
+            rivals, spec = topic_rivals(topics), cluster.resource.spec
 
-    def _by_cluster(self, resources: Sequence[Any]) -> dict[str, list[Any]]:
-        """Resources by their cluster; those whose cluster cannot be asked now are told so."""
-        result: dict[str, list[Any]] = {}
+            def work(gateway: KafkaGateway) -> dict[tuple[str, str], Outcome]:
+                return reconcile_topics(gateway, topics, rivals, utc_now, spec)
+        else:
+            groups = [r for r in resources if isinstance(r, ConsumerGroup)]
+            rivals = group_rivals(groups)
+
+            def work(gateway: KafkaGateway) -> dict[tuple[str, str], Outcome]:
+                return reconcile_groups(gateway, groups, rivals, self._histories, utc_now)
+
+        self._rounds[place] = Round(resources, cluster.lane(kind).submit(_timed, work))
+
+    def _is_ready(self, cluster_name: str) -> bool:
+        cluster = self.clusters.get(cluster_name)
+        return cluster is not None and cluster.ready
+
+    def _reachable(self, cluster_name: str, resources: Sequence[Topic | ConsumerGroup]) -> bool:
+        """Whether the cluster of these resources can be asked now; if not, their statuses say why."""
+        if self._is_ready(cluster_name):
+            return True
         for resource in resources:
-            name = resource.spec.cluster.rpartition("/")[2]
-            cluster = self.clusters.get(name)
-            deleted = resource.metadata.deletion_timestamp is not None
-            if cluster is not None and cluster.ready:
-                result.setdefault(name, []).append(resource)
-            elif deleted and cluster is None:
+            if cluster_name in self.clusters or cluster_name in self._leaving:
+                words = f"cluster/{cluster_name} does not take requests yet"
+                self._excuse(resource, waiting(Reason.CLUSTER_NOT_READY, words))
+            elif resource.metadata.deletion_timestamp is not None:
                 key = (type(resource).__name__, resource.metadata.name)
                 self._say(f"{key[0].lower()}/{key[1]}", "deleted; its cluster is gone, so nothing else was touched")
                 self._gone(key, resource)
-            elif cluster is None:
-                words = f"there is no Cluster {name}; declare it, or correct spec.cluster"
-                self._excuse(resource, waiting(Reason.CLUSTER_NOT_FOUND, words))
             else:
-                self._excuse(resource, waiting(Reason.CLUSTER_NOT_READY, f"cluster/{name} does not take requests yet"))
-        return result
+                words = f"there is no Cluster {cluster_name}; declare it, or correct spec.cluster"
+                self._excuse(resource, waiting(Reason.CLUSTER_NOT_FOUND, words))
+        return False
 
     def _excuse(self, resource: Topic | ConsumerGroup, told: list[Statement]) -> None:
         kind = type(resource).__name__
@@ -284,11 +351,15 @@ class Runtime:
         status = with_statements(resource.status, base, told, resource.metadata.generation, utc_now())
         self._write((kind, resource.metadata.name), status)
 
-    def _take_in(
-        self, kind: str, resources: Sequence[Topic | ConsumerGroup], outcomes: dict[tuple[str, str], Outcome]
-    ) -> None:
-        for resource in resources:
+    def _take_in(self, place: tuple[str, str]) -> None:
+        kind, name = place
+        round = self._rounds.pop(place)
+        outcomes, seconds = round.done.result()
+        for resource in round.resources:
             key = (kind, resource.metadata.name)
+            current = self.entries.get(key)
+            if current is None or current.resource.metadata.uid != resource.metadata.uid:
+                continue  # deleted meanwhile, and perhaps another one of the same name is declared
             outcome = outcomes[resource.metadata.namespace, resource.metadata.name]
             for words in outcome.done:
                 self._say(f"{kind.lower()}/{key[1]}", words)
@@ -297,6 +368,13 @@ class Runtime:
                 self._gone(key, resource)
             else:
                 self._write(key, outcome.status)
+        now = time.monotonic()
+        # With very many topics a look takes its time; most of the processor is to be left to others.
+        self._due[place] = max(self._due.get(place, 0.0), now + 10 * seconds)
+        if any(o.pending or o.done for o in outcomes.values()):
+            if name in self.clusters:
+                self.clusters[name].look_again()
+            self._due[place] = now + SOON_SECONDS
 
     def _gone(self, key: Key, resource: AnyResource) -> None:
         self.store.remove(*key, resource.metadata.uid)
@@ -323,6 +401,13 @@ class Runtime:
                 return  # everything waits for its cluster then, and the cluster says so itself
             self._told[key] = _gist(ready)
             self._say(f"{key[0].lower()}/{key[1]}", _sentence(ready, status))
+
+
+def _timed(
+    gateway: KafkaGateway, work: Callable[[KafkaGateway], dict[tuple[str, str], Outcome]]
+) -> tuple[dict[tuple[str, str], Outcome], float]:
+    before = time.thread_time()
+    return work(gateway), time.thread_time() - before
 
 
 def _empty_status(resource: Topic | ConsumerGroup) -> Any:

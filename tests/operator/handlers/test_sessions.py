@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Mapping
 
 from broadsheet_operator.handlers.store import Key
+from broadsheet_operator.kubernetes import Kind
+from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView
 from tests.operator.support import Stage
 
 
@@ -21,5 +25,33 @@ def test_two_that_find_other_bootstrap_servers_at_once_share_one_session() -> No
                 operator._session_for(cluster, ("new:9092",)), operator._session_for(cluster, ("new:9092",))
             )
             assert one is other is operator.sessions[cluster] and one is not old
+
+    asyncio.run(run())
+
+
+def test_a_look_at_lag_that_takes_long_does_not_hold_up_the_clusters_own_round() -> None:
+    """The Cluster's round (restarts, drains, the quorum) had to wait in the groups' lane."""
+
+    async def run() -> None:
+        async with asyncio.timeout(30), Stage() as stage:
+            looking, go_on = threading.Event(), threading.Event()
+
+            def slow(queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
+                looking.set()
+                go_on.wait(30)
+                return {name: GroupView(name, False, "Dead") for name in queries}
+
+            stage.kafka.observe_groups = slow  # type: ignore[method-assign]
+            stage.apply("Cluster", "news", {"brokers": {"replicas": 1}})
+            await stage.reason(Kind.CLUSTER, "news", "Ready")
+            stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
+            try:
+                await stage.until(looking.is_set, "a look at the group")
+                async with asyncio.timeout(10):
+                    await stage.operator.clusters.reconcile([Key("paper", "news")])
+                    stage.apply("Topic", "orders", {"cluster": "news"})
+                    await stage.reason(Kind.TOPIC, "orders", "Ready")
+            finally:
+                go_on.set()
 
     asyncio.run(run())
