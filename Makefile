@@ -31,7 +31,7 @@ bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.m
 
 kubernetes: install ## a Kubernetes of three nodes with the operator's images, and a shell in it; needs root, or docker and kind
 	@bash e2e/run --prepare-kubernetes
-	$(BIN)/python -m e2e.kubernetes.cluster
+	$(BIN)/python -m e2e.operator.providers
 
 simulate: install ## whole clusters under a virtual clock, with faults: SEEDS=1..500 or a count, BROKERS=3, VERBOSE=1
 	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --brokers $(or $(BROKERS),1) $(if $(VERBOSE),--verbose)

@@ -35,7 +35,7 @@ def programs() -> Path:
     given = os.environ.get("BROADSHEET_KUBERNETES")
     if given:
         return Path(given)
-    from e2e.kubernetes.cluster import build_binaries
+    from e2e.operator.providers import build_binaries
 
     return build_binaries()
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from e2e.apache.apache import VERSION, ApacheKafka, jars
 from e2e.bench import one, report, three
-from e2e.kafka.apache import VERSION, ApacheKafka, jars
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from e2e.bench import load, probes
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from tests.support.broker_process import wait_until
 
 DEADLINE_S = 90.0
@@ -21,7 +21,7 @@ class Failover:
     """Takes one leader after the other away. All but the last lead nothing but their topic; the last one is the
     active controller as well, so that the longest time is the one with two elections."""
 
-    def __init__(self, cluster: Cluster, say: Callable[[str], None]) -> None:
+    def __init__(self, cluster: Brokers, say: Callable[[str], None]) -> None:
         self.cluster = cluster
         self.say = say
         self._number = 0

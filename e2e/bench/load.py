@@ -10,7 +10,7 @@ import time
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from e2e.kafka.apache import run_tool
+from e2e.apache.apache import run_tool
 
 TOOLS = "org.apache.kafka.tools."
 STEADY_STATE = re.compile(r"steady state records sent, ([\d.]+) records/sec \(([\d.]+) MB/sec\)")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from e2e.bench import load, probes
 from e2e.bench.failover import DEADLINE_S, Failover, median_and_longest
 from e2e.bench.gauges import cpu_seconds, idle_cpu, resident_mb
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from tests.support.broker_process import BrokerProcess
 
 GROUPS = ("idle", "produce", "consume", "latency", "rejoin", "failover", "short-failover", "partitions")
@@ -76,7 +76,7 @@ class Round:
         return self.figures
 
     def _on_a_cluster(self, overrides: dict[str, str], groups: Collection[str]) -> None:
-        self.cluster = Cluster(self.kind, size=REPLICAS, overrides={**KAFKAS_DEFAULTS, **overrides})
+        self.cluster = Brokers(self.kind, size=REPLICAS, overrides={**KAFKAS_DEFAULTS, **overrides})
         try:
             self.cluster.start()
             self.bootstrap = self.cluster.bootstrap

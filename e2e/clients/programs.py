@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from e2e.kafka.apache import CACHE, jars
+from e2e.apache.apache import CACHE, jars
 from tests.support.broker_process import BrokerProcess, wait_until
 
 HERE = Path(__file__).parent

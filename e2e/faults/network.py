@@ -1,7 +1,7 @@
 """A network of its own for each broker, on a bridge, so that any of them can be cut off: needs root on Linux.
 
     with Network(3) as network:
-        cluster = Cluster(Broadsheet, prepare=network.place)
+        cluster = Brokers(Broadsheet, prepare=network.place)
         network.cut(1, 2)      # nothing that 1 sends comes to 2
         network.heal()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from e2e.faults.load import Load, seconds
 from tests.support.broker_process import BrokerProcess
 
@@ -23,7 +23,7 @@ OFFSETS = "__consumer_offsets"
 
 def test_all_brokers_killed_at_once(kind: Kind, tmp_path: Path) -> None:
     first: list[float] = []
-    with Cluster(kind, tmp_path) as cluster:
+    with Brokers(kind, tmp_path) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS) as load:
             for _ in range(2):
@@ -40,7 +40,7 @@ def test_all_brokers_killed_at_once(kind: Kind, tmp_path: Path) -> None:
 def test_rolling_restart(kind: Kind, tmp_path: Path) -> None:
     """SIGTERM, one after the other, the next when the cluster is whole: nobody waits long for an acknowledgement."""
     gaps: list[float] = []
-    with Cluster(kind, tmp_path) as cluster:
+    with Brokers(kind, tmp_path) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS) as load:
             load.wait_served(time.monotonic())
@@ -55,20 +55,20 @@ def test_rolling_restart(kind: Kind, tmp_path: Path) -> None:
     print(f"rolling restart: longest time without an acknowledgement of one partition: {seconds(gaps)}; {told}")
 
 
-def empty_a_follower(cluster: Cluster) -> None:
+def empty_a_follower(cluster: Brokers) -> None:
     """Its disk is gone; it comes back with a new one."""
     victim = cluster.others(cluster.controller(), cluster.leader(TOPIC, 0))[0]
     cluster[victim].kill()
     shutil.rmtree(cluster[victim].log_dir)
 
 
-def remove_a_leaders_partition(cluster: Cluster) -> None:
+def remove_a_leaders_partition(cluster: Brokers) -> None:
     victim = cluster.leader(TOPIC, 0)
     cluster[victim].kill()
     shutil.rmtree(cluster[victim].log_dir / f"{TOPIC}-0")
 
 
-def remove_a_running_leaders_directory(cluster: Cluster) -> None:
+def remove_a_running_leaders_directory(cluster: Brokers) -> None:
     """It still has its files open, and finds out when it makes the next one."""
     victim = cluster.leader(TOPIC, 0)
     shutil.rmtree(cluster[victim].log_dir)
@@ -77,8 +77,8 @@ def remove_a_running_leaders_directory(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("disaster", [empty_a_follower, remove_a_leaders_partition, remove_a_running_leaders_directory])
-def test_a_broker_that_lost_its_directory(kind: Kind, tmp_path: Path, disaster: Callable[[Cluster], None]) -> None:
-    with Cluster(kind, tmp_path) as cluster:
+def test_a_broker_that_lost_its_directory(kind: Kind, tmp_path: Path, disaster: Callable[[Brokers], None]) -> None:
+    with Brokers(kind, tmp_path) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS) as load:
             load.wait_served(time.monotonic())

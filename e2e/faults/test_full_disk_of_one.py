@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from e2e.faults.load import Load
 from tests.support.broker_process import BrokerProcess, wait_until
 
@@ -81,7 +81,7 @@ def test_a_disk_fills_up_and_becomes_free(
     def prepare(broker: BrokerProcess) -> None:
         disks[broker.node_id] = SmallDisk(broker)
 
-    with Cluster(kind, tmp_path, prepare=prepare) as cluster:
+    with Brokers(kind, tmp_path, prepare=prepare) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS, padding=2000) as load:
             load.wait_served(time.monotonic())

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from e2e.faults.load import Load, seconds
 from tests.support.broker_process import BrokerProcess, wait_until
 
@@ -22,7 +22,7 @@ def test_kill_9_of_leaders_controllers_and_anybody(kind: Callable[[Path], Broker
     first: list[float] = []
     fenced: list[float] = []
     back: list[float] = []
-    with Cluster(kind, tmp_path) as cluster:
+    with Brokers(kind, tmp_path) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS, groups=2) as load:
             load.wait_served(time.monotonic())

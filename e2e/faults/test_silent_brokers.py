@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.brokers import Brokers
 from e2e.faults.load import Load, seconds
 from e2e.faults.network import Network
 from tests.support.broker_process import BrokerProcess
@@ -30,7 +30,7 @@ def test_stopped_processes(kind: Callable[[Path], BrokerProcess], tmp_path: Path
     """SIGSTOP for less and for more than a session, of leaders, the active controller and a group's coordinator."""
     chance = random.Random(SEED)
     first: list[float] = []
-    with Cluster(kind, tmp_path) as cluster:
+    with Brokers(kind, tmp_path) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS, groups=2) as load:
             load.wait_served(time.monotonic())
@@ -67,21 +67,21 @@ def test_cut_networks(kind: Callable[[Path], BrokerProcess], tmp_path: Path, net
     chance = random.Random(SEED)
     first: dict[str, list[float]] = {}
 
-    def unheard(node: int, cluster: Cluster) -> None:
+    def unheard(node: int, cluster: Brokers) -> None:
         network.cut(node, *cluster.others(node))
 
-    def deaf(node: int, cluster: Cluster) -> None:
+    def deaf(node: int, cluster: Brokers) -> None:
         for other in cluster.others(node):
             network.cut(other, node)
 
-    faults: dict[str, Callable[[int, Cluster], None]] = {
+    faults: dict[str, Callable[[int, Brokers], None]] = {
         "isolated": lambda node, _: network.isolate(node),
         "cut off from the brokers": lambda node, _: network.part(node),
         "unheard": unheard,
         "deaf": deaf,
         "cut off from one broker": lambda node, cluster: network.part_pair(node, chance.choice(cluster.others(node))),
     }
-    with Cluster(kind, tmp_path, prepare=network.place) as cluster:
+    with Brokers(kind, tmp_path, prepare=network.place) as cluster:
         cluster.create(TOPIC, PARTITIONS)
         with Load(cluster.bootstrap, TOPIC, PARTITIONS, groups=2) as load:
             load.wait_served(time.monotonic())

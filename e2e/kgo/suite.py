@@ -17,7 +17,7 @@ import sys
 from collections.abc import Collection
 from pathlib import Path
 
-from e2e.kafka.apache import CACHE, ApacheKafka
+from e2e.apache.apache import CACHE, ApacheKafka
 from tests.support.broadsheet import Broadsheet
 
 HERE = Path(__file__).parent

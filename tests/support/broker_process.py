@@ -1,7 +1,7 @@
 """A broker as a process on this machine: started on free ports, waited for, stopped, killed.
 
 What Apache Kafka and our broker have in common for the tests: one node that is broker and controller, configured
-by one `server.properties`, whose log says `started` when it takes requests. `cluster.py` makes several of them one
+by one `server.properties`, whose log says `started` when it takes requests. `e2e/brokers.py` makes several of them one
 cluster.
 """
 

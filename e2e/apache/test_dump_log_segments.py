@@ -14,7 +14,7 @@ from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.cleaner import Cleaning
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import CONTROL_ABORT, build_batch, build_control_batch
-from e2e.kafka.apache import run_tool
+from e2e.apache.apache import run_tool
 
 TOOL = "org.apache.kafka.tools.DumpLogSegments"
 NOW_MS = 1_700_000_000_000

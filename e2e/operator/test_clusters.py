@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from e2e.kafka.apache import ApacheKafka
-from e2e.kubernetes.cluster import NamespacesCluster
-from e2e.kubernetes.images import BROKER
-from e2e.kubernetes.world import (
+from e2e.apache.apache import ApacheKafka
+from e2e.operator.images import BROKER
+from e2e.operator.providers import NamespacesKubernetes
+from e2e.operator.world import (
     HOME,
     Body,
     World,
@@ -292,7 +292,7 @@ class OutsideKafka(ApacheKafka):
 
     HOST = "10.99.0.1"
 
-    def __init__(self, kube: NamespacesCluster, directory: Path) -> None:
+    def __init__(self, kube: NamespacesKubernetes, directory: Path) -> None:
         super().__init__(directory, heap="512M")
         self.kube = kube
         address = f"PLAINTEXT://{self.HOST}:{self.port}"

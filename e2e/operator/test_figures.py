@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from e2e.kubernetes.world import API, HOME, World, machines, wait_for
+from e2e.operator.world import API, HOME, World, machines, wait_for
 
 TOPICS = 1000
 GROUPS = 100

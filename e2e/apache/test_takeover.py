@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from e2e.kafka.apache import ApacheKafka
+from e2e.apache.apache import ApacheKafka
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
 

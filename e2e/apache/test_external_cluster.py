@@ -23,7 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from e2e.kafka.apache import ApacheKafka
+from e2e.apache.apache import ApacheKafka
 
 SECONDS = 60.0
 

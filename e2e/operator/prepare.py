@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from e2e.kubernetes import images
-from e2e.kubernetes.cluster import CACHE, REPOSITORY, build_binaries
+from e2e.operator import images
+from e2e.operator.providers import CACHE, REPOSITORY, build_binaries
 
 
 def main() -> None:

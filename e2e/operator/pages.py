@@ -6,7 +6,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-from e2e.kubernetes.cluster import REPOSITORY, Cluster
+from e2e.operator.providers import REPOSITORY, Kubernetes
 
 DOCS = REPOSITORY / "docs"
 
@@ -20,7 +20,7 @@ def commands(page: str) -> list[str]:
 class Reader:
     """Somebody who works in one namespace and goes through a page."""
 
-    def __init__(self, kube: Cluster, page: str, namespace: str, folder: pathlib.Path) -> None:
+    def __init__(self, kube: Kubernetes, page: str, namespace: str, folder: pathlib.Path) -> None:
         self.kube = kube
         self.kubeconfig = folder / f"kubeconfig-{namespace}"
         if not self.kubeconfig.exists():

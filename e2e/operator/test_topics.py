@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.kubernetes.world import HOME, World, condition, is_ready, resource, unique, wait_for
+from e2e.operator.world import HOME, World, condition, is_ready, resource, unique, wait_for
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from e2e.kubernetes.cluster import Cluster, ClusterError
-from e2e.kubernetes.images import BROKER, OPERATOR
+from e2e.operator.images import BROKER, OPERATOR
+from e2e.operator.providers import Kubernetes, KubernetesError
 
 ZONE = "topology.kubernetes.io/zone"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -20,18 +20,18 @@ UNIQUE = re.compile(r"^[a-z]+-[0-9a-f]{6}$")
 """Other namespaces that the tests make."""
 
 
-def require(cluster: Cluster) -> list[str]:
-    """The namespaces that there are. A ClusterError says all that is in the way of the tests."""
+def require(cluster: Kubernetes) -> list[str]:
+    """The namespaces that there are. A KubernetesError says all that is in the way of the tests."""
     namespaces = names(cluster, "namespaces")
     nodes, classes = cluster.get("nodes")["items"], cluster.get("storageclasses")["items"]
     wrong = complaints(nodes, classes, names(cluster, "crds"), namespaces)
     if wrong:
-        raise ClusterError("this Kubernetes cannot be used for the tests: " + "; ".join(wrong))
+        raise KubernetesError("this Kubernetes cannot be used for the tests: " + "; ".join(wrong))
     print(f"images that its nodes must have or be able to pull: {BROKER} {OPERATOR}")
     return namespaces
 
 
-def names(cluster: Cluster, kind: str) -> list[str]:
+def names(cluster: Kubernetes, kind: str) -> list[str]:
     """Names of all objects of a kind."""
     return [item["metadata"]["name"] for item in cluster.get(kind)["items"]]
 
@@ -57,7 +57,7 @@ def complaints(
     return found
 
 
-def clean_up(cluster: Cluster, before: list[str]) -> None:
+def clean_up(cluster: Kubernetes, before: list[str]) -> None:
     """Leave nothing of ours behind, whatever the tests came to. `before`: the namespaces that there were."""
     definitions = [f"{plural}.broadsheet.io" for plural in ("topics", "consumergroups", "clusters")]
     options = ["--ignore-not-found", "--timeout=120s"]

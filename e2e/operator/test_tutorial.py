@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from e2e.kubernetes.cluster import REPOSITORY
-from e2e.kubernetes.pages import commands
-from e2e.kubernetes.world import World, is_at_rest, is_ready, unique
+from e2e.operator.pages import commands
+from e2e.operator.providers import REPOSITORY
+from e2e.operator.world import World, is_at_rest, is_ready, unique
 
 PAGE = "tutorial/kubernetes.md"
 NAMESPACE = "default"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.kubernetes.pages import Reader
-from e2e.kubernetes.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique, wait_for
+from e2e.operator.pages import Reader
+from e2e.operator.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique, wait_for
 
 NAME = "news"
 """As in the how-to pages, which these tests follow."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from e2e.kubernetes.cluster import REPOSITORY, Cluster, ClusterError, NamespacesCluster
+from e2e.operator.providers import REPOSITORY, Kubernetes, KubernetesError, NamespacesKubernetes
 
 Body = dict[str, Any]
 API = "broadsheet.io/v1alpha1"
@@ -51,7 +51,7 @@ def is_at_rest(body: Body) -> bool:
 class World:
     """A cluster with our operator installed."""
 
-    kube: Cluster
+    kube: Kubernetes
 
     def apply(self, *bodies: Body) -> None:
         self.kube.apply(list(bodies))
@@ -138,13 +138,13 @@ class World:
         command = ["exec", "-i", "-n", HOME, "client", "--", "python", "-", bootstrap, *arguments]
         done = self.kube.kubectl(*command, stdin=CLIENT.read_text(), timeout=timeout, check=False)
         if done.returncode:
-            raise ClusterError(f"client {' '.join(arguments)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
+            raise KubernetesError(f"client {' '.join(arguments)}: {done.stdout[-1500:]}{done.stderr[-1500:]}")
         return json.loads(done.stdout.splitlines()[-1])
 
 
-def machines(kube: Cluster) -> NamespacesCluster:
+def machines(kube: Kubernetes) -> NamespacesKubernetes:
     """The cluster as one whose machines are ours: for tests that are marked so, and left out elsewhere."""
-    assert isinstance(kube, NamespacesCluster)
+    assert isinstance(kube, NamespacesKubernetes)
     return kube
 
 
@@ -175,7 +175,7 @@ def wait_for(check: Callable[[], object], what: str, seconds: float = 60) -> Non
 
 def chart(*values: str) -> list[str]:
     """The arguments of `helm upgrade --install` for our chart with the images under test."""
-    from e2e.kubernetes.images import BROKER, OPERATOR
+    from e2e.operator.images import BROKER, OPERATOR
 
     repository, _, tag = OPERATOR.rpartition(":")
     settings = [f"image.repository={repository}", f"image.tag={tag}", f"broker.image={BROKER}", *values]

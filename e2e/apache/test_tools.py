@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.kafka.apache import java, run_tool
+from e2e.apache.apache import java, run_tool
 from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
 
 TOOLS = "org.apache.kafka.tools."

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from e2e.kubernetes.world import HOME, World, is_ready, machines, resource, unique, wait_for
+from e2e.operator.world import HOME, World, is_ready, machines, resource, unique, wait_for
 
 
 def broker_uid(world: World, cluster: str, namespace: str) -> str:

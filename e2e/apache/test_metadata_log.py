@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from e2e.kafka.apache import ApacheKafka, run_tool
+from e2e.apache.apache import ApacheKafka, run_tool
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess, wait_until
 

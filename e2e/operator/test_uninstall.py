@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from e2e.kubernetes.world import HOME, OPERATOR_NAMESPACE, World, resource, unique, wait_for
+from e2e.operator.world import HOME, OPERATOR_NAMESPACE, World, resource, unique, wait_for
 
 
 def names(world: World, kinds: str, *options: str) -> list[str]:

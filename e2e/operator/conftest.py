@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.kubernetes import images
-from e2e.kubernetes.cluster import REPOSITORY, Cluster, NamespacesCluster, choose, running
-from e2e.kubernetes.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
+from e2e.operator import images
+from e2e.operator.providers import REPOSITORY, Kubernetes, NamespacesKubernetes, choose, running
+from e2e.operator.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
 
 LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
 
@@ -21,7 +21,7 @@ LEFT_OUT = pytest.StashKey[list[str]]()
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where the machines are not ours, what needs them is left out, and not skipped: a skip would be a failure."""
     marked = [item for item in items if item.get_closest_marker("machines")]
-    if not marked or os.environ.get("BROADSHEET_E2E_ATTACH") or choose() is NamespacesCluster:
+    if not marked or os.environ.get("BROADSHEET_E2E_ATTACH") or choose() is NamespacesKubernetes:
         return
     items[:] = [item for item in items if item not in marked]
     config.hook.pytest_deselected(items=marked)
@@ -37,14 +37,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def kube(request: pytest.FixtureRequest) -> Iterator[Kubernetes]:
     """A running Kubernetes that knows our images; after a failure its logs are kept in build/e2e-kubernetes.
 
     With BROADSHEET_E2E_ATTACH=FOLDER it is the one that `make kubernetes` has started, with the images it has.
     """
     attached = os.environ.get("BROADSHEET_E2E_ATTACH")
     if attached:
-        yield NamespacesCluster.attach(pathlib.Path(attached))
+        yield NamespacesKubernetes.attach(pathlib.Path(attached))
         return
     with running(os.environ.get("BROADSHEET_E2E_PROVIDER")) as cluster:
         yield cluster
@@ -54,7 +54,7 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def world(kube: Cluster) -> World:
+def world(kube: Kubernetes) -> World:
     """The operator installed by helm, and a pod to run clients in."""
     done = kube.run(["helm", *chart("replicas=2")])
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from e2e.kubernetes.cluster import REPOSITORY
-from e2e.kubernetes.world import API, World
+from e2e.operator.providers import REPOSITORY
+from e2e.operator.world import API, World
 
 MANIFESTS = REPOSITORY / "tests/operator/api/manifest-table.yaml"
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(MANIFESTS.read_text())

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from e2e.kubernetes.cluster import ClusterError
-from e2e.kubernetes.existing import DEFAULT_CLASS, ZONE, complaints, require
-from e2e.kubernetes.world import World
+from e2e.operator.existing import DEFAULT_CLASS, ZONE, complaints, require
+from e2e.operator.providers import KubernetesError
+from e2e.operator.world import World
 
 
 def node(zone: str, **spec: Any) -> dict[str, Any]:
@@ -51,5 +51,5 @@ def test_what_is_in_the_way_is_said(
 
 
 def test_one_that_has_broadsheet_is_refused(world: World) -> None:
-    with pytest.raises(ClusterError, match=r"Broadsheet is installed .* namespaces broadsheet and paper"):
+    with pytest.raises(KubernetesError, match=r"Broadsheet is installed .* namespaces broadsheet and paper"):
         require(world.kube)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer
 
-from e2e.cluster import Cluster
+from e2e.apache.apache import run_tool
+from e2e.brokers import Brokers
 from e2e.conftest import BROKERS
-from e2e.kafka.apache import run_tool
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
 
@@ -23,12 +23,12 @@ Tool = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     def prepare(broker: BrokerProcess) -> None:
         broker.overrides["broker.rack"] = f"rack-{broker.node_id}"
 
     kind = BROKERS[request.config.getoption("--broker")]
-    with Cluster(kind, tmp_path_factory.mktemp("cluster"), prepare=prepare) as cluster:
+    with Brokers(kind, tmp_path_factory.mktemp("cluster"), prepare=prepare) as cluster:
         yield cluster
 
 
@@ -42,13 +42,13 @@ def run(bootstrap: str, name: str, *arguments: str) -> str:
 
 
 @pytest.fixture
-def tool(cluster: Cluster) -> Tool:
+def tool(cluster: Brokers) -> Tool:
     cluster.start()
     return lambda name, *arguments: run(cluster.bootstrap, name, *arguments)
 
 
 @pytest.fixture
-def topic(cluster: Cluster) -> str:
+def topic(cluster: Brokers) -> str:
     name = f"orders-{uuid.uuid4().hex[:8]}"
     cluster.start()
     cluster.create(name, 3)
@@ -56,7 +56,7 @@ def topic(cluster: Cluster) -> str:
     return name
 
 
-def fill(cluster: Cluster, topic: str, records: int = 300, size: int = 1000) -> None:
+def fill(cluster: Brokers, topic: str, records: int = 300, size: int = 1000) -> None:
     producer = Producer({"bootstrap.servers": cluster.bootstrap, "acks": "all", "log_level": 0})
     for number in range(records):
         producer.produce(topic, b"x" * size, partition=number % 3)
@@ -69,7 +69,7 @@ def partitions(described: str) -> list[int]:
     return sorted(int(index) for index in re.findall(r"\tPartition: (\d+)", described))
 
 
-def test_replicas_are_described_when_a_broker_is_away(cluster: Cluster, tool: Tool, topic: str) -> None:
+def test_replicas_are_described_when_a_broker_is_away(cluster: Brokers, tool: Tool, topic: str) -> None:
     cluster[3].kill()
     left = [1, 2]
     wait_until(lambda: 3 not in cluster.members(left), "broker 3 to be fenced")
@@ -83,7 +83,7 @@ def test_replicas_are_described_when_a_broker_is_away(cluster: Cluster, tool: To
     assert partitions(tool(*describe, "--under-replicated-partitions")) == []
 
 
-def test_partitions_without_their_only_broker_are_unavailable(cluster: Cluster, tool: Tool) -> None:
+def test_partitions_without_their_only_broker_are_unavailable(cluster: Brokers, tool: Tool) -> None:
     name = f"single-{uuid.uuid4().hex[:8]}"
     cluster.create(name, 3, replicas=1)
     lost = [index for index, state in cluster.partitions(name).items() if state.leader == 2]
@@ -106,7 +106,7 @@ def test_replicas_lie_in_every_rack_and_a_consumer_reads_in_its_own(
         broker.overrides["broker.rack"] = "east" if broker.node_id in (1, 2) else "west"
 
     kind = BROKERS[request.config.getoption("--broker")]
-    with Cluster(kind, tmp_path, size=4, overrides=selector, prepare=prepare) as cluster:
+    with Brokers(kind, tmp_path, size=4, overrides=selector, prepare=prepare) as cluster:
         cluster.create("spread", 12, replicas=2)
         for state in cluster.partitions("spread").values():
             assert len({replica in (1, 2) for replica in state.replicas}) == 2, state
@@ -150,7 +150,7 @@ def test_replicas_lie_in_every_rack_and_a_consumer_reads_in_its_own(
 
 
 def test_reassignment_is_generated_carried_out_with_a_throttle_and_verified(
-    cluster: Cluster, tool: Tool, tmp_path: Path
+    cluster: Brokers, tool: Tool, tmp_path: Path
 ) -> None:
     name = f"moved-{uuid.uuid4().hex[:8]}"
     cluster.create(name, 3, replicas=2)
@@ -184,7 +184,7 @@ def test_reassignment_is_generated_carried_out_with_a_throttle_and_verified(
     cluster.wait_whole(name)
 
 
-def test_a_throttled_reassignment_is_listed_and_cancelled(cluster: Cluster, tool: Tool, tmp_path: Path) -> None:
+def test_a_throttled_reassignment_is_listed_and_cancelled(cluster: Brokers, tool: Tool, tmp_path: Path) -> None:
     name = f"stays-{uuid.uuid4().hex[:8]}"
     cluster.create(name, 3, replicas=2)
     fill(cluster, name, records=3000)
@@ -211,7 +211,7 @@ def test_a_throttled_reassignment_is_listed_and_cancelled(cluster: Cluster, tool
     cluster.wait_whole(name)
 
 
-def test_preferred_and_unclean_leader_elections(cluster: Cluster, tool: Tool, topic: str) -> None:
+def test_preferred_and_unclean_leader_elections(cluster: Brokers, tool: Tool, topic: str) -> None:
     preferred = cluster.partitions(topic)[0].replicas[0]
     cluster[preferred].stop()
     wait_until(lambda: cluster.leader(topic, 0) != preferred, "another leader")
@@ -238,7 +238,7 @@ def test_preferred_and_unclean_leader_elections(cluster: Cluster, tool: Tool, to
     cluster.wait_whole(name)
 
 
-def test_configs_api_versions_log_dirs_and_features_of_every_broker(cluster: Cluster, tool: Tool, topic: str) -> None:
+def test_configs_api_versions_log_dirs_and_features_of_every_broker(cluster: Brokers, tool: Tool, topic: str) -> None:
     defaults = ("--entity-type", "brokers", "--entity-default")
     tool("kafka.admin.ConfigCommand", *defaults, "--alter", "--add-config", "log.retention.ms=7200000")
     for node_id in cluster.brokers:
@@ -256,7 +256,7 @@ def test_configs_api_versions_log_dirs_and_features_of_every_broker(cluster: Clu
     assert "Feature: metadata.version" in tool("FeatureCommand", "describe")
 
 
-def test_replicas_agree_with_each_other(cluster: Cluster, tool: Tool, topic: str) -> None:
+def test_replicas_agree_with_each_other(cluster: Brokers, tool: Tool, topic: str) -> None:
     """kafka-replica-verification is gone since 4.0: what DumpLogSegments shows of each replica must be the same."""
     fill(cluster, topic)
     cluster.wait_whole(topic)
@@ -272,7 +272,7 @@ def test_replicas_agree_with_each_other(cluster: Cluster, tool: Tool, topic: str
     assert dumped(1) == dumped(2) == dumped(3)
 
 
-def test_the_quorum_and_its_log(cluster: Cluster, tool: Tool, topic: str) -> None:
+def test_the_quorum_and_its_log(cluster: Brokers, tool: Tool, topic: str) -> None:
     status = tool("MetadataQuorumCommand", "describe", "--status")
     assert f"LeaderId:               {cluster.controller()}" in status
     assert len(re.findall(r'"id": ?\d', status.partition("CurrentVoters:")[2].splitlines()[0])) == 3, status
@@ -290,7 +290,7 @@ def test_the_quorum_and_its_log(cluster: Cluster, tool: Tool, topic: str) -> Non
     assert dumps[0][:shortest] == dumps[1][:shortest] == dumps[2][:shortest], "every voter has the same log"
 
 
-def test_a_broker_that_is_gone_for_good_is_unregistered(cluster: Cluster, tool: Tool) -> None:
+def test_a_broker_that_is_gone_for_good_is_unregistered(cluster: Brokers, tool: Tool) -> None:
     cluster[3].kill()
     wait_until(lambda: 3 not in cluster.members([1, 2]), "broker 3 to be fenced")
     done = run_tool(TOOLS + "ClusterTool", "unregister", "--bootstrap-server", cluster[1].bootstrap, "--id", "3")
@@ -307,7 +307,7 @@ def test_voters_are_added_and_removed(tmp_path: Path) -> None:
     def prepare(broker: BrokerProcess) -> None:
         servers.append(f"127.0.0.1:{broker.controller_port}")
 
-    cluster = Cluster(Broadsheet, tmp_path, prepare=prepare)
+    cluster = Brokers(Broadsheet, tmp_path, prepare=prepare)
     for broker in cluster.brokers.values():
         broker.overrides |= {"controller.quorum.voters": "", "controller.quorum.bootstrap.servers": ",".join(servers)}
         broker.write_properties()

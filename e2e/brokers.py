@@ -1,6 +1,6 @@
 """Several brokers as one cluster: each is broker and controller, and votes in the metadata quorum.
 
-    with Cluster(Broadsheet) as cluster:
+    with Brokers(Broadsheet) as cluster:
         cluster.create("orders", partitions=6)
         cluster.controller().kill()
         cluster.wait_whole("orders")
@@ -56,7 +56,7 @@ class PartitionState(NamedTuple):
     isr: tuple[int, ...]
 
 
-class Cluster:
+class Brokers:
     """Three brokers, or so many as asked for; node ids from 1."""
 
     def __init__(

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from e2e.clients.programs import parse, programs
-from e2e.kubernetes.cluster import REPOSITORY
-from e2e.kubernetes.world import (
+from e2e.operator.providers import REPOSITORY
+from e2e.operator.world import (
     HOME,
     OPERATOR_NAMESPACE,
     World,

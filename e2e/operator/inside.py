@@ -1,6 +1,6 @@
 """The first process of a test cluster's namespaces: a control plane and nodes, started in order, reaped until the end.
 
-Run by `cluster.py` as `inside.py init RUN BINARIES` under
+Run by `providers.py` as `inside.py init RUN BINARIES` under
 `unshare --net --mount --pid --fork --kill-child --mount-proc`.
 Everything below it ends with it: the kernel kills the pid namespace, and takes the mounts and the network away.
 A node can be stopped and started again from outside through `nsenter` (`inside.py node RUN BINARIES 2`).

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import Cluster
+from e2e.apache.apache import run_tool
+from e2e.apache.test_tools_of_a_cluster import TOOLS, Tool, run
+from e2e.brokers import Brokers
 from e2e.conftest import BROKERS
-from e2e.kafka.apache import run_tool
-from e2e.kafka.test_tools_of_a_cluster import TOOLS, Tool, run
 from tests.support.broker_process import wait_until
 
 FEATURE = "eligible.leader.replicas.version"
@@ -19,19 +19,19 @@ CONFIGS = "kafka.admin.ConfigCommand"
 
 
 @pytest.fixture(scope="module")
-def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     kind = BROKERS[request.config.getoption("--broker")]
-    with Cluster(kind, tmp_path_factory.mktemp("cluster")) as cluster:
+    with Brokers(kind, tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
 
 
 @pytest.fixture
-def tool(cluster: Cluster) -> Tool:
+def tool(cluster: Brokers) -> Tool:
     cluster.start()
     return lambda name, *arguments: run(cluster.bootstrap, name, *arguments)
 
 
-def create(cluster: Cluster, replicas: int) -> str:
+def create(cluster: Brokers, replicas: int) -> str:
     name = f"orders-{uuid.uuid4().hex[:8]}"
     cluster.create(name, 1, replicas=replicas)
     cluster.wait_whole(name)
@@ -53,12 +53,12 @@ def level(tool: Tool) -> str:
     return found[1]
 
 
-def stop(cluster: Cluster, node_id: int) -> None:
+def stop(cluster: Brokers, node_id: int) -> None:
     cluster[node_id].stop()
     wait_until(lambda: node_id not in cluster.members(cluster.others(node_id)), f"broker {node_id} to be fenced")
 
 
-def test_a_replica_that_left_a_small_isr_is_described_as_eligible(cluster: Cluster, tool: Tool) -> None:
+def test_a_replica_that_left_a_small_isr_is_described_as_eligible(cluster: Brokers, tool: Tool) -> None:
     topic = create(cluster, 2)
     state = cluster.partitions(topic)[0]
     (follower,) = set(state.replicas) - {state.leader}
@@ -70,7 +70,7 @@ def test_a_replica_that_left_a_small_isr_is_described_as_eligible(cluster: Clust
     assert described(tool, topic)[1:] == ("", "")
 
 
-def test_a_partition_without_any_replica_shows_who_led_last_and_is_led_again(cluster: Cluster, tool: Tool) -> None:
+def test_a_partition_without_any_replica_shows_who_led_last_and_is_led_again(cluster: Brokers, tool: Tool) -> None:
     topic = create(cluster, 1)
     leader = cluster.leader(topic, 0)
     stop(cluster, leader)
@@ -80,7 +80,7 @@ def test_a_partition_without_any_replica_shows_who_led_last_and_is_led_again(clu
     assert described(tool, topic) == (str(leader), "", "")
 
 
-def test_the_tools_turn_it_off_and_on_and_min_isr_is_the_clusters(cluster: Cluster, tool: Tool) -> None:
+def test_the_tools_turn_it_off_and_on_and_min_isr_is_the_clusters(cluster: Brokers, tool: Tool) -> None:
     assert level(tool) == "1", "new clusters have it"
     defaults = ("--entity-type", "brokers", "--entity-default")
     assert "min.insync.replicas=2" in tool(CONFIGS, *defaults, "--describe")
@@ -96,7 +96,7 @@ def test_the_tools_turn_it_off_and_on_and_min_isr_is_the_clusters(cluster: Clust
     assert "cannot be altered while ELR is enabled" in refused.stdout + refused.stderr
 
 
-def test_the_metadata_log_says_it_in_kafkas_records(cluster: Cluster, tool: Tool) -> None:
+def test_the_metadata_log_says_it_in_kafkas_records(cluster: Brokers, tool: Tool) -> None:
     topic = create(cluster, 2)
     state = cluster.partitions(topic)[0]
     (follower,) = set(state.replicas) - {state.leader}

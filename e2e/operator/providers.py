@@ -6,7 +6,7 @@
 * `namespaces`: etcd, the control plane and three kubelets in three zones, inside network, mount and pid namespaces that
   vanish with their first process. Needs root, Go and Debian's containerd; no docker and no image registry.
 
-`python -m e2e.kubernetes.cluster` (which is `make kubernetes`) gives a person such a cluster and a shell.
+`python -m e2e.operator.providers` (which is `make kubernetes`) gives a person such a cluster and a shell.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ DEBIAN_PACKAGES = {
 }
 
 
-class ClusterError(Exception):
+class KubernetesError(Exception):
     """The cluster could not be brought up, or a command in it failed; the message holds the command's own words."""
 
 
-class Cluster:
+class Kubernetes:
     """What tests need of any provider."""
 
     name = "?"
@@ -70,7 +70,7 @@ class Cluster:
     ) -> subprocess.CompletedProcess[str]:
         done = self.run(["kubectl", *arguments], input=stdin, timeout=timeout)
         if check and done.returncode:
-            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+            raise KubernetesError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
         return done
 
     def get(self, *arguments: str) -> Any:
@@ -101,7 +101,7 @@ class Cluster:
                     (folder / f"{namespace}.{name}{''.join(previous)}.log").write_text(done.stdout)
 
 
-class ExistingCluster(Cluster):
+class ExistingKubernetes(Kubernetes):
     """The cluster that `$KUBECONFIG` (or kubectl's default) points to."""
 
     name = "existing"
@@ -113,10 +113,10 @@ class ExistingCluster(Cluster):
         return subprocess.Popen([str(c) for c in command], text=True, **options)
 
     def load_image(self, archive: pathlib.Path) -> None:
-        raise ClusterError(f"{archive.name}: push it to a registry that this cluster can pull from")
+        raise KubernetesError(f"{archive.name}: push it to a registry that this cluster can pull from")
 
 
-class KindCluster(ExistingCluster):
+class KindKubernetes(ExistingKubernetes):
     """A kind cluster of three workers in three zones, made and deleted here."""
 
     name = "kind"
@@ -160,7 +160,7 @@ class EnteredProcess(subprocess.Popen[str]):
             os.killpg(self.pid, sig)
 
 
-class NamespacesCluster(Cluster):
+class NamespacesKubernetes(Kubernetes):
     """Three nodes in three zones without docker; see `inside.py` for what runs in there."""
 
     name = "namespaces"
@@ -190,7 +190,9 @@ class NamespacesCluster(Cluster):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 words = (self.folder / "inside.log").read_text()[-2000:]
                 self.stop()
-                raise ClusterError(f"the cluster did not start within {seconds:.0f} s; logs in {self.folder}\n{words}")
+                raise KubernetesError(
+                    f"the cluster did not start within {seconds:.0f} s; logs in {self.folder}\n{words}"
+                )
             time.sleep(0.1)
         self._pid = child_of(self._process.pid)
         (self.folder / "pid/init").write_text(str(self._pid))
@@ -198,7 +200,7 @@ class NamespacesCluster(Cluster):
         self._default_storage_class()
 
     @classmethod
-    def attach(cls, folder: pathlib.Path) -> NamespacesCluster:
+    def attach(cls, folder: pathlib.Path) -> NamespacesKubernetes:
         """A cluster that another process has started (`make kubernetes` prints its folder) and will end."""
         cluster = cls(folder)
         cluster.binaries = build_binaries()
@@ -211,7 +213,7 @@ class NamespacesCluster(Cluster):
             if done.stdout.count(" Ready") == 3:
                 return
             time.sleep(0.2)
-        raise ClusterError(
+        raise KubernetesError(
             f"three nodes were expected to be Ready:\n{done.stdout}{done.stderr}\nlogs in {self.folder}/log"
         )
 
@@ -255,7 +257,7 @@ class NamespacesCluster(Cluster):
         ]
         words = [process.communicate()[1] for process in loading]
         if any(process.returncode for process in loading):
-            raise ClusterError(f"image {archive.name}: {' '.join(words)}")
+            raise KubernetesError(f"image {archive.name}: {' '.join(words)}")
 
     def shell(self) -> None:
         namespaces = ("--net", "--mount", "--pid", f"--wd={os.getcwd()}")
@@ -313,21 +315,21 @@ def remove_cgroups() -> None:
 
 def require_programs() -> None:
     if os.geteuid() != 0:
-        raise ClusterError("the namespaces provider needs root; BROADSHEET_E2E_PROVIDER=kind or existing needs none")
+        raise KubernetesError("the namespaces provider needs root; BROADSHEET_E2E_PROVIDER=kind or existing needs none")
     missing = sorted({package for program, package in DEBIAN_PACKAGES.items() if not shutil.which(program)})
     if missing:
-        raise ClusterError(f"install these Debian packages first: apt-get install {' '.join(missing)}")
+        raise KubernetesError(f"install these Debian packages first: apt-get install {' '.join(missing)}")
 
 
 def build_binaries() -> pathlib.Path:
     done = subprocess.run([HERE / "build.sh"], text=True, stdout=subprocess.PIPE, check=False)
     if done.returncode:
-        raise ClusterError("building Kubernetes failed; its output is above")
+        raise KubernetesError("building Kubernetes failed; its output is above")
     return pathlib.Path(done.stdout.strip())
 
 
 def pause_image(binaries: pathlib.Path) -> pathlib.Path:
-    from e2e.kubernetes.images import pack_image
+    from e2e.operator.images import pack_image
 
     archive = binaries / "pause.tar"
     if not archive.exists():
@@ -335,27 +337,27 @@ def pause_image(binaries: pathlib.Path) -> pathlib.Path:
     return archive
 
 
-def choose(provider: str | None = None) -> type[Cluster]:
+def choose(provider: str | None = None) -> type[Kubernetes]:
     """The provider asked for, or the best that this machine can do."""
     provider = provider or os.environ.get("BROADSHEET_E2E_PROVIDER")
     if provider is None:
         docker = shutil.which("kind") and subprocess.run(["docker", "info"], capture_output=True).returncode == 0
         provider = "kind" if docker else "namespaces"
-    known: dict[str, type[Cluster]] = {c.name: c for c in (ExistingCluster, KindCluster, NamespacesCluster)}
+    known: dict[str, type[Kubernetes]] = {c.name: c for c in (ExistingKubernetes, KindKubernetes, NamespacesKubernetes)}
     if provider not in known:
-        raise ClusterError(f"provider {provider!r} is not known; allowed: {', '.join(known)}")
+        raise KubernetesError(f"provider {provider!r} is not known; allowed: {', '.join(known)}")
     return known[provider]
 
 
 @contextlib.contextmanager
-def running(provider: str | None = None) -> Iterator[Cluster]:
+def running(provider: str | None = None) -> Iterator[Kubernetes]:
     """A cluster of the provider, with our images, that ends with the block."""
-    from e2e.kubernetes import existing
-    from e2e.kubernetes.images import build_all
+    from e2e.operator import existing
+    from e2e.operator.images import build_all
 
     kind = choose(provider)
     cluster = kind()
-    if kind is ExistingCluster:
+    if kind is ExistingKubernetes:
         before = existing.require(cluster)
         try:
             yield cluster
@@ -364,26 +366,26 @@ def running(provider: str | None = None) -> Iterator[Cluster]:
         return
     archives = list(build_all(REPOSITORY, CACHE / "archives").values())
     try:
-        if isinstance(cluster, NamespacesCluster):
+        if isinstance(cluster, NamespacesKubernetes):
             cluster.start(archives)
-        elif isinstance(cluster, KindCluster):
+        elif isinstance(cluster, KindKubernetes):
             cluster.start()
             for archive in archives:
                 cluster.load_image(archive)
         yield cluster
     finally:
-        if isinstance(cluster, NamespacesCluster):
+        if isinstance(cluster, NamespacesKubernetes):
             cluster.remove()
-        elif isinstance(cluster, KindCluster):
+        elif isinstance(cluster, KindKubernetes):
             cluster.stop()
 
 
 def main() -> None:
     """A cluster and a shell in it; both end together."""
-    if choose() is ExistingCluster:
-        raise ClusterError("with BROADSHEET_E2E_PROVIDER=existing there is a Kubernetes already; this makes one")
+    if choose() is ExistingKubernetes:
+        raise KubernetesError("with BROADSHEET_E2E_PROVIDER=existing there is a Kubernetes already; this makes one")
     with running() as cluster:
-        if isinstance(cluster, NamespacesCluster):
+        if isinstance(cluster, NamespacesKubernetes):
             print(f"Three nodes are Ready; their files are in {cluster.folder}.")
         print("KUBECONFIG is set; kubectl and helm are on the PATH. Leave the shell to end it.", flush=True)
         cluster.shell()
@@ -392,5 +394,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ClusterError as error:
+    except KubernetesError as error:
         sys.exit(f"error: {error}")
