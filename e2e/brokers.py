@@ -33,7 +33,8 @@ from broadsheet_broker.wire.messages.find_coordinator_request import FindCoordin
 from broadsheet_broker.wire.messages.find_coordinator_response import FindCoordinatorResponse
 from broadsheet_broker.wire.messages.metadata_request import MetadataRequest, MetadataRequestTopic
 from broadsheet_broker.wire.messages.metadata_response import MetadataResponse
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 SEVERAL_NODES = {
     "offsets.topic.replication.factor": "3",

@@ -12,7 +12,7 @@ from e2e.apache.apache import run_tool
 from e2e.apache.test_tools_of_a_cluster import TOOLS, Tool, run
 from e2e.brokers import Brokers
 from e2e.conftest import BROKERS
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 FEATURE = "eligible.leader.replicas.version"
 CONFIGS = "kafka.admin.ConfigCommand"

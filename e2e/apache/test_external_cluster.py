@@ -6,8 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from e2e.apache.apache import ApacheKafka
+from tests.support.waiting import wait_until
 
 SECONDS = 60.0
-
-
-def eventually(true: Callable[[], Any], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.05)
 
 
 def manifest(kind: str, name: str, **spec: Any) -> dict[str, Any]:
@@ -98,16 +91,16 @@ def test_a_topic_is_made_changed_and_its_drift_reverted(managed: Managed) -> Non
     admin = AdminClient({"bootstrap.servers": managed.bootstrap, "log_level": 0})
     spec = {"cluster": "theirs", "partitions": 3, "retention": {"time": "7d"}, "config": {"segment.bytes": None}}
     managed.write(manifest("Topic", "made", **spec))
-    eventually(lambda: managed.reason("Topic", "made") == "Ready", "the topic")
+    wait_until(lambda: managed.reason("Topic", "made") == "Ready", "the topic")
     assert len(admin.list_topics("made", 30).topics["made"].partitions) == 3
     assert overrides(admin, "made") == {"retention.ms": "604800000"}
 
     managed.write(manifest("Topic", "made", **{**spec, "partitions": 6}))
-    eventually(lambda: managed.status("Topic", "made").get("partitions") == 6, "more partitions")
+    wait_until(lambda: managed.status("Topic", "made").get("partitions") == 6, "more partitions")
     managed.write(manifest("Topic", "made", **{**spec, "partitions": 2}))
-    eventually(lambda: managed.reason("Topic", "made") == "NotSupported", "the refusal")
+    wait_until(lambda: managed.reason("Topic", "made") == "NotSupported", "the refusal")
     managed.write(manifest("Topic", "made", **{**spec, "partitions": 6}))
-    eventually(lambda: managed.reason("Topic", "made") == "Ready", "the peace")
+    wait_until(lambda: managed.reason("Topic", "made") == "Ready", "the peace")
 
     drift = {"retention.ms": "5000000", "max.message.bytes": "100000", "segment.bytes": "20971520"}
     entries = [ConfigEntry(k, v, incremental_operation=AlterConfigOpType.SET) for k, v in drift.items()]
@@ -115,7 +108,7 @@ def test_a_topic_is_made_changed_and_its_drift_reverted(managed: Managed) -> Non
     for done in admin.incremental_alter_configs([resource]).values():
         done.result(30)
     expected = {"retention.ms": "604800000", "segment.bytes": "20971520"}
-    eventually(lambda: overrides(admin, "made") == expected, "the way back")
+    wait_until(lambda: overrides(admin, "made") == expected, "the way back")
 
 
 def test_a_topic_of_others_is_left_alone_unless_told_otherwise(managed: Managed) -> None:
@@ -123,21 +116,21 @@ def test_a_topic_of_others_is_left_alone_unless_told_otherwise(managed: Managed)
     for done in admin.create_topics([NewTopic("theirs", 2, 1, config={"retention.ms": "1000000"})]).values():
         done.result(30)
     managed.write(manifest("Topic", "theirs", cluster="theirs", partitions=4))
-    eventually(lambda: managed.reason("Topic", "theirs") == "TopicExists", "the question")
+    wait_until(lambda: managed.reason("Topic", "theirs") == "TopicExists", "the question")
     assert overrides(admin, "theirs") == {"retention.ms": "1000000"}
     managed.write(manifest("Topic", "theirs", cluster="theirs", partitions=4, adoption="Always"))
-    eventually(lambda: managed.reason("Topic", "theirs") == "Ready", "the adoption")
+    wait_until(lambda: managed.reason("Topic", "theirs") == "Ready", "the adoption")
     assert overrides(admin, "theirs") == {}
     managed.write()
-    eventually(lambda: not managed.status("Topic", "theirs"), "the deletion")
+    wait_until(lambda: not managed.status("Topic", "theirs"), "the deletion")
     assert "theirs" in admin.list_topics(timeout=30).topics
 
 
 def test_a_group_is_watched_and_reset(managed: Managed) -> None:
     topic = manifest("Topic", "read", cluster="theirs", partitions=2)
     managed.write(topic, manifest("ConsumerGroup", "club", cluster="theirs"))
-    eventually(lambda: managed.reason("Topic", "read") == "Ready", "the topic")
-    eventually(lambda: managed.reason("ConsumerGroup", "club") == "GroupNotFound", "the wait")
+    wait_until(lambda: managed.reason("Topic", "read") == "Ready", "the topic")
+    wait_until(lambda: managed.reason("ConsumerGroup", "club") == "GroupNotFound", "the wait")
     producer = Producer({"bootstrap.servers": managed.bootstrap})
     for number in range(12):
         producer.produce("read", key=str(number), value="v")
@@ -150,11 +143,11 @@ def test_a_group_is_watched_and_reset(managed: Managed) -> None:
     for number in range(3):
         producer.produce("read", key=str(number), value="v")
     assert producer.flush(30) == 0
-    eventually(lambda: managed.status("ConsumerGroup", "club").get("lag") == 3, "the lag")
+    wait_until(lambda: managed.status("ConsumerGroup", "club").get("lag") == 3, "the lag")
     status = managed.status("ConsumerGroup", "club")
     assert (status["state"], status["members"], status["verdict"]) == ("Stable", 1, "OK")
     assert 0 <= status["lagSeconds"] < SECONDS
     consumer.close()
     managed.write(topic, manifest("ConsumerGroup", "club", cluster="theirs", reset={"to": "earliest"}))
-    eventually(lambda: managed.status("ConsumerGroup", "club").get("lag") == 15, "the reset")
+    wait_until(lambda: managed.status("ConsumerGroup", "club").get("lag") == 15, "the reset")
     assert managed.status("ConsumerGroup", "club")["verdict"] == "Stopped"

@@ -10,7 +10,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from e2e.apache.apache import ApacheKafka, run_tool
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 SETTINGS = {"metadata.log.max.record.bytes.between.snapshots": "20000"}
 

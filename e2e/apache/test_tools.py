@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from e2e.apache.apache import java, run_tool
-from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess
+from tests.support.waiting import wait_until
 
 TOOLS = "org.apache.kafka.tools."
 Tool = Callable[..., str]

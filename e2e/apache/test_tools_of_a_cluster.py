@@ -16,7 +16,8 @@ from e2e.apache.apache import run_tool
 from e2e.brokers import Brokers
 from e2e.conftest import BROKERS
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import CLUSTER_ID, BrokerProcess, wait_until
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess
+from tests.support.waiting import wait_until
 
 TOOLS = "org.apache.kafka.tools."
 Tool = Callable[..., str]

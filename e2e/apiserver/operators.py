@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.support.fake_kafka import FakeKafka
+
 from broadsheet_operator.handlers.main import Process, parser
 from broadsheet_operator.settings import OperatorSettings
 from e2e.apiserver.server import Api, ApiServer
-from tests.operator.support import FakeKafka
-from tests.support.broker_process import free_port, wait_until
+from tests.support.broker_process import free_port
+from tests.support.waiting import wait_until
 
 QUICK = OperatorSettings(
     cluster_ready_seconds=0.2,

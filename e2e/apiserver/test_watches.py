@@ -8,7 +8,7 @@ from broadsheet_operator.handlers.watches import WATCHED
 from broadsheet_operator.kubernetes import Kind
 from e2e.apiserver.operators import QUICK, Kubelet, OperatorThread
 from e2e.apiserver.server import Api, ApiServer
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 
 def test_watches_that_end_again_and_again_without_an_event_keep_the_leader_alive(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from e2e.bench import load, probes
 from e2e.brokers import Brokers
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 DEADLINE_S = 90.0
 SETTLE_S = 3.0

@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from e2e.apache.apache import CACHE, jars
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 HERE = Path(__file__).parent
 NAMES = ("java-3.8.0", "java-4.3.0", "python", "node", "go")

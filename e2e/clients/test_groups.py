@@ -10,7 +10,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from e2e.clients.programs import NAMES, Order, RunningConsumer, produce
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 # Members notice a dead one when its session of 6 s ends; a rebalance then takes up to a heartbeat or two more.
 DEADLINE_S = 60.0

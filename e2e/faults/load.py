@@ -17,10 +17,10 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.broker_process import wait_until
 from tests.support.history.checker import check
 from tests.support.history.confluent import RecordingConsumer, RecordingProducer, read_finals
 from tests.support.history.operations import History, Outcome
+from tests.support.waiting import wait_until
 
 # A client that gives up on a silent broker within two seconds instead of a minute, and asks again soon.
 HASTY = {

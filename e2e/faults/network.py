@@ -18,7 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 ADDRESS = "10.88.0.{}"
 HUB = 100

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 ANOTHER_CLUSTER = "QW5vdGhlckNsdXN0ZXJJZA"
 

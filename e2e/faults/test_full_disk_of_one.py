@@ -13,7 +13,8 @@ import pytest
 
 from e2e.brokers import Brokers
 from e2e.faults.load import Load
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 TOPIC, PARTITIONS = "orders", 6
 OFFSETS = "__consumer_offsets"

@@ -16,7 +16,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, Topic
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
 KILLS = int(os.environ.get("KILLS", "200"))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from e2e.brokers import Brokers
 from e2e.faults.load import Load, seconds
-from tests.support.broker_process import BrokerProcess, wait_until
+from tests.support.broker_process import BrokerProcess
+from tests.support.waiting import wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
 KILLS = int(os.environ.get("CLUSTER_KILLS", "9"))

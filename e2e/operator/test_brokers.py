@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.operator.pages import Reader
-from e2e.operator.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique, wait_for
+from e2e.operator.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique
+from tests.support.waiting import wait_until
 
 NAME = "news"
 """As in the how-to pages, which these tests follow."""
@@ -169,7 +170,7 @@ def test_in_a_window_one_broker_restarts_after_the_other_the_controller_last(tri
         order.extend(n for n, uid in now.items() if uid != before[n] and n not in order)
         return len(order) == 3
 
-    wait_for(all_restarted, "three restarts", 150)
+    wait_until(all_restarted, "three restarts", 150)
     trio.wait_settled()
     assert order[-1] == controller
     status = trio.wait_topic(is_ready, "two replicas")["status"]
@@ -209,7 +210,7 @@ def test_a_broker_that_lost_its_volume_comes_back_empty_and_votes_again(trio: Tr
     claim = f"data-{NAME}-brokers-2"
     trio.world.delete("pvc", claim, "--wait=false", namespace=trio.namespace)
     trio.world.delete("pod", f"{NAME}-brokers-2", "--grace-period=0", "--force", namespace=trio.namespace)
-    wait_for(lambda: trio.uids().get(2, before[2]) != before[2], "another pod", 120)
+    wait_until(lambda: trio.uids().get(2, before[2]) != before[2], "another pod", 120)
     trio.world.wait_event(NAME, "QuorumChanged", trio.namespace, 60)
     body = trio.wait_settled()
     assert body["status"]["voters"] == voters
@@ -282,7 +283,7 @@ def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_go
     growing.next("kubectl scale cluster")
     trio.wait(drains, "a drain")
     assert "draining broker 3" in growing.next("kubectl get cluster")
-    wait_for(trio.is_limited, "a limit on what moves", 30)
+    wait_until(trio.is_limited, "a limit on what moves", 30)
     growing.next("kubectl scale cluster")
     growing.end()
     back = trio.wait_settled()
@@ -294,7 +295,7 @@ def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_go
     world.kube.kubectl("scale", "cluster", NAME, "-n", trio.namespace, "--replicas=3")
     trio.wait(drains, "another drain")
     killed = world.kill_operator()
-    wait_for(lambda: world.leader() not in ("", killed), "another operator to lead", 60)
+    wait_until(lambda: world.leader() not in ("", killed), "another operator to lead", 60)
     trio.wait(drains, "the same drain")
     trio.patch({"reassignment": {"throttle": "unlimited"}})
     world.wait_event(NAME, "BrokerLeft", trio.namespace, 120)

@@ -23,8 +23,8 @@ from e2e.operator.world import (
     machines,
     resource,
     unique,
-    wait_for,
 )
+from tests.support.waiting import wait_until
 
 NAME = "solo"
 STORAGE = {"size": "1Gi", "deletionPolicy": "Delete"}
@@ -64,7 +64,7 @@ class Solo:
         return str(pod["metadata"]["uid"]) if pod is not None and ready else ""
 
     def wait_restarted(self, before: str) -> str:
-        wait_for(lambda: self.broker() not in ("", before), "the broker to be restarted", 90)
+        wait_until(lambda: self.broker() not in ("", before), "the broker to be restarted", 90)
         return self.broker()
 
 
@@ -102,7 +102,7 @@ def test_a_killed_broker_comes_back_with_its_data_also_if_it_is_taken_away_while
         pod = solo.world.get("pod", name, solo.namespace)
         return pod is not None and pod["metadata"]["uid"] != second
 
-    wait_for(replaced, "its end, long before the grace period is over", 30)
+    wait_until(replaced, "its end, long before the grace period is over", 30)
     solo.wait_restarted(before)
     read = solo.client("consume", "orders", unique("readers"), "110")
     assert isinstance(read, list)
@@ -130,7 +130,7 @@ def test_a_broker_alone_on_a_lost_node_is_said_and_comes_back_with_its_data(solo
     finally:
         kube.start_node(int(node.rpartition("-")[2]))
     solo.wait_ready()
-    wait_for(solo.broker, "the broker's pod to be ready", 90)
+    wait_until(solo.broker, "the broker's pod to be ready", 90)
     # Whoever reads may have been on that node, too.
     kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
     read = solo.client("consume", "orders", unique("readers"), "110")
@@ -142,10 +142,10 @@ def test_a_dynamic_property_is_altered_without_a_restart(solo: Solo) -> None:
     before = solo.broker()
     solo.patch({"config": {"log.retention.ms": "86399999"}})
     solo.world.wait_event(NAME, "ConfigAltered", solo.namespace)
-    wait_for(lambda: "86399999" in str(solo.client("describe", "orders")), "the topic to see it")
+    wait_until(lambda: "86399999" in str(solo.client("describe", "orders")), "the topic to see it")
     solo.wait_ready()
     solo.patch({"config": {"log.retention.ms": None}})  # merge patch: the key goes
-    wait_for(lambda: "86399999" not in str(solo.client("describe", "orders")), "the default to be back")
+    wait_until(lambda: "86399999" not in str(solo.client("describe", "orders")), "the default to be back")
     assert solo.broker() == before
 
 

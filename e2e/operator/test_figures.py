@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from e2e.operator.world import API, HOME, World, machines, wait_for
+from e2e.operator.world import API, HOME, World, machines
+from tests.support.waiting import wait_until
 
 TOPICS = 1000
 GROUPS = 100
@@ -29,7 +30,7 @@ def measure(world: World, command: str, count: int) -> dict[str, Any]:
 def test_the_operators_figures(news: World) -> None:
     machines(news.kube)
     clear(news)
-    wait_for(news.leader, "an operator to lead", 30)
+    wait_until(news.leader, "an operator to lead", 30)
     single = measure(news, "latency", SINGLES)
     print(f"\napply to Ready, one Topic at a time ({SINGLES}): "
           f"median {single['median_s'] * 1000:.0f} ms, p99 {single['p99_s'] * 1000:.0f} ms")  # fmt: skip
@@ -37,7 +38,7 @@ def test_the_operators_figures(news: World) -> None:
     print(f"{TOPICS} Topics at once: {bulk['per_second']:.0f} a second, all Ready in {bulk['seconds']:.1f} s "
           f"(the API server took them in {bulk['creating_s']:.1f} s)")  # fmt: skip
     measure(news, "groups", GROUPS)
-    wait_for(lambda: resources(news, "ConsumerGroup") >= GROUPS, f"{GROUPS} groups to be seen", 60)
+    wait_until(lambda: resources(news, "ConsumerGroup") >= GROUPS, f"{GROUPS} groups to be seen", 60)
 
     settle(news)
     before, cpu_before, begun = news.metrics(), news.metrics()["process_cpu_seconds_total"], time.monotonic()
@@ -61,7 +62,7 @@ def test_the_operators_figures(news: World) -> None:
 def clear(world: World) -> None:
     for plural in ("topics", "consumergroups"):
         world.kube.kubectl("delete", "--raw", f"/apis/{API}/namespaces/{HOME}/{plural}")
-    wait_for(lambda: not world.kube.get("topics,consumergroups", "-n", HOME)["items"], "all of them to be gone", 120)
+    wait_until(lambda: not world.kube.get("topics,consumergroups", "-n", HOME)["items"], "all of them to be gone", 120)
 
 
 def resources(world: World, kind: str) -> float:
@@ -81,4 +82,4 @@ def settle(world: World) -> None:
             last, since = written, time.monotonic()
         return time.monotonic() - since > 20  # a Cluster is looked at every 15 s
 
-    wait_for(quiet, "the operator to have nothing to say", 120)
+    wait_until(quiet, "the operator to have nothing to say", 120)

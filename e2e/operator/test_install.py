@@ -20,15 +20,15 @@ from e2e.operator.world import (
     machines,
     resource,
     unique,
-    wait_for,
 )
+from tests.support.waiting import wait_until
 
 
 def test_two_operators_are_ready_and_one_leads(world: World) -> None:
     deployment = world.get("deployment", "broadsheet", OPERATOR_NAMESPACE)
     assert deployment is not None
     assert deployment["status"]["readyReplicas"] == 2, "a standby must be Ready, or helm --wait never ends"
-    wait_for(world.leader, "an operator to lead", 30)
+    wait_until(world.leader, "an operator to lead", 30)
     pods = {pod["metadata"]["name"] for pod in world.operator_pods()}
     assert world.leader() in pods
     leading = {name: world.metrics(name)["broadsheet_operator_leading"] for name in pods}
@@ -98,7 +98,7 @@ def test_clients_reach_the_brokers_through_the_services(news: World, language: s
     with output.open("w+") as file:
         consumer = news.kube.popen([*command, *programs(language).consumer], stdout=file)
         try:
-            wait_for(lambda: len(parse(output.read_text())) >= 30, f"30 orders read by {language}", 60)
+            wait_until(lambda: len(parse(output.read_text())) >= 30, f"30 orders read by {language}", 60)
             group_now = news.wait(
                 "consumergroup", group, lambda g: is_ready(g) and g["status"].get("members") == 1, seconds=30
             )

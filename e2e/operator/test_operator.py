@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from e2e.operator.world import HOME, World, is_ready, machines, resource, unique, wait_for
+from e2e.operator.world import HOME, World, is_ready, machines, resource, unique
+from tests.support.waiting import wait_until
 
 
 def broker_uid(world: World, cluster: str, namespace: str) -> str:
@@ -34,7 +35,7 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
     news.wait("consumergroup", "readers", is_ready, namespace, 60)
     before = broker_uid(news, "rough", namespace)
 
-    wait_for(news.leader, "an operator to lead", 40)
+    wait_until(news.leader, "an operator to lead", 40)
     news.apply(
         resource("Topic", "grown", {**topic, "partitions": 6}, namespace),
         resource("Topic", "changed", {**topic, "retention": {"time": "3h"}}, namespace),
@@ -47,8 +48,8 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
     time.sleep(delay_seconds)  # where in the changes it is hit, not for how long something is waited for
     killed = news.kill_operator()
 
-    wait_for(lambda: news.leader() not in ("", killed), "another operator to lead", 60)
-    wait_for(lambda: broker_uid(news, "rough", namespace) not in ("", before), "the broker to be restarted", 60)
+    wait_until(lambda: news.leader() not in ("", killed), "another operator to lead", 60)
+    wait_until(lambda: broker_uid(news, "rough", namespace) not in ("", before), "the broker to be restarted", 60)
     for name in ("grown", "changed", *(f"made-{n}" for n in range(10))):
         news.wait("topic", name, is_ready, namespace, 60)
     news.wait_gone("topic", "deleted", namespace)
@@ -70,7 +71,7 @@ def test_a_minute_without_the_api_server(news: World) -> None:
     pause = threading.Thread(target=kube.restart_control_plane_part, args=("kube-apiserver", 60.0))
     pause.start()
     pause.join()
-    wait_for(lambda: kube.kubectl("get", "--raw=/readyz", check=False).returncode == 0, "the API server", 60)
+    wait_until(lambda: kube.kubectl("get", "--raw=/readyz", check=False).returncode == 0, "the API server", 60)
     news.wait("topic", topic, is_ready, seconds=90)
     another = unique("patient")
     news.apply(resource("Topic", another, {"cluster": "news", "partitions": 1}))
@@ -87,8 +88,8 @@ def test_metrics_have_the_names_that_dashboards_know(news: World) -> None:
     read = len(news.client("consume", topic, group, "10"))
     labels = f'namespace="{HOME}",cluster="news",consumergroup="{group}"'
     wanted = f'kafka_consumergroup_lag{{{labels},topic="{topic}",partition="0"}}'
-    wait_for(lambda: any(same_series(wanted, name) for name in news.metrics()), "the lag in the metrics", 60)
-    wait_for(
+    wait_until(lambda: any(same_series(wanted, name) for name in news.metrics()), "the lag in the metrics", 60)
+    wait_until(
         lambda: [v for name, v in news.metrics().items() if same_series(wanted, name)] == [30.0 - read], "the lag", 30
     )
     metrics = news.metrics()

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.operator.world import HOME, World, condition, is_ready, resource, unique, wait_for
+from e2e.operator.world import HOME, World, condition, is_ready, resource, unique
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_drift_is_reverted_and_what_somebody_else_sets_is_left_alone(news: World
     def reverted() -> bool:
         return value(news, name, "segment.bytes") == "1048576"
 
-    wait_for(reverted, "segment.bytes to be as declared again", 90)
+    wait_until(reverted, "segment.bytes to be as declared again", 90)
     assert value(news, name, "max.message.bytes") == "4321"
     assert value(news, name, "flush.messages") == "1234"
 
@@ -129,7 +130,7 @@ def test_a_namespace_goes_although_its_topics_would_delete_in_kafka(news: World)
 
 
 def test_other_namespaces_need_leave_and_keep_to_their_prefix(news: World) -> None:
-    wait_for(lambda: news.kube.kubectl("get", "ns", "team-a", check=False).returncode != 0, "team-a to be gone")
+    wait_until(lambda: news.kube.kubectl("get", "ns", "team-a", check=False).returncode != 0, "team-a to be gone")
     for namespace in ("team-a", "team-b"):
         news.kube.kubectl("create", "namespace", namespace)
     here = {"cluster": f"{HOME}/news", "partitions": 1}

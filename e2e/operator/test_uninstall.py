@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from e2e.operator.world import HOME, OPERATOR_NAMESPACE, World, resource, unique, wait_for
+from e2e.operator.world import HOME, OPERATOR_NAMESPACE, World, resource, unique
+from tests.support.waiting import wait_until
 
 
 def names(world: World, kinds: str, *options: str) -> list[str]:
@@ -23,7 +24,7 @@ def test_uninstall_leaves_what_the_policy_keeps(news: World) -> None:
 
     done = news.kube.run(["helm", "uninstall", "broadsheet", "--namespace", OPERATOR_NAMESPACE, "--wait"])
     assert done.returncode == 0, done.stderr
-    wait_for(lambda: not news.kube.get("pods", "-n", OPERATOR_NAMESPACE)["items"], "the operator's pods to be gone")
+    wait_until(lambda: not news.kube.get("pods", "-n", OPERATOR_NAMESPACE)["items"], "the operator's pods to be gone")
     left = names(news, "all,sa,secrets,configmaps,leases,roles,rolebindings,pdb,netpol", "-n", OPERATOR_NAMESPACE)
     left += names(news, "clusterroles,clusterrolebindings")
     assert left == []
@@ -31,9 +32,9 @@ def test_uninstall_leaves_what_the_policy_keeps(news: World) -> None:
     assert news.client("produce", kept, "1"), "brokers run on without an operator"
 
     news.delete("cluster", "news", "--timeout=60s")
-    wait_for(lambda: news.get("pod", "news-brokers-0") is None, "the broker to be gone", 90)
-    wait_for(lambda: not news.kube.get("all,cm,sa,pdb,netpol", "-n", HOME, "-l", "broadsheet.io/cluster=news")["items"],
-             "the children to be gone")  # fmt: skip
+    wait_until(lambda: news.get("pod", "news-brokers-0") is None, "the broker to be gone", 90)
+    children = ("all,cm,sa,pdb,netpol", "-n", HOME, "-l", "broadsheet.io/cluster=news")
+    wait_until(lambda: not news.kube.get(*children)["items"], "the children to be gone")
     claims = news.kube.get("pvc", "-n", HOME)["items"]
     assert [c["metadata"]["name"] for c in claims] == ["data-news-brokers-0"], "the volume stays (Retain)"
     news.kube.kubectl("delete", "crd", *(name.partition("/")[2] for name in names(news, "crds")), "--timeout=60s")

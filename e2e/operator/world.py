@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from e2e.operator.providers import REPOSITORY, Kubernetes, KubernetesError, NamespacesKubernetes
+from tests.support.waiting import wait_until
 
 Body = dict[str, Any]
 API = "broadsheet.io/v1alpha1"
@@ -84,7 +85,7 @@ class World:
         )
 
     def wait_gone(self, kind: str, name: str, namespace: str = HOME, seconds: float = 60) -> None:
-        wait_for(lambda: self.get(kind, name, namespace) is None, f"{kind} {namespace}/{name} to be gone", seconds)
+        wait_until(lambda: self.get(kind, name, namespace) is None, f"{kind} {namespace}/{name} to be gone", seconds)
 
     def patch(self, kind: str, name: str, spec: Mapping[str, Any], namespace: str = HOME) -> None:
         patch = json.dumps({"spec": spec})
@@ -101,7 +102,7 @@ class World:
         def find() -> Body | None:
             return next((e for e in self.events(name, namespace) if e["reason"] == reason), None)
 
-        wait_for(find, f"an event {reason} about {name}", seconds)
+        wait_until(find, f"an event {reason} about {name}", seconds)
         event = find()
         assert event is not None
         return event
@@ -119,7 +120,7 @@ class World:
 
     def kill_operator(self) -> str:
         """Take the leader away without a word to it; the name of its pod."""
-        wait_for(self.leader, "an operator to lead", 40)
+        wait_until(self.leader, "an operator to lead", 40)
         name = self.leader()
         self.kube.kubectl("delete", "pod", name, "-n", OPERATOR_NAMESPACE, "--grace-period=0", "--force")
         return name
@@ -162,15 +163,6 @@ def client_pod(image: str) -> Body:
         "metadata": {"name": "client", "namespace": HOME},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 0},
     }
-
-
-def wait_for(check: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Return when `check()` is true."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:.0f} s: {what}")
-        time.sleep(0.1)
 
 
 def chart(*values: str) -> list[str]:

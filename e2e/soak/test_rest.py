@@ -11,7 +11,7 @@ import pytest
 from e2e.apiserver.operators import Kubelet, OperatorProcess
 from e2e.apiserver.server import Api, ApiServer, namespace
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import wait_until
+from tests.support.waiting import wait_until
 
 PROBE_SECONDS = 10.0
 FAILURES = 3

@@ -26,7 +26,8 @@ from broadsheet_broker.wire.messages.produce_request import PartitionProduceData
 from broadsheet_broker.wire.messages.produce_response import ProduceResponse
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
-from tests.support.network import Client, api, frame, make_config, make_server, until
+from tests.support.network import Client, api, frame, make_config, make_server
+from tests.support.waiting import until
 
 PRODUCE, SYNC_GROUP, HEARTBEAT, API_VERSIONS, CREATE_TOPICS = 0, 14, 12, 18, 19
 

@@ -17,7 +17,8 @@ from broadsheet_broker.network import Server
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.heartbeat_response import HeartbeatResponse
-from tests.support.network import Client, api, frame, make_config, make_server, until
+from tests.support.network import Client, api, frame, make_config, make_server
+from tests.support.waiting import until
 
 HEARTBEAT = 12
 GOOD = frame(HEARTBEAT, 4, 1, HeartbeatRequest(group_id="g", member_id="m"))

@@ -22,6 +22,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.api_versions_response import ApiVersionsResponse
 from broadsheet_broker.wire.peers import Address, PeerError
 from tests.support.memory_files import MemoryFiles
+from tests.support.waiting import until
 
 CLUSTER_ID = "4L6g3nShT-eMCtK--X86sw"
 COMMIT_SECONDS = 0.001
@@ -227,12 +228,6 @@ class FakeController(MetadataNode):
 
     def _make_raft(self) -> Any:
         return FakeRaft(self.quorum, self._config.node_id, self)
-
-
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def start(size: int, **changes: str) -> tuple[Quorum, dict[int, FakeController]]:

@@ -28,7 +28,8 @@ from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRe
 from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
 from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
 from broadsheet_broker.wire.messages.unregister_broker_response import UnregisterBrokerResponse
-from tests.node.support import FakeController, start, until
+from tests.node.support import FakeController, start
+from tests.support.waiting import until
 
 Nodes = dict[int, FakeController]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +38,7 @@ from broadsheet_operator.reconcilers.topic_actions import (
     Unthrottle,
 )
 from broadsheet_operator.settings import OperatorSettings
+from tests.support.waiting import until
 
 Body = dict[str, Any]
 NO_RESYNC = OperatorSettings(resync_seconds=3600.0)
@@ -366,12 +366,7 @@ class Stage:
         """Reasons of the events about an object."""
         return [reason for about, reason, _ in self.kubernetes.events if about == name]
 
-    async def until(self, check: Callable[[], object], what: str, seconds: float = 10) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
-        while not check():
-            assert loop.time() < deadline, f"not within {seconds} s: {what}"
-            await asyncio.sleep(0.005)
+    until = staticmethod(until)
 
     async def reason(self, kind: Kind, name: str, reason: str, namespace: str = "paper") -> Body:
         """The object, once its condition Ready has this reason for the generation that is there."""

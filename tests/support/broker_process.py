@@ -15,12 +15,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.support.waiting import wait_until
 
 CLUSTER_ID = "Zm9sZGVkLW5ld3NwYXBlcg"
 
@@ -43,15 +44,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def wait_until(condition: Callable[[], object], what: str, deadline_s: float = 30.0, every_s: float = 0.02) -> None:
-    """Return when `condition()` is true; fail naming `what` when it is not by the deadline."""
-    end = time.monotonic() + deadline_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {deadline_s} s: {what}")
-        time.sleep(every_s)
 
 
 class BrokerProcess(ABC):

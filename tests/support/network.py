@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,14 +53,6 @@ def frame(key: int, version: int, correlation_id: int, body: Any, client_id: str
         header += b"\0"
     payload = header + (body if isinstance(body, bytes) else b"".join(map(bytes, body.encode(version))))
     return struct.pack(">i", len(payload)) + payload
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that the loop brings about; the test's own deadline ends a wait in vain."""
-    while True:
-        if condition():
-            return
-        await asyncio.sleep(0)
 
 
 class Client:

@@ -39,6 +39,7 @@ from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.peers import PeerError
 from broadsheet_broker.wire.records import decode_records, iterate_batches
 from tests.support.replica_rooms import NOW_MS, Call, batch
+from tests.support.waiting import until
 
 LISTENER = "PLAINTEXT"
 
@@ -376,11 +377,7 @@ class Cluster:
 
     # -- waiting ------------------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 10) -> None:
-        deadline = asyncio.get_running_loop().time() + seconds
-        while not condition():
-            assert asyncio.get_running_loop().time() < deadline, "timed out"
-            await asyncio.sleep(0.001)
+    until = staticmethod(until)
 
     async def until_equal(self, *ids: int, index: int = 0) -> None:
         """The logs of these brokers end at the same offset."""

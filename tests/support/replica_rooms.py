@@ -24,6 +24,7 @@ from broadsheet_broker.wire.messages.register_broker_record import BrokerEndpoin
 from broadsheet_broker.wire.messages.remove_topic_record import RemoveTopicRecord
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.records import build_batch
+from tests.support.waiting import until
 
 NOW_MS = 1_700_000_000_000
 
@@ -203,11 +204,7 @@ class Bench:
         await self.until(lambda: call.outcome is not None or call.silent or call.hung_up)
         return call.outcome if call.outcome is not None else call
 
-    async def until(self, condition: Any, seconds: float = 10) -> None:
-        deadline = self.environment.loop.time() + seconds
-        while not condition():
-            assert self.environment.loop.time() < deadline, "timed out"
-            await asyncio.sleep(0.001 if seconds else 0)
+    until = staticmethod(until)
 
     async def close(self) -> None:
         await self.replicas.close()

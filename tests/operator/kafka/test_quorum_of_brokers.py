@@ -7,11 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,19 +18,10 @@ from broadsheet_operator.local.broker import free_port
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicPartition
 from broadsheet_operator.reconcilers.quorum import AddVoter, RemoveVoter, initial_directory, next_change
 from broadsheet_operator.reconcilers.topic_actions import CreateTopic
+from tests.support.waiting import wait_until
 
 CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAQ"
 SECONDS = 40.0
-
-
-def eventually(true: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found = true()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what} did not happen in time: {found}"
-        time.sleep(0.05)
 
 
 class Brokers:
@@ -50,7 +39,7 @@ class Brokers:
     def gateway(self) -> KafkaPythonGateway:
         """Made when a broker listens: the client library makes much ado about ports that refuse."""
         if self._gateway is None:
-            eventually(self.listening, "a broker that listens")
+            wait_until(self.listening, "a broker that listens")
             self._gateway = KafkaPythonGateway([f"127.0.0.1:{self.ports[id][0]}" for id in self.listening()])
         return self._gateway
 
@@ -152,9 +141,9 @@ def test_three_first_voters_form_one_quorum_and_a_lost_volume_comes_back_as_a_ne
     brokers = make(3)
     for id in range(3):
         brokers.start(id)
-    eventually(lambda: brokers.registered() == [0, 1, 2] and brokers.voters() == [0, 1, 2], "the quorum")
+    wait_until(lambda: brokers.registered() == [0, 1, 2] and brokers.voters() == [0, 1, 2], "the quorum")
     brokers.formed = True
-    assert brokers.reconcile([0, 1, 2]) or eventually(lambda: brokers.reconcile([0, 1, 2]), "nothing to be done")
+    assert brokers.reconcile([0, 1, 2]) or wait_until(lambda: brokers.reconcile([0, 1, 2]), "nothing to be done")
     assert brokers.gateway.apply_topics([CreateTopic("orders", 3, 3, {"min.insync.replicas": "2"})]) == [None]
 
     seen = brokers.quorum()
@@ -168,28 +157,28 @@ def test_three_first_voters_form_one_quorum_and_a_lost_volume_comes_back_as_a_ne
     def voted_again() -> bool:
         return brokers.reconcile([0, 1, 2]) and brokers.directory_of(lost) not in ("", before)
 
-    eventually(voted_again, "it to vote again, and not to pretend to be the voter that it was")
+    wait_until(voted_again, "it to vote again, and not to pretend to be the voter that it was")
     assert brokers.voters() == [0, 1, 2]
 
     def all_in_sync() -> bool:
         health = brokers.gateway.observe_health()
         return isinstance(health, ClusterHealth) and not health.lacking
 
-    eventually(all_in_sync, "every replica to be in sync again")
+    wait_until(all_in_sync, "every replica to be in sync again")
 
 
 def test_an_empty_volume_never_begins_a_second_quorum(make: Callable[[int], Brokers]) -> None:
     brokers = make(3)
     for id in range(3):
         brokers.start(id)
-    eventually(lambda: brokers.voters() == [0, 1, 2] and len(brokers.registered()) == 3, "the quorum")
+    wait_until(lambda: brokers.voters() == [0, 1, 2] and len(brokers.registered()) == 3, "the quorum")
     brokers.formed = True
     assert brokers.gateway.apply_topics([CreateTopic("orders", 3, 3, {})]) == [None]
     for id in range(3):
         brokers.kill(id)
     shutil.rmtree(brokers.directory / "broker-0")
     brokers.start(0)
-    eventually(lambda: "formatting" in (brokers.directory / "0.log").read_text().lower(), "the empty volume to be used")
+    wait_until(lambda: "formatting" in (brokers.directory / "0.log").read_text().lower(), "the empty volume to be used")
     brokers.forget_gateway()
     assert brokers.listening() == [], "alone it serves nobody"
     before = str(uuid.UUID(bytes=base64.urlsafe_b64decode(initial_directory(CLUSTER_ID, 0) + "==")))
@@ -199,7 +188,7 @@ def test_an_empty_volume_never_begins_a_second_quorum(make: Callable[[int], Brok
     def taken_back() -> bool:
         return brokers.reconcile([0, 1, 2]) and brokers.directory_of(0) not in ("", before)
 
-    eventually(taken_back, "the two others to take it back as a new voter")
+    wait_until(taken_back, "the two others to take it back as a new voter")
     assert brokers.voters() == [0, 1, 2]
     assert brokers.gateway.list_topics() == ["orders"], "this is the cluster that it was"
 
@@ -207,12 +196,12 @@ def test_an_empty_volume_never_begins_a_second_quorum(make: Callable[[int], Brok
 def test_one_broker_grows_to_three_and_shrinks_again(make: Callable[[int], Brokers]) -> None:
     brokers = make(1)
     brokers.start(0)
-    eventually(lambda: brokers.registered() == [0], "the first broker")
+    wait_until(lambda: brokers.registered() == [0], "the first broker")
     assert brokers.gateway.apply_topics([CreateTopic("orders", 2, 1, {})]) == [None]
     brokers.formed = True
     brokers.start(1)
     brokers.start(2)
-    eventually(lambda: brokers.reconcile([0, 1, 2]) and brokers.registered() == [0, 1, 2], "three brokers that vote")
+    wait_until(lambda: brokers.reconcile([0, 1, 2]) and brokers.registered() == [0, 1, 2], "three brokers that vote")
     assert brokers.voters() == [0, 1, 2]
     move = {TopicPartition("orders", 0): (1, 2), TopicPartition("orders", 1): (2, 1)}
     assert brokers.gateway.move_replicas(move) is None
@@ -222,22 +211,22 @@ def test_one_broker_grows_to_three_and_shrinks_again(make: Callable[[int], Broke
         assert not isinstance(placed, Failure)
         return [p.replicas for p in placed] == [(1, 2), (2, 1)] and not any(p.moving for p in placed)
 
-    eventually(moved, "the replicas to be elsewhere")
-    eventually(lambda: brokers.reconcile([0]), "one voter")
+    wait_until(moved, "the replicas to be elsewhere")
+    wait_until(lambda: brokers.reconcile([0]), "one voter")
     assert brokers.voters() == [0]
     assert brokers.gateway.move_replicas(dict.fromkeys(move, (0,))) is None
-    eventually(lambda: brokers.gateway.observe_placement()[1].replicas == (0,), "the replicas to be back")  # type: ignore[index]
+    wait_until(lambda: brokers.gateway.observe_placement()[1].replicas == (0,), "the replicas to be back")  # type: ignore[index]
     for id in (1, 2):
         brokers.stop(id)
         assert brokers.gateway.unregister_broker(id) is None
         assert brokers.gateway.unregister_broker(id) is None, "twice is no error"
-    eventually(lambda: brokers.registered() == [0], "one broker")
+    wait_until(lambda: brokers.registered() == [0], "one broker")
 
 
 def test_refusals_of_the_quorum_are_failures_in_words(make: Callable[[int], Brokers]) -> None:
     brokers = make(1)
     brokers.start(0)
-    seen = eventually(brokers.quorum, "the quorum")
+    seen = wait_until(brokers.quorum, "the quorum")
     only = seen.voters[0]
     refused = brokers.gateway.change_voters(RemoveVoter(0, only.directory))
     assert refused is not None

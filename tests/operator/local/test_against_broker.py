@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,10 @@ from broadsheet_operator.reconcilers.topic_actions import (
     CreateTopic,
     DeleteTopic,
 )
+from tests.support.waiting import wait_until
 
 BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]
 SECONDS = 30.0
-
-
-def eventually(true: Callable[[], Any], what: str = "it") -> Any:
-    deadline = time.monotonic() + SECONDS
-    while True:
-        found = true()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{what} did not happen in time"
-        time.sleep(0.02)
 
 
 def manifest(kind: str, name: str, **spec: Any) -> dict[str, Any]:
@@ -68,7 +59,7 @@ class Up:
             self.process = subprocess.Popen(
                 [*BROADSHEET, "up", "-f", str(self.file)], cwd=self.directory, stdout=log, stderr=log, text=True
             )
-        eventually(lambda: self.ready("Cluster", "local") or self.process.poll(), "the start")  # type: ignore[union-attr]
+        wait_until(lambda: self.ready("Cluster", "local") or self.process.poll(), "the start")  # type: ignore[union-attr]
         assert self.process.poll() is None, self.log()
 
     def stop(self, number: int = signal.SIGINT) -> int:
@@ -183,7 +174,7 @@ def test_the_gateway_knows_which_properties_a_broker_knows(gateway: KafkaPythonG
 
 def test_the_gateway_sees_groups_and_sets_their_offsets(gateway: KafkaPythonGateway, up: Up) -> None:
     gateway.apply_topics([CreateTopic("orders", 2, 1, {})])
-    eventually(lambda: not isinstance(gateway.observe_groups({"nope": GroupQuery()})["nope"], Failure), "a coordinator")
+    wait_until(lambda: not isinstance(gateway.observe_groups({"nope": GroupQuery()})["nope"], Failure), "a coordinator")
     nobody = gateway.observe_groups({"nope": GroupQuery()})["nope"]
     assert isinstance(nobody, GroupView)
     assert not nobody.exists
@@ -225,21 +216,21 @@ def test_an_unreachable_cluster_is_a_value() -> None:
 def test_editing_the_file_changes_the_topic(up: Up) -> None:
     up.write(manifest("Topic", "orders", cluster="local", partitions=3))
     up.start()
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     up.write(manifest("Topic", "orders", cluster="local", partitions=6, retention={"time": "2d"}))
     saved = time.monotonic()
-    eventually(lambda: up.get("Topic", "orders").get("partitions") == 6, "the edit")
+    wait_until(lambda: up.get("Topic", "orders").get("partitions") == 6, "the edit")
     assert time.monotonic() - saved < 5, "an edit is applied in about a second"
     assert up.get("Topic", "orders")["configs"] == {"retention.ms": "172800000"}
     up.write(manifest("Topic", "orders", cluster="local", partitions=2, retention={"time": "2d"}))
-    eventually(lambda: up.condition("Topic", "orders").get("reason") == "NotSupported", "the refusal")
+    wait_until(lambda: up.condition("Topic", "orders").get("reason") == "NotSupported", "the refusal")
     assert "Kafka cannot take a partition away" in up.condition("Topic", "orders")["message"]
     assert up.get("Topic", "orders")["partitions"] == 6
     up.file.write_text("kind: [")
-    eventually(lambda: "this is not YAML" in up.log(), "the complaint")
+    wait_until(lambda: "this is not YAML" in up.log(), "the complaint")
     up.write()
-    eventually(lambda: "no longer in" in up.log(), "the deletion")
-    eventually(lambda: not up.get("Topic", "orders"), "the deletion")
+    wait_until(lambda: "no longer in" in up.log(), "the deletion")
+    wait_until(lambda: not up.get("Topic", "orders"), "the deletion")
     assert "the topic orders and its records stay (deletionPolicy Retain)" in up.log()
     assert up.stop() == 0
 
@@ -287,17 +278,17 @@ def test_a_broker_that_is_killed_comes_back_with_its_records(up: Up) -> None:
         manifest("Topic", "orders", cluster="local", partitions=1), manifest("ConsumerGroup", "club", cluster="local")
     )
     up.start()
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     produce(up.server, "orders", 20)
     consume(up.server, "orders", "club", 20).close()
     (first,) = up.broker_pids()
     os.kill(first, signal.SIGKILL)
-    eventually(
+    wait_until(
         lambda: "broker 0 was killed by SIGKILL" in up.log() and "broker 0 is started again" in up.log(), "the return"
     )
-    eventually(lambda: up.ready("Cluster", "local") and first not in (up.broker_pids() or [first]), "the return")
+    wait_until(lambda: up.ready("Cluster", "local") and first not in (up.broker_pids() or [first]), "the return")
     consume(up.server, "orders", "other", 20).close()
-    eventually(lambda: up.get("ConsumerGroup", "club").get("lag") == 0, "the group's lag")
+    wait_until(lambda: up.get("ConsumerGroup", "club").get("lag") == 0, "the group's lag")
     assert up.stop(signal.SIGTERM) == 0
 
 
@@ -305,17 +296,17 @@ def test_a_group_is_watched_and_reset(up: Up) -> None:
     topic = manifest("Topic", "orders", cluster="local", partitions=2)
     up.write(topic, manifest("ConsumerGroup", "club", cluster="local", lag={"maxRecords": 3}))
     up.start()
-    eventually(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotFound", "the wait")
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotFound", "the wait")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     produce(up.server, "orders", 10)
     consumer = consume(up.server, "orders", "club", 10)
-    eventually(lambda: up.get("ConsumerGroup", "club").get("state") == "Stable", "the member")
+    wait_until(lambda: up.get("ConsumerGroup", "club").get("state") == "Stable", "the member")
     assert up.get("ConsumerGroup", "club")["members"] == 1
     reset = manifest("ConsumerGroup", "club", cluster="local", lag={"maxRecords": 3}, reset={"to": "earliest"})
     up.write(topic, reset)
-    eventually(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotEmpty", "the refusal")
+    wait_until(lambda: up.condition("ConsumerGroup", "club").get("reason") == "GroupNotEmpty", "the refusal")
     consumer.close()
-    eventually(lambda: up.get("ConsumerGroup", "club").get("lag") == 10, "the reset")
+    wait_until(lambda: up.get("ConsumerGroup", "club").get("lag") == 10, "the reset")
     status = up.get("ConsumerGroup", "club")
     assert sum(o["offset"] for o in status["lastReset"]["replaced"]) == 10
     limits = next(c for c in status["conditions"] if c["type"] == "LagWithinLimits")
@@ -324,9 +315,9 @@ def test_a_group_is_watched_and_reset(up: Up) -> None:
 
     consume(up.server, "orders", "club", 10).close()
     up.run("delete", "consumergroup", "club")
-    eventually(lambda: not up.get("ConsumerGroup", "club"), "the deletion")
+    wait_until(lambda: not up.get("ConsumerGroup", "club"), "the deletion")
     up.write(topic, {**reset, "spec": {**reset["spec"], "lag": {"maxRecords": 4}}})
-    anew = eventually(lambda: up.ready("ConsumerGroup", "club") and up.get("ConsumerGroup", "club"), "the return")
+    anew = wait_until(lambda: up.ready("ConsumerGroup", "club") and up.get("ConsumerGroup", "club"), "the return")
     assert anew["lag"] == 0, "a manifest that is applied again does not rewind a group that has got on"
     assert next(c for c in anew["conditions"] if c["type"] == "Reset")["reason"] == "ResetPassedOver"
     assert up.stop() == 0
@@ -348,12 +339,12 @@ def test_three_brokers_keep_three_replicas_and_none_is_taken_away_by_mistake(up:
     up.brokers = 3
     up.write(manifest("Topic", "orders", cluster="local", partitions=3, replicationFactor=3))
     up.start()
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     assert up.get("Topic", "orders")["inSync"] == "9/9"
     assert len(up.broker_pids()) == 3
     up.brokers = 2
     up.write()
-    eventually(lambda: "set it to 3 or more" in str(up.get("Cluster", "local")), "the refusal")
+    wait_until(lambda: "set it to 3 or more" in str(up.get("Cluster", "local")), "the refusal")
     assert len(up.broker_pids()) == 3
     assert up.stop() == 0
 
@@ -361,14 +352,14 @@ def test_three_brokers_keep_three_replicas_and_none_is_taken_away_by_mistake(up:
 def test_after_the_end_statuses_say_so_and_a_new_start_goes_on(up: Up) -> None:
     up.write(manifest("Topic", "orders", cluster="local", partitions=1, adoption="Never"))
     up.start()
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     cluster_id, topic_id = up.get("Cluster", "local")["clusterId"], up.get("Topic", "orders")["topicId"]
     produce(up.server, "orders", 5)
     assert up.stop() == 0
     assert not up.ready("Cluster", "local")
     assert up.condition("Topic", "orders")["reason"] == "ClusterNotReady"
     up.start()
-    eventually(lambda: up.ready("Topic", "orders"), "the topic")
+    wait_until(lambda: up.ready("Topic", "orders"), "the topic")
     assert (up.get("Cluster", "local")["clusterId"], up.get("Topic", "orders")["topicId"]) == (cluster_id, topic_id)
     consume(up.server, "orders", "club", 5).close()
     assert up.stop() == 0
@@ -385,7 +376,7 @@ def test_an_external_cluster_is_managed_too(up: Up, tmp_path: Path) -> None:
         command = [*BROADSHEET, "up", "-f", str(outside.file)]
         outside.process = subprocess.Popen(command, cwd=outside.directory, stdout=log, stderr=log, text=True)
     try:
-        eventually(lambda: outside.ready("Topic", "there"), "the topic")
+        wait_until(lambda: outside.ready("Topic", "there"), "the topic")
         assert outside.get("Cluster", "outside")["readyReplicas"] == 1
         assert outside.stop() == 0
     finally:

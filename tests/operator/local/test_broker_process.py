@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,17 +19,11 @@ from broadsheet_operator.local.broker import (
     render_properties,
     write_properties,
 )
+from tests.support.waiting import wait_until
 
 REST = "print('started', flush=True); time.sleep(60)"
 SLEEPER = f"import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); {REST}"
 STUBBORN = f"import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); {REST}"
-
-
-def eventually(true: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -51,7 +44,7 @@ def broker(tmp_path: Path) -> Iterator[Callable[[str], BrokerProcess]]:
 
 def test_it_stops_when_asked(broker: Callable[[str], BrokerProcess]) -> None:
     process = broker(SLEEPER)
-    eventually(lambda: process.last_words() == "started")
+    wait_until(lambda: process.last_words() == "started")
     process.terminate()
     assert process.wait(10)
     assert process.state(ready=False).state == "Stopped"
@@ -59,7 +52,7 @@ def test_it_stops_when_asked(broker: Callable[[str], BrokerProcess]) -> None:
 
 def test_it_is_killed_when_it_does_not_listen(broker: Callable[[str], BrokerProcess]) -> None:
     process = broker(STUBBORN)
-    eventually(lambda: process.last_words() == "started")
+    wait_until(lambda: process.last_words() == "started")
     process.terminate()
     assert not process.wait(0.05)
 
@@ -75,7 +68,7 @@ def test_a_dead_broker_comes_back_and_says_so(broker: Callable[[str], BrokerProc
         heard.extend(filter(None, [process.look()]))
         return process.pid not in (None, first)
 
-    eventually(back)
+    wait_until(back)
     assert heard[0].startswith("broker 0 was killed by SIGKILL")
     assert "started again in 0.5 s" in heard[0]
     assert heard[-1] == "broker 0 is started again"
@@ -89,7 +82,7 @@ def test_its_last_words_are_told(broker: Callable[[str], BrokerProcess]) -> None
         heard.extend(filter(None, [process.look()]))
         return bool(heard)
 
-    eventually(dead)
+    wait_until(dead)
     assert "broker 0 ended with code 1: log.dirs: there is no such directory" in heard[0]
     assert process.state(ready=False).state == "Restarting"
 
@@ -120,7 +113,7 @@ time.sleep(60)
         except OSError:
             return True
 
-    eventually(gone)
+    wait_until(gone)
 
 
 def test_properties_are_rendered_for_any_number_of_brokers(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.kafka.moves import observe_rates
 from broadsheet_operator.reconcilers.observed import TopicView
 from broadsheet_operator.reconcilers.topic_actions import FOLLOWER_THROTTLED, LEADER_THROTTLED
-from tests.operator.local.test_against_broker import SECONDS, Up, eventually, manifest
+from tests.operator.local.test_against_broker import SECONDS, Up, manifest
+from tests.support.waiting import wait_until
 
 RECORDS, RECORD_BYTES = 300, 10_000
 
@@ -90,7 +91,7 @@ class Three(Up):
                 return isinstance(view, TopicView)
 
             # After a crash the statuses of before are still there while the brokers start.
-            eventually(seen, "a look at the topic")
+            wait_until(seen, "a look at the topic")
             set_ = [key for key in (LEADER_THROTTLED, FOLLOWER_THROTTLED) if view.configs[key].overridden]
             return set_, set(observe_rates(gateway._wire, [0, 1, 2]).values())
         finally:
@@ -109,29 +110,29 @@ def up(tmp_path: Path) -> Iterator[Three]:
 def test_replicas_wait_for_a_window_move_under_a_limit_and_go_again(up: Three) -> None:
     up.declare(1)
     up.start()
-    eventually(lambda: up.has(1), "the topic")
+    wait_until(lambda: up.has(1), "the topic")
     up.fill()
     another_month = datetime.now(UTC).month % 12 + 1
     closed = {"schedule": f"0 0 15 {another_month} *", "duration": "1h"}
     up.declare(3, "400k", maintenanceWindows=[closed])
-    eventually(lambda: up.reason() == "WaitingForMaintenanceWindow", "the wait")
+    wait_until(lambda: up.reason() == "WaitingForMaintenanceWindow", "the wait")
     words = up.condition("Topic", "orders")["message"]
     assert words.startswith("give 3 partitions 3 replicas each: waits for the maintenance window that opens 20")
     assert up.get("Cluster", "local")["maintenanceWindow"].startswith("waits for the maintenance window that opens")
     assert up.get("Topic", "orders")["replicationFactor"] == 1
 
     up.declare(3, "400k", maintenanceWindows=[closed, {"schedule": "* * * * *", "duration": "1h"}])
-    eventually(lambda: up.moving().get("percent") is not None, "the move")
+    wait_until(lambda: up.moving().get("percent") is not None, "the move")
     assert up.limits() == ([LEADER_THROTTLED, FOLLOWER_THROTTLED], {(400_000, 400_000)})
     assert (up.get("Topic", "orders")["inSync"], up.moving()["throttle"]) == ("3/3", "400k")
     up.declare(3, "50Mi")
-    eventually(lambda: up.has(3), "three replicas")
+    wait_until(lambda: up.has(3), "three replicas")
     assert up.limits() == ([], {(None, None)})
 
     up.declare(4)
-    eventually(lambda: up.reason() == "NotSupported", "the refusal")
+    wait_until(lambda: up.reason() == "NotSupported", "the refusal")
     up.declare(2)
-    eventually(lambda: up.has(2), "two replicas")
+    wait_until(lambda: up.has(2), "two replicas")
     assert up.limits() == ([], {(None, None)})
     assert up.read("club") == RECORDS
     assert up.stop() == 0
@@ -140,21 +141,21 @@ def test_replicas_wait_for_a_window_move_under_a_limit_and_go_again(up: Three) -
 def test_moves_go_on_after_a_crash_and_end_when_edited_back(up: Three) -> None:
     up.declare(1)
     up.start()
-    eventually(lambda: up.has(1), "the topic")
+    wait_until(lambda: up.has(1), "the topic")
     up.fill()
     up.declare(3, "100k")
-    eventually(lambda: up.moving().get("percent") is not None, "the move")
+    wait_until(lambda: up.moving().get("percent") is not None, "the move")
     assert up.process is not None
     brokers = up.broker_pids()
     up.process.kill()
     up.process.wait()
-    eventually(lambda: not any(alive(pid) for pid in brokers), "the end of the brokers")
+    wait_until(lambda: not any(alive(pid) for pid in brokers), "the end of the brokers")
     up.start()
-    eventually(lambda: up.moving().get("percent") is not None, "the move after a crash")
+    wait_until(lambda: up.moving().get("percent") is not None, "the move after a crash")
     assert up.limits()[0] == [LEADER_THROTTLED, FOLLOWER_THROTTLED]
 
     up.declare(1, "100k")
-    eventually(lambda: up.has(1), "what there was before")
+    wait_until(lambda: up.has(1), "what there was before")
     assert up.limits() == ([], {(None, None)})
     assert up.read("club") == RECORDS
     assert up.stop(signal.SIGTERM) == 0
