@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import heapq
-import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 from broadsheet_broker.coordinators import Context, GroupCoordinator, GroupSettings
 from broadsheet_broker.coordinators.groups.group import ClassicGroup
@@ -26,77 +23,13 @@ from broadsheet_broker.wire.messages.offset_commit_request import (
 )
 from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequestGroup, OffsetFetchRequestTopics
 from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest, SyncGroupRequestAssignment
+from tests.support.virtual_time import VirtualLoop
 
 GROUP = "orders-readers"
-START_MS = 1_700_000_000_000
 
 
-class VirtualHandle:
-    """A timer that can be cancelled."""
-
-    def __init__(self, when: float, callback: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        self.when = when
-        self.callback = callback
-        self.arguments = arguments
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class VirtualLoop:
-    """The part of an event loop that coordinators use, on a clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self._order = itertools.count()
-        self._timers: list[tuple[float, int, VirtualHandle]] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_soon(self, callback: Callable[..., object], *arguments: Any) -> VirtualHandle:
-        return self.call_at(self.now, callback, *arguments)
-
-    def call_later(self, delay: float, callback: Callable[..., object], *arguments: Any) -> VirtualHandle:
-        return self.call_at(self.now + delay, callback, *arguments)
-
-    def call_at(self, when: float, callback: Callable[..., object], *arguments: Any) -> VirtualHandle:
-        handle = VirtualHandle(when, callback, arguments)
-        heapq.heappush(self._timers, (when, next(self._order), handle))
-        return handle
-
-    def run_for(self, seconds: float) -> None:
-        """Let time pass, and do what comes due in its order."""
-        until = self.now + seconds
-        for _ in range(100_000):
-            if not self._timers or self._timers[0][0] > until + 1e-9:
-                self.now = until
-                return
-            when, _, handle = heapq.heappop(self._timers)
-            self.now = max(self.now, when)
-            if not handle.cancelled:
-                handle.callback(*handle.arguments)
-        raise AssertionError("the loop does not come to rest")
-
-    def settle(self) -> None:
-        """Do what is due now."""
-        self.run_for(0)
-
-
-class VirtualClock:
-    """A wall clock that goes with the loop."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        self._loop = loop
-        self._start = loop.now
-
-    def time_ms(self) -> int:
-        return START_MS + round((self._loop.now - self._start) * 1000)
-
-
-def virtual_environment(loop: VirtualLoop, clock: VirtualClock) -> Environment:
-    return Environment(cast(asyncio.AbstractEventLoop, loop), clock=clock, random=random.Random(7))
+def virtual_environment(loop: VirtualLoop) -> Environment:
+    return Environment(loop.asyncio(), clock=loop, random=random.Random(7))
 
 
 class MemoryStorage:
@@ -166,13 +99,12 @@ class Bench:
 
     def __init__(self, *, partitions: int = 1, storage: MemoryStorage | None = None, **settings: int) -> None:
         self.loop = VirtualLoop()
-        self.clock = VirtualClock(self.loop)
         self.storage = storage or MemoryStorage(partitions)
         given: dict[str, Any] = {"initial_rebalance_delay_ms": 0, "min_session_timeout_ms": 1} | settings
         shared = {each.name for each in dataclasses.fields(RuntimeSettings)} & set(given)
         runtime = RuntimeSettings(**{name: given.pop(name) for name in shared})
         self.coordinator = GroupCoordinator(
-            virtual_environment(self.loop, self.clock), GroupSettings(**given, runtime=runtime), self.storage
+            virtual_environment(self.loop), GroupSettings(**given, runtime=runtime), self.storage
         )
         for index in range(self.storage.partitions):
             self.coordinator.partitions.on_leader(index, 0)

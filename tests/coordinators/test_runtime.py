@@ -25,7 +25,8 @@ from broadsheet_broker.coordinators.runtime import (
     Write,
 )
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from tests.coordinators.support import MemoryStorage, Replies, VirtualClock, VirtualLoop, virtual_environment
+from tests.coordinators.support import MemoryStorage, Replies, virtual_environment
+from tests.support.virtual_time import VirtualLoop
 
 TOPIC = TRANSACTION_STATE_TOPIC
 IDLE_SECONDS = 10.0
@@ -115,7 +116,7 @@ class Counters:
     def __init__(self, *, partitions: int = 1, storage: MemoryStorage | None = None, **settings: int) -> None:
         self.loop = VirtualLoop()
         self.storage = storage or MemoryStorage(partitions, TOPIC)
-        environment = virtual_environment(self.loop, VirtualClock(self.loop))
+        environment = virtual_environment(self.loop)
         self.partitions = CoordinatedPartitions(environment, RuntimeSettings(**settings), self.storage, CounterShard)
 
     def lead(self, *indexes: int, epoch: int = 0) -> Counters:

@@ -11,17 +11,10 @@ from broadsheet_broker.log import AppendInfo, Log, LogConfig
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
 from tests.support.memory_files import MemoryFiles
+from tests.support.virtual_time import START_MS, HandClock
 
-NOW_MS = 1_700_000_000_000
+NOW_MS = START_MS
 DIRECTORY = "/logs/orders-0"
-
-
-class HandClock:
-    def __init__(self, now_ms: int = NOW_MS) -> None:
-        self.now_ms = now_ms
-
-    def time_ms(self) -> int:
-        return self.now_ms
 
 
 class MemoryEnvironment(Environment):

@@ -11,7 +11,8 @@ import pytest
 from broadsheet_broker.log import Log, LogConfig, LogManager
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import Record, iterate_batches
-from tests.log.support import HandClock, records_of
+from tests.log.support import records_of
+from tests.support.virtual_time import HandClock
 
 FIXTURES = Path(__file__).parent / "fixtures"
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")

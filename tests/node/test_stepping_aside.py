@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from broadsheet_broker.node.stepping_aside import FIRST_PAUSE, SteppingAside, ma
 from broadsheet_broker.wire.messages.partition_record import PartitionRecord
 from broadsheet_broker.wire.messages.register_broker_record import RegisterBrokerRecord
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
+from tests.support.virtual_time import VirtualLoop
 
 TOPIC = uuid.UUID(int=7)
 
@@ -49,25 +49,20 @@ def test_it_steps_aside_only_where_others_can_lead(
 
 
 class Clock:
-    """A loop and a monotonic clock that the test moves."""
+    """What is used of an environment: a loop, and a monotonic clock that the test moves."""
 
     def __init__(self) -> None:
-        self.now = 0.0
-        self.timers: list[tuple[float, Any]] = []
-        self.loop = SimpleNamespace(call_later=self._call_later)
+        self.loop = VirtualLoop(0)
+
+    @property
+    def now(self) -> float:
+        return self.loop.now
 
     def monotonic(self) -> float:
-        return self.now
-
-    def _call_later(self, seconds: float, action: Any) -> Any:
-        self.timers.append((self.now + seconds, action))
-        return SimpleNamespace(cancel=self.timers.clear)
+        return self.loop.now
 
     def to(self, now: float) -> None:
-        while self.timers and self.timers[0][0] <= now:
-            self.now, action = self.timers.pop(0)
-            action()
-        self.now = now
+        self.loop.run_for(now - self.loop.now)
 
 
 def test_it_comes_back_when_nothing_was_refused_for_a_while_and_waits_longer_the_next_time() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,6 +14,7 @@ from broadsheet_broker.replication.partition import Partition
 from broadsheet_broker.replication.sessions import FetchSessions, Position
 from broadsheet_broker.seams.metrics import TopicCounters
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from tests.support.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
     from broadsheet_broker.replication.fetching import Fetch
@@ -105,65 +104,11 @@ class FakeLog:
         self.log_start_offset = offset
 
 
-@dataclass
-class Timer:
-    at: float
-    callback: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class HandLoop:
-    """`call_soon` and `call_later` of an event loop; the test turns it."""
-
-    now: float = 1000.0
-    soon: list[tuple[Callable[..., Any], tuple[Any, ...]]] = field(default_factory=list)
-    timers: list[Timer] = field(default_factory=list)
-
-    def time(self) -> float:
-        return self.now
-
-    monotonic = time
-
-    def call_soon(self, callback: Callable[..., Any], *arguments: Any) -> None:
-        self.soon.append((callback, arguments))
-
-    def call_later(self, delay: float, callback: Callable[..., Any], *arguments: Any) -> Timer:
-        timer = Timer(self.now + delay, callback, arguments)
-        self.timers.append(timer)
-        return timer
-
-    def turn(self) -> None:
-        while self.soon:
-            callback, arguments = self.soon.pop(0)
-            callback(*arguments)
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-        due = [timer for timer in self.timers if timer.at <= self.now]
-        self.timers = [timer for timer in self.timers if timer.at > self.now]
-        for timer in due:
-            if not timer.cancelled:
-                timer.callback(*timer.arguments)
-        self.turn()
-
-    @property
-    def waiting(self) -> int:
-        return sum(1 for timer in self.timers if not timer.cancelled)
-
-    def asyncio(self) -> asyncio.AbstractEventLoop:
-        return self  # type: ignore[return-value]
-
-
 class Stage:
     """A loop, a turn of appends and partitions of topic `orders`, on broker 1."""
 
     def __init__(self) -> None:
-        self.loop = HandLoop()
+        self.loop = VirtualLoop()
         self.turn = AppendTurn(self.loop.asyncio())
         self.partitions: dict[tuple[str, int], Partition] = {}
         self.preferred = -1

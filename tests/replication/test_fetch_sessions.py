@@ -12,7 +12,8 @@ from broadsheet_broker.replication.fetching import Fetch, Row
 from broadsheet_broker.replication.sessions import EVICTABLE_AFTER_SECONDS, FetchSessions, next_epoch
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic, ForgottenTopic
-from tests.replication.support import HandLoop, Stage, State
+from tests.replication.support import Stage, State
+from tests.support.virtual_time import VirtualLoop
 
 
 def topics(*indexes: int, offset: int = 0) -> list[FetchTopic]:
@@ -117,7 +118,7 @@ def test_only_news_is_answered() -> None:
     client.poll()
     assert client.rows == 0
     stage.append(partitions[3], b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     client.poll()
     assert client.rows == 1
     assert client.read == {3: b"abc"}
@@ -136,7 +137,7 @@ def test_quiet_partitions_cost_nothing() -> None:
     (session,) = stage.sessions._sessions.values()
     assert not session.changed, "nobody is looked at again before something happens"
     stage.append(partitions[7], b"x")
-    stage.loop.turn()
+    stage.loop.settle()
     assert [position.index for position in session.changed] == [7]
 
 
@@ -150,12 +151,12 @@ def test_an_incremental_fetch_waits_for_news() -> None:
     client.poll(max_wait_ms=500)
     assert not client.answered
     stage.append(partitions[1], b"hello")
-    stage.loop.turn()
+    stage.loop.settle()
     assert client.answered
     assert client.read == {1: b"hello"}
     client.poll(max_wait_ms=500)
     assert not client.answered
-    stage.loop.advance(0.6)
+    stage.loop.run_for(0.6)
     assert client.answered
     assert client.rows == 0
 
@@ -170,7 +171,7 @@ def test_partitions_that_were_served_go_to_the_back() -> None:
     for _ in range(4):
         for partition in partitions:
             stage.append(partition, b"abcd")
-    stage.loop.turn()
+    stage.loop.settle()
     served = []
     for _ in range(6):
         before = dict(client.read)
@@ -274,7 +275,7 @@ class Cache:
     """A session cache of two places, and a clock."""
 
     def __init__(self) -> None:
-        self.loop = HandLoop()
+        self.loop = VirtualLoop()
         self.sessions = FetchSessions(2, Random(1), self.loop)
 
     def open(self, size: int, *, follower: bool = False) -> int:
@@ -338,7 +339,7 @@ def test_a_client_that_believes_its_session_misses_nothing(actions: list[tuple[s
             batch = bytes(str(len(written[first]) % 10), "ascii") * second
             written[first] += batch
             stage.append(partitions[first], batch)
-            stage.loop.turn()
+            stage.loop.settle()
         elif what == "subscribe" and client.answered:
             client.subscribe(first)
         elif what == "unsubscribe" and client.answered:
@@ -348,10 +349,10 @@ def test_a_client_that_believes_its_session_misses_nothing(actions: list[tuple[s
         elif what == "evict" and client.session_id:
             stage.sessions.remove(client.session_id)
         elif what == "time":
-            stage.loop.advance(0.3)
+            stage.loop.run_for(0.3)
         for index, data in client.read.items():
             assert written[index].startswith(data)
-    stage.loop.advance(1)
+    stage.loop.run_for(1)
     for _ in range(40):
         client.poll()
     for index in client.offsets:

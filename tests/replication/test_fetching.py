@@ -54,7 +54,7 @@ def filled(stage: Stage, *batches: bytes, index: int = 0) -> Any:
     partition = stage.partition(index)
     for batch in batches:
         stage.append(partition, batch)
-    stage.loop.turn()
+    stage.loop.settle()
     return partition
 
 
@@ -70,7 +70,7 @@ def test_consumers_see_nothing_above_the_high_watermark_and_followers_do() -> No
     stage = Stage()
     partition = stage.partition(state=State(isr=(1, 2), replicas=(1, 2)))
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     assert Reading(stage, [at(0, 0)], max_wait_ms=0).data == [b""]
     assert Reading(stage, [at(0, 0)], reader=Reader(2)).data == [b"abc"]
 
@@ -82,7 +82,7 @@ def test_an_empty_fetch_waits_for_the_append() -> None:
     assert not reading.answers
     stage.append(partition, b"def")
     assert not reading.answers, "not before it is written"
-    stage.loop.turn()
+    stage.loop.settle()
     assert reading.data == [b"def"]
     assert stage.loop.waiting == 0
     assert not partition._watchers
@@ -94,7 +94,7 @@ def test_appends_of_one_turn_are_answered_together() -> None:
     reading = Reading(stage, [at(0, 0), at(1, 0)])
     stage.append(first, b"ab")
     stage.append(second, b"cd")
-    stage.loop.turn()
+    stage.loop.settle()
     assert reading.data == [b"ab", b"cd"]
 
 
@@ -104,10 +104,10 @@ def test_min_bytes_gathers_over_partitions_and_turns() -> None:
     reading = Reading(stage, [at(0, 0), at(1, 0)], min_bytes=5)
     for partition in (first, second):
         stage.append(partition, b"ab")
-        stage.loop.turn()
+        stage.loop.settle()
         assert not reading.answers
     stage.append(first, b"c")
-    stage.loop.turn()
+    stage.loop.settle()
     assert reading.data == [b"abc", b"ab"]
 
 
@@ -116,10 +116,10 @@ def test_the_time_limit_answers_with_what_there_is() -> None:
     partition = filled(stage)
     reading = Reading(stage, [at(0, 0)], min_bytes=50, max_wait_ms=300)
     stage.append(partition, b"abc")
-    stage.loop.turn()
-    stage.loop.advance(0.29)
+    stage.loop.settle()
+    stage.loop.run_for(0.29)
     assert not reading.answers
-    stage.loop.advance(0.02)
+    stage.loop.run_for(0.02)
     assert reading.data == [b"abc"]
     assert not partition._watchers
 
@@ -161,7 +161,7 @@ def test_deleting_the_topic_ends_the_wait() -> None:
     reading = Reading(stage, [at(0, 0)])
     del stage.partitions["orders", 0]
     partition.retire()
-    stage.loop.turn()
+    stage.loop.settle()
     assert reading.codes == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
 
 
@@ -170,7 +170,7 @@ def test_losing_leadership_ends_the_wait() -> None:
     partition = filled(stage)
     reading = Reading(stage, [at(0, 0)])
     partition.become_follower(State(leader=2, leader_epoch=2))
-    stage.loop.turn()
+    stage.loop.settle()
     assert reading.codes == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
 
 
@@ -185,10 +185,10 @@ def test_a_reader_whose_log_parted_hears_where() -> None:
     stage = Stage()
     partition = stage.partition(state=State(leader_epoch=1, replicas=(1, 2)))
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     partition.become_leader(State(leader_epoch=4, replicas=(1, 2)))
     stage.append(partition, b"def")
-    stage.loop.turn()
+    stage.loop.settle()
     reading = Reading(stage, [at(0, 5, last_fetched_epoch=2)], reader=Reader(2))
     row = reading.answers[0][0][1]
     assert (row.error_code, row.diverging_epoch.epoch, row.diverging_epoch.end_offset) == (0, 1, 3)
@@ -199,13 +199,13 @@ def test_the_fetches_of_a_replica_move_the_high_watermark_and_wake_consumers() -
     stage = Stage()
     partition = stage.partition(state=State(isr=(1, 2), replicas=(1, 2)))
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     consumer = Reading(stage, [at(0, 0)])
     assert Reading(stage, [at(0, 0)], reader=Reader(2)).data == [b"abc"]
-    stage.loop.turn()
+    stage.loop.settle()
     assert not consumer.answers
     follower = Reading(stage, [at(0, 3)], reader=Reader(2), max_wait_ms=0)
-    stage.loop.turn()
+    stage.loop.settle()
     assert consumer.data == [b"abc"]
     assert follower.answers[0][0][1].high_watermark == 3
     assert Reading(stage, [at(0, 3)], reader=Reader(9)).codes == [ErrorCode.UNKNOWN_LEADER_EPOCH]

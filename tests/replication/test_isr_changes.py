@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
         except KafkaError as error:
             assert error.code == ErrorCode.NOT_ENOUGH_REPLICAS
             return
-        self.stage.loop.turn()
+        self.stage.loop.settle()
         self.partition.on_high_watermark(info.last_offset + 1, self._note(info.last_offset + 1))
 
     def _note(self, end: int) -> Callable[[ErrorCode], None]:
@@ -224,7 +224,7 @@ def test_a_smaller_isr_is_taken_up_no_sooner_than_the_min_isr_from_before_it() -
     )
     partition.become_leader(controller.state())
     partition.append(b"x", 1, 0)
-    stage.loop.turn()
+    stage.loop.settle()
     controller.now_ms += 2 * LAG_MS
     partition.shrink_isr(controller.now_ms)
     ((change, answered),) = controller.asked

@@ -95,7 +95,7 @@ def test_a_disk_that_stays_full_is_told_of_once_until_it_has_room_again(caplog: 
     for failure in (StorageError("full"), StorageError("full"), None, StorageError("full")):
         log.fail = failure
         stage.append(partition, b"a")
-        stage.loop.turn()
+        stage.loop.settle()
     assert [record.message for record in caplog.records if "takes no records" in record.message] == [
         "orders-0 takes no records: full",
         "orders-0 takes no records: full",
@@ -118,6 +118,6 @@ def test_who_appended_to_a_topic_that_was_deleted_in_the_same_turn_hears_that_it
             heard.append(partition.flush_error)
 
     stage.turn.after_flush(Waiting())
-    stage.loop.turn()
+    stage.loop.settle()
     assert heard == [ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
     assert not caplog.records

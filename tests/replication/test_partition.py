@@ -22,7 +22,7 @@ def test_alone_in_the_isr_the_high_watermark_follows_the_write() -> None:
     partition = stage.partition()
     stage.append(partition, b"abc")
     assert partition.high_watermark == 0, "nothing is committed before the write"
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.high_watermark == 3
 
 
@@ -31,7 +31,7 @@ def test_appends_of_one_turn_are_written_once() -> None:
     partition = stage.partition()
     for _ in range(10):
         stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.log.flushes == 1  # type: ignore[attr-defined]
     assert partition.high_watermark == 30
 
@@ -40,7 +40,7 @@ def test_with_followers_the_slowest_of_the_isr_decides() -> None:
     stage = Stage()
     partition = stage.partition(state=THREE)
     stage.append(partition, b"abcdef")
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.high_watermark == 0
     partition.update_follower(2, 6, 0, 0)
     assert partition.high_watermark == 0
@@ -52,7 +52,7 @@ def test_a_shrunk_isr_releases_the_high_watermark() -> None:
     stage = Stage()
     partition = stage.partition(state=THREE)
     stage.append(partition, b"abcdef")
-    stage.loop.turn()
+    stage.loop.settle()
     partition.update_follower(2, 6, 0, 0)
     partition.become_leader(State(isr=(1, 2), replicas=(1, 2, 3), partition_epoch=2))
     assert partition.high_watermark == 6
@@ -65,7 +65,7 @@ def test_acks_all_needs_min_insync_replicas() -> None:
         stage.append(partition, b"a", ALL_ACKS)
     assert code_of(error) == ErrorCode.NOT_ENOUGH_REPLICAS
     stage.append(partition, b"a", 1)
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.high_watermark == 0, "the high watermark stands still below min ISR (KIP-966)"
 
 
@@ -73,7 +73,7 @@ def test_min_insync_replicas_is_never_more_than_the_replicas() -> None:
     stage = Stage()
     partition = stage.partition(min_insync_replicas=2)
     stage.append(partition, b"a", ALL_ACKS)
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.high_watermark == 1
 
 
@@ -82,7 +82,7 @@ def test_a_follower_refuses_appends_and_tells_who_waited() -> None:
     partition = stage.partition(state=THREE)
     heard: list[ErrorCode] = []
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     partition.on_high_watermark(3, heard.append)
     partition.become_follower(State(leader=2, leader_epoch=2, isr=(2, 3), replicas=(1, 2, 3)))
     assert heard == [ErrorCode.NOT_LEADER_OR_FOLLOWER]
@@ -118,16 +118,16 @@ def test_a_failed_write_makes_nothing_visible_and_the_next_one_may_succeed() -> 
     stage = Stage()
     partition = stage.partition()
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     partition.log.fail = OSError(28, "No space left on device")  # type: ignore[attr-defined]
     stage.append(partition, b"def")
     partition.flush()
     assert partition.flush_error == ErrorCode.KAFKA_STORAGE_ERROR
     assert partition.high_watermark == partition.flushed_end_offset == 3
-    stage.loop.turn()
+    stage.loop.settle()
     partition.log.fail = None  # type: ignore[attr-defined]
     stage.append(partition, b"g")
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.high_watermark == 4
 
 
@@ -135,7 +135,7 @@ def test_delete_records_moves_the_start_up_to_the_high_watermark_only() -> None:
     stage = Stage()
     partition = stage.partition()
     stage.append(partition, b"abcdef")
-    stage.loop.turn()
+    stage.loop.settle()
     assert partition.delete_records_before(4) == 4
     assert partition.delete_records_before(2) == 2
     assert partition.low_watermark == 4, "the start never goes back"
@@ -178,7 +178,7 @@ def test_a_watcher_is_woken_once() -> None:
     partition.watch(reader)
     for _ in range(3):
         stage.append(partition, b"a")
-        stage.loop.turn()
+        stage.loop.settle()
     assert reader.woken == 1
 
 
@@ -206,7 +206,7 @@ def test_the_high_watermark_is_the_smallest_end_of_the_isr_and_never_goes_back(
         if what == "append":
             assert isinstance(value, int)
             stage.append(partition, b"x" * value)
-            stage.loop.turn()
+            stage.loop.settle()
             ends[1] += value
             end = ends[1]
             partition.on_high_watermark(end, lambda code, end=end: acknowledged.append(end))  # type: ignore[misc]

@@ -54,7 +54,7 @@ def test_a_throttled_follower_waits_and_is_not_woken_by_every_append() -> None:
     stage = Stage()
     partition = stage.partition(state=State(isr=(1,), replicas=(1, 2)))
     stage.append(partition, b"abc")
-    stage.loop.turn()
+    stage.loop.settle()
     stage.sends = False
     answers: list[list[Row]] = []
     wanted = FetchPartition(
@@ -72,10 +72,10 @@ def test_a_throttled_follower_waits_and_is_not_woken_by_every_append() -> None:
         reader=Reader(2),
     ).start(stage.loop.asyncio(), 500)
     stage.append(partition, b"def")
-    stage.loop.turn()
+    stage.loop.settle()
     assert not answers
     stage.sends = True
-    stage.loop.advance(0.5)
+    stage.loop.run_for(0.5)
     assert [bytes(row.records) for _, row in answers[0]] == [b"abcdef"]  # type: ignore[arg-type]
     assert stage.sent == 6
 

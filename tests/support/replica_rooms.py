@@ -24,17 +24,10 @@ from broadsheet_broker.wire.messages.register_broker_record import BrokerEndpoin
 from broadsheet_broker.wire.messages.remove_topic_record import RemoveTopicRecord
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.records import build_batch
+from tests.support.virtual_time import START_MS, HandClock
 from tests.support.waiting import until
 
-NOW_MS = 1_700_000_000_000
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now_ms = NOW_MS
-
-    def time_ms(self) -> int:
-        return self.now_ms
+NOW_MS = START_MS
 
 
 class Metadata:
@@ -117,7 +110,7 @@ class Bench:
 
     def __init__(self, directory: Path, files: Files) -> None:
         loop = asyncio.get_running_loop()
-        self.clock = Clock()
+        self.clock = HandClock()
         self.environment = Environment(loop=loop, clock=self.clock, files=files)
         self.metadata = Metadata()
         self.logs = LogManager(
