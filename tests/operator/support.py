@@ -1,43 +1,17 @@
-"""A Kubernetes and a Kafka in memory, as far as the operator can tell."""
+"""A Kubernetes in memory, as far as the operator can tell, and an operator on it and on a Kafka in memory."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broadsheet_operator.handlers.operator import Operator
 from broadsheet_operator.kubernetes import Kind, KubernetesError
-from broadsheet_operator.reconcilers.consumer_group import GroupAction
-from broadsheet_operator.reconcilers.observed import (
-    BrokerView,
-    ClusterHealth,
-    ClusterView,
-    ConfigView,
-    Failure,
-    GroupQuery,
-    GroupView,
-    LackingPartition,
-    PartitionView,
-    QuorumView,
-    ReplicaView,
-    TopicPartition,
-    TopicView,
-)
 from broadsheet_operator.reconcilers.provisioning import Settings
-from broadsheet_operator.reconcilers.quorum import AddVoter, VoterChange
-from broadsheet_operator.reconcilers.spreading import Placed
-from broadsheet_operator.reconcilers.topic_actions import (
-    AddPartitions,
-    AlterConfigs,
-    CreateTopic,
-    DeleteTopic,
-    Throttle,
-    TopicAction,
-    Unthrottle,
-)
 from broadsheet_operator.settings import OperatorSettings
+from tests.support.fake_kafka import FakeKafka
 from tests.support.waiting import until
 
 Body = dict[str, Any]
@@ -198,125 +172,6 @@ class FakeKubernetes:
     def _key(body: Mapping[str, Any]) -> tuple[Kind, tuple[Kind, str, str]]:
         kind = Kind.of(dict(body))
         return kind, (kind, body["metadata"].get("namespace", ""), body["metadata"]["name"])
-
-
-class FakeKafka:
-    """One broker's topics and properties."""
-
-    def __init__(self) -> None:
-        self.cluster_id = ""
-        self.topics: dict[str, tuple[int, dict[str, str]]] = {}
-        self.properties: dict[str, str | None] = {"min.insync.replicas": "1"}
-        self.down = False
-        self.quorum_lost = False
-        self.refuses_properties: Failure | None = None
-        self.groups: dict[str, GroupView] = {}
-        self.closed = 0
-        self.brokers = [0]
-        """Registered. A broker registers when its pod runs."""
-        self.pods: Callable[[], list[int]] = lambda: [0]
-        self.voters = [0]
-        self.placement: dict[TopicPartition, tuple[int, ...]] = {}
-        self.lacking: list[LackingPartition] = []
-        self.limited: dict[str, Throttle] = {}
-        self.limits_set = 0
-        self.bytes = 1000
-        """On each broker."""
-
-    def observe_cluster(self) -> ClusterView | Failure:
-        if self.down:
-            return Failure("Timeout", "look at the cluster: no answer in time")
-        self.brokers = sorted({*self.brokers, *self.pods()})
-        brokers = tuple(BrokerView(id, f"broker-{id}", 9092, f"zone-{id}") for id in self.brokers)
-        return ClusterView(self.cluster_id, self.voters[0], brokers)
-
-    def observe_health(self) -> ClusterHealth | Failure:
-        return ClusterHealth(len(self.topics), len(self.lacking), 0, {}, {}, tuple(self.lacking))
-
-    def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
-        return {name: self._view(name) for name in names}
-
-    def _view(self, name: str) -> TopicView | None:
-        if name not in self.topics:
-            return None
-        count, configs = self.topics[name]
-        partitions = tuple(PartitionView(i, 0, (0,), (0,)) for i in range(count))
-        return TopicView(name, f"id-{name}", partitions, {k: ConfigView(v, True) for k, v in configs.items()}, False, 0)
-
-    def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
-        return {name: self.groups.get(name, GroupView(name, False, "Dead")) for name in queries}
-
-    def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
-        for action in actions:
-            if isinstance(action, CreateTopic):
-                self.topics[action.name] = (action.partitions or 1, dict(action.configs))
-            elif isinstance(action, AddPartitions):
-                self.topics[action.name] = (action.count, self.topics[action.name][1])
-            elif isinstance(action, AlterConfigs):
-                count, configs = self.topics[action.name]
-                kept = {key: value for key, value in configs.items() if key not in action.resets}
-                self.topics[action.name] = (count, kept | dict(action.changes))
-            elif isinstance(action, DeleteTopic):
-                self.topics.pop(action.name, None)
-            elif isinstance(action, Throttle):
-                self.limited[action.name] = action
-                self.limits_set += 1
-            elif isinstance(action, Unthrottle):
-                self.limited.pop(action.name, None)
-        return [None] * len(actions)
-
-    def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
-        return [None] * len(actions)
-
-    def observe_properties(self) -> dict[str, str | None] | Failure:
-        return dict(self.properties)
-
-    def observe_known_properties(self, broker_id: int) -> frozenset[str] | Failure:
-        return frozenset({"log.retention.ms", "log.retention.hours", "log.roll.hours"})
-
-    def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
-        if self.refuses_properties is None:
-            self.properties.update(changes)
-            for key in resets:
-                self.properties.pop(key, None)
-        return self.refuses_properties
-
-    def list_topics(self) -> list[str] | Failure:
-        return sorted(self.topics)
-
-    def observe_quorum(self) -> QuorumView | Failure:
-        if self.quorum_lost:
-            return Failure("Timeout", "look at the metadata quorum: no answer in time")
-        voters = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.voters)
-        observers = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.brokers if id not in self.voters)
-        return QuorumView(self.voters[0], 10, voters, observers)
-
-    def change_voters(self, change: VoterChange) -> Failure | None:
-        if isinstance(change, AddVoter):
-            self.voters.append(change.id)
-        else:
-            self.voters.remove(change.id)
-        return None
-
-    def unregister_broker(self, broker_id: int) -> Failure | None:
-        self.brokers.remove(broker_id)
-        return None
-
-    def observe_placement(self) -> tuple[Placed, ...] | Failure:
-        return tuple(Placed(name, replicas, replicas) for name, replicas in sorted(self.placement.items()))
-
-    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
-        return dict.fromkeys(broker_ids, self.bytes)
-
-    def move_replicas(
-        self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
-    ) -> Failure | None:
-        assert all(name.topic in self.limited for name in moves), "a move begins under its limit"
-        self.placement.update(moves)
-        return None
-
-    def close(self) -> None:
-        self.closed += 1
 
 
 class Stage:

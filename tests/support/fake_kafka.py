@@ -1,0 +1,179 @@
+"""A Kafka in memory, for everything of the operator that takes a gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
+from broadsheet_operator.reconcilers.observed import (
+    BrokerView,
+    ClusterHealth,
+    ClusterView,
+    ConfigView,
+    Failure,
+    GroupQuery,
+    GroupView,
+    LackingPartition,
+    PartitionView,
+    QuorumView,
+    ReplicaView,
+    TopicPartition,
+    TopicView,
+)
+from broadsheet_operator.reconcilers.quorum import AddVoter, VoterChange
+from broadsheet_operator.reconcilers.spreading import Placed
+from broadsheet_operator.reconcilers.topic_actions import (
+    AddPartitions,
+    AlterConfigs,
+    CreateTopic,
+    DeleteTopic,
+    Throttle,
+    TopicAction,
+    Unthrottle,
+)
+
+
+class FakeKafka:
+    """A KafkaGateway without a Kafka: topics, groups and properties of some brokers. It counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.cluster_id = ""
+        self.calls: list[str] = []
+        """What was asked about topics and groups, in its order."""
+        self.topics: dict[str, tuple[int, dict[str, str]]] = {}
+        """The number of partitions and the configs of each."""
+        self.refuses: dict[str, Failure] = {}
+        """What becomes of actions on a topic, by its name."""
+        self.made: dict[str, int] = {}
+        """How often a topic was made: each time it has another id."""
+        self.properties: dict[str, str | None] = {"min.insync.replicas": "1"}
+        self.down = False
+        self.quorum_lost = False
+        self.refuses_properties: Failure | None = None
+        self.groups: dict[str, GroupView] = {}
+        self.closed = 0
+        self.brokers = [0]
+        """Registered. A broker registers when its pod runs."""
+        self.pods: Callable[[], list[int]] = lambda: [0]
+        self.voters = [0]
+        self.placement: dict[TopicPartition, tuple[int, ...]] = {}
+        self.lacking: list[LackingPartition] = []
+        self.limited: dict[str, Throttle] = {}
+        self.limits_set = 0
+        self.bytes = 1000
+        """On each broker."""
+
+    def observe_cluster(self) -> ClusterView | Failure:
+        self.calls.append("cluster")
+        if self.down:
+            return Failure("Timeout", "look at the cluster: no answer in time")
+        self.brokers = sorted({*self.brokers, *self.pods()})
+        brokers = tuple(BrokerView(id, f"broker-{id}", 9092, f"zone-{id}") for id in self.brokers)
+        return ClusterView(self.cluster_id, self.voters[0], brokers)
+
+    def observe_health(self) -> ClusterHealth | Failure:
+        return ClusterHealth(len(self.topics), len(self.lacking), 0, {}, {}, tuple(self.lacking))
+
+    def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
+        self.calls.append("topics")
+        return {name: self._view(name) for name in names}
+
+    def _view(self, name: str) -> TopicView | None:
+        if name not in self.topics:
+            return None
+        count, configs = self.topics[name]
+        partitions = tuple(PartitionView(i, 0, (0,), (0,)) for i in range(count))
+        topic_id = f"{name}-{self.made.get(name, 0)}"
+        return TopicView(name, topic_id, partitions, {k: ConfigView(v, True) for k, v in configs.items()}, False, 0)
+
+    def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
+        self.calls.append("groups")
+        return {name: self.groups.get(name, GroupView(name, False, "Dead")) for name in queries}
+
+    def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
+        self.calls.append("apply")
+        return [self.refuses.get(action.name) or self._apply(action) for action in actions]
+
+    def _apply(self, action: TopicAction) -> None:
+        match action:
+            case CreateTopic(name, partitions, _, configs):
+                self.topics[name] = (partitions or 1, dict(configs))
+                self.made[name] = self.made.get(name, 0) + 1
+            case AddPartitions(name, count):
+                self.topics[name] = (count, self.topics[name][1])
+            case AlterConfigs(name, changes, resets):
+                count, configs = self.topics[name]
+                self.topics[name] = (count, {k: v for k, v in configs.items() if k not in resets} | dict(changes))
+            case DeleteTopic(name):
+                self.topics.pop(name, None)
+            case Throttle(name):
+                self.limited[name] = action
+                self.limits_set += 1
+            case Unthrottle(name):
+                self.limited.pop(name, None)
+
+    def apply_groups(self, actions: Sequence[GroupAction]) -> list[Failure | None]:
+        for action in actions:
+            match action:
+                case CommitOffsets(group_id, offsets):
+                    group = self.groups[group_id]
+                    self.groups[group_id] = replace(group, committed={**group.committed, **offsets})
+                case DeleteGroup(group_id):
+                    del self.groups[group_id]
+        return [None] * len(actions)
+
+    def put_group(self, name: str, committed: Mapping[TopicPartition, int], end: int) -> None:
+        """An empty group whose partitions begin at 0 and end at `end`."""
+        starts, ends = dict.fromkeys(committed, 0), dict.fromkeys(committed, end)
+        self.groups[name] = GroupView(name, True, "Empty", committed=dict(committed), starts=starts, ends=ends)
+
+    def observe_properties(self) -> dict[str, str | None] | Failure:
+        return dict(self.properties)
+
+    def observe_known_properties(self, broker_id: int) -> frozenset[str] | Failure:
+        return frozenset({"log.retention.ms", "log.retention.hours", "log.roll.hours"})
+
+    def alter_properties(self, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
+        if self.refuses_properties is None:
+            self.properties.update(changes)
+            for key in resets:
+                self.properties.pop(key, None)
+        return self.refuses_properties
+
+    def list_topics(self) -> list[str] | Failure:
+        return sorted(self.topics)
+
+    def observe_quorum(self) -> QuorumView | Failure:
+        if self.quorum_lost:
+            return Failure("Timeout", "look at the metadata quorum: no answer in time")
+        voters = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.voters)
+        observers = tuple(ReplicaView(id, f"directory-{id}", 10, 0.0) for id in self.brokers if id not in self.voters)
+        return QuorumView(self.voters[0], 10, voters, observers)
+
+    def change_voters(self, change: VoterChange) -> Failure | None:
+        if isinstance(change, AddVoter):
+            self.voters.append(change.id)
+        else:
+            self.voters.remove(change.id)
+        return None
+
+    def unregister_broker(self, broker_id: int) -> Failure | None:
+        self.brokers.remove(broker_id)
+        return None
+
+    def observe_placement(self) -> tuple[Placed, ...] | Failure:
+        return tuple(Placed(name, replicas, replicas) for name, replicas in sorted(self.placement.items()))
+
+    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
+        return dict.fromkeys(broker_ids, self.bytes)
+
+    def move_replicas(
+        self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()
+    ) -> Failure | None:
+        assert all(name.topic in self.limited for name in moves), "a move begins under its limit"
+        self.placement.update(moves)
+        return None
+
+    def close(self) -> None:
+        self.closed += 1
