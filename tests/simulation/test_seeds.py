@@ -1,12 +1,14 @@
-"""Runs of seeds as part of the tests; `make simulate SEEDS=...` for more. And that the runs notice what they should."""
+"""Runs of seeds as part of the tests; `make simulate` for more. And that the runs notice what they should."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -20,21 +22,21 @@ from tests.simulation.__main__ import parse_seeds, run_all
 from tests.simulation.faults import make_schedule
 from tests.simulation.scenario import Run, run
 
-SEEDS_OF_ONE = 150
-"""With one broker: about 0.2 s each, on all cores."""
+SECONDS = float(os.environ.get("BROADSHEET_SIMULATION_SECONDS") or 90)
+"""Seconds of CPU for the seeds, shared among the pieces; those that went wrong once run in any case."""
 
-SEEDS_OF_THREE = 340
-"""With three brokers: about 0.6 s each."""
+PIECES = [*((1, 1, piece, 2) for piece in range(2)), *((3, 4, piece, 5) for piece in range(5)), (5, 1, 0, 1)]
+"""Tests that the seeds are spread over: brokers, share of the time, the first seed and the step to the next."""
 
-SEEDS_OF_FIVE = 20
-"""With five brokers: about 1 s each."""
+LEAST_SEEDS = {1: 20, 3: 12, 5: 4}
+"""Of a piece, by the number of brokers, however slow the machine is."""
+
+JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
+"""Processes for a list of seeds: the workers of pytest-xdist are one for each core already."""
 
 ONCE_WRONG = (106, 212, 338, 364, 438, 499, 750, 820, 1044, 1373, 1620, 1753, 1786, 1883, 1971, 2056)
 """Runs of three brokers that went wrong once. The schedules of some have changed since; defects of the broker have
 tests of their own besides."""
-
-PIECES = 10
-"""Tests that the seeds are spread over."""
 
 
 @pytest.fixture(autouse=True)
@@ -45,26 +47,18 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("piece", range(PIECES))
-def test_one_broker_keeps_its_promises(piece: int) -> None:
-    check_all(range(1 + piece, SEEDS_OF_ONE + 1, PIECES), brokers=1)
-
-
-@pytest.mark.parametrize("piece", range(PIECES))
-def test_three_brokers_keep_their_promises(piece: int) -> None:
-    check_all(range(1 + piece, SEEDS_OF_THREE + 1, PIECES), brokers=3)
-
-
-def test_five_brokers_keep_their_promises() -> None:
-    check_all(range(1, SEEDS_OF_FIVE + 1), brokers=5)
+@pytest.mark.parametrize(("brokers", "share", "first", "step"), PIECES)
+def test_brokers_keep_their_promises(brokers: int, share: int, first: int, step: int) -> None:
+    end = time.process_time() + SECONDS * share / sum(piece[1] for piece in PIECES)
+    for number, seed in enumerate(itertools.count(1 + first, step)):
+        if number >= LEAST_SEEDS[brokers] and time.process_time() > end:
+            break
+        result = run(seed, brokers)
+        assert result.good, result.report()
 
 
 def test_what_went_wrong_once_goes_well() -> None:
-    check_all(ONCE_WRONG, brokers=3)
-
-
-def check_all(seeds: Sequence[int], brokers: int) -> None:
-    for result in run_all(seeds, brokers, os.cpu_count() or 1):
+    for result in run_all(ONCE_WRONG, 3, JOBS):
         assert result.good, result.report()
 
 
@@ -92,7 +86,7 @@ def test_the_same_seed_gives_the_same_run_in_any_process(seed: int, brokers: int
 
 def first_complaint(seeds: int, brokers: int = 1) -> str:
     """Of so many runs, what is wrong with the first that is not good; empty when all are."""
-    for result in run_all(range(1, seeds + 1), brokers, os.cpu_count() or 1):
+    for result in run_all(range(1, seeds + 1), brokers, JOBS):
         if not result.good:
             return result.complaints[0]
     return ""
