@@ -86,32 +86,12 @@ def format_directories(
         raise StorageError("--standalone and --initial-controllers exclude each other.")
     first_voters = _parse_voters(config, initial_controllers) if initial_controllers else None
     levels = _levels(release, features or {})
-    files = environment.files
-    directories = _all_directories(config)
-    found = {path: _read_meta(files, path) for path in directories}
-    for path, meta in found.items():
-        if meta is None:
-            continue
-        _check_owner(path, meta, config, cluster_id)
-        if not ignore_formatted:
-            raise StorageError(
-                f"Log directory {path} is already formatted for cluster {meta.cluster_id}. "
-                "Use --ignore-formatted to format the others and leave this one as it is."
-            )
-    lines = []
-    ids = {path: meta.directory_id for path, meta in found.items() if meta is not None}
-    for path in directories:
-        if path in ids:
-            lines.append(f"Directory {path} is already formatted.")
-            continue
-        directory_id = environment.uuid()
-        while directory_id in ids.values():
-            directory_id = environment.uuid()
-        if path == config.metadata_log_dir and first_voters is not None and config.node_id in first_voters:
-            directory_id = first_voters.voters[config.node_id].key.directory_id
-        ids[path] = directory_id
+    found = _formatted_before(environment.files, config, cluster_id, ignore_formatted)
+    ids = _new_ids(environment, config, found, first_voters)
+    lines = [f"Directory {path} is already formatted." for path in found]
+    for path, directory_id in ids.items():
         try:
-            files.make_directory(path)
+            environment.files.make_directory(path)
             if path == config.metadata_log_dir:
                 _write_bootstrap(environment, path, levels)
                 if standalone:
@@ -120,11 +100,50 @@ def format_directories(
                     _write_voters(environment, path, first_voters)
             # Last, since it says that the directory is ready.
             meta = MetaProperties(cluster_id, config.node_id, directory_id)
-            files.replace(f"{path}/{META_PROPERTIES}", _meta_text(meta, environment.clock.time_ms()))
+            environment.files.replace(f"{path}/{META_PROPERTIES}", _meta_text(meta, environment.clock.time_ms()))
         except OSError as error:
             raise StorageError(f"Log directory {path} cannot be formatted: {error}") from error
         lines.append(f"Formatting {path} with metadata.version {_release_of(levels[METADATA_VERSION])}.")
     return lines
+
+
+def _formatted_before(
+    files: Files, config: BrokerConfig, cluster_id: str, ignore_formatted: bool
+) -> dict[str, MetaProperties]:
+    """The node's directories that are formatted already, by path; StorageError unless they may be left alone."""
+    found = {}
+    for path in _all_directories(config):
+        meta = _read_meta(files, path)
+        if meta is None:
+            continue
+        _check_owner(path, meta, config, cluster_id)
+        if not ignore_formatted:
+            raise StorageError(
+                f"Log directory {path} is already formatted for cluster {meta.cluster_id}. "
+                "Use --ignore-formatted to format the others and leave this one as it is."
+            )
+        found[path] = meta
+    return found
+
+
+def _new_ids(
+    environment: Environment, config: BrokerConfig, found: Mapping[str, MetaProperties], first_voters: VoterSet | None
+) -> dict[str, UUID]:
+    """An id for each directory that is not formatted yet, by path: the one of --initial-controllers, or a new one."""
+    ids: dict[str, UUID] = {}
+    taken = {meta.directory_id for meta in found.values()}
+    for path in _all_directories(config):
+        if path in found:
+            continue
+        if path == config.metadata_log_dir and first_voters is not None and config.node_id in first_voters:
+            id = first_voters.voters[config.node_id].key.directory_id
+        else:
+            id = environment.uuid()
+            while id in taken:
+                id = environment.uuid()
+        ids[path] = id
+        taken.add(id)
+    return ids
 
 
 def load_identity(environment: Environment, config: BrokerConfig) -> Identity:
@@ -247,8 +266,8 @@ def _check_owner(path: str, meta: MetaProperties, config: BrokerConfig, cluster_
 def _check_cluster_id(cluster_id: str) -> None:
     if not cluster_id or not cluster_id.isascii() or any(c.isspace() for c in cluster_id):
         raise StorageError(
-            f"Invalid cluster id {cluster_id!r}: allowed is a text without blanks, as `broadsheet format --random-id` "
-            "makes one (22 characters of base64)."
+            f"Invalid cluster id {cluster_id!r}: allowed is ASCII text without blanks. Leave --cluster-id and "
+            "broadsheet.cluster.id out to have an id made (22 characters of base64)."
         )
 
 
