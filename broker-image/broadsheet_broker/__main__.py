@@ -1,7 +1,10 @@
-"""The process: `python -m broadsheet_broker broker --config server.properties`, and `format`.
+"""The process: `python -m broadsheet_broker --config server.properties` runs a broker, `format` prepares its disks.
 
 Exits with 0 only when it did what it was asked to: a broker that was told to stop and has stopped cleanly. What keeps
 it from starting is one line on standard error. SIGTERM and SIGINT stop it cleanly, a second one at once.
+
+The process imports the three packages that a broker needs, and nothing of the operator: its memory and its start are
+part of the promise.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ log = logging.getLogger("broadsheet_broker.main")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
     try:
         config = _load(options)
         command: int = options.run(options, config)
@@ -42,10 +45,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+_FOR_ALL_COMMANDS = ("-h", "--help", "--version")
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """Options without a command are those of a broker."""
+    given = list(arguments)
+    is_option = not given or (given[0].startswith("-") and given[0] not in _FOR_ALL_COMMANDS)
+    return ["broker", *given] if is_option else given
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from broadsheet_broker import __version__
+
+        sys.stdout.write(f"broadsheet {__version__}\n")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="broadsheet", description="A Kafka broker.")
+    parser = argparse.ArgumentParser(
+        prog="python -m broadsheet_broker" if "broadsheet_broker" in sys.orig_argv else "broadsheet",
+        description="A Kafka broker. Options without a command run a broker: see `broker --help`.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    broker = commands.add_parser("broker", help="run a broker until it is told to stop")
+    broker = commands.add_parser("broker", help="run a broker until it is told to stop; may be left out")
     broker.set_defaults(run=_run_broker)
     format_ = commands.add_parser("format", help="prepare empty log directories, as Kafka's storage tool does")
     format_.set_defaults(run=_format)

@@ -154,3 +154,28 @@ def test_the_environment_of_the_official_image_works(tmp_path: Path) -> None:
     text = (tmp_path / "one" / "meta.properties").read_text()
     assert "node.id=5" in text
     assert "cluster.id=MkU3OEVBNTcwNTJENDM2Qg" in text
+
+
+def test_options_without_a_command_run_a_broker(tmp_path: Path) -> None:
+    """As an image's entry point does it: `python -m broadsheet_broker --config FILE`."""
+    result = run(tmp_path, "--config", "missing.properties")
+    assert (result.returncode, result.stderr) == (1, "broadsheet: No such file or directory missing.properties\n")
+    ports = free_ports(2)
+    process = subprocess.Popen(
+        command("--override", listeners(ports)), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        wait_for(process, "started")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SECONDS) == 0
+    finally:
+        process.kill()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+def test_help_names_the_commands_and_how_it_was_called(tmp_path: Path) -> None:
+    result = run(tmp_path, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: python -m broadsheet_broker ")
+    assert "prepare empty log directories" in result.stdout
