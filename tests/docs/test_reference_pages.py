@@ -1,14 +1,19 @@
-"""docs/reference is generated; a page that disagrees with the code is a lie told to users."""
+"""Pages that are made from the code: a page that disagrees with the code is a lie told to users."""
+
+from __future__ import annotations
 
 import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def test_reference_pages_are_what_the_code_declares() -> None:
+@pytest.mark.parametrize("tool", ["reference.py", "pictures.py"])
+def test_generated_pages_are_what_the_code_declares(tool: str) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "tools/reference.py", "--check"], capture_output=True, text=True, timeout=120
+        [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
