@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from broadsheet_broker.coordinators import Context, GroupCoordinator, GroupSettings
-from broadsheet_broker.coordinators.groups.group import ClassicGroup
+from broadsheet_broker.coordinators.groups.classic import ClassicGroup
 from broadsheet_broker.coordinators.groups.shard import GroupShard
 from broadsheet_broker.coordinators.runtime import CoordinatedPartition, Record, RuntimeSettings, StoredBatch
 from broadsheet_broker.seams import Environment

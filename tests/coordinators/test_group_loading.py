@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
+from broadsheet_broker.coordinators import groups
 from broadsheet_broker.coordinators.groups import records
 from broadsheet_broker.coordinators.groups.records import CommittedOffset
 from broadsheet_broker.coordinators.runtime.partition import LOAD_RECORDS_A_TURN
@@ -292,3 +295,9 @@ def test_groups_are_counted_by_state() -> None:
         "numgroupsempty": 1,
         "members": 2,
     }
+
+
+def test_groups_answer_for_themselves() -> None:
+    """The shard asks a group what it does, and never which kind it is: a further kind is a class, and no branch."""
+    sources = Path(groups.__path__[0]).glob("*.py")
+    assert not [path.name for path in sources if re.search(r"isinstance\([^)]*Group\)", path.read_text("utf-8"))]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState
+from broadsheet_broker.coordinators.groups.classic import ClassicGroup, GroupState
 from broadsheet_broker.coordinators.runtime.turn import NEVER
 from broadsheet_broker.wire.errors import ErrorCode
 from tests.coordinators.support import GROUP, Bench, Replies, subscription

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState, Member
+from broadsheet_broker.coordinators.groups import GroupSettings, records
+from broadsheet_broker.coordinators.groups.classic import ClassicGroup, ClassicProtocol, GroupState
+from broadsheet_broker.coordinators.groups.classic.member import Member
+from broadsheet_broker.coordinators.groups.classic.records import (
+    group_metadata,
+    group_of,
+    new_group_metadata,
+    subscribed_topics,
+)
 from broadsheet_broker.coordinators.groups.records import CommittedOffset
 from broadsheet_broker.wire.primitives import ZERO_UUID
 from tests.coordinators.support import subscription
 
 TIME_MS = 1_700_000_000_000
+PROTOCOL = ClassicProtocol(GroupSettings(), uuid4)
 
 OFFSET_KEY = "00010002673100066f726465727300000002"
 OFFSET_VALUE_WITH_TOPIC_ID = "0004000000000000002a00000003026d0000018bcfe5680001001000000000000000010000000000000002"
@@ -26,7 +34,7 @@ GROUP_VALUE = (
 
 
 def group_of_two(first: bytes = b"\x01\x02") -> ClassicGroup:
-    group = ClassicGroup("g1", TIME_MS)
+    group = ClassicGroup("g1", TIME_MS, PROTOCOL)
     for member_id, instance, assignment in (("m1", None, b"\x03"), ("m2", "i2", b"")):
         group.add(
             Member(member_id, instance, "c", "/10.0.0.1", 60_000, 10_000, "consumer", [("range", first)], assignment)
@@ -57,10 +65,10 @@ def test_offset_tombstones_are_kafkas() -> None:
 
 
 def test_group_metadata_is_kafkas() -> None:
-    key, value = records.group_metadata(group_of_two())
+    key, value = group_metadata(group_of_two())
     assert value is not None
     assert (key.hex(), value.hex()) == (GROUP_KEY, GROUP_VALUE)
-    key, value = records.new_group_metadata(ClassicGroup("g1", TIME_MS))
+    key, value = new_group_metadata(ClassicGroup("g1", TIME_MS, PROTOCOL))
     assert value is not None
     assert (key.hex(), value.hex()) == (GROUP_KEY, NEW_GROUP_VALUE)
     key, value = records.group_tombstone("g1")
@@ -70,8 +78,8 @@ def test_group_metadata_is_kafkas() -> None:
 def test_group_metadata_comes_back_as_it_was() -> None:
     record = records.read(bytes.fromhex(GROUP_KEY), bytes.fromhex(GROUP_VALUE))
     assert isinstance(record, records.GroupRecord)
-    group = record.group
-    assert group is not None
+    assert record.value is not None
+    group = group_of("g1", record.value, PROTOCOL)
     assert (group.state, group.generation, group.leader) == (GroupState.STABLE, 5, "m1")
     assert (group.protocol_type, group.protocol_name, group.state_changed_ms) == ("consumer", "range", TIME_MS)
     assert group.static_members == {"i2": "m2"}
@@ -79,21 +87,21 @@ def test_group_metadata_comes_back_as_it_was() -> None:
         ("m1", b"\x03"),
         ("m2", b""),
     ]
-    assert records.group_metadata(group) == (bytes.fromhex(GROUP_KEY), bytes.fromhex(GROUP_VALUE))
+    assert group_metadata(group) == (bytes.fromhex(GROUP_KEY), bytes.fromhex(GROUP_VALUE))
 
 
 def test_an_assignment_that_is_about_to_be_replaces_the_old_one() -> None:
-    _, value = records.group_metadata(group_of_two(), {"m2": b"\x09"})
+    _, value = group_metadata(group_of_two(), {"m2": b"\x09"})
     record = records.read(bytes.fromhex(GROUP_KEY), value)
     assert isinstance(record, records.GroupRecord)
-    assert record.group is not None
-    assert {member.member_id: member.assignment for member in record.group.members.values()} == {
+    assert record.value is not None
+    assert {member.member_id: member.assignment for member in record.value.members} == {
         "m1": b"",
         "m2": b"\x09",
     }
 
 
 def test_the_subscriptions_of_a_group_are_read_whatever_follows_the_topics() -> None:
-    assert records.subscribed_topics(group_of_two(subscription("orders", "payments"))) == {"orders", "payments"}
-    assert records.subscribed_topics(group_of_two(b"\x00")) is None
-    assert records.subscribed_topics(ClassicGroup("g1", TIME_MS)) is None
+    assert subscribed_topics(group_of_two(subscription("orders", "payments"))) == {"orders", "payments"}
+    assert subscribed_topics(group_of_two(b"\x00")) is None
+    assert subscribed_topics(ClassicGroup("g1", TIME_MS, PROTOCOL)) is None

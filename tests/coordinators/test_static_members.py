@@ -104,11 +104,12 @@ def test_the_new_member_id_is_stored() -> None:
     bench.storage.release()
     new_id = waiting.one.member_id
     stored = [records.read(key, value) for key, value in bench.storage.latest().items() if key]
-    group = next(record.group for record in stored if isinstance(record, records.GroupRecord))
-    assert group is not None
-    assert group.static_members == {"a": new_id}
-    assert group.members[new_id].assignment == b"a"
-    assert group.leader == new_id
+    value = next(record.value for record in stored if isinstance(record, records.GroupRecord))
+    assert value is not None
+    assert [(each.group_instance_id, each.member_id, each.assignment) for each in value.members] == [
+        ("a", new_id, b"a")
+    ]
+    assert value.leader == new_id
 
 
 def test_a_member_id_that_cannot_be_stored_is_taken_back() -> None:

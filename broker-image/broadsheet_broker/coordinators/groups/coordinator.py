@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from broadsheet_broker.coordinators.groups.answers import JoinReply, LeaveReply, SyncReply, join_error, sync_error
 from broadsheet_broker.coordinators.groups.classic import ClassicProtocol
 from broadsheet_broker.coordinators.groups.metrics import collector
 from broadsheet_broker.coordinators.groups.offsets import commit_error
-from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error
 from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
 from broadsheet_broker.coordinators.groups.shard import GroupShard
 from broadsheet_broker.coordinators.runtime.partition import CoordinatedPartition, PartitionState
@@ -32,8 +32,6 @@ from broadsheet_broker.wire.messages.offset_delete_response import OffsetDeleteR
 from broadsheet_broker.wire.messages.offset_fetch_response import OffsetFetchResponseGroup
 
 if TYPE_CHECKING:
-    from broadsheet_broker.coordinators.groups.classic import LeaveReply, SyncReply
-    from broadsheet_broker.coordinators.groups.joining import JoinReply
     from broadsheet_broker.coordinators.groups.offsets import CommitReply
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from broadsheet_broker.coordinators.groups.group import GroupState
+from broadsheet_broker.coordinators.groups.classic import GroupState
 from broadsheet_broker.seams.metrics import Family
 
 _PREFIX = "kafka_coordinator_group_groupmetadatamanager"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from uuid import UUID
 
-from broadsheet_broker.coordinators.groups.group import ClassicGroup, GroupState
+from broadsheet_broker.coordinators.groups.group import Group
 from broadsheet_broker.coordinators.groups.records import (
     CommittedOffset,
     OffsetRecord,
@@ -190,7 +190,7 @@ class Offsets:
 
     def delete(
         self,
-        group: ClassicGroup,
+        group: Group,
         request: OffsetDeleteRequest,
         turn: Turn,
         reply: Callable[[OffsetDeleteResponse], None],
@@ -242,23 +242,15 @@ class Offsets:
 
     # Expiry
 
-    def expired(self, group: ClassicGroup, time_ms: int) -> tuple[list[tuple[str, int]], bool]:
-        """Partitions whose offsets have expired, and whether nothing is left without them (KIP-211).
-
-        An empty group keeps its offsets for the retention time from the moment it became empty; a group of a live
-        consumer loses offsets of topics it no longer reads, counted from the commit; and so does a group that never
-        had members.
-        """
+    def expired(self, group: Group, time_ms: int) -> tuple[list[tuple[str, int]], bool]:
+        """Partitions whose offsets have expired, and whether nothing is left without them (see `offset_expiry`)."""
         by_topic = self._by_group.get(group.group_id)
         busy = group.group_id in self._on_their_way
         if by_topic is None:
             return [], not busy
-        since_empty = -1
-        if group.protocol_type is not None:
-            if group.state is GroupState.EMPTY:
-                since_empty = group.state_changed_ms
-            elif group.state is not GroupState.STABLE or group.subscribed is None:
-                return [], False
+        expiry = group.offset_expiry()
+        if expiry is None:
+            return [], False
         doomed = []
         left = busy
         for topic, partitions in by_topic.items():
@@ -266,16 +258,16 @@ class Offsets:
                 left = True
                 continue
             for partition, value in partitions.items():
-                if self._is_expired(value, since_empty, time_ms):
+                if self._is_expired(value, expiry.since_ms, time_ms):
                     doomed.append((topic, partition))
                 else:
                     left = True
         return doomed, not left
 
-    def _is_expired(self, value: CommittedOffset, since_empty: int, time_ms: int) -> bool:
+    def _is_expired(self, value: CommittedOffset, since_ms: int, time_ms: int) -> bool:
         if value.expire_ms != -1:
             return time_ms >= value.expire_ms
-        since = value.commit_ms if since_empty == -1 else since_empty
+        since = value.commit_ms if since_ms == -1 else since_ms
         return time_ms - since >= self.settings.offsets_retention_ms
 
 

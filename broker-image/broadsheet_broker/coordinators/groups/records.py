@@ -7,27 +7,17 @@ retention time of its own, which only old versions can hold).
 
 from __future__ import annotations
 
-import logging
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from broadsheet_broker.coordinators.groups.group import (
-    CONSUMER_PROTOCOL_TYPE,
-    ClassicGroup,
-    GroupState,
-    Member,
-)
 from broadsheet_broker.coordinators.runtime.turn import Record
 from broadsheet_broker.wire.errors import ProtocolError
-from broadsheet_broker.wire.messages.consumer_protocol_subscription import ConsumerProtocolSubscription
 from broadsheet_broker.wire.messages.group_metadata_key import GroupMetadataKey
-from broadsheet_broker.wire.messages.group_metadata_value import GroupMetadataValue, MemberMetadata
+from broadsheet_broker.wire.messages.group_metadata_value import GroupMetadataValue
 from broadsheet_broker.wire.messages.offset_commit_key import OffsetCommitKey
 from broadsheet_broker.wire.messages.offset_commit_value import OffsetCommitValue
-
-logger = logging.getLogger(__name__)
 
 LEGACY_OFFSET_COMMIT = 0
 OFFSET_COMMIT = 1
@@ -76,10 +66,10 @@ class OffsetRecord(NamedTuple):
 
 
 class GroupRecord(NamedTuple):
-    """Group metadata read from the log; without a group it is a tombstone."""
+    """Metadata of a classic group read from the log; without a value it is a tombstone."""
 
     group_id: str
-    group: ClassicGroup | None
+    value: GroupMetadataValue | None
 
 
 @dataclass(slots=True)
@@ -121,56 +111,19 @@ def offset_tombstone(group_id: str, topic: str, partition: int) -> Record:
     return offset_key(group_id, topic, partition), None
 
 
-def _group_key(group_id: str) -> bytes:
+def group_key(group_id: str) -> bytes:
+    """The key of a classic group's metadata."""
     return _KEY_TYPE[GROUP_METADATA] + b"".join(GroupMetadataKey(group=group_id).encode(0))
 
 
-def group_metadata(group: ClassicGroup, assignment: dict[str, bytes] | None = None) -> Record:
-    """The group as it is now, with the assignment that is about to be its own if one is given."""
-    members = [
-        MemberMetadata(
-            member_id=member.member_id,
-            group_instance_id=member.instance_id,
-            client_id=member.client_id,
-            client_host=member.client_host,
-            rebalance_timeout=member.rebalance_timeout_ms,
-            session_timeout=member.session_timeout_ms,
-            subscription=member.metadata(group.protocol_name),
-            assignment=member.assignment if assignment is None else assignment.get(member.member_id, b""),
-        )
-        for member in group.members.values()
-    ]
-    message = GroupMetadataValue(
-        protocol_type=group.protocol_type or "",
-        generation=group.generation,
-        protocol=group.protocol_name,
-        leader=group.leader,
-        current_state_timestamp=group.state_changed_ms,
-        members=members,
-    )
-    return _group_key(group.group_id), _group_value(message)
-
-
-def new_group_metadata(group: ClassicGroup) -> Record:
-    """A group that has just been created and has no member yet."""
-    message = GroupMetadataValue(
-        protocol_type="",
-        generation=0,
-        protocol=None,
-        leader=None,
-        current_state_timestamp=group.state_changed_ms,
-        members=[],
-    )
-    return _group_key(group.group_id), _group_value(message)
-
-
-def _group_value(message: GroupMetadataValue) -> bytes:
-    return _VALUE_VERSION[GROUP_VALUE_VERSION] + b"".join(message.encode(GROUP_VALUE_VERSION))
+def group_metadata(group_id: str, message: GroupMetadataValue) -> Record:
+    """The metadata of a classic group."""
+    return group_key(group_id), _VALUE_VERSION[GROUP_VALUE_VERSION] + b"".join(message.encode(GROUP_VALUE_VERSION))
 
 
 def group_tombstone(group_id: str) -> Record:
     """The end of a group."""
-    return _group_key(group_id), None
+    return group_key(group_id), None
 
 
 def read(key: bytes, value: bytes | None) -> LoadedRecord:
@@ -185,8 +138,8 @@ def read(key: bytes, value: bytes | None) -> LoadedRecord:
                 offset_key_.group, offset_key_.topic, offset_key_.partition, None if value is None else _offset(value)
             )
         if type_ == GROUP_METADATA:
-            group_key, _ = GroupMetadataKey.decode(memoryview(key), 0, 2)
-            return GroupRecord(group_key.group, None if value is None else _group(group_key.group, value))
+            group_key_, _ = GroupMetadataKey.decode(memoryview(key), 0, 2)
+            return GroupRecord(group_key_.group, None if value is None else _group(value))
         # Keys of all other types begin with the group's id, as this one does.
         other_key, _ = GroupMetadataKey.decode(memoryview(key), 0, 2)
         return ForeignRecord(type_, other_key.group, value is None)
@@ -215,52 +168,6 @@ def _offset(value: bytes) -> CommittedOffset:
     )
 
 
-def _group(group_id: str, value: bytes) -> ClassicGroup:
+def _group(value: bytes) -> GroupMetadataValue:
     message, _ = GroupMetadataValue.decode(memoryview(value), _version(value), 2)
-    group = ClassicGroup(group_id, message.current_state_timestamp)
-    group.state = GroupState.STABLE if message.members else GroupState.EMPTY
-    group.generation = message.generation
-    group.protocol_type = message.protocol_type or None
-    group.protocol_name = message.protocol
-    group.leader = message.leader
-    for each in message.members:
-        timeout = each.session_timeout if each.rebalance_timeout == -1 else each.rebalance_timeout
-        group.add(
-            Member(
-                each.member_id,
-                each.group_instance_id,
-                each.client_id,
-                each.client_host,
-                timeout,
-                each.session_timeout,
-                message.protocol_type,
-                [(message.protocol or "", each.subscription)],
-                each.assignment,
-            )
-        )
-    group.subscribed = subscribed_topics(group)
-    return group
-
-
-def subscribed_topics(group: ClassicGroup) -> frozenset[str] | None:
-    """The topics of all members' subscriptions, None when they cannot be known.
-
-    Every version of the consumer protocol begins as version 0 does: a version, then the topics.
-    """
-    if group.protocol_type != CONSUMER_PROTOCOL_TYPE:
-        return None
-    if not group.members:
-        return frozenset()
-    if group.protocol_name is None:
-        return None
-    topics: set[str] = set()
-    try:
-        for member in group.members.values():
-            subscription, _ = ConsumerProtocolSubscription.decode(
-                memoryview(member.metadata(group.protocol_name)), 0, 2
-            )
-            topics.update(subscription.topics)
-    except ProtocolError:
-        logger.warning("Group %s: the subscription of protocol %s cannot be read", group.group_id, group.protocol_name)
-        return None
-    return frozenset(topics)
+    return message

@@ -12,25 +12,27 @@ from typing import Any
 from uuid import UUID
 
 from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.classic import ClassicProtocol, LeaveReply, SyncReply
-from broadsheet_broker.coordinators.groups.group import (
-    CONSUMER_PROTOCOL_TYPE,
-    ClassicGroup,
-    ForeignGroup,
-    Group,
-    GroupState,
+from broadsheet_broker.coordinators.groups.answers import (
+    JoinReply,
+    LeaveReply,
+    SyncReply,
+    join_error,
+    nobody_left,
+    not_described,
+    sync_error,
 )
-from broadsheet_broker.coordinators.groups.joining import JoinReply
+from broadsheet_broker.coordinators.groups.classic import ClassicGroup, ClassicProtocol
+from broadsheet_broker.coordinators.groups.classic.records import group_of, new_group_metadata
+from broadsheet_broker.coordinators.groups.foreign import ForeignGroup
+from broadsheet_broker.coordinators.groups.group import Group
 from broadsheet_broker.coordinators.groups.offsets import CommitReply, Offsets, commit_error
-from broadsheet_broker.coordinators.groups.rebalance import join_error, sync_error, validate_member
 from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
 from broadsheet_broker.coordinators.runtime.turn import NEVER, Step, Turn
 from broadsheet_broker.wire.errors import ErrorCode
-from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup, DescribedGroupMember
+from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.join_group_request import JoinGroupRequest
 from broadsheet_broker.wire.messages.leave_group_request import LeaveGroupRequest
-from broadsheet_broker.wire.messages.leave_group_response import LeaveGroupResponse, MemberResponse
 from broadsheet_broker.wire.messages.list_groups_response import ListedGroup
 from broadsheet_broker.wire.messages.offset_commit_request import OffsetCommitRequest
 from broadsheet_broker.wire.messages.offset_delete_request import OffsetDeleteRequest
@@ -43,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 GROUP_NOT_FOUND_FROM = 9
 """OffsetCommit version from which a missing group is called so; before, ILLEGAL_GENERATION."""
-DESCRIBE_NOT_FOUND_FROM = 6
-"""DescribeGroups version from which a missing group is an error; before, it was described as Dead."""
 
 
 class GroupShard:
@@ -57,7 +57,7 @@ class GroupShard:
         self.protocol = protocol
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets(settings)
-        self._predecessors: dict[str, ClassicGroup] = {}
+        self._predecessors: dict[str, Group] = {}
         """Groups whose deletion failed after others had taken their place, which are not in the log yet either."""
         self._transactions: dict[int, list[records.OffsetRecord]] = {}
         """While loading: offsets of transactions without an end yet, by producer id."""
@@ -76,17 +76,17 @@ class GroupShard:
             else:
                 self._transactions.setdefault(producer_id, []).append(record)
         elif isinstance(record, records.GroupRecord):
-            if record.group is None:
+            if record.value is None:
                 self.groups.pop(record.group_id, None)
             else:
-                self.groups[record.group_id] = record.group
+                self.groups[record.group_id] = group_of(record.group_id, record.value, self.protocol)
         else:
             self._replay_foreign(record)
 
     def _replay_offset(self, record: records.OffsetRecord) -> None:
         self.offsets.apply(record)
         if record.value is not None and record.group_id not in self.groups:
-            self.groups[record.group_id] = ClassicGroup(record.group_id, record.value.commit_ms)
+            self.groups[record.group_id] = ClassicGroup(record.group_id, record.value.commit_ms, self.protocol)
 
     def replay_transaction_end(self, producer_id: int, committed: bool) -> None:
         """The end marker of a transaction: its offsets count from here, or not at all."""
@@ -105,20 +105,17 @@ class GroupShard:
         type_ = records.FOREIGN_TYPES.get(record.type)
         if type_ is None or record.group_id is None:
             return
+        known = self.groups.get(record.group_id)
+        is_known = known is not None and known.type == type_
         if not record.tombstone:
-            if not isinstance(self.groups.get(record.group_id), ForeignGroup):
+            if not is_known:
                 self.groups[record.group_id] = ForeignGroup(record.group_id, type_)
-        elif record.type in records.FOREIGN_GROUP_KEYS and isinstance(self.groups.get(record.group_id), ForeignGroup):
+        elif is_known and record.type in records.FOREIGN_GROUP_KEYS:
             del self.groups[record.group_id]
 
     def loaded(self, turn: Turn) -> None:
-        """The log has been read to its end: members get a full session to show up."""
         for group in list(self.groups.values()):
-            if isinstance(group, ClassicGroup):
-                for member_id in group.members:
-                    self.protocol.extend_session(group, member_id, turn.now)
-                if len(group.members) > self.settings.max_size:
-                    self.protocol.prepare_rebalance(group, turn, "it is over group.max.size since it was loaded")
+            group.loaded(turn)
 
     def contents(self) -> str:
         return f"{len(self.groups)} groups"
@@ -130,25 +127,19 @@ class GroupShard:
 
     def deadline(self, key: str) -> float:
         group = self.groups.get(key)
-        return group.wake_at if isinstance(group, ClassicGroup) else NEVER
+        return NEVER if group is None else group.wake_at
 
     def wake(self, key: str, turn: Turn) -> None:
         group = self.groups.get(key)
-        if isinstance(group, ClassicGroup):
-            self.protocol.wake(group, turn)
+        if group is not None:
+            group.wake(turn)
 
     def unload(self, turn: Turn, error: ErrorCode) -> None:
-        """The partition has moved: answer all that waits."""
         for group in self.groups.values():
-            if isinstance(group, ClassicGroup):
-                self.protocol.abandon(group, turn, error)
+            group.abandon(turn, error)
         self.groups.clear()
 
     # Membership
-
-    def classic(self, group_id: str) -> ClassicGroup | None:
-        group = self.groups.get(group_id)
-        return group if isinstance(group, ClassicGroup) else None
 
     def join(self, request: JoinGroupRequest, context: Context, turn: Turn, reply: JoinReply) -> None:
         """JoinGroup."""
@@ -157,32 +148,29 @@ class GroupShard:
             turn.reply(reply, join_error(ErrorCode.INVALID_SESSION_TIMEOUT, request.member_id))
             return
         group = self.groups.get(request.group_id)
-        if isinstance(group, ForeignGroup):
-            turn.reply(reply, join_error(ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
-            return
         if group is not None:
-            self.protocol.join(group, request, context, turn, reply)
+            group.join(request, context, turn, reply)
             return
         if request.member_id:
             turn.reply(reply, join_error(ErrorCode.UNKNOWN_MEMBER_ID, request.member_id))
             return
-        group = self._create(request.group_id, turn)
-        self.protocol.join(group, request, context, turn, reply)
-        if not group.members and not group.pending_joins:
+        created = self._create(request.group_id, turn)
+        created.join(request, context, turn, reply)
+        if created.is_vacant:
             del self.groups[request.group_id]  # refused: nothing to keep
         elif not turn.writes:
             # The group must outlive a change of coordinator from now on, or a member id just given out means nothing.
-            turn.write([records.new_group_metadata(group)], apply=partial(self._created, group))
+            turn.write([new_group_metadata(created)], apply=partial(self._created, created))
 
     def _create(self, group_id: str, turn: Turn) -> ClassicGroup:
-        group = ClassicGroup(group_id, turn.time_ms)
+        group = ClassicGroup(group_id, turn.time_ms, self.protocol)
         self.groups[group_id] = group
         return group
 
     def _created(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
         if error and self.groups.get(group.group_id) is group and group.generation == 0:
             logger.warning("Group %s could not be created: %s", group.group_id, error.name)
-            self.protocol.abandon(group, turn, error)
+            group.abandon(turn, error)
             self._uncreate(group)
         self._predecessors.pop(group.group_id, None)
 
@@ -194,85 +182,54 @@ class GroupShard:
 
     def sync(self, request: SyncGroupRequest, turn: Turn, reply: SyncReply) -> None:
         """SyncGroup."""
-        group = self.classic(request.group_id)
+        group = self.groups.get(request.group_id)
         if group is None:
             turn.reply(reply, sync_error(ErrorCode.UNKNOWN_MEMBER_ID))
         else:
-            self.protocol.sync(group, request, turn, reply)
+            group.sync(request, turn, reply)
 
     def heartbeat(self, request: HeartbeatRequest, now: float) -> ErrorCode:
         """Heartbeat. The one call without a turn: it is frequent, writes nothing and is answered at once."""
         group = self.groups.get(request.group_id)
-        if group is None or isinstance(group, ForeignGroup):
-            return ErrorCode.UNKNOWN_MEMBER_ID
-        return self.protocol.heartbeat(group, request, now)
+        return ErrorCode.UNKNOWN_MEMBER_ID if group is None else group.heartbeat(request, now)
 
     def leave(self, request: LeaveGroupRequest, turn: Turn, reply: LeaveReply) -> None:
         """LeaveGroup."""
-        group = self.classic(request.group_id)
+        group = self.groups.get(request.group_id)
         if group is None:
-            error = ErrorCode.UNKNOWN_MEMBER_ID
-            members = [
-                MemberResponse(member_id=each.member_id, group_instance_id=each.group_instance_id, error_code=error)
-                for each in request.members
-            ]
-            turn.reply(reply, LeaveGroupResponse(error_code=0, members=members))
+            turn.reply(reply, nobody_left(request))
         else:
-            self.protocol.leave(group, request, turn, reply)
+            group.leave(request, turn, reply)
 
     # Offsets
 
     def commit(self, request: OffsetCommitRequest, context: Context, turn: Turn, reply: CommitReply) -> None:
         """OffsetCommit."""
         group = self.groups.get(request.group_id)
-        error = self._check_commit(group, request, context.version)
+        error = _groupless_commit(request, context.version) if group is None else group.commit_allowed(request)
         if error:
             turn.reply(reply, commit_error(request, error))
-            return
-        if group is None:
-            group = self._create(request.group_id, turn)
-            if not self.offsets.commit(request, turn, reply):
-                del self.groups[request.group_id]
-                return
+        elif group is None:
+            self._commit_first(request, turn, reply)
+        else:
+            group.committing(request.member_id, turn.now)
+            self.offsets.commit(request, turn, reply)
+
+    def _commit_first(self, request: OffsetCommitRequest, turn: Turn, reply: CommitReply) -> None:
+        group = self._create(request.group_id, turn)
+        if self.offsets.commit(request, turn, reply):
             turn.writes[-1].apply = partial(self._first_commit, group, turn.writes[-1].apply)
-            return
-        if isinstance(group, ClassicGroup) and group.state is not GroupState.COMPLETING_REBALANCE:
-            self.protocol.extend_session(group, request.member_id, turn.now)
-        self.offsets.commit(request, turn, reply)
+        else:
+            del self.groups[request.group_id]
 
     def _first_commit(self, group: ClassicGroup, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
         if settle is not None:
             settle(turn, error)
         if error and self.groups.get(group.group_id) is group and group.protocol_type is None:
-            untouched = not group.members and not group.pending_joins and not self.offsets.has_any(group.group_id)
+            untouched = group.is_vacant and not self.offsets.has_any(group.group_id)
             if untouched:
                 self._uncreate(group)
         self._predecessors.pop(group.group_id, None)
-
-    def _check_commit(self, group: Group | None, request: OffsetCommitRequest, version: int) -> ErrorCode:
-        """Whether a commit comes from a member of the generation, or from a client outside any group (KIP-211)."""
-        generation = request.generation_id_or_member_epoch
-        if group is None:
-            if generation < 0:
-                return ErrorCode.NONE
-            return ErrorCode.GROUP_ID_NOT_FOUND if version >= GROUP_NOT_FOUND_FROM else ErrorCode.ILLEGAL_GENERATION
-        if isinstance(group, ForeignGroup):
-            return ErrorCode.NONE if generation < 0 and not request.member_id else ErrorCode.UNKNOWN_MEMBER_ID
-        state = group.state
-        if generation < 0 and state is GroupState.EMPTY:
-            return ErrorCode.NONE
-        if generation >= 0 or request.member_id or request.group_instance_id is not None:
-            error = validate_member(group, request.member_id, request.group_instance_id)
-            if error:
-                return error
-            if generation != group.generation:
-                return ErrorCode.ILLEGAL_GENERATION
-        elif state is not GroupState.EMPTY:
-            return ErrorCode.UNKNOWN_MEMBER_ID
-        if state is GroupState.COMPLETING_REBALANCE:
-            # The member knows the new generation but not its partitions yet: it commits again after the sync.
-            return ErrorCode.REBALANCE_IN_PROGRESS
-        return ErrorCode.NONE
 
     def fetch(
         self, group_id: str, topics: Iterable[OffsetFetchRequestTopics] | None
@@ -285,46 +242,37 @@ class GroupShard:
     ) -> None:
         """OffsetDelete."""
         group = self.groups.get(request.group_id)
-        error = ErrorCode.NONE
-        if group is None:
-            error = ErrorCode.GROUP_ID_NOT_FOUND
-        elif isinstance(group, ForeignGroup):
-            error = ErrorCode.UNSUPPORTED_VERSION
-        elif group.state is not GroupState.EMPTY and group.protocol_type != CONSUMER_PROTOCOL_TYPE:
-            error = ErrorCode.NON_EMPTY_GROUP
+        error = ErrorCode.GROUP_ID_NOT_FOUND if group is None else group.offset_deletion_allowed()
+        if group is None or error:
+            turn.reply(reply, OffsetDeleteResponse(error_code=error))
         else:
             self.offsets.delete(group, request, turn, reply)
-            return
-        turn.reply(reply, OffsetDeleteResponse(error_code=error))
 
     # Administration
 
     def delete(self, group_id: str, turn: Turn, reply: Callable[[ErrorCode], None]) -> None:
         """DeleteGroups, one group: its offsets and the group itself go together."""
         group = self.groups.get(group_id)
-        if group is None:
-            turn.reply(reply, ErrorCode.GROUP_ID_NOT_FOUND)
-        elif isinstance(group, ForeignGroup):
-            turn.reply(reply, ErrorCode.UNSUPPORTED_VERSION)
-        elif group.state is not GroupState.EMPTY:
-            turn.reply(reply, ErrorCode.NON_EMPTY_GROUP)
+        error = ErrorCode.GROUP_ID_NOT_FOUND if group is None else group.deletion_allowed()
+        if group is None or error:
+            turn.reply(reply, error)
         else:
             self._delete(group, self.offsets.all_of(group_id), turn, reply)
 
     def _delete(
         self,
-        group: ClassicGroup,
+        group: Group,
         partitions: list[tuple[str, int]],
         turn: Turn,
         reply: Callable[[ErrorCode], None] | None,
     ) -> None:
-        """Take the group out at once, so that nobody joins it any more, and put it back if the log does not want it."""
+        """Remove the group immediately so that nobody can join; restore it if the write fails."""
         del self.groups[group.group_id]
         tombstones = [records.group_tombstone(group.group_id)]
         write = self.offsets.tombstone(group.group_id, partitions, turn, partial(_answer, reply), tombstones)
         write.apply = partial(self._deleted, group, write.apply)
 
-    def _deleted(self, group: ClassicGroup, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
+    def _deleted(self, group: Group, settle: Step | None, turn: Turn, error: ErrorCode) -> None:
         if settle is not None:
             settle(turn, error)
         if error and group.group_id in self.groups:
@@ -332,16 +280,14 @@ class GroupShard:
         elif error:
             self.groups[group.group_id] = group
         else:
-            self.protocol.abandon(group, turn, ErrorCode.UNKNOWN_MEMBER_ID)
+            group.abandon(turn, ErrorCode.UNKNOWN_MEMBER_ID)
 
     def cleanup(self, turn: Turn) -> int:
         """Expire offsets, and delete empty groups that have none left. Returns how many records that takes."""
         count = 0
         for group in list(self.groups.values()):
-            if not isinstance(group, ClassicGroup):
-                continue
             doomed, nothing_left = self.offsets.expired(group, turn.time_ms)
-            if nothing_left and group.state is GroupState.EMPTY and not group.pending_joins:
+            if nothing_left and group.is_vacant:
                 self._delete(group, doomed, turn, None)
                 count += len(doomed) + 1
             elif doomed:
@@ -352,7 +298,8 @@ class GroupShard:
     def topics_deleted(self, names: Collection[str], ids: Mapping[str, UUID], turn: Turn) -> None:
         """Topics are gone: so are the offsets committed for them."""
         for group_id in list(self.offsets.group_ids()):
-            if isinstance(self.groups.get(group_id), ForeignGroup):
+            group = self.groups.get(group_id)
+            if group is not None and not group.keeps_own_records:
                 continue
             doomed = [each for name in names for each in self.offsets.of_topic(group_id, name, ids.get(name))]
             if doomed:
@@ -360,28 +307,8 @@ class GroupShard:
 
     def describe(self, group_id: str, version: int) -> DescribedGroup:
         """DescribeGroups, one group."""
-        group = self.classic(group_id)
-        if group is None:
-            return not_found(group_id, version)
-        name = group.protocol_name if group.state is GroupState.STABLE else None
-        return DescribedGroup(
-            error_code=0,
-            group_id=group_id,
-            group_state=str(group.state),
-            protocol_type=group.protocol_type or "",
-            protocol_data=name or "",
-            members=[
-                DescribedGroupMember(
-                    member_id=member.member_id,
-                    group_instance_id=member.instance_id,
-                    client_id=member.client_id,
-                    client_host=member.client_host,
-                    member_metadata=b"" if name is None else member.metadata(name),
-                    member_assignment=member.assignment,
-                )
-                for member in group.members.values()
-            ],
-        )
+        group = self.groups.get(group_id)
+        return not_described(group_id, version) if group is None else group.describe(version)
 
     def list_groups(self, states: Sequence[str], types: Sequence[str]) -> Iterator[ListedGroup]:
         """ListGroups. Filters are in lower case; an empty one lets everything pass."""
@@ -403,8 +330,8 @@ class GroupShard:
                 "type": group.type,
                 "state": str(group.state),
                 "protocol_type": group.protocol_type or "",
-                "generation": group.generation if isinstance(group, ClassicGroup) else -1,
-                "members": len(group.members) if isinstance(group, ClassicGroup) else 0,
+                "generation": group.generation,
+                "members": group.size,
                 "offsets": self.offsets.count(group.group_id),
             }
 
@@ -414,10 +341,8 @@ def _answer(reply: Callable[[ErrorCode], None] | None, turn: Turn, error: ErrorC
         turn.reply(reply, error)
 
 
-def not_found(group_id: str, version: int) -> DescribedGroup:
-    """A group that does not exist, as DescribeGroups answers it."""
-    group = DescribedGroup(error_code=0, group_id=group_id, group_state=str(GroupState.DEAD))
-    if version >= DESCRIBE_NOT_FOUND_FROM:
-        group.error_code = ErrorCode.GROUP_ID_NOT_FOUND
-        group.error_message = f"Group {group_id} not found."
-    return group
+def _groupless_commit(request: OffsetCommitRequest, version: int) -> ErrorCode:
+    """Whether a commit may create its group: only one that claims no generation (KIP-211)."""
+    if request.generation_id_or_member_epoch < 0:
+        return ErrorCode.NONE
+    return ErrorCode.GROUP_ID_NOT_FOUND if version >= GROUP_NOT_FOUND_FROM else ErrorCode.ILLEGAL_GENERATION

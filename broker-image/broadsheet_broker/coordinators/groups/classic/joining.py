@@ -9,29 +9,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
-from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.group import ClassicGroup, Member, Protocols
-from broadsheet_broker.coordinators.groups.rebalance import (
-    COMPLETING,
-    DEAD,
-    EMPTY,
-    PREPARING,
-    STABLE,
-    Rebalancing,
-    join_error,
-    sync_error,
-    validate_member,
-)
-from broadsheet_broker.coordinators.groups.settings import Context
+from broadsheet_broker.coordinators.groups.answers import JoinReply, join_error, sync_error
+from broadsheet_broker.coordinators.groups.classic import records
+from broadsheet_broker.coordinators.groups.classic.group import ClassicGroup
+from broadsheet_broker.coordinators.groups.classic.member import Member, Protocols
+from broadsheet_broker.coordinators.groups.classic.rebalance import Rebalance
+from broadsheet_broker.coordinators.groups.classic.state import COMPLETING, DEAD, EMPTY, PREPARING, STABLE
+from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
 from broadsheet_broker.coordinators.runtime.turn import Turn
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.join_group_request import JoinGroupRequest
-from broadsheet_broker.wire.messages.join_group_response import JoinGroupResponse
 
 logger = logging.getLogger(__name__)
-
-JoinReply = Callable[[JoinGroupResponse], None]
 
 MEMBER_ID_REQUIRED_FROM = 4
 """JoinGroup version from which a dynamic member gets its id first and joins with it (KIP-394)."""
@@ -62,12 +53,15 @@ class _Replacement:
         return is_member and group.state is STABLE and group.generation == self.generation
 
 
-class Joining(Rebalancing):
-    """JoinGroup, on top of rebalances."""
+class Joining:
+    """JoinGroup."""
 
-    __slots__ = ()
+    __slots__ = ("_new_uuid", "_rebalance", "_settings")
 
-    # JoinGroup
+    def __init__(self, settings: GroupSettings, new_uuid: Callable[[], UUID], rebalance: Rebalance) -> None:
+        self._settings = settings
+        self._new_uuid = new_uuid
+        self._rebalance = rebalance
 
     def join(
         self, group: ClassicGroup, request: JoinGroupRequest, context: Context, turn: Turn, reply: JoinReply
@@ -76,7 +70,7 @@ class Joining(Rebalancing):
         member_id = request.member_id
         if not self._has_room(group, member_id):
             if member_id:
-                self._remove(group, member_id, turn)
+                self._rebalance.remove(group, member_id, turn)
             turn.reply(reply, join_error(ErrorCode.GROUP_MAX_SIZE_REACHED))
         elif group.state is DEAD:
             turn.reply(reply, join_error(ErrorCode.COORDINATOR_NOT_AVAILABLE, member_id))
@@ -93,9 +87,9 @@ class Joining(Rebalancing):
             # configuration shed the last ones to rejoin.
             member = group.members.get(member_id)
             waits = member is not None and member.join_reply is not None
-            return waits or group.awaiting_joins < self.settings.max_size
+            return waits or group.awaiting_joins < self._settings.max_size
         if group.state is COMPLETING or group.state is STABLE:
-            return member_id in group.members or len(group.members) < self.settings.max_size
+            return member_id in group.members or len(group.members) < self._settings.max_size
         return True
 
     def _join_new(
@@ -103,7 +97,7 @@ class Joining(Rebalancing):
     ) -> None:
         instance_id = request.group_instance_id
         prefix = context.client_id if instance_id is None else instance_id
-        member_id = f"{prefix}-{self.new_uuid()}"
+        member_id = f"{prefix}-{self._new_uuid()}"
         if instance_id is not None:
             known = group.static_members.get(instance_id)
             if known is not None:
@@ -126,7 +120,7 @@ class Joining(Rebalancing):
         if member_id in group.pending_joins and request.group_instance_id is None:
             self._add(group, member_id, request, context, turn, reply)
             return
-        error = validate_member(group, member_id, request.group_instance_id)
+        error = group.check_member(member_id, request.group_instance_id)
         if error:
             turn.reply(reply, join_error(error, member_id))
             return
@@ -136,7 +130,7 @@ class Joining(Rebalancing):
             reason = "joins during the rebalance"
         elif state is COMPLETING and _protocols_of(request) == member.protocols:
             # The answer to its join got lost: the generation stands.
-            turn.reply(reply, self._join_answer(group, member, with_members=group.leader == member_id))
+            turn.reply(reply, self._rebalance.join_answer(group, member, with_members=group.leader == member_id))
             return
         elif state is COMPLETING:
             reason = "changes its subscription"
@@ -146,13 +140,13 @@ class Joining(Rebalancing):
         elif state is STABLE and _protocols_of(request) != member.protocols:
             reason = "changes its subscription"
         elif state is STABLE:
-            turn.reply(reply, self._join_answer(group, member, with_members=False))
+            turn.reply(reply, self._rebalance.join_answer(group, member, with_members=False))
             return
         else:
             turn.reply(reply, join_error(ErrorCode.UNKNOWN_MEMBER_ID, member_id))
             return
         self._update(group, member, request, turn, reply)
-        self._rebalance_or_complete(group, turn, f"member {member_id} {reason}; client reason: {request.reason}")
+        self._rebalance.begin_or_complete(group, turn, f"member {member_id} {reason}; client reason: {request.reason}")
 
     def _add(
         self,
@@ -179,8 +173,8 @@ class Joining(Rebalancing):
         group.add(member, reply)
         # A new member waits for its id and cannot send heartbeats, and a client that gave up cannot be told from one
         # that waits. So its join is bounded by a timeout of its own; a client that is still there joins again.
-        member.deadline = group.wake_by(turn.now + self.settings.new_member_join_timeout_ms / 1000)
-        self._rebalance_or_complete(group, turn, f"new member {member_id} joins; client reason: {request.reason}")
+        member.deadline = group.wake_by(turn.now + self._settings.new_member_join_timeout_ms / 1000)
+        self._rebalance.begin_or_complete(group, turn, f"new member {member_id} joins; client reason: {request.reason}")
 
     def _update(
         self, group: ClassicGroup, member: Member, request: JoinGroupRequest, turn: Turn, reply: JoinReply
@@ -204,11 +198,13 @@ class Joining(Rebalancing):
     ) -> None:
         replacement = _Replacement(group, old, context.version)
         member = replacement.member = self._replace(group, old, member_id, turn)
-        self._extend(group, member, turn)
+        group.extend(member, turn.now)
         self._update(group, member, request, turn, reply)
         if group.state is STABLE:
             if group.select_protocol() != group.protocol_name:
-                self._rebalance_or_complete(group, turn, f"static member {member_id} changes the group's protocol")
+                self._rebalance.begin_or_complete(
+                    group, turn, f"static member {member_id} changes the group's protocol"
+                )
                 return
             # Nothing that concerns the others has changed: no rebalance, only the new member id is made to last.
             turn.write(
@@ -219,9 +215,9 @@ class Joining(Rebalancing):
             )
         elif group.state is COMPLETING:
             # The leader may be assigning to the old member id at this moment.
-            self._prepare_rebalance(group, turn, f"static member {member_id} is back during the assignment")
+            self._rebalance.begin(group, turn, f"static member {member_id} is back during the assignment")
         else:
-            self._complete_if_all_joined(group, turn)
+            self._rebalance.complete_if_all_joined(group, turn)
 
     def _replace(self, group: ClassicGroup, old: Member, member_id: str, turn: Turn) -> Member:
         if old.join_reply is not None:
@@ -248,7 +244,7 @@ class Joining(Rebalancing):
             group.set_join_reply(member, None)
             turn.reply(reply, join_error(error))
         group.update(member, *replacement.before)
-        self._extend(group, self._replace(group, member, member.stored_id, turn), turn)
+        group.extend(self._replace(group, member, member.stored_id, turn), turn.now)
 
     def _replaced(self, replacement: _Replacement, turn: Turn, error: ErrorCode) -> None:
         """The new member id is in the log, or it takes too long."""
@@ -257,13 +253,13 @@ class Joining(Rebalancing):
         if reply is None or not replacement.stands:
             return  # left, expired, replaced again or in a rebalance meanwhile: answered then
         group.set_join_reply(member, None)
-        self._extend(group, member, turn)
+        group.extend(member, turn.now)
         if error:
             turn.reply(reply, join_error(error))
             return
         is_leader = group.leader == member.member_id
         skips = replacement.version >= SKIP_ASSIGNMENT_FROM
-        answer = self._join_answer(group, member, with_members=skips and is_leader)
+        answer = self._rebalance.join_answer(group, member, with_members=skips and is_leader)
         if skips:
             answer.skip_assignment = is_leader
         else:

@@ -1,99 +1,63 @@
 """A rebalance of a classic group, step by step: gather the members, begin a generation, take it back.
 
-What requests and time set off ends here. See `classic.py` for the whole protocol.
+What requests and time set off ends here. The package says how the whole protocol goes.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
-from uuid import UUID
 
-from broadsheet_broker.coordinators.groups import records
-from broadsheet_broker.coordinators.groups.group import REBALANCE_FROM, ClassicGroup, GroupState, Member
+from broadsheet_broker.coordinators.groups.answers import join_error, sync_error
+from broadsheet_broker.coordinators.groups.classic import records
+from broadsheet_broker.coordinators.groups.classic.group import ClassicGroup
+from broadsheet_broker.coordinators.groups.classic.member import Member
+from broadsheet_broker.coordinators.groups.classic.state import COMPLETING, DEAD, EMPTY, PREPARING, REBALANCE_FROM
 from broadsheet_broker.coordinators.groups.settings import GroupSettings
 from broadsheet_broker.coordinators.runtime.turn import NEVER, Turn, Write
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.join_group_response import JoinGroupResponse, JoinGroupResponseMember
-from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
 
 logger = logging.getLogger(__name__)
 
-EMPTY = GroupState.EMPTY
-PREPARING = GroupState.PREPARING_REBALANCE
-COMPLETING = GroupState.COMPLETING_REBALANCE
-STABLE = GroupState.STABLE
-DEAD = GroupState.DEAD
 
+class Rebalance:
+    """What moves a group from one generation to the next. Each step returns the write that it needs, if any."""
 
-def join_error(error: ErrorCode, member_id: str = "") -> JoinGroupResponse:
-    """A refused JoinGroup."""
-    return JoinGroupResponse(
-        error_code=error, generation_id=-1, protocol_type=None, protocol_name=None, leader="", member_id=member_id
-    )
+    __slots__ = ("_settings",)
 
+    def __init__(self, settings: GroupSettings) -> None:
+        self._settings = settings
 
-def sync_error(error: ErrorCode) -> SyncGroupResponse:
-    """A refused SyncGroup."""
-    return SyncGroupResponse(error_code=error, protocol_type=None, protocol_name=None, assignment=b"")
-
-
-def validate_member(group: ClassicGroup, member_id: str, instance_id: str | None) -> ErrorCode:
-    """Whether a request comes from a member; a static member that was replaced is fenced."""
-    if instance_id is not None:
-        known = group.static_members.get(instance_id)
-        if known is None:
-            return ErrorCode.UNKNOWN_MEMBER_ID
-        if known != member_id:
-            return ErrorCode.FENCED_INSTANCE_ID
-    return ErrorCode.NONE if member_id in group.members else ErrorCode.UNKNOWN_MEMBER_ID
-
-
-class Rebalancing:
-    """What moves a group from one generation to the next."""
-
-    __slots__ = ("new_uuid", "settings")
-
-    def __init__(self, settings: GroupSettings, new_uuid: Callable[[], UUID]) -> None:
-        self.settings = settings
-        self.new_uuid = new_uuid
-
-    # Rebalance
-
-    def _rebalance_or_complete(self, group: ClassicGroup, turn: Turn, reason: str) -> Write | None:
+    def begin_or_complete(self, group: ClassicGroup, turn: Turn, reason: str) -> Write | None:
         if group.state in REBALANCE_FROM:
-            return self._prepare_rebalance(group, turn, reason)
-        return self._complete_if_all_joined(group, turn)
+            return self.begin(group, turn, reason)
+        return self.complete_if_all_joined(group, turn)
 
-    def _complete_if_all_joined(self, group: ClassicGroup, turn: Turn) -> Write | None:
+    def complete_if_all_joined(self, group: ClassicGroup, turn: Turn) -> Write | None:
         # The first rebalance of an empty group waits its delay out.
         if group.state is PREPARING and group.all_joined and group.previous_state is not EMPTY:
-            return self._complete_join(group, turn)
+            return self.complete_join(group, turn)
         return None
 
-    def prepare_rebalance(self, group: ClassicGroup, turn: Turn, reason: str) -> None:
-        """Have all members join again, for a reason that no request gives."""
-        self._prepare_rebalance(group, turn, reason)
-
-    def _prepare_rebalance(self, group: ClassicGroup, turn: Turn, reason: str) -> Write | None:
+    def begin(self, group: ClassicGroup, turn: Turn, reason: str) -> Write | None:
         if group.state is COMPLETING:
-            self._reset_assignment(group, turn, ErrorCode.REBALANCE_IN_PROGRESS)
+            self.reset_assignment(group, turn, ErrorCode.REBALANCE_IN_PROGRESS)
         group.pending_syncs.clear()
         group.sync_deadline = NEVER
         first = group.state is EMPTY
         group.transition_to(PREPARING, turn.time_ms)
         logger.info("Group %s prepares to rebalance from generation %d: %s", group.group_id, group.generation, reason)
         if first:
-            delay = self.settings.initial_rebalance_delay_ms
+            delay = self._settings.initial_rebalance_delay_ms
             group.new_member_added = False
             group.initial_delay = (delay, max(group.rebalance_timeout_ms - delay, 0))
             if delay == 0:
-                return self._initial_delay_passed(group, turn)
+                return self.initial_delay_passed(group, turn)
             group.join_deadline = group.wake_by(turn.now + delay / 1000)
             return None
         if group.all_joined:
-            return self._complete_join(group, turn)
+            return self.complete_join(group, turn)
         self._await_joins(group, turn)
         return None
 
@@ -101,23 +65,23 @@ class Rebalancing:
         group.initial_delay = None
         group.join_deadline = group.wake_by(turn.now + group.rebalance_timeout_ms / 1000)
 
-    def _initial_delay_passed(self, group: ClassicGroup, turn: Turn) -> Write | None:
+    def initial_delay_passed(self, group: ClassicGroup, turn: Turn) -> Write | None:
         delay, remaining = group.initial_delay or (0, 0)
         if group.new_member_added and remaining:
             group.new_member_added = False
-            again = min(self.settings.initial_rebalance_delay_ms, remaining)
+            again = min(self._settings.initial_rebalance_delay_ms, remaining)
             group.initial_delay = (again, max(remaining - delay, 0))
             group.join_deadline = group.wake_by(turn.now + again / 1000)
             return None
-        return self._complete_join(group, turn)
+        return self.complete_join(group, turn)
 
-    def _complete_join(self, group: ClassicGroup, turn: Turn) -> Write | None:
+    def complete_join(self, group: ClassicGroup, turn: Turn) -> Write | None:
         """Every member that will join has joined: begin the next generation."""
         group.join_deadline = NEVER
         group.initial_delay = None
         late = [m.member_id for m in group.members.values() if m.join_reply is None and m.instance_id is None]
         for member_id in late:
-            self._remove(group, member_id, turn)
+            self.remove(group, member_id, turn)
         if late:
             logger.info("Group %s: members that did not rejoin are removed: %s", group.group_id, ", ".join(late))
         if group.state is DEAD:
@@ -144,11 +108,11 @@ class Rebalancing:
         for member in group.members.values():
             reply = member.join_reply
             if reply is not None:
-                answer = self._join_answer(group, member, with_members=group.leader == member.member_id)
+                answer = self.join_answer(group, member, with_members=group.leader == member.member_id)
                 group.set_join_reply(member, None)
                 turn.reply(reply, answer)
             member.is_new = False
-            self._extend(group, member, turn)
+            group.extend(member, turn.now)
             group.pending_syncs.add(member.member_id)
         group.sync_deadline = group.wake_by(turn.now + group.rebalance_timeout_ms / 1000)
         return None
@@ -170,7 +134,7 @@ class Rebalancing:
         logger.info("Group %s with generation %d is now empty", group.group_id, group.generation)
         return turn.write([records.group_metadata(group)], partial(warn_if_not_stored, group))
 
-    def _reset_assignment(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
+    def reset_assignment(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
         """Take the assignment back, and answer whoever waits for it with an error."""
         for member in group.members.values():
             member.assignment = b""
@@ -178,9 +142,9 @@ class Rebalancing:
             if reply is not None:
                 member.sync_reply = None
                 turn.reply(reply, sync_error(error))
-                self._extend(group, member, turn)
+                group.extend(member, turn.now)
 
-    def _join_answer(self, group: ClassicGroup, member: Member, *, with_members: bool) -> JoinGroupResponse:
+    def join_answer(self, group: ClassicGroup, member: Member, *, with_members: bool) -> JoinGroupResponse:
         members = []
         if with_members:
             name = group.protocol_name
@@ -201,10 +165,7 @@ class Rebalancing:
             members=members,
         )
 
-    def _extend(self, group: ClassicGroup, member: Member, turn: Turn) -> None:
-        member.deadline = group.wake_by(turn.now + member.session_timeout_ms / 1000)
-
-    def _remove(self, group: ClassicGroup, member_id: str, turn: Turn) -> None:
+    def remove(self, group: ClassicGroup, member_id: str, turn: Turn) -> None:
         """Drop a member. What it waits for is answered UNKNOWN_MEMBER_ID, so that a client that lives joins anew."""
         member = group.remove(member_id)
         if member is None:
