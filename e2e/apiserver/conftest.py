@@ -13,7 +13,8 @@ from e2e.apiserver.server import Api, ApiServer, namespace
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ApiServer]:
-    with ApiServer() as server:
+    with ApiServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(server.kubeconfig))  # the client library reads it when it is imported
         yield server
 
 
@@ -26,9 +27,9 @@ def api(server: ApiServer, request: pytest.FixtureRequest) -> Iterator[Api]:
 
 
 @pytest.fixture
-def operator(server: ApiServer, api: Api) -> Iterator[OperatorThread]:
+def operator(api: Api) -> Iterator[OperatorThread]:
     """An operator of this test's namespace, with a Kafka in memory."""
-    with OperatorThread(server, api.namespace) as operator:
+    with OperatorThread(api.namespace) as operator:
         yield operator
 
 

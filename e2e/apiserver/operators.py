@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import subprocess
 import sys
 import threading
-import time
+import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +36,6 @@ class OperatorThread:
 
     def __init__(
         self,
-        server: ApiServer,
         namespace: str,
         settings: OperatorSettings = QUICK,
         *,
@@ -52,7 +50,6 @@ class OperatorThread:
             options += ["--namespace", namespace]
         self._options = parser().parse_args(options)
         self._settings = settings
-        self._server = server
         self.kafka = FakeKafka()
         self.kafka.pods = lambda: [0]
         self.process: Process | None = None
@@ -68,7 +65,6 @@ class OperatorThread:
         await self.process.run(())
 
     def __enter__(self) -> Self:
-        os.environ["KUBECONFIG"] = str(self._server.kubeconfig)
         self._thread.start()
         wait_until(lambda: self.process is not None and self.process.operator is not None, "the operator to lead")
         return self
@@ -175,14 +171,3 @@ class Kubelet:
         )
         if self._api.get("Pod", pod) is not None:
             self._api.call("DELETE", self._api.path("Pod", pod), {"gracePeriodSeconds": 0})
-
-
-def metric(text: str, name: str) -> float:
-    """The value of a metric without labels."""
-    found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
-    assert found, f"{name} is not exported"
-    return float(found[1])
-
-
-def now() -> float:
-    return time.monotonic()

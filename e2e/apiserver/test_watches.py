@@ -7,16 +7,14 @@ from dataclasses import replace
 from broadsheet_operator.handlers.watches import WATCHED
 from broadsheet_operator.kubernetes import Kind
 from e2e.apiserver.operators import QUICK, Kubelet, OperatorThread
-from e2e.apiserver.server import Api, ApiServer
+from e2e.apiserver.server import Api
 from tests.support.waiting import wait_until
 
 
-def test_watches_that_end_again_and_again_without_an_event_keep_the_leader_alive(
-    server: ApiServer, api: Api, kubelet: Kubelet
-) -> None:
+def test_watches_that_end_again_and_again_without_an_event_keep_the_leader_alive(api: Api, kubelet: Kubelet) -> None:
     """The leader was restarted every eight minutes: kopf does not list again when a watch ends."""
     quick = replace(QUICK, watch_seconds=1, silent_watch_seconds=6.0, cluster_ready_seconds=3600.0)
-    with OperatorThread(server, api.namespace, quick) as operator:
+    with OperatorThread(api.namespace, quick) as operator:
         operator.kafka.pods = lambda: [0]
         process = operator.process
         assert process is not None and process.operator is not None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
 
 GROUP = "broadsheet.io"
 VERSION = "v1alpha1"
@@ -27,7 +29,11 @@ class SpecModel(BaseModel):
 
 
 class StatusModel(BaseModel):
-    """A part of what we write. Fields that an older or newer operator wrote are dropped, never an error."""
+    """A part of what the operator writes.
+
+    It must never be what stops a round: fields that an older or newer operator wrote are dropped, and what is longer
+    than the schema allows is cut, since the API server would refuse the whole status for it.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -36,6 +42,56 @@ class StatusModel(BaseModel):
         frozen=True,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut_to_size(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        cut = dict(values)
+        for name, info in cls.model_fields.items():
+            for key in (name, info.alias or name):
+                if key in cut:
+                    cut[key] = _cut(cut[key], [*info.metadata, *_limits(info.annotation)], info.annotation)
+        return cut
+
+
+def _limits(annotation: Any) -> list[Any]:
+    """Everything that annotates a type, also inside of a union with None."""
+    found: list[Any] = []
+    if get_origin(annotation) is Annotated:
+        inner, *extras = get_args(annotation)
+        return [*extras, *_limits(inner)]
+    if get_origin(annotation) not in (list, dict):
+        for part in get_args(annotation):
+            found += _limits(part)
+    return found
+
+
+def _container(annotation: Any) -> Any:
+    """The list or dict that a type is underneath its annotations and a union with None, or None."""
+    if get_origin(annotation) in (list, dict):
+        return annotation
+    return next(filter(None, map(_container, get_args(annotation))), None) if get_args(annotation) else None
+
+
+def _cut(value: Any, limits: list[Any], annotation: Any) -> Any:
+    """Text, a list or a map without what is more than its limit; text says that it goes on."""
+    most = None
+    for limit in limits:
+        inside = limit.metadata if isinstance(limit, FieldInfo) else [limit]
+        for one in inside:
+            most = getattr(one, "max_length", None) or most
+    if isinstance(value, str):
+        return value if most is None or len(value) <= most else value[: most - 3] + "..." if most > 3 else value[:most]
+    if isinstance(value, list):
+        item = (get_args(_container(annotation)) or (Any,))[0]
+        return [_cut(entry, _limits(item), item) for entry in value[:most]]
+    if isinstance(value, Mapping):
+        item = (get_args(_container(annotation)) or (Any, Any))[-1]
+        kept = list(value.items())[:most]
+        return {key: _cut(entry, _limits(item), item) for key, entry in kept}
+    return value
 
 
 class DeletionPolicy(StrEnum):
@@ -146,9 +202,27 @@ class Status(StatusModel):
     )
     """Statements about the resource. Ready is always there; Reconciling and Stalled only while they are true."""
 
+    def written(self) -> dict[str, Any]:
+        """The status as it is written, without what is unset or empty.
+
+        With server-side apply an empty map that had entries before becomes null, which the schema refuses.
+        """
+        written: dict[str, Any] = without_empty(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return written
+
     def condition(self, kind: str) -> Condition | None:
         """The condition of this type, if there is one."""
         return next((c for c in self.conditions if c.type == kind), None)
+
+
+def without_empty(value: Any) -> Any:
+    """Plain data without maps and lists that have nothing in them. An empty map inside of a list stays one entry."""
+    if isinstance(value, dict):
+        cut = {key: without_empty(entry) for key, entry in value.items()}
+        return {key: entry for key, entry in cut.items() if entry not in ({}, [])}
+    if isinstance(value, list):
+        return [without_empty(entry) for entry in value]
+    return value
 
 
 class Resource(BaseModel):

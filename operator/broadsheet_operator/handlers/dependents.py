@@ -190,7 +190,8 @@ class Dependents:
     async def topics(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for Topics of one cluster."""
         topics: dict[Key, Topic] = {}
-        for key, resource in await self._batch(Kind.TOPIC, session, batch):
+        failed: set[Key] = set()
+        for key, resource in await self._batch(Kind.TOPIC, session, batch, failed):
             assert isinstance(resource, Topic)
             topics[key] = resource
         declared = self._declared_in(Kind.TOPIC, session.cluster)
@@ -205,12 +206,13 @@ class Dependents:
         logger.debug(
             "%s: %d topics: %.3f s in Kafka, %.3f s in writing", session.cluster, len(topics), kafka, kubernetes
         )
-        return again
+        return again | dict.fromkeys(failed)
 
     async def groups(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for ConsumerGroups of one cluster; each is looked at again after a while."""
         groups: dict[Key, ConsumerGroup] = {}
-        for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch):
+        failed: set[Key] = set()
+        for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch, failed):
             assert isinstance(resource, ConsumerGroup)
             groups[key] = resource
         declared = self._declared_in(Kind.CONSUMER_GROUP, session.cluster)
@@ -226,31 +228,41 @@ class Dependents:
         for key in groups:
             if key not in again and self._store.get(Kind.CONSUMER_GROUP, key) is not None:
                 again[key] = self._settings.group_seconds
-        return again
+        return again | dict.fromkeys(failed)
 
-    async def _batch(self, kind: Kind, session: Session, batch: list[Key]) -> list[tuple[Key, Dependent]]:
-        """The resources behind dirty keys, as they are now; those that are not this cluster's any more drop out."""
+    async def _batch(
+        self, kind: Kind, session: Session, batch: list[Key], failed: set[Key]
+    ) -> list[tuple[Key, Dependent]]:
+        """The resources behind dirty keys, as they are now; those of another cluster drop out. `failed`: takes the keys
+        that could not be prepared and are to be tried again."""
         cluster = self._cluster(session.cluster)
         if cluster is None or cluster.metadata.deletion_timestamp:
             return []
         found: list[tuple[Key, Dependent]] = []
         for key in batch:
-            body = self._store.get(kind, key)
-            resource = await self._read(kind, body) if body is not None else None
-            if body is None or resource is None or Key(*cluster_of(resource)) != session.cluster:
+            try:
+                resource = await self._prepared(kind, session.cluster, cluster, key)
+            except KubernetesError as error:  # one resource that cannot be written to stops no other
+                logger.warning("%s %s: %s", kind.kind, key, error)
+                failed.add(key)
                 continue
-            if refusal(resource, cluster):
-                continue
-            if cluster.spec.paused:
-                message = f"the Cluster {session.cluster} is paused"
-                await self._say(kind, body, resource, waiting(Reason.PAUSED, message))
-                continue
-            # Before anything is made that a deletion would have to undo.
-            wanted = resource.spec.deletion_policy is DeletionPolicy.DELETE
-            if not resource.metadata.deletion_timestamp:
-                await self._writer.hold(kind, body, wanted)
-            found.append((key, resource))
+            if resource is not None:
+                found.append((key, resource))
         return found
+
+    async def _prepared(self, kind: Kind, at: Key, cluster: Cluster, key: Key) -> Dependent | None:
+        """The resource behind a key, with its finalizer; None when nothing is to be done for it in this Cluster."""
+        body = self._store.get(kind, key)
+        resource = await self._read(kind, body) if body is not None else None
+        if body is None or resource is None or Key(*cluster_of(resource)) != at or refusal(resource, cluster):
+            return None
+        if cluster.spec.paused:
+            await self._say(kind, body, resource, waiting(Reason.PAUSED, f"the Cluster {at} is paused"))
+            return None
+        # Before anything is made that a deletion would have to undo.
+        if not resource.metadata.deletion_timestamp:
+            await self._writer.hold(kind, body, resource.spec.deletion_policy is DeletionPolicy.DELETE)
+        return resource
 
     def _declared_in(self, kind: Kind, cluster: Key) -> list[Dependent]:
         """All resources of a kind that declare something in a cluster, those that are being deleted too: of two for

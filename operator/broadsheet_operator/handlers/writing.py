@@ -12,7 +12,7 @@ from typing import Any
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write
+from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write, without_refused
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ class Writer:
         self._api = api
         self._store = store
         self._last_status: dict[tuple[Kind, Key], datetime] = {}
+        self._refused: dict[tuple[Kind, Key], dict[str, Any]] = {}
+        """Statuses that the API server refused, without their times: the same is not offered again."""
         self.statuses_written = 0
         self._events: deque[tuple[Mapping[str, Any], str, str, str]] = deque(maxlen=EVENTS_KEPT)
         self._posting: asyncio.Task[None] | None = None
@@ -53,26 +55,39 @@ class Writer:
         key = Key.of(body)
         if not should_write(before, after, figures, self._last_status.get((kind, key)), now):
             return False
-        metadata = {"name": key.name, "namespace": key.namespace}
-        told = {
-            "apiVersion": kind.api_version,
-            "kind": kind.kind,
-            "metadata": metadata,
-            "status": after.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
-        try:
-            written = await self._api.apply_status(told)
-        except KubernetesError as error:
-            if error.status == 404:  # deleted meanwhile
-                return False
-            raise
+        wanted = after.written()
+        known = self._refused.get((kind, key))
+        if known is not None and _without_times(wanted) == known:
+            return False  # the same was refused before; a part of it is written
+        for fields_are_known in (True, False, None):
+            try:
+                written = await self._apply_status(kind, key, after.written())
+                break
+            except KubernetesError as error:
+                if error.status == 404:  # deleted meanwhile
+                    return False
+                if error.retriable:
+                    raise
+                logger.warning("%s %s: a part of the status is refused and left out: %s", kind.kind, key, error)
+                self._refused[kind, key] = _without_times(wanted)
+                after = without_refused(after, error.fields if fields_are_known else (), error.message, now)
+        else:
+            return False
+        if after.written() == wanted:
+            self._refused.pop((kind, key), None)
         self._last_status[kind, key] = now
         self.statuses_written += 1
         if self._store.get(kind, key) is not None:
             self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
-        if announce:
+        if announce or (kind, key) in self._refused:
             self._announce(body, before, after)
         return True
+
+    async def _apply_status(self, kind: Kind, key: Key, status: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = {"name": key.name, "namespace": key.namespace}
+        return await self._api.apply_status(
+            {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
+        )
 
     def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
         """One event per transition: when Ready, or its reason, is another one."""
@@ -123,3 +138,10 @@ class Writer:
     def forget(self, kind: Kind, key: Key) -> None:
         """The object is gone."""
         self._last_status.pop((kind, key), None)
+        self._refused.pop((kind, key), None)
+
+
+def _without_times(status: Mapping[str, Any]) -> dict[str, Any]:
+    """A status as written, without when its conditions changed."""
+    conditions = [{**c, "lastTransitionTime": ""} for c in status.get("conditions", ())]
+    return {**status, "conditions": conditions}

@@ -7,7 +7,7 @@ ones into nulls, which server-side apply would take for values.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -21,13 +21,17 @@ Body = dict[str, Any]
 
 
 class KubernetesError(Exception):
-    """The API server refused or did not answer. `status` is the HTTP status, 0 when there was no answer."""
+    """The API server refused or did not answer. `status` is the HTTP status, 0 when there was no answer.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `fields`: the paths of what it refused, as `status.configs`; empty when it named none.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, fields: Sequence[str] = ()) -> None:
         super().__init__(f"{reason} ({status}): {message}" if status else message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.fields = tuple(fields)
 
     @property
     def retriable(self) -> bool:
@@ -182,6 +186,9 @@ def _refusal(error: Any) -> KubernetesError:
 
     try:
         status = json.loads(error.body)
-        return KubernetesError(error.status or 0, status.get("reason") or str(error.reason), status["message"])
+        causes = (status.get("details") or {}).get("causes") or ()
+        fields = [str(cause["field"]) for cause in causes if cause.get("field")]
+        reason = status.get("reason") or str(error.reason)
+        return KubernetesError(error.status or 0, reason, status["message"], fields)
     except (TypeError, ValueError, KeyError):
         return KubernetesError(error.status or 0, str(error.reason), str(error.body or error.reason)[:500])

@@ -391,7 +391,7 @@ class Runtime:
         self.entries[key] = Entry(resource, entry.origin)
         if isinstance(resource, Cluster) and key[1] in self.clusters:
             self.clusters[key[1]].resource = resource
-        self.store.write_status(*key, status.model_dump(mode="json", by_alias=True, exclude_none=True))
+        self.store.write_status(*key, status.written())
         ready = status.condition("Ready")
         if ready is not None and self._told.get(key) != _gist(ready):
             if key in self._told and ready.reason == Reason.BROKER_DOWN:

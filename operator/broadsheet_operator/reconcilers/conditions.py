@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
-from broadsheet_operator.api.meta import Condition, Status
+from broadsheet_operator.api.meta import Condition, Status, without_empty
 
 S = TypeVar("S", bound=Status)
 MESSAGE_LIMIT = 2048
@@ -44,6 +44,7 @@ class Reason:
     RESET_REFUSED = "ResetRefused"
     RESET_PASSED_OVER = "ResetPassedOver"
     RESET_PLANNED = "ResetPlanned"
+    STATUS_REFUSED = "StatusRefused"
 
 
 IN_ORDER = frozenset(
@@ -115,6 +116,28 @@ def with_statements(previous: S | None, empty: S, statements: Iterable[Statement
     return base.model_copy(update={"observed_generation": generation, "conditions": told})
 
 
+def without_refused(status: S, fields: Iterable[str], words: str, now: datetime) -> S:
+    """A status without the parts that the API server refused, and with Stalled in the API server's words.
+
+    `fields`: paths as `status.configs` or `status.brokers[0].message`. Without any, or when one of the conditions is
+    refused, only the conditions that are said here are left.
+    """
+    names = {field.removeprefix("status.").split(".")[0].split("[")[0] for field in fields}
+    by_alias = {info.alias or name: name for name, info in type(status).model_fields.items()}
+    dropped = {by_alias[name] for name in names if name in by_alias} - {"conditions", "observed_generation"}
+    keeps_conditions = bool(dropped) and "conditions" not in names
+    if not dropped:
+        dropped = set(type(status).model_fields) - {"conditions", "observed_generation"}
+    message = f"the API server refuses this status, and a part of it is left out: {words}"
+    told = stuck(Reason.STATUS_REFUSED, message[:MESSAGE_LIMIT])
+    if keeps_conditions:
+        told = [statement for statement in told if statement.type == "Stalled"]
+    kept = [c for c in status.conditions if keeps_conditions and c.type not in ("Stalled", "Reconciling")]
+    fresh = conditions(None, told, status.observed_generation or 0, now)
+    empty = {name: type(status).model_fields[name].get_default(call_default_factory=True) for name in dropped}
+    return status.model_copy(update={**empty, "conditions": [*kept, *fresh]})
+
+
 def is_bad_news(status: Status) -> bool:
     """Whether a person should look: not Ready, nobody is at it, and not because of something that is in order."""
     current, reconciling = status.condition("Ready"), status.condition("Reconciling")
@@ -139,7 +162,7 @@ def should_write(
     previous: Status | None, current: Status, figures: Figures, last_write: datetime | None, now: datetime
 ) -> bool:
     """Whether a status is to be written: at once if something changed that a person cares about, later otherwise."""
-    if previous == current:
+    if previous is not None and (previous == current or previous.written() == current.written()):
         return False
     if previous is None or last_write is None:
         return True
@@ -149,4 +172,5 @@ def should_write(
 
 
 def _without(status: Status, figures: Figures) -> dict[str, Any]:
-    return status.model_dump(exclude=dict(figures.fields))
+    told: dict[str, Any] = without_empty(status.model_dump(exclude=dict(figures.fields)))
+    return told
