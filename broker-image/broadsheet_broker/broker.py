@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from broadsheet_broker import apis
-from broadsheet_broker.apis.request import Rooms
+from broadsheet_broker.apis.request import Services
 from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.coordinators import GroupCoordinator, ReplicatedStorage
 from broadsheet_broker.log import LogConfig, LogManager, LogManagerSettings
@@ -85,14 +85,14 @@ class Broker:
         replicas.on_leadership_change(groups.partitions.on_leadership_change)
         metadata.subscribe(replicas.apply)
         metadata.subscribe(groups.on_metadata)
-        # The controller is made with the ports that were bound, and the server with rooms that hold the controller.
-        rooms = Rooms(environment, config, metadata, None, replicas, groups)  # type: ignore[arg-type]
-        server = self._server = Server(environment, config, rooms, apis.load())
+        # The controller is made with the ports that were bound, and the server with services that hold the controller.
+        services = Services(environment, config, metadata, None, replicas, groups)  # type: ignore[arg-type]
+        server = self._server = Server(environment, config, services, apis.load())
         await server.bind()
         await logs.start()
         replicas.start()
         peers = self._peers = NodePeers(environment, f"broker-{config.node_id}")
-        controller = rooms.controller = self._controller = MetadataNode(
+        controller = services.controller = self._controller = MetadataNode(
             environment,
             config,
             metadata,

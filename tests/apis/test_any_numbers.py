@@ -32,7 +32,7 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
-from tests.support.replica_rooms import Bench, batch, run
+from tests.support.replica_services import Bench, batch, run
 
 small = st.integers(-3, 12)
 int32 = small | st.integers(-(2**31), 2**31 - 1)

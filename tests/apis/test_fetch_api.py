@@ -16,7 +16,7 @@ from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ReplicaState
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import decode_records, iterate_batches
-from tests.support.replica_rooms import Bench, batch, run
+from tests.support.replica_services import Bench, batch, run
 
 NOBODY = uuid.UUID(int=0)
 

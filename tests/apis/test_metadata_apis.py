@@ -46,8 +46,8 @@ class Call(Request[Any]):
 class Client:
     """Asks the handlers and gives back what a client would decode."""
 
-    def __init__(self, rooms: Any) -> None:
-        self.rooms = rooms
+    def __init__(self, services: Any) -> None:
+        self.services = services
         self.listener = "PLAINTEXT"
 
     async def ask(self, key: int, body: Any, version: int | None = None) -> Any:
@@ -58,7 +58,7 @@ class Client:
         )
         request = Call(key, version, 1, "test", decoded, connection, 0.0)
         request.answers = []
-        waiting = REGISTRY[key].handler(self.rooms, request)
+        waiting = REGISTRY[key].handler(self.services, request)
         if waiting is not None:
             await waiting
         (answer,) = request.answers

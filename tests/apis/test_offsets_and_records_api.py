@@ -32,7 +32,7 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import (
     OffsetForLeaderTopic,
 )
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
-from tests.support.replica_rooms import NOW_MS, Bench, batch, run
+from tests.support.replica_services import NOW_MS, Bench, batch, run
 
 
 async def produce(bench: Bench, records: bytes, topic: str = "orders") -> None:

@@ -15,7 +15,7 @@ from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import iterate_batches
-from tests.support.replica_rooms import NOW_MS, Bench, batch, run
+from tests.support.replica_services import NOW_MS, Bench, batch, run
 
 
 def request(

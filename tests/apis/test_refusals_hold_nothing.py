@@ -22,7 +22,7 @@ from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.api_messages import request_class
 from broadsheet_broker.wire.errors import ErrorCode
 from tests.apis.test_produce_api import request, row_of
-from tests.support.replica_rooms import NOW_MS, Bench, Call, Connection, batch, run
+from tests.support.replica_services import NOW_MS, Bench, Call, Connection, batch, run
 
 VERSION = 9
 GOOD = batch(b"a" * 1000)
@@ -79,7 +79,7 @@ class Watch:
         decoded, _ = request_class(0).decode(memoryview(data), version)
         call = Call(0, version, 1, "test", decoded, Connection(), self.bench.environment.monotonic())
         call.outcome, call.silent, call.hung_up = None, False, False
-        REGISTRY[0].handler(self.bench.rooms, call)
+        REGISTRY[0].handler(self.bench.services, call)
         return call
 
     async def refused(self, code: ErrorCode, body: Any, version: int = VERSION) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from broadsheet_broker.apis import find_coordinator, group_admin, group_membership, offsets
 from broadsheet_broker.apis.registry import REGISTRY
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.metadata.image import BrokerInfo, ClusterImage, Endpoint, PartitionImage, TopicImage
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_groups_request import DeleteGroupsRequest
@@ -119,8 +119,8 @@ class ApiBench:
         self.controller = Controller(self)
         self.metadata = SimpleNamespace(image=ClusterImage())
         self.add_topic("orders", 3, ORDERS)
-        self.rooms = cast(
-            Rooms,
+        self.services = cast(
+            Services,
             SimpleNamespace(groups=self.bench.coordinator, metadata=self.metadata, controller=self.controller),
         )
 
@@ -137,7 +137,7 @@ class ApiBench:
 
     def ask_later(self, body: Any, version: int) -> RecordedRequest:
         request = RecordedRequest(body, version)
-        awaitable = cast(Any, HANDLERS[type(body)][0])(self.rooms, request)
+        awaitable = cast(Any, HANDLERS[type(body)][0])(self.services, request)
         if inspect.isawaitable(awaitable):
             asyncio.run(cast(Any, awaitable))
         self.bench.loop.settle()

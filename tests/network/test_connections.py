@@ -50,11 +50,11 @@ async def serve(*apis: Any, overrides: tuple[str, ...] = ()) -> tuple[Server, Cl
     return server, await Client.connect(server.bound_ports["PLAINTEXT"])
 
 
-def echo_generation(rooms: Any, request: Request[HeartbeatRequest]) -> None:
+def echo_generation(services: Any, request: Request[HeartbeatRequest]) -> None:
     request.answer(HeartbeatResponse(throttle_time_ms=request.body.generation_id))
 
 
-def echo_sync(rooms: Any, request: Request[SyncGroupRequest]) -> None:
+def echo_sync(services: Any, request: Request[SyncGroupRequest]) -> None:
     request.answer(SyncGroupResponse(assignment=bytes(request.body.generation_id)))
 
 
@@ -80,7 +80,7 @@ def test_many_requests_in_one_read_are_answered_in_order(run: Run) -> None:
 def test_answers_wait_for_those_of_earlier_requests(run: Run) -> None:
     held: list[Request[Any]] = []
 
-    def hold(rooms: Any, request: Request[Any]) -> None:
+    def hold(services: Any, request: Request[Any]) -> None:
         held.append(request)
 
     async def work() -> None:
@@ -116,7 +116,7 @@ def test_records_of_any_size_arrive_whole_and_stay_valid_while_somebody_holds_th
     sizes = [1, 100, 70_000, 65_000, 1_000_000, 3, 5_000_000, 2_100_000, 20, 12_000_000]
     kept: list[memoryview] = []
 
-    def keep(rooms: Any, request: Request[ProduceRequest]) -> None:
+    def keep(services: Any, request: Request[ProduceRequest]) -> None:
         records = request.body.topic_data[0].partition_data[0].records
         assert isinstance(records, memoryview)
         kept.append(records)
@@ -152,7 +152,7 @@ def test_a_client_that_does_not_read_is_not_read_either(run: Run) -> None:
     """Its requests wait in its socket, and the server holds a bounded number of answers."""
     answered = 0
 
-    def answer(rooms: Any, request: Request[SyncGroupRequest]) -> None:
+    def answer(services: Any, request: Request[SyncGroupRequest]) -> None:
         nonlocal answered
         answered += 1
         request.answer(SyncGroupResponse(assignment=bytes(100_000)))
@@ -189,7 +189,7 @@ async def only_connection(server: Server) -> Any:
 def test_only_so_many_requests_of_a_connection_are_taken_at_a_time(run: Run) -> None:
     held: list[Request[Any]] = []
 
-    def hold(rooms: Any, request: Request[Any]) -> None:
+    def hold(services: Any, request: Request[Any]) -> None:
         held.append(request)
 
     async def work() -> None:
@@ -211,7 +211,7 @@ def test_only_so_many_requests_of_a_connection_are_taken_at_a_time(run: Run) -> 
 def test_only_so_many_bytes_of_all_connections_are_taken_at_a_time(run: Run) -> None:
     held: list[Request[Any]] = []
 
-    def hold(rooms: Any, request: Request[Any]) -> None:
+    def hold(services: Any, request: Request[Any]) -> None:
         held.append(request)
 
     async def work() -> None:
@@ -240,10 +240,10 @@ def test_only_so_many_bytes_of_all_connections_are_taken_at_a_time(run: Run) -> 
 
 
 def test_a_failed_handler_is_answered_in_the_shape_of_its_api(run: Run) -> None:
-    def fail(rooms: Any, request: Request[Any]) -> None:
+    def fail(services: Any, request: Request[Any]) -> None:
         raise RuntimeError("on purpose")
 
-    async def refuse(rooms: Any, request: Request[Any]) -> None:
+    async def refuse(services: Any, request: Request[Any]) -> None:
         await asyncio.sleep(0)
         raise KafkaError(ErrorCode.POLICY_VIOLATION, "no")
 
@@ -263,7 +263,7 @@ def test_a_failed_handler_is_answered_in_the_shape_of_its_api(run: Run) -> None:
 
 
 def test_a_produce_without_acks_is_not_answered(run: Run) -> None:
-    def silent(rooms: Any, request: Request[Any]) -> None:
+    def silent(services: Any, request: Request[Any]) -> None:
         request.answer_nothing()
 
     async def work() -> None:
@@ -363,7 +363,7 @@ def test_many_clients_that_come_at_once_find_room_while_the_broker_is_busy(run: 
 
 
 def test_idle_connections_are_closed_and_waiting_ones_are_not(run: Run) -> None:
-    def hold(rooms: Any, request: Request[Any]) -> None:
+    def hold(services: Any, request: Request[Any]) -> None:
         return
 
     async def work() -> None:
@@ -411,7 +411,7 @@ def test_localhost_with_any_port_is_one_port(run: Run) -> None:
 def test_stopping_ends_connections_and_waiting_handlers(run: Run) -> None:
     started = asyncio.Event()
 
-    async def wait(rooms: Any, request: Request[Any]) -> None:
+    async def wait(services: Any, request: Request[Any]) -> None:
         started.set()
         await asyncio.Event().wait()
 

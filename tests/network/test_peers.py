@@ -57,11 +57,11 @@ class Answers:
         return [item.kind if isinstance(item, PeerError) else "answer" for item in self.found]
 
 
-def echo(rooms: Any, request: Any) -> None:
+def echo(services: Any, request: Any) -> None:
     request.answer(HeartbeatResponse(throttle_time_ms=request.body.generation_id))
 
 
-def large(rooms: Any, request: Any) -> None:
+def large(services: Any, request: Any) -> None:
     size = request.body.max_bytes
     row = PartitionData(records=bytes([size % 251]) * size)
     request.answer(FetchResponse(responses=[FetchableTopicResponse(topic="t", partitions=[row])]))
@@ -133,9 +133,9 @@ def test_a_request_that_is_not_answered_in_time_takes_those_behind_it_along(run:
         environment = Environment(asyncio.get_running_loop())
         silent = True
 
-        def handler(rooms: Any, request: Any) -> None:
+        def handler(services: Any, request: Any) -> None:
             if not silent:
-                echo(rooms, request)
+                echo(services, request)
 
         server, address = await start(environment, handler)
         peers, answers = NodePeers(environment, "broker-1"), Answers()
@@ -157,7 +157,7 @@ def test_disconnect_and_close_end_what_waits(run: Run) -> None:
     async def story() -> None:
         environment = Environment(asyncio.get_running_loop())
         arrived = asyncio.Event()
-        server, address = await start(environment, lambda rooms, request: arrived.set())
+        server, address = await start(environment, lambda services, request: arrived.set())
         peers, answers = NodePeers(environment, "broker-1"), Answers()
         peers.send(2, address, ask(), 4, answers, timeout=60)
         async with asyncio.timeout(20):
@@ -200,7 +200,7 @@ def test_a_killed_process_resets_and_then_refuses() -> None:
     answers = Answers()
 
     async def begin() -> Any:
-        return await start(one.environment(None), lambda rooms, request: None, host="one", port=9092)  # type: ignore[arg-type]
+        return await start(one.environment(None), lambda services, request: None, host="one", port=9092)  # type: ignore[arg-type]
 
     simulation.run(one, begin())
     peers = NodePeers(other.environment(None), "broker-2")  # type: ignore[arg-type]

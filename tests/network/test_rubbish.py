@@ -29,7 +29,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         runner.run(asyncio.wait_for(work, 30))
 
 
-def answer(rooms: Any, request: Request[Any]) -> None:
+def answer(services: Any, request: Request[Any]) -> None:
     request.answer(HeartbeatResponse())
 
 

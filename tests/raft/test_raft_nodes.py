@@ -89,8 +89,8 @@ class Node:
             endpoints={"CONTROLLER": (self.host.name, 9093)},
             bootstrap_servers=[("node-1", 9093), ("node-2", 9093)] if not self.voters.voters else [],
         )
-        rooms = SimpleNamespace(config=config, controller=SimpleNamespace(raft=self.raft), environment=environment)
-        await Server(environment, config, rooms, apis.load()).start()  # type: ignore[arg-type]
+        services = SimpleNamespace(config=config, controller=SimpleNamespace(raft=self.raft), environment=environment)
+        await Server(environment, config, services, apis.load()).start()  # type: ignore[arg-type]
         await self.raft.start()
 
     def kill(self) -> None:

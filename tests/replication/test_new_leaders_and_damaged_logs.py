@@ -14,7 +14,7 @@ from broadsheet_broker.wire.messages.partition_change_record import PartitionCha
 from broadsheet_broker.wire.records import decode_records, iterate_batches
 from tests.replication.support import Stage
 from tests.replication.test_restart import produce
-from tests.support.replica_rooms import Bench, run
+from tests.support.replica_services import Bench, run
 
 ONE = uuid.UUID(int=901)
 

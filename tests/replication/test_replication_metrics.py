@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
-from tests.support.replica_rooms import Bench, run
+from tests.support.replica_services import Bench, run
 
 
 def test_partitions_are_reported_by_the_names_dashboards_know(tmp_path: Path) -> None:

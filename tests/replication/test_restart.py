@@ -10,7 +10,7 @@ import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
 from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
-from tests.support.replica_rooms import Bench, batch, run
+from tests.support.replica_services import Bench, batch, run
 
 
 async def produce(bench: Bench, *values: bytes) -> None:

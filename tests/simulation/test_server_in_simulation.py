@@ -35,11 +35,11 @@ def test_pipelined_requests_are_answered_in_order_whatever_the_handlers_do(simul
     simulation = simulate(seed)
     broker = simulation.host("broker")
 
-    async def dawdle(rooms: Any, request: Request[HeartbeatRequest]) -> None:
+    async def dawdle(services: Any, request: Request[HeartbeatRequest]) -> None:
         await asyncio.sleep(simulation.random.uniform(0, 0.01))
         request.answer(HeartbeatResponse(throttle_time_ms=request.body.generation_id))
 
-    def at_once(rooms: Any, request: Request[ProduceRequest]) -> None:
+    def at_once(services: Any, request: Request[ProduceRequest]) -> None:
         records = request.body.topic_data[0].partition_data[0].records
         assert records == bytes([request.correlation_id % 256]) * (request.correlation_id * 997 % 40_000)
         request.answer(ProduceResponse())
@@ -71,7 +71,7 @@ def test_an_idle_connection_ends_after_its_time_and_a_partitioned_client_is_give
     simulation = simulate(3)
     broker, client = simulation.host("broker"), simulation.host("client")
 
-    def answer(rooms: Any, request: Request[Any]) -> None:
+    def answer(services: Any, request: Request[Any]) -> None:
         request.answer(HeartbeatResponse())
 
     server = start(simulation, broker, api(HEARTBEAT, answer), overrides=("connections.max.idle.ms=600000",))
@@ -95,7 +95,7 @@ def test_a_killed_broker_comes_back_on_its_port(simulate: Simulate) -> None:
     simulation = simulate(4)
     broker, client = simulation.host("broker"), simulation.host("client")
 
-    def answer(rooms: Any, request: Request[Any]) -> None:
+    def answer(services: Any, request: Request[Any]) -> None:
         request.answer(HeartbeatResponse())
 
     async def call() -> None:

@@ -38,7 +38,7 @@ from broadsheet_broker.wire.messages.register_broker_record import BrokerEndpoin
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from broadsheet_broker.wire.peers import PeerError
 from broadsheet_broker.wire.records import decode_records, iterate_batches
-from tests.support.replica_rooms import NOW_MS, Call, batch
+from tests.support.replica_services import NOW_MS, Call, batch
 from tests.support.waiting import until
 
 LISTENER = "PLAINTEXT"
@@ -159,7 +159,7 @@ class Broker:
         self.replicas = ReplicaManager(self.environment, settings, self.logs, metadata)
         self.links = Links(cluster, node_id)
         self.replicas.connect(self.links, cluster)  # type: ignore[arg-type]
-        self.rooms: Any = SimpleNamespace(
+        self.services: Any = SimpleNamespace(
             environment=self.environment, config=settings, metadata=self.metadata, replicas=self.replicas
         )
 
@@ -175,7 +175,7 @@ class Broker:
         decoded, _ = request_class(key).decode(memoryview(data), version)
         call = PeerCall(key, version, 1, "test", decoded, Connection(), self.environment.monotonic())
         call.outcome, call.silent, call.hung_up, call.data, call.on_outcome = None, False, False, None, None
-        REGISTRY[key].handler(self.rooms, call)
+        REGISTRY[key].handler(self.services, call)
         return call
 
     async def call(self, version: int, body: Any) -> Any:

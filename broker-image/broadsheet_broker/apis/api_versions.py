@@ -13,7 +13,7 @@ import re
 from functools import lru_cache
 
 from broadsheet_broker.apis.registry import REGISTRY, serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.controller.brokers import supported_features
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
@@ -53,17 +53,17 @@ def version_answer(lowest: int, highest: int) -> ApiVersionsResponse:
 
 
 @serves(18, "ApiVersions", (0, 4))
-def api_versions(rooms: Rooms, request: Request[ApiVersionsRequest]) -> None:
+def api_versions(services: Services, request: Request[ApiVersionsRequest]) -> None:
     body = request.body
     if request.version >= 3 and not (
         _SOFTWARE.fullmatch(body.client_software_name) and _SOFTWARE.fullmatch(body.client_software_version)
     ):
         request.answer(ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST))
         return
-    image = rooms.metadata.image
+    image = services.metadata.image
     request.answer(
         ApiVersionsResponse(
-            api_keys=_advertised(request.connection.listener in rooms.config.controller_listener_names),
+            api_keys=_advertised(request.connection.listener in services.config.controller_listener_names),
             supported_features=[
                 SupportedFeatureKey(name=name, min_version=low, max_version=high)
                 for name, (low, high) in supported_features(image).items()

@@ -6,7 +6,7 @@ from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.metadata import visible_controller
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.describe_cluster_request import DescribeClusterRequest
 from broadsheet_broker.wire.messages.describe_cluster_response import DescribeClusterBroker, DescribeClusterResponse
@@ -17,9 +17,9 @@ _BROKERS, _CONTROLLERS = 1, 2
 
 
 @serves(60, "DescribeCluster", (0, 2))
-def describe_cluster(rooms: Rooms, request: Request[DescribeClusterRequest]) -> None:
-    body, image, listener = request.body, rooms.metadata.image, request.connection.listener
-    on_controller = listener in rooms.config.controller_listener_names
+def describe_cluster(services: Services, request: Request[DescribeClusterRequest]) -> None:
+    body, image, listener = request.body, services.metadata.image, request.connection.listener
+    on_controller = listener in services.config.controller_listener_names
     if body.endpoint_type not in (_BROKERS, _CONTROLLERS):
         raise KafkaError(ErrorCode.UNSUPPORTED_ENDPOINT_TYPE, f"Unsupported endpoint type {body.endpoint_type}")
     if on_controller != (body.endpoint_type == _CONTROLLERS):
@@ -59,5 +59,5 @@ def describe_cluster(rooms: Rooms, request: Request[DescribeClusterRequest]) -> 
 
 
 @serves(57, "UpdateFeatures", (0, 2))
-async def update_features(rooms: Rooms, request: Request[UpdateFeaturesRequest]) -> None:
-    await pass_on(rooms, request)
+async def update_features(services: Services, request: Request[UpdateFeaturesRequest]) -> None:
+    await pass_on(services, request)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from broadsheet_broker.apis.controllers import pass_on
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.config import KEYS, Entry, Key, Setting, Source, describe_broker, describe_topic
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.metadata.image import ResourceType
@@ -29,7 +29,7 @@ from broadsheet_broker.wire.messages.list_config_resources_response import Confi
 
 
 @serves(32, "DescribeConfigs", (1, 4))
-def describe_configs(rooms: Rooms, request: Request[DescribeConfigsRequest]) -> None:
+def describe_configs(services: Services, request: Request[DescribeConfigsRequest]) -> None:
     body = request.body
     answer = DescribeConfigsResponse()
     for resource in body.resources:
@@ -39,7 +39,7 @@ def describe_configs(rooms: Rooms, request: Request[DescribeConfigsRequest]) -> 
         try:
             result.configs = [
                 _row(entry, with_synonyms=body.include_synonyms, with_documentation=body.include_documentation)
-                for entry in _selected(_entries(rooms, resource), resource.configuration_keys)
+                for entry in _selected(_entries(services, resource), resource.configuration_keys)
             ]
         except KafkaError as error:
             result.error_code, result.error_message = error.code, error.message
@@ -53,21 +53,21 @@ def _selected(entries: Iterable[Entry], names: list[str] | None) -> Iterator[Ent
     return (entry for entry in entries if wanted is None or entry.name in wanted)
 
 
-def _entries(rooms: Rooms, resource: DescribeConfigsResource) -> Iterable[Entry]:
-    image, name = rooms.metadata.image, resource.resource_name
+def _entries(services: Services, resource: DescribeConfigsResource) -> Iterable[Entry]:
+    image, name = services.metadata.image, resource.resource_name
     defaults = image.config(ResourceType.BROKER, "")
-    own_broker = image.config(ResourceType.BROKER, str(rooms.config.node_id))
+    own_broker = image.config(ResourceType.BROKER, str(services.config.node_id))
     match resource.resource_type:
         case ResourceType.TOPIC:
             validate_name(name)
             if name not in image.topics_by_name:
                 raise KafkaError(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
-            return describe_topic(rooms.config, image.config(ResourceType.TOPIC, name), own_broker, defaults)
+            return describe_topic(services.config, image.config(ResourceType.TOPIC, name), own_broker, defaults)
         case ResourceType.BROKER if not name:
             return [_default_entry(KEYS.get(key), key, value) for key, value in defaults.items()]
         case ResourceType.BROKER:
-            _check_is_this_broker(rooms, name, " or empty string")
-            return describe_broker(rooms.config, own_broker, defaults)
+            _check_is_this_broker(services, name, " or empty string")
+            return describe_broker(services.config, own_broker, defaults)
         case ResourceType.BROKER_LOGGER | ResourceType.CLIENT_METRICS | ResourceType.GROUP:
             kind = ResourceType(resource.resource_type).name
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Configurations of type {kind} are not supported.")
@@ -75,11 +75,11 @@ def _entries(rooms: Rooms, resource: DescribeConfigsResource) -> Iterable[Entry]
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource.resource_type}")
 
 
-def _check_is_this_broker(rooms: Rooms, name: str, or_else: str) -> None:
+def _check_is_this_broker(services: Services, name: str, or_else: str) -> None:
     if not name.lstrip("-").isdigit():
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
-    if int(name) != rooms.config.node_id:
-        expected = f"expected {rooms.config.node_id}{or_else}"
+    if int(name) != services.config.node_id:
+        expected = f"expected {services.config.node_id}{or_else}"
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unexpected broker id, {expected}, but received {name}")
 
 
@@ -117,13 +117,13 @@ def _row(entry: Entry, *, with_synonyms: bool, with_documentation: bool) -> Desc
 
 
 @serves(33, "AlterConfigs", (0, 2))
-async def alter_configs(rooms: Rooms, request: Request[AlterConfigsRequest]) -> None:
-    await pass_on(rooms, request)
+async def alter_configs(services: Services, request: Request[AlterConfigsRequest]) -> None:
+    await pass_on(services, request)
 
 
 @serves(44, "IncrementalAlterConfigs", (0, 1))
-async def incremental_alter_configs(rooms: Rooms, request: Request[IncrementalAlterConfigsRequest]) -> None:
-    await pass_on(rooms, request)
+async def incremental_alter_configs(services: Services, request: Request[IncrementalAlterConfigsRequest]) -> None:
+    await pass_on(services, request)
 
 
 _LISTED = (
@@ -136,9 +136,9 @@ _LISTED = (
 
 
 @serves(74, "ListConfigResources", (0, 1))
-def list_config_resources(rooms: Rooms, request: Request[ListConfigResourcesRequest]) -> None:
+def list_config_resources(services: Services, request: Request[ListConfigResourcesRequest]) -> None:
     """Which resources there are to configure (KIP-1142). Version 0 asks for client metrics only."""
-    image = rooms.metadata.image
+    image = services.metadata.image
     types: list[int] = list(request.body.resource_types) or list(_LISTED)
     if request.version == 0:
         types = [ResourceType.CLIENT_METRICS]

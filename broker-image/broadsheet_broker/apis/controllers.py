@@ -14,23 +14,23 @@ from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.schema import Message
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
 
 Answer = TypeVar("Answer", bound=Message)
 
 
-async def order(rooms: Rooms, request: Request[Any], answer: type[Answer]) -> Answer:
+async def order(services: Services, request: Request[Any], answer: type[Answer]) -> Answer:
     """The active controller's answer; KafkaError(NOT_CONTROLLER) on a controller's listener of another node."""
-    if request.connection.listener in rooms.config.controller_listener_names:
-        return expect(await carry_out(rooms.controller.active, request.body, request.version), answer)
-    return await rooms.controller.order(request.body, answer, request.version)
+    if request.connection.listener in services.config.controller_listener_names:
+        return expect(await carry_out(services.controller.active, request.body, request.version), answer)
+    return await services.controller.order(request.body, answer, request.version)
 
 
-async def pass_on(rooms: Rooms, request: Request[Any]) -> None:
+async def pass_on(services: Services, request: Request[Any]) -> None:
     """Answer an order of a client with what the active controller answers."""
-    request.answer(await order(rooms, request, response_class(request.api_key)))
+    request.answer(await order(services, request, response_class(request.api_key)))
 
 
-async def carry_out_here(rooms: Rooms, request: Request[Any]) -> None:
+async def carry_out_here(services: Services, request: Request[Any]) -> None:
     """Answer an order of a node, which is given to the active controller only: KafkaError(NOT_CONTROLLER) elsewhere."""
-    request.answer(await carry_out(rooms.controller.active, request.body, request.version))
+    request.answer(await carry_out(services.controller.active, request.body, request.version))

@@ -17,13 +17,13 @@ from broadsheet_broker.wire.messages.delete_records_response import (
 if TYPE_CHECKING:
     import asyncio
 
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.wire.messages.delete_records_request import DeleteRecordsRequest
 
 
 @serves(21, "DeleteRecords", (0, 2))
-def delete_records(rooms: Rooms, request: Request[DeleteRecordsRequest]) -> None:
+def delete_records(services: Services, request: Request[DeleteRecordsRequest]) -> None:
     response = DeleteRecordsResponse()
     waits: list[tuple[Partition, int, DeleteRecordsPartitionResult]] = []
     for topic in request.body.topics:
@@ -33,17 +33,17 @@ def delete_records(rooms: Rooms, request: Request[DeleteRecordsRequest]) -> None
             row = DeleteRecordsPartitionResult(partition_index=wanted.partition_index, low_watermark=-1)
             result.partitions.append(row)
             try:
-                partition = _led(rooms, topic.name, wanted.partition_index)
+                partition = _led(services, topic.name, wanted.partition_index)
                 waits.append((partition, partition.delete_records_before(wanted.offset), row))
             except KafkaError as error:
                 row.error_code = error.code
-    _Pending(rooms.environment.loop, request, response, waits).start(request.body.timeout_ms)
+    _Pending(services.environment.loop, request, response, waits).start(request.body.timeout_ms)
 
 
-def _led(rooms: Rooms, topic: str, index: int) -> Partition:
+def _led(services: Services, topic: str, index: int) -> Partition:
     if topic in INTERNAL_TOPICS:
         raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION)
-    partition = rooms.replicas.partition(topic, index)
+    partition = services.replicas.partition(topic, index)
     partition.check_leader()
     if not partition.log.config.deletes:
         raise KafkaError(ErrorCode.POLICY_VIOLATION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.metadata import described
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.config.internal_topics import is_internal
 from broadsheet_broker.controller.names import name_problem
 from broadsheet_broker.metadata.image import TopicImage
@@ -21,9 +21,9 @@ from broadsheet_broker.wire.messages.metadata_response import MetadataResponseTo
 
 
 @serves(75, "DescribeTopicPartitions", (0, 0))
-def describe_topic_partitions(rooms: Rooms, request: Request[DescribeTopicPartitionsRequest]) -> None:
+def describe_topic_partitions(services: Services, request: Request[DescribeTopicPartitionsRequest]) -> None:
     body = request.body
-    image = rooms.metadata.image
+    image = services.metadata.image
     everything = not body.topics
     names = sorted(image.topics_by_name if everything else {topic.name for topic in body.topics})
     first, first_index = "", 0
@@ -35,7 +35,7 @@ def describe_topic_partitions(rooms: Rooms, request: Request[DescribeTopicPartit
                 f"DescribeTopicPartitionsRequest cursor partition must be valid: {first_index}",
             )
         names = [name for name in names if name >= first]
-    left = max(min(rooms.config.get_int("max.request.partition.size.limit"), body.response_partition_limit), 1)
+    left = max(min(services.config.get_int("max.request.partition.size.limit"), body.response_partition_limit), 1)
     answer = DescribeTopicPartitionsResponse()
     for name in names:
         if left == 0:

@@ -21,7 +21,7 @@ from broadsheet_broker.wire.messages.fetch_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import ReplicaManager
     from broadsheet_broker.replication.sessions import FetchContext, TopicPositions
     from broadsheet_broker.wire.messages.fetch_request import FetchRequest
@@ -35,12 +35,12 @@ _ANY_REPLICA = Reader(leader_only=False)
 
 
 @serves(1, "Fetch", (4, 18))
-def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
+def fetch(services: Services, request: Request[FetchRequest]) -> None:
     body = request.body
-    if body.cluster_id is not None and fetch_metadata(rooms, request):  # only replicas of the metadata log name it
+    if body.cluster_id is not None and fetch_metadata(services, request):  # only replicas of the metadata log name it
         return
     version = request.version
-    replicas = rooms.replicas
+    replicas = services.replicas
     replica_id = body.replica_state.replica_id if version >= REPLICA_STATE_FROM else body.replica_id
     is_follower = replica_id > CONSUMER
     if is_follower:
@@ -61,13 +61,13 @@ def fetch(rooms: Rooms, request: Request[FetchRequest]) -> None:
     Fetch(
         replicas,
         context.session,
-        _Answer(rooms, request, context),
+        _Answer(services, request, context),
         incremental=context.incremental,
         read_committed=body.isolation_level == READ_COMMITTED,
         min_bytes=min(body.min_bytes, max_bytes),
         max_bytes=max_bytes,
         reader=_reader(replicas, request, replica_id),
-    ).start(rooms.environment.loop, body.max_wait_ms)
+    ).start(services.environment.loop, body.max_wait_ms)
 
 
 def _reader(replicas: ReplicaManager, request: Request[FetchRequest], replica_id: int) -> Reader:
@@ -82,10 +82,10 @@ def _reader(replicas: ReplicaManager, request: Request[FetchRequest], replica_id
 class _Answer:
     """Turns the rows of a finished fetch into its response."""
 
-    __slots__ = ("_context", "_request", "_rooms")
+    __slots__ = ("_context", "_request", "_services")
 
-    def __init__(self, rooms: Rooms, request: Request[FetchRequest], context: FetchContext) -> None:
-        self._rooms = rooms
+    def __init__(self, services: Services, request: Request[FetchRequest], context: FetchContext) -> None:
+        self._services = services
         self._request = request
         self._context = context
 
@@ -108,21 +108,21 @@ class _Answer:
         self._request.answer(response)
 
     def _name_leaders(self, response: FetchResponse, rows: list[Row]) -> None:
-        rooms = self._rooms
+        services = self._services
         leaders: set[int] = set()
         for position, row in rows:
             if row.error_code not in MOVED:
                 continue
             name = position.topic.name
             if not name:
-                image = rooms.metadata.image.topics_by_id.get(position.topic.id)
+                image = services.metadata.image.topics_by_id.get(position.topic.id)
                 name = "" if image is None else image.name
-            leader = current_leader(rooms, name, position.index)
+            leader = current_leader(services, name, position.index)
             if leader is not None:
                 row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
                 leaders.add(leader[0])
         for broker_id in sorted(leaders):
-            address = endpoint(rooms, broker_id, self._request.connection.listener)
+            address = endpoint(services, broker_id, self._request.connection.listener)
             if address is not None:
                 host, port, rack = address
                 response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))

@@ -15,7 +15,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.wire.messages.find_coordinator_request import FindCoordinatorRequest
 
 GROUP = 0
@@ -27,28 +27,28 @@ _UNSERVED = "This broker coordinates groups only; transactions and share groups 
 
 
 @serves(10, "FindCoordinator", (0, 6))
-def find_coordinator(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> Awaitable[None] | None:
-    if request.body.key_type == GROUP and GROUP_METADATA_TOPIC not in rooms.metadata.image.topics_by_name:
-        return _after_creation(rooms, request)
-    _answer(rooms, request)
+def find_coordinator(services: Services, request: Request[FindCoordinatorRequest]) -> Awaitable[None] | None:
+    if request.body.key_type == GROUP and GROUP_METADATA_TOPIC not in services.metadata.image.topics_by_name:
+        return _after_creation(services, request)
+    _answer(services, request)
     return None
 
 
-async def _after_creation(rooms: Rooms, request: Request[FindCoordinatorRequest]) -> None:
+async def _after_creation(services: Services, request: Request[FindCoordinatorRequest]) -> None:
     try:
-        await rooms.controller.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
+        await services.controller.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
     except KafkaError as error:
         # Retriable for the client, whatever kept the topic from being created; what it was is worth saying.
-        _answer(rooms, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")
+        _answer(services, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")
     else:
-        _answer(rooms, request)
+        _answer(services, request)
 
 
-def _answer(rooms: Rooms, request: Request[FindCoordinatorRequest], trouble: str | None = None) -> None:
+def _answer(services: Services, request: Request[FindCoordinatorRequest], trouble: str | None = None) -> None:
     body = request.body
     batched = request.version >= BATCHED_FROM
     keys = body.coordinator_keys if batched else [body.key]
-    coordinators = [_coordinator(rooms, key, body.key_type, request.connection.listener, trouble) for key in keys]
+    coordinators = [_coordinator(services, key, body.key_type, request.connection.listener, trouble) for key in keys]
     if batched:
         request.answer(FindCoordinatorResponse(coordinators=coordinators))
         return
@@ -64,13 +64,13 @@ def _answer(rooms: Rooms, request: Request[FindCoordinatorRequest], trouble: str
     )
 
 
-def _coordinator(rooms: Rooms, key: str, key_type: int, listener: str, trouble: str | None) -> Coordinator:
+def _coordinator(services: Services, key: str, key_type: int, listener: str, trouble: str | None) -> Coordinator:
     if key_type != GROUP:
         # What Kafka says of a type it does not know. It is not retriable: COORDINATOR_NOT_AVAILABLE would keep a
         # transactional producer asking for ever, this ends its initTransactions() with the message.
         return _nowhere(key, ErrorCode.INVALID_REQUEST, _UNSERVED)
-    image = rooms.metadata.image
-    partition = image.partition(GROUP_METADATA_TOPIC, rooms.groups.partitions.index_of(key))
+    image = services.metadata.image
+    partition = image.partition(GROUP_METADATA_TOPIC, services.groups.partitions.index_of(key))
     broker = None if partition is None else image.brokers.get(partition.leader)
     endpoint = None if broker is None else broker.endpoints.get(listener)
     if broker is None or endpoint is None:

@@ -10,7 +10,7 @@ from broadsheet_broker.wire.messages.delete_groups_response import DeletableGrou
 from broadsheet_broker.wire.messages.describe_groups_response import DescribeGroupsResponse
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.wire.messages.delete_groups_request import DeleteGroupsRequest
     from broadsheet_broker.wire.messages.describe_groups_request import DescribeGroupsRequest
     from broadsheet_broker.wire.messages.list_groups_request import ListGroupsRequest
@@ -20,9 +20,9 @@ GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 
 
 @serves(15, "DescribeGroups", (0, 6))
-def describe_groups(rooms: Rooms, request: Request[DescribeGroupsRequest]) -> None:
+def describe_groups(services: Services, request: Request[DescribeGroupsRequest]) -> None:
     body = request.body
-    groups = rooms.groups.describe(body.groups, request.version)
+    groups = services.groups.describe(body.groups, request.version)
     if body.include_authorized_operations:
         for group in groups:
             if not group.error_code:
@@ -31,14 +31,14 @@ def describe_groups(rooms: Rooms, request: Request[DescribeGroupsRequest]) -> No
 
 
 @serves(16, "ListGroups", (0, 5))
-def list_groups(rooms: Rooms, request: Request[ListGroupsRequest]) -> None:
+def list_groups(services: Services, request: Request[ListGroupsRequest]) -> None:
     body = request.body
-    request.answer(rooms.groups.list_groups(body.states_filter, body.types_filter))
+    request.answer(services.groups.list_groups(body.states_filter, body.types_filter))
 
 
 @serves(42, "DeleteGroups", (0, 2))
-def delete_groups(rooms: Rooms, request: Request[DeleteGroupsRequest]) -> None:
+def delete_groups(services: Services, request: Request[DeleteGroupsRequest]) -> None:
     def answer(results: list[DeletableGroupResult]) -> None:
         request.answer(DeleteGroupsResponse(results=results))
 
-    rooms.groups.delete(request.body.groups_names, context_of(request), answer)
+    services.groups.delete(request.body.groups_names, context_of(request), answer)

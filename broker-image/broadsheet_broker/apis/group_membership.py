@@ -12,7 +12,7 @@ from broadsheet_broker.wire.messages.leave_group_response import LeaveGroupRespo
 from broadsheet_broker.wire.messages.sync_group_response import SyncGroupResponse
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
     from broadsheet_broker.wire.messages.join_group_request import JoinGroupRequest
     from broadsheet_broker.wire.messages.join_group_response import JoinGroupResponse
@@ -33,7 +33,7 @@ def context_of(request: Request[Any]) -> Context:
 
 
 @serves(11, "JoinGroup", (0, 9))
-def join_group(rooms: Rooms, request: Request[JoinGroupRequest]) -> None:
+def join_group(services: Services, request: Request[JoinGroupRequest]) -> None:
     body = request.body
     if request.version == 0:
         body.rebalance_timeout_ms = body.session_timeout_ms  # version 0 has one timeout for both
@@ -43,19 +43,19 @@ def join_group(rooms: Rooms, request: Request[JoinGroupRequest]) -> None:
             response.protocol_name = ""
         request.answer(response)
 
-    rooms.groups.join_group(body, context_of(request), answer)
+    services.groups.join_group(body, context_of(request), answer)
 
 
 @serves(12, "Heartbeat", (0, 4))
-def heartbeat(rooms: Rooms, request: Request[HeartbeatRequest]) -> None:
-    rooms.groups.heartbeat(request.body, None, request.answer)
+def heartbeat(services: Services, request: Request[HeartbeatRequest]) -> None:
+    services.groups.heartbeat(request.body, None, request.answer)
 
 
 @serves(13, "LeaveGroup", (0, 5))
-def leave_group(rooms: Rooms, request: Request[LeaveGroupRequest]) -> None:
+def leave_group(services: Services, request: Request[LeaveGroupRequest]) -> None:
     body = request.body
     if request.version >= MANY_MEMBERS_FROM:
-        rooms.groups.leave_group(body, context_of(request), request.answer)
+        services.groups.leave_group(body, context_of(request), request.answer)
         return
     body.members = [MemberIdentity(member_id=body.member_id)]
 
@@ -63,13 +63,13 @@ def leave_group(rooms: Rooms, request: Request[LeaveGroupRequest]) -> None:
         error = response.error_code or next((member.error_code for member in response.members), 0)
         request.answer(LeaveGroupResponse(error_code=error))
 
-    rooms.groups.leave_group(body, context_of(request), answer)
+    services.groups.leave_group(body, context_of(request), answer)
 
 
 @serves(14, "SyncGroup", (0, 5))
-def sync_group(rooms: Rooms, request: Request[SyncGroupRequest]) -> None:
+def sync_group(services: Services, request: Request[SyncGroupRequest]) -> None:
     body = request.body
     if request.version >= PROTOCOL_REQUIRED_FROM and (body.protocol_type is None or body.protocol_name is None):
         request.answer(SyncGroupResponse(error_code=ErrorCode.INCONSISTENT_GROUP_PROTOCOL))
         return
-    rooms.groups.sync_group(body, context_of(request), request.answer)
+    services.groups.sync_group(body, context_of(request), request.answer)

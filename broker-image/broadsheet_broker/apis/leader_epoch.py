@@ -13,12 +13,12 @@ from broadsheet_broker.wire.messages.offset_for_leader_epoch_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import OffsetForLeaderEpochRequest
 
 
 @serves(23, "OffsetForLeaderEpoch", (2, 4))
-def offset_for_leader_epoch(rooms: Rooms, request: Request[OffsetForLeaderEpochRequest]) -> None:
+def offset_for_leader_epoch(services: Services, request: Request[OffsetForLeaderEpochRequest]) -> None:
     response = OffsetForLeaderEpochResponse()
     for topic in request.body.topics:
         result = OffsetForLeaderTopicResult(topic=topic.topic)
@@ -27,7 +27,7 @@ def offset_for_leader_epoch(rooms: Rooms, request: Request[OffsetForLeaderEpochR
             row = EpochEndOffset(partition=wanted.partition, leader_epoch=-1, end_offset=-1)
             result.partitions.append(row)
             try:
-                partition = rooms.replicas.partition(topic.topic, wanted.partition)
+                partition = services.replicas.partition(topic.topic, wanted.partition)
                 partition.check_leader(wanted.current_leader_epoch)
                 row.leader_epoch, row.end_offset = partition.log.end_offset_for_epoch(wanted.leader_epoch)
             except KafkaError as error:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 from broadsheet_broker.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Rooms
+    from broadsheet_broker.apis.request import Services
 
 MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPOCH))
 """The errors after which a client should look elsewhere."""
 
 
-def current_leader(rooms: Rooms, topic: str, index: int) -> tuple[int, int] | None:
+def current_leader(services: Services, topic: str, index: int) -> tuple[int, int] | None:
     """Leader and its epoch as the metadata has them; None for a partition that does not exist."""
-    found = rooms.metadata.image.partition(topic, index)
+    found = services.metadata.image.partition(topic, index)
     return None if found is None else (found.leader, found.leader_epoch)
 
 
-def endpoint(rooms: Rooms, broker_id: int, listener: str) -> tuple[str, int, str | None] | None:
+def endpoint(services: Services, broker_id: int, listener: str) -> tuple[str, int, str | None] | None:
     """Host, port and rack of a broker, on the listener that the client used; None where it has no such listener."""
-    broker = rooms.metadata.image.brokers.get(broker_id)
+    broker = services.metadata.image.brokers.get(broker_id)
     if broker is None or listener not in broker.endpoints:
         return None
     address = broker.endpoints[listener]

@@ -13,7 +13,7 @@ from broadsheet_broker.wire.messages.list_offsets_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest
 
@@ -38,7 +38,7 @@ READ_COMMITTED = 1
 
 
 @serves(2, "ListOffsets", (1, 11))
-def list_offsets(rooms: Rooms, request: Request[ListOffsetsRequest]) -> None:
+def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> None:
     body = request.body
     seen: set[tuple[str, int]] = set()
     twice: set[tuple[str, int]] = set()
@@ -59,7 +59,7 @@ def list_offsets(rooms: Rooms, request: Request[ListOffsetsRequest]) -> None:
                     raise KafkaError(ErrorCode.INVALID_REQUEST)
                 if wanted.timestamp < 0 and request.version < _SINCE.get(wanted.timestamp, 2**15):
                     raise KafkaError(ErrorCode.UNSUPPORTED_VERSION)
-                partition = rooms.replicas.partition(topic.name, wanted.partition_index)
+                partition = services.replicas.partition(topic.name, wanted.partition_index)
                 if body.replica_id != DEBUGGING_REPLICA:
                     partition.check_leader(wanted.current_leader_epoch)
                 _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED, request.version)

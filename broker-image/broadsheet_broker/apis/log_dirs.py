@@ -14,24 +14,24 @@ from broadsheet_broker.wire.messages.describe_log_dirs_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
 
 
 @serves(35, "DescribeLogDirs", (1, 5))
-def describe_log_dirs(rooms: Rooms, request: Request[DescribeLogDirsRequest]) -> None:
+def describe_log_dirs(services: Services, request: Request[DescribeLogDirsRequest]) -> None:
     wanted: set[tuple[str, int]] | None = None
     if request.body.topics is not None:
         wanted = {(topic.topic, index) for topic in request.body.topics for index in topic.partitions}
     held: dict[str, list[Partition]] = {}
-    for partition in rooms.replicas.partitions():
+    for partition in services.replicas.partitions():
         if wanted is None or (partition.topic, partition.index) in wanted:
             held.setdefault(partition.log.directory.rpartition("/")[0], []).append(partition)
     response = DescribeLogDirsResponse()
-    for directory in rooms.replicas.logs.directories:
-        response.results.append(_describe(rooms, directory, held.get(directory, [])))
-    for directory in rooms.replicas.logs.offline_directories:
+    for directory in services.replicas.logs.directories:
+        response.results.append(_describe(services, directory, held.get(directory, [])))
+    for directory in services.replicas.logs.offline_directories:
         response.results.append(
             DescribeLogDirsResult(
                 log_dir=directory, error_code=ErrorCode.KAFKA_STORAGE_ERROR, total_bytes=-1, usable_bytes=-1
@@ -40,18 +40,18 @@ def describe_log_dirs(rooms: Rooms, request: Request[DescribeLogDirsRequest]) ->
     request.answer(response)
 
 
-def _describe(rooms: Rooms, directory: str, partitions: list[Partition]) -> DescribeLogDirsResult:
+def _describe(services: Services, directory: str, partitions: list[Partition]) -> DescribeLogDirsResult:
     result = DescribeLogDirsResult(log_dir=directory, total_bytes=-1, usable_bytes=-1)
-    files = rooms.environment.files
+    files = services.environment.files
     try:
         result.total_bytes = files.total_bytes(directory)
         result.usable_bytes = files.free_bytes(directory)
     except OSError:
         result.error_code = ErrorCode.KAFKA_STORAGE_ERROR
         return result
-    broker = rooms.metadata.image.brokers.get(rooms.config.node_id)
+    broker = services.metadata.image.brokers.get(services.config.node_id)
     if broker is not None and broker.cordoned_log_dirs:
-        result.is_cordoned = rooms.replicas.logs.directory_id(directory) in broker.cordoned_log_dirs
+        result.is_cordoned = services.replicas.logs.directory_id(directory) in broker.cordoned_log_dirs
     topics: dict[str, DescribeLogDirsTopic] = {}
     for partition in partitions:
         topic = topics.get(partition.topic)

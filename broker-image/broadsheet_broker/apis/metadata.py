@@ -14,7 +14,7 @@ from uuid import UUID
 
 from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.config.internal_topics import is_internal
 from broadsheet_broker.controller.names import name_problem
 from broadsheet_broker.metadata.image import NO_LEADER, ClusterImage, TopicImage
@@ -32,30 +32,30 @@ _IDS_FROM = 12
 
 
 @serves(3, "Metadata", (0, 13))
-def metadata(rooms: Rooms, request: Request[MetadataRequest]) -> Awaitable[None] | None:
+def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable[None] | None:
     body = request.body
-    image = rooms.metadata.image
+    image = services.metadata.image
     wanted = body.topics
     if wanted is None or (request.version == 0 and not wanted):
         listener = request.connection.listener
         _answer(image, request, [described(image, topic, listener) for topic in image.topics_by_name.values()])
         return None
     _check(wanted, request.version)
-    if body.allow_auto_topic_creation and rooms.config.get_bool("auto.create.topics.enable"):
+    if body.allow_auto_topic_creation and services.config.get_bool("auto.create.topics.enable"):
         missing = [
             topic.name
             for topic in wanted
             if topic.name is not None and topic.topic_id == ZERO_UUID and topic.name not in image.topics_by_name
         ]
         if missing:
-            return _create_and_answer(rooms, request, list(dict.fromkeys(missing)))
+            return _create_and_answer(services, request, list(dict.fromkeys(missing)))
     _answer(image, request, list(_found(image, wanted, request.connection.listener, {})))
     return None
 
 
-async def _create_and_answer(rooms: Rooms, request: Request[MetadataRequest], missing: list[str]) -> None:
-    errors = await _create(rooms, missing)
-    image = rooms.metadata.image
+async def _create_and_answer(services: Services, request: Request[MetadataRequest], missing: list[str]) -> None:
+    errors = await _create(services, missing)
+    image = services.metadata.image
     _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, errors)))
 
 
@@ -86,11 +86,11 @@ def _check(wanted: Iterable[MetadataRequestTopic], version: int) -> None:
             )
 
 
-async def _create(rooms: Rooms, names: list[str]) -> dict[str, KafkaError]:
+async def _create(services: Services, names: list[str]) -> dict[str, KafkaError]:
     """Create topics that a client named; returns why some could not be."""
     errors: dict[str, KafkaError] = {}
     try:
-        response = await rooms.controller.automatic_topics.create(names)
+        response = await services.controller.automatic_topics.create(names)
     except KafkaError as error:
         return dict.fromkeys(names, error)
     codes = {int(code): code for code in ErrorCode}

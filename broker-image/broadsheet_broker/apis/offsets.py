@@ -35,7 +35,7 @@ from broadsheet_broker.wire.messages.offset_fetch_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.metadata.image import ClusterImage
     from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequest
 
@@ -51,16 +51,16 @@ GROUP_ERROR_FROM = 2
 
 
 @serves(8, "OffsetCommit", (2, 10))
-def offset_commit(rooms: Rooms, request: Request[OffsetCommitRequest]) -> None:
+def offset_commit(services: Services, request: Request[OffsetCommitRequest]) -> None:
     body = request.body
-    image = rooms.metadata.image
+    image = services.metadata.image
     refused = _refuse_unknown(image, body, by_id=request.version >= TOPIC_IDS_FROM)
     if not refused:
-        rooms.groups.commit_offsets(body, context_of(request), request.answer)
+        services.groups.commit_offsets(body, context_of(request), request.answer)
     elif not body.topics:
         request.answer(OffsetCommitResponse(topics=refused))
     else:
-        rooms.groups.commit_offsets(body, context_of(request), _with_refused(request, refused))
+        services.groups.commit_offsets(body, context_of(request), _with_refused(request, refused))
 
 
 def _refuse_unknown(image: ClusterImage, body: OffsetCommitRequest, *, by_id: bool) -> list[OffsetCommitResponseTopic]:
@@ -118,10 +118,10 @@ def _with_refused(
 
 
 @serves(9, "OffsetFetch", (1, 10))
-def offset_fetch(rooms: Rooms, request: Request[OffsetFetchRequest]) -> None:
+def offset_fetch(services: Services, request: Request[OffsetFetchRequest]) -> None:
     body = request.body
     if request.version < MANY_GROUPS_FROM:
-        _fetch_one(rooms, request)
+        _fetch_one(services, request)
         return
     by_id = request.version >= TOPIC_IDS_FROM
     answers: dict[int, OffsetFetchResponseGroup] = {}
@@ -131,14 +131,14 @@ def offset_fetch(rooms: Rooms, request: Request[OffsetFetchRequest]) -> None:
 
     def collect(position: int, unknown: list[OffsetFetchResponseTopics], group: OffsetFetchResponseGroup) -> None:
         if by_id and not group.error_code:
-            group.topics = _with_ids(rooms.metadata.image, group.topics) + unknown
+            group.topics = _with_ids(services.metadata.image, group.topics) + unknown
         answers[position] = group
         if len(answers) == expected:
             request.answer(OffsetFetchResponse(groups=[answers[place] for place in range(expected)]))
 
     for position, group in enumerate(body.groups):
-        unknown = _name_topics(rooms.metadata.image, group) if by_id else []
-        rooms.groups.fetch_offsets(
+        unknown = _name_topics(services.metadata.image, group) if by_id else []
+        services.groups.fetch_offsets(
             group,
             body.require_stable,
             lambda answer, position=position, unknown=unknown: collect(position, unknown, answer),  # type: ignore[misc]
@@ -187,7 +187,7 @@ def _with_ids(image: ClusterImage, topics: list[OffsetFetchResponseTopics]) -> l
     return known
 
 
-def _fetch_one(rooms: Rooms, request: Request[OffsetFetchRequest]) -> None:
+def _fetch_one(services: Services, request: Request[OffsetFetchRequest]) -> None:
     """Versions before 8: one group, in the fields of the request itself."""
     body = request.body
     group = OffsetFetchRequestGroup(group_id=body.group_id, topics=None)
@@ -219,7 +219,7 @@ def _fetch_one(rooms: Rooms, request: Request[OffsetFetchRequest]) -> None:
         ]
         request.answer(OffsetFetchResponse(topics=topics, error_code=found.error_code))
 
-    rooms.groups.fetch_offsets(group, body.require_stable, answer)
+    services.groups.fetch_offsets(group, body.require_stable, answer)
 
 
 def _error_per_partition(body: OffsetFetchRequest, error: int) -> OffsetFetchResponse:
@@ -243,9 +243,9 @@ def _error_per_partition(body: OffsetFetchRequest, error: int) -> OffsetFetchRes
 
 
 @serves(47, "OffsetDelete", (0, 0))
-def offset_delete(rooms: Rooms, request: Request[OffsetDeleteRequest]) -> None:
+def offset_delete(services: Services, request: Request[OffsetDeleteRequest]) -> None:
     body = request.body
-    image = rooms.metadata.image
+    image = services.metadata.image
     unknown: dict[str, list[int]] = {}
     kept: list[OffsetDeleteRequestTopic] = []
     for topic in body.topics:
@@ -264,7 +264,7 @@ def offset_delete(rooms: Rooms, request: Request[OffsetDeleteRequest]) -> None:
             _add_unknown(response, unknown)
         request.answer(response)
 
-    rooms.groups.delete_offsets(body, context_of(request), answer)
+    services.groups.delete_offsets(body, context_of(request), answer)
 
 
 def _add_unknown(response: OffsetDeleteResponse, unknown: dict[str, list[int]]) -> None:

@@ -32,7 +32,7 @@ from broadsheet_broker.wire.records import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.wire.messages.produce_request import ProduceRequest
@@ -56,13 +56,13 @@ _VALID_ACKS = (-1, 0, 1)
 
 
 @serves(0, "Produce", (3, 13), advertise_from=0)
-def produce(rooms: Rooms, request: Request[ProduceRequest]) -> None:
+def produce(services: Services, request: Request[ProduceRequest]) -> None:
     body = request.body
-    replicas = rooms.replicas
+    replicas = services.replicas
     version = request.version
     by_id = version >= TOPIC_IDS_FROM
     acks = body.acks
-    now_ms = rooms.environment.clock.time_ms()
+    now_ms = services.environment.clock.time_ms()
     appended: list[tuple[Partition, int, PartitionProduceResponse]] = []
     responses: list[TopicProduceResponse] = []
     for topic in body.topic_data:
@@ -104,9 +104,9 @@ def produce(rooms: Rooms, request: Request[ProduceRequest]) -> None:
                 counters.messages_in += last - first + 1
                 counters.bytes_in += len(records)
             appended.append((partition, last + 1, row))
-    finish = partial(_finish, rooms, request, responses)
+    finish = partial(_finish, services, request, responses)
     if appended:
-        replicas.turn.after_flush(PendingProduce(rooms.environment.loop, acks, body.timeout_ms, appended, finish))
+        replicas.turn.after_flush(PendingProduce(services.environment.loop, acks, body.timeout_ms, appended, finish))
     else:
         finish()
 
@@ -148,7 +148,7 @@ def _refusal(index: int, error: KafkaError, partition: Partition | None) -> Part
     return row
 
 
-def _finish(rooms: Rooms, request: Request[ProduceRequest], responses: list[TopicProduceResponse]) -> None:
+def _finish(services: Services, request: Request[ProduceRequest], responses: list[TopicProduceResponse]) -> None:
     """Answer; with acks=0 there is no answer, and the connection is closed if anything failed, as Kafka does."""
     failed = False
     for topic in responses:
@@ -165,25 +165,25 @@ def _finish(rooms: Rooms, request: Request[ProduceRequest], responses: list[Topi
         return
     response = ProduceResponse(responses=responses)
     if failed and request.version >= LEADER_FROM:
-        _name_leaders(rooms, request, response)
+        _name_leaders(services, request, response)
     request.answer(response)
 
 
-def _name_leaders(rooms: Rooms, request: Request[ProduceRequest], response: ProduceResponse) -> None:
+def _name_leaders(services: Services, request: Request[ProduceRequest], response: ProduceResponse) -> None:
     leaders: set[int] = set()
     for topic in response.responses:
         name = topic.name
         if request.version >= TOPIC_IDS_FROM:
-            image = rooms.metadata.image.topics_by_id.get(topic.topic_id)
+            image = services.metadata.image.topics_by_id.get(topic.topic_id)
             name = "" if image is None else image.name
         for row in topic.partition_responses:
             if row.error_code in MOVED:
-                leader = current_leader(rooms, name, row.index)
+                leader = current_leader(services, name, row.index)
                 if leader is not None:
                     row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
                     leaders.add(leader[0])
     for broker_id in sorted(leaders):
-        address = endpoint(rooms, broker_id, request.connection.listener)
+        address = endpoint(services, broker_id, request.connection.listener)
         if address is not None:
             host, port, rack = address
             response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))

@@ -14,12 +14,12 @@ from broadsheet_broker.wire.messages.describe_producers_response import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.wire.messages.describe_producers_request import DescribeProducersRequest
 
 
 @serves(61, "DescribeProducers", (0, 0))
-def describe_producers(rooms: Rooms, request: Request[DescribeProducersRequest]) -> None:
+def describe_producers(services: Services, request: Request[DescribeProducersRequest]) -> None:
     response = DescribeProducersResponse()
     for topic in request.body.topics:
         result = TopicResponse(name=topic.name)
@@ -28,15 +28,15 @@ def describe_producers(rooms: Rooms, request: Request[DescribeProducersRequest])
             row = PartitionResponse(partition_index=index)
             result.partitions.append(row)
             try:
-                row.active_producers = _producers(rooms, topic.name, index)
+                row.active_producers = _producers(services, topic.name, index)
             except KafkaError as error:
                 row.error_code = error.code
                 row.error_message = error.message
     request.answer(response)
 
 
-def _producers(rooms: Rooms, topic: str, index: int) -> list[ProducerState]:
-    partition = rooms.replicas.partition(topic, index)
+def _producers(services: Services, topic: str, index: int) -> list[ProducerState]:
+    partition = services.replicas.partition(topic, index)
     partition.check_leader()
     return [
         ProducerState(

@@ -17,7 +17,7 @@ from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.raft.messages import Answer, ChangeAnswer
     from broadsheet_broker.raft.node import RaftNode
     from broadsheet_broker.raft.progress import Progress
@@ -36,43 +36,43 @@ if TYPE_CHECKING:
 
 
 @serves(52, "Vote", (0, 2))
-def vote(rooms: Rooms, request: Request[VoteRequest]) -> None:
-    _ask(rooms, request)
+def vote(services: Services, request: Request[VoteRequest]) -> None:
+    _ask(services, request)
 
 
 @serves(53, "BeginQuorumEpoch", (0, 1))
-def begin_quorum_epoch(rooms: Rooms, request: Request[BeginQuorumEpochRequest]) -> None:
-    _ask(rooms, request)
+def begin_quorum_epoch(services: Services, request: Request[BeginQuorumEpochRequest]) -> None:
+    _ask(services, request)
 
 
 @serves(54, "EndQuorumEpoch", (0, 1))
-def end_quorum_epoch(rooms: Rooms, request: Request[EndQuorumEpochRequest]) -> None:
-    _ask(rooms, request)
+def end_quorum_epoch(services: Services, request: Request[EndQuorumEpochRequest]) -> None:
+    _ask(services, request)
 
 
 @serves(59, "FetchSnapshot", (0, 1))
-def fetch_snapshot(rooms: Rooms, request: Request[FetchSnapshotRequest]) -> None:
-    _ask(rooms, request)
+def fetch_snapshot(services: Services, request: Request[FetchSnapshotRequest]) -> None:
+    _ask(services, request)
 
 
 @serves(82, "UpdateRaftVoter", (0, 0))
-def update_raft_voter(rooms: Rooms, request: Request[UpdateRaftVoterRequest]) -> None:
-    _ask(rooms, request)
+def update_raft_voter(services: Services, request: Request[UpdateRaftVoterRequest]) -> None:
+    _ask(services, request)
 
 
-def fetch_metadata(rooms: Rooms, request: Request[FetchRequest]) -> bool:
+def fetch_metadata(services: Services, request: Request[FetchRequest]) -> bool:
     """Answer a Fetch of the metadata log on a controller's listener; False when it is none."""
-    if request.connection.listener not in rooms.config.controller_listener_names:
+    if request.connection.listener not in services.config.controller_listener_names:
         return False
-    _ask(rooms, request)
+    _ask(services, request)
     return True
 
 
-def _ask(rooms: Rooms, request: Request[Any]) -> None:
+def _ask(services: Services, request: Request[Any]) -> None:
     """Hand a question to this node's replica, which answers now or later."""
     from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
 
-    raft = rooms.controller.raft
+    raft = services.controller.raft
     error = _wrong_cluster(raft, request)
     question = None if error else protocol.question_of(request.body)
     if question is None:
@@ -94,22 +94,22 @@ def _wrong_cluster(raft: RaftNode, request: Request[Any]) -> ErrorCode:
 # For operators.
 
 
-async def _by_leader(rooms: Rooms, request: Request[Any], answer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+async def _by_leader(services: Services, request: Request[Any], answer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Answer here if this node leads, or if it was asked as a controller; else have the leader answer."""
-    raft = rooms.controller.raft
-    if raft.is_leader or request.connection.listener in rooms.config.controller_listener_names:
+    raft = services.controller.raft
+    if raft.is_leader or request.connection.listener in services.config.controller_listener_names:
         request.answer(await answer())
         return
 
     def here() -> Coroutine[Any, Any, Any] | None:
         return answer() if raft.is_leader else None
 
-    request.answer(await rooms.controller.ask_leader(request.body, request.version, here))
+    request.answer(await services.controller.ask_leader(request.body, request.version, here))
 
 
 @serves(80, "AddRaftVoter", (0, 1))
-async def add_raft_voter(rooms: Rooms, request: Request[AddRaftVoterRequest]) -> None:
-    raft, body = rooms.controller.raft, request.body
+async def add_raft_voter(services: Services, request: Request[AddRaftVoterRequest]) -> None:
+    raft, body = services.controller.raft, request.body
 
     async def answer() -> Any:
         error = _wrong_cluster(raft, request)
@@ -120,12 +120,12 @@ async def add_raft_voter(rooms: Rooms, request: Request[AddRaftVoterRequest]) ->
         found: ChangeAnswer = await raft.add_voter(voter, max(body.timeout_ms, 0), body.ack_when_committed)
         return response_class(request.api_key)(error_code=found.error, error_message=found.message)
 
-    await _by_leader(rooms, request, answer)
+    await _by_leader(services, request, answer)
 
 
 @serves(81, "RemoveRaftVoter", (0, 0))
-async def remove_raft_voter(rooms: Rooms, request: Request[RemoveRaftVoterRequest]) -> None:
-    raft, body = rooms.controller.raft, request.body
+async def remove_raft_voter(services: Services, request: Request[RemoveRaftVoterRequest]) -> None:
+    raft, body = services.controller.raft, request.body
 
     async def answer() -> Any:
         error = _wrong_cluster(raft, request)
@@ -134,7 +134,7 @@ async def remove_raft_voter(rooms: Rooms, request: Request[RemoveRaftVoterReques
         found = await raft.remove_voter(ReplicaKey(body.voter_id, body.voter_directory_id))
         return response_class(request.api_key)(error_code=found.error, error_message=found.message)
 
-    await _by_leader(rooms, request, answer)
+    await _by_leader(services, request, answer)
 
 
 _WITH_DIRECTORIES = 2
@@ -143,40 +143,40 @@ for them."""
 
 
 @serves(55, "DescribeQuorum", (0, 2))
-async def describe_quorum(rooms: Rooms, request: Request[DescribeQuorumRequest]) -> None:
+async def describe_quorum(services: Services, request: Request[DescribeQuorumRequest]) -> None:
     """The metadata quorum as its leader sees it (KIP-595, KIP-836)."""
 
     async def answer() -> quorum_response.DescribeQuorumResponse:
-        return _describe(rooms, request.body, request.version)
+        return _describe(services, request.body, request.version)
 
-    await _by_leader(rooms, request, answer)
+    await _by_leader(services, request, answer)
 
 
-def _describe(rooms: Rooms, body: DescribeQuorumRequest, version: int) -> quorum_response.DescribeQuorumResponse:
+def _describe(services: Services, body: DescribeQuorumRequest, version: int) -> quorum_response.DescribeQuorumResponse:
     from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 
     answer = quorum_response.DescribeQuorumResponse(error_message=None)
-    raft = rooms.controller.raft
+    raft = services.controller.raft
     for topic in body.topics:
         rows = quorum_response.TopicData(topic_name=topic.topic_name)
         for partition in topic.partitions:
             if topic.topic_name == CLUSTER_METADATA_TOPIC and partition.partition_index == 0:
-                rows.partitions.append(_quorum(rooms, raft, version))
+                rows.partitions.append(_quorum(services, raft, version))
             else:
                 rows.partitions.append(_refusal(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, partition.partition_index))
         answer.topics.append(rows)
     for id in raft.voters.ids if version >= _WITH_DIRECTORIES else ():
         listeners = [
             quorum_response.Listener(name=name, host=host, port=port)
-            for name, (host, port) in _endpoints_of(rooms, raft, id).items()
+            for name, (host, port) in _endpoints_of(services, raft, id).items()
         ]
         answer.nodes.append(quorum_response.Node(node_id=id, listeners=listeners))
     return answer
 
 
-def _endpoints_of(rooms: Rooms, raft: RaftNode, id: int) -> dict[str, tuple[str, int]]:
+def _endpoints_of(services: Services, raft: RaftNode, id: int) -> dict[str, tuple[str, int]]:
     """As the log or the configuration has them, or as the controller has registered (a quorum of one on any port)."""
-    registered = rooms.metadata.image.controllers.get(id)
+    registered = services.metadata.image.controllers.get(id)
     if registered is not None and not raft.voters.dynamic:
         return {name: (endpoint.host, endpoint.port) for name, endpoint in registered.endpoints.items()}
     return raft.voters.voters[id].endpoints
@@ -195,14 +195,14 @@ def _refusal(code: ErrorCode, index: int = 0, epoch: int = -1, leader_id: int = 
     )
 
 
-def _quorum(rooms: Rooms, raft: RaftNode, version: int) -> quorum_response.PartitionData:
+def _quorum(services: Services, raft: RaftNode, version: int) -> quorum_response.PartitionData:
     from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 
     leader = raft.leader_state
     if leader is None:
         known = -1 if raft.leader_id is None else raft.leader_id
         return _refusal(ErrorCode.NOT_LEADER_OR_FOLLOWER, 0, raft.epoch, known)
-    now = rooms.environment.clock.time_ms()
+    now = services.environment.clock.time_ms()
 
     def state(progress: Progress) -> quorum_response.ReplicaState:
         is_self = progress.key.id == raft.local_key.id

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 
-Handler = Callable[[Rooms, Request[Any]], Awaitable[None] | None]
+Handler = Callable[[Services, Request[Any]], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""One request in flight, and the rooms that may answer it.
+"""One request in flight, and the services that may answer it.
 
-A handler is a function `handle(rooms, request) -> None`. It may call `request.answer(...)` before it returns or at any
-later time (a delayed fetch, a join that waits for its group); the connection keeps the answers in the order of the
+A handler is a function `handle(services, request) -> None`. It may call `request.answer(...)` before it returns or at
+any later time (a delayed fetch, a join that waits for its group); the connection keeps the answers in the order of the
 requests. A handler may also be a coroutine function, for paths that are not hot. An exception in a handler is logged
 and answered with UNKNOWN_SERVER_ERROR, in the shape of that API's answer.
 """
@@ -75,8 +75,8 @@ class Request(Generic[Body]):
 
 
 @dataclass(slots=True)
-class Rooms:
-    """The rooms of one broker that handlers call. Built in broker.py only."""
+class Services:
+    """What handlers call: the parts of one broker. Built in broker.py only."""
 
     environment: Environment
     config: BrokerConfig

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from broadsheet_broker.apis.controllers import order, pass_on
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.apis.request import Request, Rooms
+from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.config import describe_topic
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -24,21 +24,21 @@ _DELETION_DISABLED_FROM = 3
 
 
 @serves(19, "CreateTopics", (2, 7))
-async def create_topics(rooms: Rooms, request: Request[CreateTopicsRequest]) -> None:
-    answer = await order(rooms, request, CreateTopicsResponse)
+async def create_topics(services: Services, request: Request[CreateTopicsRequest]) -> None:
+    answer = await order(services, request, CreateTopicsResponse)
     if request.version >= _CONFIGS_FROM:
         set_on = {topic.name: topic.configs for topic in request.body.topics}
         for result in answer.topics:
             if result.error_code == ErrorCode.NONE:
                 own = {config.name: config.value for config in set_on[result.name] if config.value is not None}
-                result.configs = _configs(rooms, own)
+                result.configs = _configs(services, own)
     request.answer(answer)
 
 
-def _configs(rooms: Rooms, own: dict[str, str]) -> list[CreatableTopicConfigs]:
-    image = rooms.metadata.image
-    dynamic = image.config(ResourceType.BROKER, str(rooms.config.node_id))
-    entries = describe_topic(rooms.config, own, dynamic, image.config(ResourceType.BROKER, ""))
+def _configs(services: Services, own: dict[str, str]) -> list[CreatableTopicConfigs]:
+    image = services.metadata.image
+    dynamic = image.config(ResourceType.BROKER, str(services.config.node_id))
+    entries = describe_topic(services.config, own, dynamic, image.config(ResourceType.BROKER, ""))
     return [
         CreatableTopicConfigs(
             name=entry.name,
@@ -52,9 +52,9 @@ def _configs(rooms: Rooms, own: dict[str, str]) -> list[CreatableTopicConfigs]:
 
 
 @serves(20, "DeleteTopics", (1, 6))
-async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> None:
+async def delete_topics(services: Services, request: Request[DeleteTopicsRequest]) -> None:
     try:
-        answer = await order(rooms, request, DeleteTopicsResponse)
+        answer = await order(services, request, DeleteTopicsResponse)
     except KafkaError as error:
         if error.code is ErrorCode.TOPIC_DELETION_DISABLED and request.version < _DELETION_DISABLED_FROM:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Topic deletion is disabled.") from None
@@ -63,5 +63,5 @@ async def delete_topics(rooms: Rooms, request: Request[DeleteTopicsRequest]) -> 
 
 
 @serves(37, "CreatePartitions", (0, 3))
-async def create_partitions(rooms: Rooms, request: Request[CreatePartitionsRequest]) -> None:
-    await pass_on(rooms, request)
+async def create_partitions(services: Services, request: Request[CreatePartitionsRequest]) -> None:
+    await pass_on(services, request)

@@ -13,7 +13,7 @@ from broadsheet_broker.wire.api_messages import flexible_from, request_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Rooms
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.seams.metrics import Latency, Metrics
     from broadsheet_broker.wire.schema import Message
 
@@ -62,19 +62,19 @@ API_VERSIONS = 18
 class Dispatcher:
     """Calls handlers, and answers for those that fail."""
 
-    __slots__ = ("_loop", "_rooms", "_tasks", "apis", "controller_apis")
+    __slots__ = ("_loop", "_services", "_tasks", "apis", "controller_apis")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        rooms: Rooms,
+        services: Services,
         registry: Mapping[int, Api],
         metrics: Metrics,
         controller_keys: frozenset[int],
         controller_only: frozenset[int] = frozenset(),
     ) -> None:
         self._loop = loop
-        self._rooms = rooms
+        self._services = services
         self._tasks: set[asyncio.Task[None]] = set()
         every = {key: ServedApi(api, metrics) for key, api in registry.items()}
         self.apis = {key: api for key, api in every.items() if key not in controller_only}
@@ -84,7 +84,7 @@ class Dispatcher:
     def call(self, api: ServedApi, request: Request[Any]) -> None:
         """Run the handler of a decoded request; never raises."""
         try:
-            result = api.handler(self._rooms, request)
+            result = api.handler(self._services, request)
         except Exception as error:
             self._failed(api, request, error)
             return

@@ -20,7 +20,7 @@ from broadsheet_broker.seams.metrics import Family
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.registry import Api
-    from broadsheet_broker.apis.request import Rooms
+    from broadsheet_broker.apis.request import Services
     from broadsheet_broker.config import BrokerConfig
     from broadsheet_broker.seams import Environment
 
@@ -45,7 +45,7 @@ class Server:
     """
 
     def __init__(
-        self, environment: Environment, config: BrokerConfig, rooms: Rooms, registry: Mapping[int, Api]
+        self, environment: Environment, config: BrokerConfig, services: Services, registry: Mapping[int, Api]
     ) -> None:
         self.loop = environment.loop
         self.now = environment.loop.time
@@ -65,7 +65,9 @@ class Server:
         """The port of each listener, by its name, once bound."""
         self._config = config
         self._controller_listeners = frozenset(config.controller_listener_names)
-        self._dispatcher = Dispatcher(self.loop, rooms, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY)
+        self._dispatcher = Dispatcher(
+            self.loop, services, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY
+        )
         self.call = self._dispatcher.call
         self._servers: dict[str, list[asyncio.AbstractServer]] = {}
         """By the name of the listener."""

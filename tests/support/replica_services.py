@@ -1,4 +1,4 @@
-"""Rooms with real logs in a directory, as far as Produce, Fetch and their relatives need them, and requests by hand."""
+"""Services with real logs in a directory, as far as Produce and Fetch need them, and requests by hand."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Bench:
             self.metadata,  # type: ignore[arg-type]
         )
         self.metadata.subscriber = self.replicas.apply
-        self.rooms: Any = SimpleNamespace(
+        self.services: Any = SimpleNamespace(
             environment=self.environment, config=Settings(), metadata=self.metadata, replicas=self.replicas
         )
 
@@ -188,7 +188,7 @@ class Bench:
         assert end == len(data)
         call = Call(key, version, 1, client_id, decoded, Connection(), self.environment.monotonic())
         call.outcome, call.silent, call.hung_up = None, False, False
-        REGISTRY[key].handler(self.rooms, call)
+        REGISTRY[key].handler(self.services, call)
         return call
 
     async def call(self, key: int, version: int, body: Any, client_id: str = "test") -> Any:
