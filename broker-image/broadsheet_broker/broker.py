@@ -7,6 +7,7 @@ opened), logs, metadata, and only then clients. The stop goes the other way roun
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broadsheet_broker import apis
@@ -103,7 +104,8 @@ class Broker:
         )
         controller.on_failure = self._metadata_failed
         logs.on_full_disk = controller.disk_full
-        groups.partitions.may_be_replaced = controller.may_be_replaced
+        replicas.may_be_replaced = controller.may_be_replaced
+        groups.partitions.may_be_replaced = partial(replicas.is_in_doubt, GROUP_METADATA_TOPIC)
         for path in logs.offline_directories:  # found before there was anybody to tell
             controller.directory_failed(path)
         self._isr_proposals = controller.isr_proposals(IsrAnswer)

@@ -142,11 +142,11 @@ def test_what_becomes_of_a_broker() -> None:
     fenced = replace(active, fenced=True, epoch=50)
     stopping = replace(active, in_controlled_shutdown=True)
 
-    def state(broker: Any, request: Any, leads: bool = False, know: bool = True) -> State:
-        return next_state(broker, request, leads_any=leads, all_know=know)
+    def state(broker: Any, request: Any, leads: bool = False, know: bool = True, caught_up: bool = True) -> State:
+        return next_state(broker, request, leads_any=leads, all_know=know, caught_up=caught_up)
 
     assert state(fenced, heartbeat()) is State.UNFENCED
-    assert state(fenced, heartbeat(offset=49)) is State.FENCED
+    assert state(fenced, heartbeat(), caught_up=False) is State.FENCED
     assert state(fenced, heartbeat(fence=True)) is State.FENCED
     assert state(fenced, heartbeat(stop=True)) is State.SHUTDOWN_NOW
     assert state(active, heartbeat()) is State.UNFENCED
@@ -172,6 +172,22 @@ def test_only_silence_ends_a_session_and_not_the_controllers_own_pause() -> None
     assert not sessions.all_know_of_shutdown(2, [1, 3])
     sessions.heard(3, 1, 111.0, 60)
     assert sessions.all_know_of_shutdown(2, [1, 3])
+
+
+def test_a_fenced_broker_that_does_not_know_it_yet_has_not_caught_up() -> None:
+    """It came back with metadata from before, in which it led what others had led since."""
+    image = three(isr=[1], leader=1, fenced=(3,))
+    broker = image.brokers[1]
+    sessions = Sessions(9.0)
+    sessions.begin(image.brokers.values(), 100.0, offset=70)
+    assert sessions.has_caught_up(broker, broker.epoch)
+    assert not sessions.has_caught_up(image.brokers[3], 69), "nobody knows when it was fenced"
+    assert sessions.has_caught_up(image.brokers[3], 70)
+    sessions.heard(1, broker.epoch, 101.0, 80)
+    sessions.fenced(1, 90)
+    assert not sessions.is_valid(1, 101.0)
+    assert not sessions.has_caught_up(broker, 89)
+    assert sessions.has_caught_up(broker, 90)
 
 
 def test_a_fenced_broker_is_back_with_what_waited_for_it() -> None:

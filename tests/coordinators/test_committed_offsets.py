@@ -160,7 +160,7 @@ def test_offsets_are_seen_when_they_are_committed_in_the_log() -> None:
 def test_a_coordinator_that_may_be_replaced_tells_no_offsets_and_takes_none() -> None:
     bench = Bench()
     bench.commit({("orders", 0): 5})
-    bench.coordinator.partitions.may_be_replaced = lambda: True
+    bench.coordinator.partitions.may_be_replaced = lambda index: True
     replies = Replies()
     bench.coordinator.fetch_offsets(OffsetFetchRequestGroup(group_id=GROUP, topics=None), False, replies)
     assert replies.one.error_code == ErrorCode.NOT_COORDINATOR

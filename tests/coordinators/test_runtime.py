@@ -313,7 +313,7 @@ def test_what_waits_is_answered_when_another_broker_leads_and_what_comes_late_is
 
 def test_a_broker_that_may_be_replaced_coordinates_nothing() -> None:
     counters = Counters().lead()
-    counters.partitions.may_be_replaced = lambda: True
+    counters.partitions.may_be_replaced = lambda index: True
     assert counters.partitions.find("hits") is ErrorCode.NOT_COORDINATOR
 
 

@@ -34,6 +34,7 @@ class FakeRaft:
     def __init__(self, quorum: Quorum, id: int, listener: Any) -> None:
         self.quorum, self.id, self.listener = quorum, id, listener
         self.failure: KafkaError | None = None
+        self.is_behind = False
         self.alive = True
         self.applied = 0
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import pytest
 
+from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.node.registration import broker_message
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -313,5 +315,35 @@ def test_two_brokers_with_one_id_do_not_take_turns() -> None:
             await nodes[1].active.register_broker(other)
         assert caught.value.code is ErrorCode.DUPLICATE_BROKER_REGISTRATION
         assert quorum.leader == 1
+
+    run(test)
+
+
+def test_a_metadata_log_without_room_makes_its_broker_step_aside() -> None:
+    """The disk was full under nothing but the metadata log: the broker went on leading, and heard of nothing."""
+
+    async def test() -> None:
+        _, nodes = await start(3)
+        await create(nodes[1], "orders", 3, 1, 2)
+        nodes[3].raft.is_behind = True  # type: ignore[misc]
+        assert nodes[3].may_be_replaced()
+        nodes[3].handle_refusal(StorageError("no room", OSError(errno.ENOSPC, "No space left on device")))
+        await until(lambda: partition(nodes[1]).leader == 1)
+        assert nodes[1].cache.image.brokers[3].fenced
+        nodes[3].raft.is_behind = False  # type: ignore[misc]
+        assert nodes[3].may_be_replaced(), "it has asked to be fenced"
+
+    run(test)
+
+
+def test_a_broker_without_the_directory_of_its_metadata_answers_for_nothing_and_stops() -> None:
+    async def test() -> None:
+        _, nodes = await start(3)
+        failures: list[KafkaError] = []
+        nodes[3].on_failure = failures.append
+        assert not nodes[3].may_be_replaced()
+        nodes[3].directory_failed("/data")
+        assert nodes[3].may_be_replaced()
+        assert [failure.message for failure in failures] == ["its log directory /data is offline"]
 
     run(test)

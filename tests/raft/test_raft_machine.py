@@ -15,6 +15,7 @@ from broadsheet_broker.raft.messages import (
     Appended,
     AppendFetched,
     AppendLeaderChange,
+    AppendRefused,
     AppendVoters,
     Asked,
     BeginEpoch,
@@ -384,6 +385,28 @@ def test_a_follower_fetches_on_only_when_what_it_got_is_durable() -> None:
     assert effects[0] == HighWatermarkAdvanced(3) and not sent(effects)
     (following,) = sent(drive(Flushed(3)))
     assert isinstance(following.question, Fetch) and following.question.offset == 3
+
+
+def test_a_follower_whose_disk_refuses_records_is_behind_until_it_has_what_is_committed() -> None:
+    drive, effects = of_three(ElectionState(5, leader_id=2), log_of(1, 5))
+    log = drive.raft.log
+    (first,) = [send for send in sent(effects) if isinstance(send.question, Fetch)]
+    records = [Entry(5, "new")]
+    drive(Answered(first.request_id, FetchAnswer(ErrorCode.NONE, 5, 2, None, 2, records=records)))
+    assert not drive.raft.is_behind
+    drive(AppendRefused())
+    assert drive.raft.is_behind
+    (again,) = sent(drive(FetchedAppended(2, -1)))
+    assert drive.raft.is_behind, "it is time to try again, and that is all"
+    drive(Answered(again.request_id, FetchAnswer(ErrorCode.NONE, 5, 2, None, 4, records=records)))
+    log.entries += records  # type: ignore[attr-defined]
+    drive(FetchedAppended(3, 4))
+    assert drive.raft.is_behind, "the leader has committed more"
+    (following,) = sent(drive(Flushed(3)))
+    drive(Answered(following.request_id, FetchAnswer(ErrorCode.NONE, 5, 2, None, 4, records=records)))
+    log.entries += records  # type: ignore[attr-defined]
+    drive(FetchedAppended(4, 4))
+    assert not drive.raft.is_behind
 
 
 def test_a_leader_that_hears_from_no_majority_resigns() -> None:

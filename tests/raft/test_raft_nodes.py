@@ -47,6 +47,8 @@ class Listener:
 
     def handle_append_failure(self, tags: Sequence[Any], error: KafkaError) -> None: ...
 
+    def handle_refusal(self, error: KafkaError) -> None: ...
+
     def handle_leader(self, epoch: int, leader_id: int | None) -> None:
         self.leaders.append((epoch, leader_id))
 

@@ -40,6 +40,9 @@ class Controller:
     def broker_epoch(self, broker_id: int) -> int:
         return -1 if broker_id in self.fenced else self.epochs[broker_id]
 
+    def may_be_replaced(self) -> bool:
+        return False
+
     def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
         return broker_id not in self.fenced and broker_epoch in (-1, self.epochs[broker_id])
 

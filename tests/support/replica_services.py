@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,6 +111,8 @@ class Bench:
     def __init__(self, directory: Path, files: Files) -> None:
         loop = asyncio.get_running_loop()
         self.clock = HandClock()
+        self.work: set[asyncio.Future[None]] = set()
+        """Handlers that take their time."""
         self.environment = Environment(loop=loop, clock=self.clock, files=files)
         self.metadata = Metadata()
         self.logs = LogManager(
@@ -148,10 +150,12 @@ class Bench:
         *,
         leader: int = 1,
         topic_id: uuid.UUID | None = None,
+        replicas: Sequence[int] = (),
+        isr: Sequence[int] = (),
         **configs: str,
     ) -> uuid.UUID:
         topic_id = topic_id or uuid.uuid4()
-        replicas = [1] if leader == 1 else [1, leader]
+        replicas = list(replicas) or ([1] if leader == 1 else [1, leader])
         self.metadata.replay(
             *(
                 ConfigRecord(resource_type=2, resource_name=name, name=key.replace("_", "."), value=value)
@@ -163,7 +167,7 @@ class Bench:
                     partition_id=index,
                     topic_id=topic_id,
                     replicas=replicas,
-                    isr=replicas,
+                    isr=list(isr) or replicas,
                     leader=leader,
                     leader_epoch=0,
                     partition_epoch=0,
@@ -188,7 +192,9 @@ class Bench:
         assert end == len(data)
         call = Call(key, version, 1, client_id, decoded, Connection(), self.environment.monotonic())
         call.outcome, call.silent, call.hung_up = None, False, False
-        REGISTRY[key].handler(self.services, call)
+        result = REGISTRY[key].handler(self.services, call)
+        if isinstance(result, Coroutine):
+            self.work.add(asyncio.ensure_future(result))
         return call
 
     async def call(self, key: int, version: int, body: Any, client_id: str = "test") -> Any:

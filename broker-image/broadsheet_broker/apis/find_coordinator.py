@@ -70,10 +70,11 @@ def _coordinator(services: Services, key: str, key_type: int, listener: str, tro
         # transactional producer asking for ever, this ends its initTransactions() with the message.
         return _nowhere(key, ErrorCode.INVALID_REQUEST, _UNSERVED)
     image = services.metadata.image
-    partition = image.partition(GROUP_METADATA_TOPIC, services.groups.partitions.index_of(key))
+    index = services.groups.partitions.index_of(key)
+    partition = image.partition(GROUP_METADATA_TOPIC, index)
     broker = None if partition is None else image.brokers.get(partition.leader)
     endpoint = None if broker is None else broker.endpoints.get(listener)
-    if broker is None or endpoint is None:
+    if broker is None or endpoint is None or services.groups.partitions.may_be_replaced(index):
         return _nowhere(key, ErrorCode.COORDINATOR_NOT_AVAILABLE, trouble)
     return Coordinator(
         key=key, node_id=broker.id, host=endpoint.host, port=endpoint.port, error_code=0, error_message=None

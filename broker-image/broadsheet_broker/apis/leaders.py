@@ -14,9 +14,12 @@ MOVED = frozenset((ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.FENCED_LEADER_EPO
 
 
 def current_leader(services: Services, topic: str, index: int) -> tuple[int, int] | None:
-    """Leader and its epoch as the metadata has them; None for a partition that does not exist."""
+    """Leader and its epoch as the metadata has them; None for a partition that does not exist, and where this broker
+    leads in the metadata that it has and another may by now."""
     found = services.metadata.image.partition(topic, index)
-    return None if found is None else (found.leader, found.leader_epoch)
+    if found is None or services.replicas.is_in_doubt(topic, index):
+        return None
+    return found.leader, found.leader_epoch
 
 
 def endpoint(services: Services, broker_id: int, listener: str) -> tuple[str, int, str | None] | None:

@@ -118,6 +118,7 @@ class ActiveController:
         self._epoch = raft.epoch
         self._pending = image
         """With everything appended on top."""
+        self._began_at = image.offset
         self._names = NameIndex(image.topics_by_name)
         self._orders: dict[PendingAppend, None] = {}
         self._deposed: KafkaError | None = None
@@ -148,7 +149,8 @@ class ActiveController:
             changes = eligible_replicas.follow_configuration(self._pending, self._defaults.min_isr)
             if changes:
                 self.append(changes)  # at once: what is cleared for all is kept for those that nobody leads
-        self.sessions.begin(self._pending.brokers.values(), self._environment.monotonic(), self._raft.former_leader)
+        now, former = self._environment.monotonic(), self._raft.former_leader
+        self.sessions.begin(self._pending.brokers.values(), now, former, offset=self._began_at)
         self._next_tick = self._environment.monotonic() + _TICK
         self._later("sessions", _TICK, self._check_sessions)
         if self._config.get_bool("auto.leader.rebalance.enable"):
@@ -266,15 +268,17 @@ class ActiveController:
             image = self._pending
         stopping = broker.in_controlled_shutdown and not broker.fenced
         active = [other.id for other in image.brokers.values() if other.is_active]
+        caught_up = self.sessions.has_caught_up(broker, request.current_metadata_offset)
         state = next_state(
             broker,
             request,
             leads_any=stopping and elections.leads_any(image, id),
             all_know=self.sessions.all_know_of_shutdown(id, active),
+            caught_up=caught_up,
         )
         await self._become(broker.id, state)
         return BrokerHeartbeatResponse(
-            is_caught_up=request.current_metadata_offset >= broker.epoch,
+            is_caught_up=caught_up,
             is_fenced=state in (State.FENCED, State.SHUTDOWN_NOW),
             should_shut_down=state is State.SHUTDOWN_NOW,
         )
@@ -299,8 +303,9 @@ class ActiveController:
     def fence(self, broker_id: int, reason: str) -> asyncio.Future[None]:
         """Take a broker out: it leads nothing from now on."""
         logger.info("Broker %d is fenced: it %s", broker_id, reason)
-        self.sessions.forget(broker_id)
-        return self._append_in_parts(brokers.fence_broker(self._pending, broker_id, self._defaults))
+        done = self._append_in_parts(brokers.fence_broker(self._pending, broker_id, self._defaults))
+        self.sessions.fenced(broker_id, self._raft.storage.end_offset - 1)
+        return done
 
     async def unregister_broker(self, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse:
         records = brokers.unregister_broker(self._pending, request.broker_id, self._defaults)

@@ -51,10 +51,21 @@ class Sessions:
         self._timeout = timeout
         self._least = least_session(timeout, interval)
         self._sessions: dict[int, _Session] = {}
+        self._fenced_at: dict[int, int] = {}
 
-    def begin(self, brokers: Iterable[BrokerInfo], now: float, former: tuple[int, float] | None = None) -> None:
+    def begin(
+        self,
+        brokers: Iterable[BrokerInfo],
+        now: float,
+        former: tuple[int, float] | None = None,
+        *,
+        offset: int = -1,
+    ) -> None:
         """Every broker that takes part has a whole session from now on, but the former leader of the quorum: `former`
-        is its id and when it was heard last. It keeps at least the shortest session."""
+        is its id when it was heard last. It keeps at least the shortest session. `offset`: of the last committed
+        record, since nobody knows when the brokers that are fenced were."""
+        brokers = list(brokers)
+        self._fenced_at = {broker.id: offset for broker in brokers if broker.fenced}
         self._sessions = {broker.id: _Session(broker.epoch, now) for broker in brokers if not broker.fenced}
         session = None if former is None else self._sessions.get(former[0])
         if session is not None and former is not None:
@@ -70,6 +81,16 @@ class Sessions:
 
     def forget(self, broker_id: int) -> None:
         self._sessions.pop(broker_id, None)
+
+    def fenced(self, broker_id: int, offset: int) -> None:
+        """A broker was fenced, and what it led was given to others, with the records up to that offset."""
+        self.forget(broker_id)
+        self._fenced_at[broker_id] = offset
+
+    def has_caught_up(self, broker: BrokerInfo, offset: int) -> bool:
+        """Whether a broker that has published everything up to `offset` knows of its registration and that it was
+        fenced. One that does not know would go on leading what others lead once it hears that it takes part."""
+        return offset >= max(broker.epoch, self._fenced_at.get(broker.id, -1))
 
     def is_valid(self, broker_id: int, now: float) -> bool:
         session = self._sessions.get(broker_id)
@@ -104,12 +125,13 @@ class Sessions:
         return all(other is None or other.offset >= session.shutdown_offset for other in known)
 
 
-def next_state(broker: BrokerInfo, request: BrokerHeartbeatRequest, *, leads_any: bool, all_know: bool) -> State:
+def next_state(
+    broker: BrokerInfo, request: BrokerHeartbeatRequest, *, leads_any: bool, all_know: bool, caught_up: bool
+) -> State:
     """What becomes of a broker by what it wants and how far it is."""
     if broker.fenced:
         if request.want_shut_down:
             return State.SHUTDOWN_NOW
-        caught_up = request.current_metadata_offset >= broker.epoch
         return State.FENCED if request.want_fence or not caught_up else State.UNFENCED
     if broker.in_controlled_shutdown:
         return State.CONTROLLED_SHUTDOWN if leads_any or not all_know else State.SHUTDOWN_NOW

@@ -14,6 +14,7 @@ from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.heartbeats import least_session
 from broadsheet_broker.node.absence import PAUSE, Absence
+from broadsheet_broker.node.doubt import Doubt
 from broadsheet_broker.node.forwarding import Call, error_code
 from broadsheet_broker.node.registration import broker_message
 from broadsheet_broker.seams import Environment
@@ -48,6 +49,16 @@ class Metadata(Protocol):
         """Of the last record that was published here."""
         ...
 
+    @property
+    def is_behind(self) -> bool:
+        """More is decided than could be written down here."""
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """The metadata log can no longer be written."""
+        ...
+
 
 class BrokerLifecycle:
     """`register`, `begin`, then `set_ready` and `joined`; at the end `leave` and `stop`."""
@@ -66,6 +77,9 @@ class BrokerLifecycle:
         self._ready = False
         self._fenced = True
         self._aside = False
+        self._wished_at: float | None = None
+        """When it asked last to be fenced, or no longer to be; None once the controller has answered that it takes
+        part."""
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
@@ -127,12 +141,26 @@ class BrokerLifecycle:
         self._notice_pauses()
         self._task = self._environment.loop.create_task(self._report())
 
-    def may_be_replaced(self) -> bool:
-        """This process did not run for so long that others may lead what it led, and has not asked yet."""
+    def doubt(self) -> Doubt | None:
+        """Why others may lead what this broker led; None: it takes part. Asked for each request, so that a pause is
+        noticed before anything is answered after it."""
+        if self._is_absent():
+            return Doubt.PAUSED
+        if self._leaving:
+            return Doubt.LEAVING
+        if self._wished_at is not None:
+            return Doubt.ASIDE
+        if self._fenced:
+            return Doubt.FENCED
+        if self._metadata.is_behind:
+            return Doubt.BEHIND
+        return Doubt.METADATA_LOST if self._metadata.is_lost else None
+
+    def _is_absent(self) -> bool:
         return self._absence.may_be_replaced(self._environment.monotonic())
 
     def _notice_pauses(self) -> None:
-        if self.may_be_replaced():
+        if self._is_absent():
             logger.info("This process has not run for longer than its session: asking the controller what has become")
             self._hurry()
         self._tick = self._environment.loop.call_later(PAUSE / 2, self._notice_pauses)
@@ -191,6 +219,7 @@ class BrokerLifecycle:
     def step_aside(self, wish: bool) -> None:
         """Ask to be fenced, although this broker lives, or to take part again."""
         self._aside = wish
+        self._wished_at = self._environment.monotonic()
         self._hurry()
 
     # Heartbeats.
@@ -237,6 +266,8 @@ class BrokerLifecycle:
         was_fenced, self._fenced = self._fenced, answer.is_fenced
         if not self._fenced:
             self._absence.heard(asked_at)
+            if not self._aside and self._wished_at is not None and asked_at >= self._wished_at:
+                self._wished_at = None
         if not self._fenced and not self._joined.done():
             self._joined.set_result(None)
         if self._fenced and not was_fenced and not self._leaving and not self._aside:

@@ -21,6 +21,7 @@ from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.active import ActiveController, PendingAppend
 from broadsheet_broker.controller.liveness import ProcessWatch
 from broadsheet_broker.controller.orders import ORDERS, carry_out
+from broadsheet_broker.log.errors import is_passing
 from broadsheet_broker.metadata.cache import MetadataCache
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage
@@ -96,6 +97,8 @@ class MetadataNode:
         metadata.subscribe(self._notice_departures)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
+        self._directory_lost = False
+        """The log directory of the metadata is offline."""
         self.on_failure: Callable[[KafkaError], None] | None = None
         """Called when the metadata log can no longer be written: the node should stop."""
 
@@ -140,9 +143,19 @@ class MetadataNode:
         """Of the last record that was published on this node."""
         return self._publisher.position.offset if self._publisher.is_released else -1
 
+    @property
+    def is_behind(self) -> bool:
+        """More is decided than this node could write down."""
+        return self.raft.is_behind
+
+    @property
+    def is_lost(self) -> bool:
+        """The metadata log can no longer be written."""
+        return self._directory_lost or self.raft.failure is not None
+
     def may_be_replaced(self) -> bool:
-        """Others may lead what this broker leads, as far as it knows: it has not run for longer than its session."""
-        return not self._is_whole_quorum and self.lifecycle.may_be_replaced()
+        """Others may lead what this broker leads, as far as it knows: `lifecycle.doubt` has the reasons."""
+        return self.lifecycle.doubt() is not None and not self._is_whole_quorum
 
     def knows_broker(self, broker_id: int, epoch: int) -> bool:
         return self._publisher.knows_broker(broker_id, epoch)
@@ -199,6 +212,10 @@ class MetadataNode:
 
     def directory_failed(self, path: str) -> None:
         """A log directory of this broker is offline from now on."""
+        if path == self._identity.metadata_directory:
+            self._directory_lost = True
+            if self.on_failure is not None:
+                self.on_failure(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"its log directory {path} is offline"))
         directory_id = self._identity.directories.get(path)
         if directory_id is not None:
             self.lifecycle.directory_failed(directory_id)
@@ -432,6 +449,11 @@ class MetadataNode:
             self._news()
             if self.on_failure is not None:
                 self.on_failure(self.raft.failure)
+
+    def handle_refusal(self, error: KafkaError) -> None:
+        """The disk does not take what the leader of the quorum sent (raft.node.RaftListener)."""
+        if is_passing(error):
+            self.disk_full()
 
     def snapshot_source(self) -> SnapshotSource | None:
         if not self._publisher.is_released or self._publisher.in_transaction:

@@ -126,7 +126,7 @@ class Follower(RoleState):
             self._busy = True
             raft.emit(AppendFetched(answer.records, answer.high_watermark))
         else:
-            raft.advance_high_watermark(min(answer.high_watermark, raft.log.end_offset))
+            self._learn(answer.high_watermark, raft.log.end_offset)
 
     def _heard(self) -> None:
         self.has_fetched = True
@@ -144,7 +144,14 @@ class Follower(RoleState):
 
     def fetched_appended(self, end_offset: int, high_watermark: int) -> None:
         self._busy = False
+        if high_watermark >= 0:
+            self._learn(high_watermark, end_offset)
+
+    def _learn(self, high_watermark: int, end_offset: int) -> None:
+        """The leader says what is committed; this log has it as far as it reaches."""
         self.raft.advance_high_watermark(min(high_watermark, end_offset))
+        if high_watermark <= end_offset:
+            self.raft.is_behind = False
 
     # Snapshots.
 

@@ -238,6 +238,7 @@ class Leader(RoleState):
         if first:
             raft.tell_leader()
         raft.advance_high_watermark(end)
+        raft.is_behind = False
         self._answer_fetches()
         self.changes.committed(end)
 

@@ -51,6 +51,10 @@ class RaftListener(Protocol):
         """These appends never happened."""
         ...
 
+    def handle_refusal(self, error: KafkaError) -> None:
+        """The disk does not take what the leader sent (`RaftNode.is_behind`); it is fetched again and again."""
+        ...
+
     def handle_leader(self, epoch: int, leader_id: int | None) -> None:
         """Who leads. A quorum of one is told of itself when everything in its log was handed over; a leader among
         several right before the `handle_commit` that ends in its own epoch, and so with all that was before.

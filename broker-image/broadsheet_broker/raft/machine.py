@@ -21,6 +21,7 @@ from broadsheet_broker.raft.messages import (
     Answered,
     Appended,
     AppendLeaderChange,
+    AppendRefused,
     Asked,
     BeginEpoch,
     ChangeAnswer,
@@ -138,6 +139,9 @@ class Raft:
         self.local_endpoints = dict(local_endpoints or {})
         self.state: RoleState | None = None
         """None before `Started`."""
+        self.is_behind = False
+        """The disk refused what the leader sent: this replica does not know what is decided. Until it has all that the
+        leader says is committed."""
         self.flushed_end = flushed_end
         """The log is durable below this offset."""
         self.high_watermark = -1
@@ -246,6 +250,8 @@ class Raft:
             state.flushed()
         elif isinstance(message, FetchedAppended):
             state.fetched_appended(message.end_offset, message.high_watermark)
+        elif isinstance(message, AppendRefused):
+            self.is_behind = True
         elif isinstance(message, VotersChanged):
             self.voters = message.voters
             state.voters_changed()

@@ -200,6 +200,13 @@ class FetchedAppended:
 
     end_offset: int
     high_watermark: int
+    """The leader's, as it came with the records; -1: the disk refused them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendRefused:
+    """The disk does not take what the leader sent; `FetchedAppended` or `SnapshotRefused` follows when it is time to
+    try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +296,7 @@ Message = (
     Started
     | Appended
     | FetchedAppended
+    | AppendRefused
     | Flushed
     | Asked
     | Answered

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from broadsheet_broker.log.errors import StorageError
+from broadsheet_broker.log.errors import StorageError, is_passing
 from broadsheet_broker.raft import messages as m
 from broadsheet_broker.raft import node_delivery, node_flushing, node_snapshots, quorum_state
 from broadsheet_broker.raft.control_records import leader_change_row, voter_rows, voters_of
@@ -131,6 +131,11 @@ class RaftNode:
     @property
     def is_leader(self) -> bool:
         return self._raft.role is Role.LEADER
+
+    @property
+    def is_behind(self) -> bool:
+        """The disk refused what the leader sent: more may be decided than the listener has heard."""
+        return self._raft.is_behind
 
     @property
     def role(self) -> Role:
@@ -432,6 +437,11 @@ class RaftNode:
             self.storage.append_fetched(records)
         except KafkaError as error:
             log.error("What the leader of the metadata quorum sent cannot be appended: %s", error.message)
+            self._inbox.append(m.AppendRefused())
+            if isinstance(error, StorageError) and error.errno is not None and not is_passing(error):
+                node_flushing.fail(self, error)  # the directory is lost: this replica would never hear of anything
+                return
+            self._listener.handle_refusal(error)
             done = m.FetchedAppended(self.storage.end_offset, -1)
             self._environment.loop.call_later(_RETRY_SECONDS, self._step, done)
             return

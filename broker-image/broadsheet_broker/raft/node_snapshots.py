@@ -40,6 +40,8 @@ def store_piece(node: RaftNode, effect: m.StoreSnapshotPiece) -> None:
         node.storage.write_piece(effect.id, effect.position, effect.data)
     except OSError as error:
         log.error("The snapshot %s of the leader cannot be written: %s", effect.id, error)
+        node._step(m.AppendRefused())
+        node._listener.handle_refusal(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
         node._environment.loop.call_later(_RETRY_SECONDS, node._step, m.SnapshotRefused(effect.id))
         return
     if effect.last:

@@ -264,6 +264,8 @@ class Fetch:
         epoch = position.current_leader_epoch
         if not partition.is_leader or (epoch != UNDEFINED_EPOCH and epoch != partition.leader_epoch):
             partition.check_leader(epoch, or_follower=not self._reader.leader_only)
+        elif self.replica_id < 0 and partition.may_be_replaced:
+            partition.check_leader(epoch)
         log = partition.log
         offset = position.fetch_offset
         high_watermark = partition.high_watermark

@@ -80,6 +80,10 @@ class Cluster(Protocol):
         """Of the life of a broker that the metadata knows; -1 when it knows none."""
         ...
 
+    def may_be_replaced(self) -> bool:
+        """Others may lead what this broker leads, without its having heard of it."""
+        ...
+
     def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
         """The broker takes part in the cluster, and `broker_epoch` (-1: not told) is that of its present life."""
         ...
@@ -110,6 +114,9 @@ class Alone:
 
     def broker_epoch(self, broker_id: int) -> int:
         return ANY_EPOCH
+
+    def may_be_replaced(self) -> bool:
+        return False
 
     def may_join_isr(self, broker_id: int, broker_epoch: int) -> bool:
         return False

@@ -78,6 +78,8 @@ class ReplicaManager:
         """Partitions that should be here but whose log cannot be opened, and why."""
         self.on_taken_again: Callable[[TopicImage, int], None] = lambda topic, index: None
         """Told of each of them that is served later than the metadata were taken up."""
+        self.may_be_replaced: Callable[[], bool] = lambda: False
+        """Whether others may lead what this broker leads, as far as it knows."""
         self._leadership_callbacks: list[LeadershipCallback] = []
         self._recovered: dict[tuple[str, int], int] = {}
         """High watermarks from the checkpoints, until their partitions are opened."""
@@ -423,6 +425,11 @@ class ReplicaManager:
         for partitions in self._by_name.values():
             yield from partitions.values()
 
+    def is_in_doubt(self, topic: str, index: int) -> bool:
+        """Whether another broker may lead a partition that is led here."""
+        found = self._by_name.get(topic, {}).get(index)
+        return found is not None and found.is_leader and found.may_be_replaced
+
     def finish_soon(self, fetch: Fetch) -> None:
         self.turn.finish_soon(fetch)
 
@@ -516,7 +523,8 @@ class ReplicaManager:
         behind until its followers have fetched. What was not committed will be, unless this broker loses the lead.
         """
         partition = self.partition(topic, index)
-        partition.check_leader()
+        if not partition.is_leader:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         offset = max(from_offset, partition.log.log_start_offset)
         while offset < partition.flushed_end_offset:
             fetched = partition.log.read(offset, _READ_BYTES, limit_offset=partition.flushed_end_offset, min_one=True)

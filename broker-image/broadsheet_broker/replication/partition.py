@@ -36,6 +36,7 @@ NO_LEADER = -1
 ALL_ACKS = -1
 _MOST_NOTES = 64
 _ALONE = Alone()
+_IN_DOUBT = "Another broker may lead this partition by now; this one waits for the controller."
 
 
 class LeadershipState(Protocol):
@@ -256,6 +257,11 @@ class Partition:
             callback(code)
         self.wake_readers()
 
+    @property
+    def may_be_replaced(self) -> bool:
+        """Another broker may lead by now, without this one having heard of it. Nobody else can without a replica."""
+        return len(self.replicas) > 1 and self.cluster.may_be_replaced()
+
     def check_leader(self, current_leader_epoch: int = -1, *, or_follower: bool = False) -> None:
         """Refuse unless this broker leads (or follows, where that does), in the epoch that the caller knows."""
         if self.retired is not None:
@@ -264,7 +270,10 @@ class Partition:
             if current_leader_epoch < self.leader_epoch:
                 raise KafkaError(ErrorCode.FENCED_LEADER_EPOCH)
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH)
-        if not self.is_leader and not or_follower:
+        if self.is_leader:
+            if self.may_be_replaced:
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, _IN_DOUBT)
+        elif not or_follower:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     # -- writing ------------------------------------------------------------------------------------------------------
@@ -285,6 +294,8 @@ class Partition:
         """Append a batch as the leader. It is written, and may be acknowledged, when the queue has been flushed."""
         if not self.is_leader:
             raise KafkaError(self.retired or ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        if origin == "client" and self.may_be_replaced:
+            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, _IN_DOUBT)
         if required_acks == ALL_ACKS and len(self.isr) < self.effective_min_insync_replicas:
             raise KafkaError(
                 ErrorCode.NOT_ENOUGH_REPLICAS,

@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         if self.lost or self._transport.is_closing():
             future.set_exception(ConnectionResetError("the connection is lost"))
+            future.exception()  # a batch that is sent behind another is looked at only when its turn comes
             return future
         key = message.API_KEY
         self._sent += 1

@@ -146,7 +146,8 @@ class GroupCoordinator:
 
             def done(turn: Turn, error: ErrorCode) -> None:
                 # What was written before has no known end: another broker may coordinate by now, and know better.
-                if not error and found.state is PartitionState.ACTIVE:
+                replaced = self.partitions.may_be_replaced(found.index)
+                if not error and found.state is PartitionState.ACTIVE and not replaced:
                     turn.reply(reply, _fetched(found, request))
                 else:
                     answer = OffsetFetchResponseGroup(group_id=request.group_id, error_code=ErrorCode.NOT_COORDINATOR)
@@ -182,12 +183,13 @@ class GroupCoordinator:
         return answers
 
     def list_groups(self, states: Sequence[str] = (), types: Sequence[str] = ()) -> ListGroupsResponse:
-        """ListGroups: the groups that this broker coordinates. All or, while a partition is loaded, none."""
+        """ListGroups: the groups that this broker coordinates. All or, while a partition is loaded
+        or may be coordinated elsewhere, none."""
         wanted_states = [state.lower() for state in states]
         wanted_types = [type_.lower() for type_ in types]
         response = ListGroupsResponse(error_code=0, groups=[])
         for partition in self.partitions:
-            if partition.state is PartitionState.LOADING:
+            if partition.state is PartitionState.LOADING or self.partitions.may_be_replaced(partition.index):
                 return ListGroupsResponse(error_code=ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, groups=[])
             response.groups.extend(partition.shard.list_groups(wanted_states, wanted_types))
         return response

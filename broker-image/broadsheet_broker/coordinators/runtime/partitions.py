@@ -43,8 +43,8 @@ class CoordinatedPartitions(Generic[AnyShard]):
         storage: Storage,
         new_shard: Callable[[], AnyShard],
     ) -> None:
-        self.may_be_replaced: Callable[[], bool] = lambda: False
-        """Whether another broker may coordinate what this one does, without its having heard of it."""
+        self.may_be_replaced: Callable[[int], bool] = lambda index: False
+        """Whether another broker may coordinate a partition of this one's, without its having heard of it."""
         self._environment = environment
         self._settings = settings
         self._storage = storage
@@ -107,8 +107,9 @@ class CoordinatedPartitions(Generic[AnyShard]):
 
     def find(self, key: str) -> CoordinatedPartition[AnyShard] | ErrorCode:
         """The active partition of a key, or why this broker cannot answer for it."""
-        partition = self._partitions.get(self.index_of(key))
-        if partition is None or self.may_be_replaced():
+        index = self.index_of(key)
+        partition = self._partitions.get(index)
+        if partition is None or self.may_be_replaced(index):
             return ErrorCode.NOT_COORDINATOR
         return partition if partition.state is PartitionState.ACTIVE else _REFUSAL[partition.state]
 
