@@ -58,7 +58,8 @@ def page() -> str:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     for contract in contracts:
         if contract["type"] == "layers":
-            parts.append(f"## Layers: {contract['name']}\n\n{layer_diagram(contract['layers'])}\n{_LAYERS_LEGEND}")
+            diagram = layer_diagram(contract["name"], contract["layers"])
+            parts.append(f"## Layers: {contract['name']}\n\n{diagram}\n{_LAYERS_LEGEND}")
     return "\n".join(parts)
 
 
@@ -70,7 +71,7 @@ each other. A dashed one is planned.
 
 def state_diagram(machine: Machine) -> str:
     """A mermaid state diagram."""
-    lines = ["```mermaid", "stateDiagram-v2"]
+    lines = ["```mermaid", "stateDiagram-v2", f"    accTitle: {machine.title}"]
     lines += [f"    [*] --> {_name(state)}" for state in machine.start]
     for state in machine.states:
         after = set(machine.transitions[state])
@@ -80,21 +81,21 @@ def state_diagram(machine: Machine) -> str:
     return "\n".join([*lines, "```", ""])
 
 
-def layer_diagram(layers: Iterable[str]) -> str:
-    """A mermaid flow chart of the layers of an import contract, highest first."""
+def layer_diagram(name: str, layers: Iterable[str]) -> str:
+    """A mermaid flow chart of the layers of an import contract, highest first. `name`: of the contract."""
     rows = [[part.strip() for part in layer.replace("|", ":").split(":")] for layer in layers]
-    lines = ["```mermaid", "flowchart TD"]
+    lines = ["```mermaid", "flowchart TD", f"    accTitle: Layers: {name}"]
     dashed = []
     for row in rows:
         for part in row:
-            name = part.strip("()")
-            lines.append(f'    {_id(name)}["{name}"]')
-            if name != part:
-                dashed.append(_id(name))
+            package = part.strip("()")
+            lines.append(f'    {_id(package)}["{package}"]')
+            if package != part:
+                dashed.append(_id(package))
     for upper, lower in itertools.pairwise(rows):
         for above in upper:
             lines += [f"    {_id(above.strip('()'))} --> {_id(below.strip('()'))}" for below in lower]
-    lines += [f"    style {name} stroke-dasharray: 4" for name in dashed]
+    lines += [f"    style {package} stroke-dasharray: 4" for package in dashed]
     return "\n".join([*lines, "```", ""])
 
 
@@ -134,6 +135,7 @@ def main() -> int:
         return int(is_stale)
     if is_stale:
         PAGE.write_text(wanted)
+        sys.stdout.write("then draw its pictures: .venv/bin/python tools/site_pictures.py\n")
     return 0
 
 
