@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broadsheet_broker import apis
 from broadsheet_broker.apis.request import Services
@@ -26,18 +26,31 @@ from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from broadsheet_broker.config import BrokerConfig
     from broadsheet_broker.log import Log, StorageError
     from broadsheet_broker.node.directory_reports import DirectoryReports
     from broadsheet_broker.node.isr_proposals import IsrProposals
+    from broadsheet_broker.replication.partition import Partition
     from broadsheet_broker.seams import Environment
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CLEANER_BUFFER_BYTES = 16 * 1024 * 1024
 """Most memory for one compaction, whatever log.cleaner.dedupe.buffer.size says: it is only taken while one runs."""
+
+
+class Inspection(NamedTuple):
+    """Parts of a broker, None before they exist. To look at only."""
+
+    node: MetadataNode | None
+    replicas: ReplicaManager | None
+
+    @property
+    def partitions(self) -> Iterator[Partition]:
+        """Every partition that this broker has a replica of and serves."""
+        return iter(()) if self.replicas is None else self.replicas.partitions()
 
 
 class Broker:
@@ -54,7 +67,7 @@ class Broker:
         self._server: Server | None = None
         self._logs: LogManager | None = None
         self._replicas: ReplicaManager | None = None
-        self._controller: MetadataNode | None = None
+        self._node: MetadataNode | None = None
         self._groups: GroupCoordinator | None = None
         self._peers: NodePeers | None = None
         self._isr_proposals: IsrProposals | None = None
@@ -65,8 +78,12 @@ class Broker:
         """The port of each listener, by its name: what was bound where the configuration says 0."""
         return dict(self._server.bound_ports) if self._server else {}
 
+    def inspect(self) -> Inspection:
+        """The parts whose state tests and the simulation check, as far as they exist already."""
+        return Inspection(self._node, self._replicas)
+
     async def start(self) -> None:
-        """Returns when clients are served. Raises what keeps the broker from starting, in words."""
+        """Returns when clients are served. Raises what keeps the broker from starting, as a readable message."""
         environment, config = self.environment, self.config
         await self._start_http()
         identity = load_identity(environment, config)
@@ -77,23 +94,15 @@ class Broker:
             config_for=lambda topic: LogConfig.of(metadata.topic_config(topic)),
             settings=_log_settings(config),
         )
-        replicas = self._replicas = ReplicaManager(environment, config, logs, metadata)
-        groups = self._groups = GroupCoordinator(
-            environment, config, ReplicatedStorage(replicas, metadata, GROUP_METADATA_TOPIC)
-        )
-        logs.high_watermark_of = _high_watermark(replicas)
-        logs.on_directory_failure = self._directory_failed
-        replicas.on_leadership_change(groups.partitions.on_leadership_change)
-        metadata.subscribe(replicas.apply)
-        metadata.subscribe(groups.on_metadata)
-        # The controller is made with the ports that were bound, and the server with services that hold the controller.
+        replicas, groups = self._make_replicas(logs, metadata)
+        # The node is made with the ports that were bound, and the server with services that hold the node.
         services = Services(environment, config, metadata, None, replicas, groups)  # type: ignore[arg-type]
         server = self._server = Server(environment, config, services, apis.load())
         await server.bind()
         await logs.start()
         replicas.start()
         peers = self._peers = NodePeers(environment, f"broker-{config.node_id}")
-        controller = services.controller = self._controller = MetadataNode(
+        node = services.controller = self._node = MetadataNode(
             environment,
             config,
             metadata,
@@ -102,31 +111,48 @@ class Broker:
             peers=peers,
             previous_broker_epoch=logs.previous_broker_epoch,
         )
-        controller.on_failure = self._metadata_failed
-        logs.on_full_disk = controller.disk_full
-        replicas.may_be_replaced = controller.may_be_replaced
+        self._connect(node, logs, replicas, peers)
+        replicas.may_be_replaced = node.may_be_replaced
         groups.partitions.may_be_replaced = partial(replicas.is_in_doubt, GROUP_METADATA_TOPIC)
-        for path in logs.offline_directories:  # found before there was anybody to tell
-            controller.directory_failed(path)
-        self._isr_proposals = controller.isr_proposals(IsrAnswer)
-        replicas.connect(peers, self._isr_proposals)
-        self._directory_reports = controller.directory_reports(_directory_of(replicas))
-        metadata.subscribe(self._directory_reports.apply)
-        replicas.on_taken_again = self._directory_reports.look
         # Controllers talk before there is metadata: that is how the quorum finds its leader.
         await server.start(config.controller_listener_names)
-        await controller.start()
+        await node.start()
         logs.complete = True
         await server.start()
-        await controller.join()
+        await node.join()
         replicas.set_strays_aside()
         self._serving = True
+
+    def _make_replicas(self, logs: LogManager, metadata: MetadataCache) -> tuple[ReplicaManager, GroupCoordinator]:
+        """What follows the metadata: the replicas first, then the coordinators that live in their logs."""
+        replicas = self._replicas = ReplicaManager(self.environment, self.config, logs, metadata)
+        groups = self._groups = GroupCoordinator(
+            self.environment, self.config, ReplicatedStorage(replicas, metadata, GROUP_METADATA_TOPIC)
+        )
+        logs.high_watermark_of = _high_watermark(replicas)
+        logs.on_directory_failure = self._directory_failed
+        replicas.on_leadership_change(groups.partitions.on_leadership_change)
+        metadata.subscribe(replicas.apply)
+        metadata.subscribe(groups.on_metadata)
+        return replicas, groups
+
+    def _connect(self, node: MetadataNode, logs: LogManager, replicas: ReplicaManager, peers: NodePeers) -> None:
+        """Let the disks and the replicas report to the controller through this node."""
+        node.on_failure = self._metadata_failed
+        logs.on_full_disk = node.disk_full
+        for path in logs.offline_directories:  # found before there was a node to report them
+            node.directory_failed(path)
+        self._isr_proposals = node.isr_proposals(IsrAnswer)
+        replicas.connect(peers, self._isr_proposals)
+        self._directory_reports = node.directory_reports(_directory_of(replicas))
+        replicas.metadata.subscribe(self._directory_reports.apply)
+        replicas.on_taken_again = self._directory_reports.look
 
     async def stop(self) -> None:
         """Serve no more, hand everything to the disk and mark the directories as cleanly stopped."""
         was_serving, self._serving = self._serving, False
-        if self._controller is not None and was_serving and self.failure is None:  # a sick broker goes at once
-            await self._controller.leave()
+        if self._node is not None and was_serving and self.failure is None:  # a sick broker goes at once
+            await self._node.leave()
         if self._server is not None:
             await self._server.stop()
         if self._groups is not None:
@@ -134,9 +160,9 @@ class Broker:
         for reports in (self._isr_proposals, self._directory_reports):
             if reports is not None:
                 reports.kill()
-        epoch = -1 if self._controller is None else self._controller.broker_epoch
-        if self._controller is not None:
-            await self._controller.stop()
+        epoch = -1 if self._node is None else self._node.broker_epoch
+        if self._node is not None:
+            await self._node.stop()
         if self._replicas is not None:
             await self._replicas.close()
         if self._peers is not None:
@@ -149,8 +175,8 @@ class Broker:
     def kill(self) -> None:
         """What a simulated kill -9 leaves behind: nothing is written, nobody is told."""
         self._serving = False
-        if self._controller is not None:
-            self._controller.kill()
+        if self._node is not None:
+            self._node.kill()
         for reports in (self._isr_proposals, self._directory_reports):
             if reports is not None:
                 reports.kill()
@@ -174,9 +200,9 @@ class Broker:
         return complaints
 
     def _directory_failed(self, path: str, error: StorageError) -> None:
-        log.error("log directory %s is offline: %s", path, error)
-        if self._controller is not None:
-            self._controller.directory_failed(path)
+        logger.error("log directory %s is offline: %s", path, error)
+        if self._node is not None:
+            self._node.directory_failed(path)
         if self._logs is not None and not self._logs.directories:
             self._fail(f"every log directory is offline; the last one was {path}: {error}")
 
@@ -186,7 +212,7 @@ class Broker:
     def _fail(self, reason: str) -> None:
         if self.failure is None:
             self.failure = reason
-            log.critical("%s", reason)
+            logger.critical("%s", reason)
             self.on_failure(reason)
 
 

@@ -19,17 +19,17 @@ def test_the_metadata_says_in_which_directory_a_replica_is(tmp_path: Path) -> No
         config = broker_config(tmp_path, log_dirs=f"{tmp_path}/a,{tmp_path}/b", listeners=listeners)
         broker = Broker(environment(), config)
         await broker.start()
-        controller, metadata = broker._controller, broker._replicas.metadata  # type: ignore[union-attr]
-        assert controller is not None
+        node, replicas = broker.inspect()
+        assert node is not None and replicas is not None
         topic = CreatableTopic(name="orders", num_partitions=4, replication_factor=1)
-        await controller.order(CreateTopicsRequest(topics=[topic], timeout_ms=1000), CreateTopicsResponse)
-        own = controller._identity.directories
+        await node.order(CreateTopicsRequest(topics=[topic], timeout_ms=1000), CreateTopicsResponse)
+        own = node.identity.directories
 
         def where(index: int) -> UUID:
-            return own[str(Path(broker._replicas.partition("orders", index).log.directory).parent)]  # type: ignore[union-attr]
+            return own[str(Path(replicas.partition("orders", index).log.directory).parent)]
 
         def partitions() -> tuple[PartitionImage, ...]:
-            return metadata.image.topics_by_name["orders"].partitions
+            return replicas.metadata.image.topics_by_name["orders"].partitions
 
         async with asyncio.timeout(10):
             while any(partition.directories != (where(n),) for n, partition in enumerate(partitions())):  # noqa: ASYNC110

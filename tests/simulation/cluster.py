@@ -52,12 +52,13 @@ class Node:
     def led_epoch(self, of_quorum: bool) -> int:
         """In which epoch it leads the metadata quorum, or partition 0 of the topic; -1 when it does not."""
         broker = self.broker
-        if broker is None or not self.serving or broker._replicas is None or broker._controller is None:
+        if broker is None or not self.serving:
             return -1
+        inside = broker.inspect()
         if of_quorum:
-            raft: Any = broker._controller.raft
-            return raft.epoch if raft.is_leader else -1
-        for each in broker._replicas.partitions():
+            raft: Any = None if inside.node is None else inside.node.raft
+            return raft.epoch if raft is not None and raft.is_leader else -1
+        for each in inside.partitions:
             if each.is_leader and not each.index and not each.topic.startswith("__"):
                 return each.leader_epoch
         return -1
@@ -231,8 +232,7 @@ class Cluster:
         """Who leads a partition in the newest epoch of those who think that they do; -1 when nobody does."""
         best, newest = -1, -1
         for node in self.nodes.values():
-            replicas = node.broker._replicas if node.broker is not None else None
-            for each in replicas.partitions() if replicas is not None else ():
+            for each in node.broker.inspect().partitions if node.broker is not None else ():
                 if each.is_leader and (each.topic, each.index) == (topic, index) and each.leader_epoch > newest:
                     best, newest = node.id, each.leader_epoch
         return best
@@ -246,9 +246,9 @@ class Cluster:
         then a deposed leader may tell a client where it thinks that a log ends. Empty when all is well."""
         states: dict[tuple[str, int], tuple[int, int]] = {}
         for node in self.nodes.values():
-            if node.broker is None or node.broker._replicas is None:
+            if node.broker is None or node.broker.inspect().replicas is None:
                 return f"{node.name} does not run"
-            for each in node.broker._replicas.partitions():
+            for each in node.broker.inspect().partitions:
                 state = (each.leader_epoch, each.partition_epoch)
                 if states.setdefault((each.topic, each.index), state) != state:
                     return f"{node.name} has {each.topic}-{each.index} in epochs {state}"

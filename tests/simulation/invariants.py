@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.wire.records import iterate_batches
+from tests.simulation.metadata_invariants import MetadataInvariants
 from tests.simulation.quorum_invariants import InvariantBroken, QuorumInvariants
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Invariants:
         self._by_host = {node.host: node for node in cluster.nodes.values()}
         self._wire = cluster.simulation.network.wire.host
         self._quorum = QuorumInvariants(cluster)
+        self._metadata = MetadataInvariants()
         self._committed: dict[tuple[str, int], int] = {}
         """The highest high watermark that a leader of a partition ever had."""
         self.may_lose = False
@@ -50,9 +52,10 @@ class Invariants:
         if broker is None:
             return
         self._quorum.look(node)
-        replicas = broker._replicas
+        replicas = broker.inspect().replicas
         if not node.serving or replicas is None:
             return
+        self._metadata.look(node, replicas.metadata.image)
         seen = self._seen
         for partition in replicas.partitions():
             log = partition.log
@@ -101,14 +104,15 @@ class Invariants:
         leader has heard of."""
         for id in partition.isr:
             follower, broker = partition.followers.get(id), self._cluster.nodes[id].broker
-            if follower is None or broker is None or broker._replicas is None:
+            replicas = None if broker is None else broker.inspect().replicas
+            if follower is None or replicas is None:
                 continue
-            for replica in broker._replicas.partitions():
+            for replica in replicas.partitions():
                 if (
                     replica.topic_id == partition.topic_id
                     and replica.index == partition.index
                     and replica.leader_epoch == partition.leader_epoch
-                    and broker._replicas.broker_epoch(id) == follower.broker_epoch
+                    and replicas.broker_epoch(id) == follower.broker_epoch
                     and replica.log.log_end_offset < partition.high_watermark
                 ):
                     raise InvariantBroken(
@@ -121,9 +125,7 @@ class Invariants:
         """At the end: below the high watermark all replicas have the same batches."""
         batches: dict[tuple[str, int, int], tuple[int, int, str]] = {}
         for node in self._cluster.nodes.values():
-            if node.broker is None or node.broker._replicas is None:
-                continue
-            for partition in node.broker._replicas.partitions():
+            for partition in node.broker.inspect().partitions if node.broker is not None else ():
                 log, offset = partition.log, partition.log.log_start_offset
                 while offset < partition.high_watermark:
                     fetched = log.read(offset, 1 << 20, limit_offset=partition.high_watermark, min_one=True)

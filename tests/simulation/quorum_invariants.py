@@ -52,10 +52,10 @@ class QuorumInvariants:
 
     def look(self, node: Node) -> None:
         broker = node.broker
-        controller = broker._controller if broker is not None else None
-        if controller is None:
+        inside = broker.inspect().node if broker is not None else None
+        if inside is None:
             return
-        node_raft = controller.raft
+        node_raft = inside.raft
         raft, log = getattr(node_raft, "_raft", None), getattr(node_raft.storage, "log", None)
         if raft is None or log is None:  # it is still loading
             return

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from broadsheet_broker.log.producer_state import ProducerState
+from broadsheet_broker.metadata.delta import merge_partition
+from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.raft import quorum_state
 from broadsheet_broker.replication.fetching import Fetch
 from broadsheet_broker.replication.partition import Partition
@@ -137,6 +139,23 @@ def test_a_controller_that_forgets_who_is_eligible_is_noticed(monkeypatch: pytes
     """A broker leads again that has lost its power, although another one has more."""
     monkeypatch.setattr("broadsheet_broker.controller.elections.eligible_replicas.is_on", lambda image: False)
     assert "was committed" in run(438, brokers=3).complaints[0]
+
+
+def test_a_controller_that_lets_a_fenced_broker_lead_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadsheet_broker.controller.brokers.broker_went", lambda *_, **__: [])
+    assert "led by a broker that is fenced" in first_complaint(5, brokers=3)
+
+
+def test_a_node_that_reads_other_metadata_from_the_same_log_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second change of a partition turns its directories round, so the nodes' images of one offset differ."""
+    calls = itertools.count()
+
+    def merge(partition: PartitionImage, change: Any) -> PartitionImage:
+        merged = merge_partition(partition, change)
+        return merged._replace(directories=merged.directories[::-1]) if next(calls) % 2 else merged
+
+    monkeypatch.setattr("broadsheet_broker.metadata.delta.merge_partition", merge)
+    assert "has other metadata at offset" in first_complaint(3, brokers=3)
 
 
 # The parts.

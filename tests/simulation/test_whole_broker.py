@@ -257,8 +257,8 @@ def test_the_directory_of_a_partition_that_was_made_late_is_told(simulate: Simul
         await client.close()
 
     simulation.run(simulation.host("client"), talk())
-    controller, replicas = broker._controller, broker._replicas
-    assert controller is not None and replicas is not None
+    node, replicas = broker.inspect()
+    assert node is not None and replicas is not None
     parent = replicas.partition("orders", 0).log.directory.rpartition("/")[0]
     told = replicas.metadata.image.partition("orders", 0)
-    assert told is not None and told.directories == (controller._identity.directories[parent],)
+    assert told is not None and told.directories == (node.identity.directories[parent],)

@@ -399,6 +399,7 @@ class ActiveController:
         order = PendingAppend(records, self._environment.loop.create_future())
         offset = self._raft.append(values, order)
         self._orders[order] = None
+        assert offset >= self._pending.offset + len(records), "the log gives every record an offset of its own"
         self._pending = delta.apply(offset, self._epoch, self._environment.clock.time_ms())
         for gone in delta.deleted_topics.values():
             self._names.discard(gone.name)

@@ -75,7 +75,7 @@ class MetadataNode:
         that this broker ended cleanly; -1 when it did not."""
         self._environment = environment
         self._config = config
-        self._identity = identity
+        self.identity = identity
         self._peers = peers
         self.registration = NodeRegistration(
             config, identity, environment.uuid(), bound_ports or {}, previous_broker_epoch
@@ -103,7 +103,7 @@ class MetadataNode:
         """Called when the metadata log can no longer be written: the node should stop."""
 
     def _make_raft(self) -> RaftNode:
-        identity = self._identity
+        identity = self.identity
         return RaftNode(
             self._environment,
             identity.metadata_directory,
@@ -119,7 +119,7 @@ class MetadataNode:
 
     @property
     def cluster_id(self) -> str:
-        return self._identity.cluster_id
+        return self.identity.cluster_id
 
     @property
     def is_active(self) -> bool:
@@ -212,11 +212,11 @@ class MetadataNode:
 
     def directory_failed(self, path: str) -> None:
         """A log directory of this broker is offline from now on."""
-        if path == self._identity.metadata_directory:
+        if path == self.identity.metadata_directory:
             self._directory_lost = True
             if self.on_failure is not None:
                 self.on_failure(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, f"its log directory {path} is offline"))
-        directory_id = self._identity.directories.get(path)
+        directory_id = self.identity.directories.get(path)
         if directory_id is not None:
             self.lifecycle.directory_failed(directory_id)
 
@@ -328,7 +328,7 @@ class MetadataNode:
 
     def directory_reports(self, where: Callable[[str, int], str | None]) -> DirectoryReports:
         """Tells in which directories this broker's replicas are; `where` knows the path of each."""
-        own = dict(self._identity.directories)
+        own = dict(self.identity.directories)
         return DirectoryReports(
             self._environment, self._config.node_id, own, where, lambda: self.broker_epoch, self.call
         )
@@ -370,7 +370,7 @@ class MetadataNode:
         active = self._active = ActiveController(self._environment, self._config, self.raft, self._publisher.committed)
         first = (
             first_records(
-                self._environment, self._identity.metadata_directory, self._config.get_int("min.insync.replicas")
+                self._environment, self.identity.metadata_directory, self._config.get_int("min.insync.replicas")
             )
             if METADATA_VERSION not in active.pending.features
             else []
