@@ -33,8 +33,8 @@ kubernetes: install ## a Kubernetes of three nodes with the operator's images, a
 	@bash e2e/run --prepare-kubernetes
 	$(BIN)/python -m e2e.operator.providers
 
-simulate: install ## whole clusters under a virtual clock, with faults: SEEDS=1..500 or a count, BROKERS=3, VERBOSE=1
-	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --brokers $(or $(BROKERS),1) $(if $(VERBOSE),--verbose)
+simulate: install ## whole clusters under a virtual clock, with faults: SEEDS=1..500 or a count, BROKERS=3, VERBOSE=1, SHRINK=1
+	$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) --brokers $(or $(BROKERS),1) $(if $(VERBOSE),--verbose) $(if $(SHRINK),--shrink)
 
 lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

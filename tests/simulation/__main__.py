@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from tests.simulation.scenario import Run, run
+from tests.simulation.shrink import shrink
 
 
 def parse_seeds(text: str) -> range:
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="100", help="1..500, or a count")
     parser.add_argument("--brokers", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--shrink", action="store_true", help="drop faults of what fails for as long as it still does")
     parser.add_argument("--verbose", action="store_true", help="every run, and what the brokers log")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO if options.verbose else logging.CRITICAL + 1, format="%(name)s %(message)s")
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sends += len(result.history.sends)
         if not result.good:
             failed.append(result.seed)
+        if options.shrink and not result.good:
+            result = shrunk(result)
         if options.verbose or not result.good:
             write(result.report() + "\n")
             sys.stdout.flush()
@@ -47,6 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{sends} sends, {steps} steps, {len(failed)} failed{': ' if failed else ''}{', '.join(map(str, failed))}\n"
     )
     return 1 if failed else 0
+
+
+def shrunk(failed: Run) -> Run:
+    """The same seed with the fewest faults that still fail."""
+    last = failed
+
+    def fails(kept: Sequence[int]) -> bool:
+        nonlocal last
+        result = run(failed.seed, failed.brokers, kept)
+        last = last if result.good else result
+        return not result.good
+
+    every = range(len(failed.schedule))
+    shrink(every, fails)
+    return last
 
 
 def run_all(seeds: Sequence[int], brokers: int, jobs: int) -> Iterator[Run]:
