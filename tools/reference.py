@@ -39,8 +39,8 @@ def apis_page() -> str:
     lines = [
         "# Kafka APIs",
         "",
-        "What a broker answers, in which versions. `ApiVersions` advertises exactly this. What is not listed as served "
-        "is not advertised, so clients do without it.",
+        "The APIs that a broker serves, with the lowest and the highest version. `ApiVersions` advertises exactly "
+        "these. Clients do without an API that is not advertised, or report it as unsupported.",
         "",
         "| key | API | versions |",
         "| --- | --- | --- |",
@@ -69,10 +69,14 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "Kafka's property names, types and defaults. `broadsheet broker --config server.properties`, "
-        "`--override key=value`, and the environment of the official Kafka image (`KAFKA_LISTENERS` for `listeners`) "
-        "all set the same properties. Properties of our own begin with `broadsheet.`. An unknown property is warned "
-        "about; a bad value stops the broker with the property, the value and what is allowed.",
+        "The properties have Kafka's names, types and defaults. Set them in a file "
+        "(`broadsheet broker --config server.properties`), with `--override key=value`, or with the environment "
+        "variables of the official Kafka image (`KAFKA_LISTENERS` for `listeners`). Names that begin with "
+        "`broadsheet.` do not exist in Apache Kafka. An unknown property logs a warning; an invalid value stops the "
+        "broker with an error that names the property, the value and what is allowed.",
+        "",
+        "`read-only` properties are read at start. `per-broker` and `cluster-wide` ones can be changed while brokers "
+        "run, for one broker or for all, with `kafka-configs.sh` or `spec.config` of a Cluster.",
         "",
         "## Broker properties",
         "",
@@ -80,13 +84,14 @@ def configuration_page() -> str:
         "",
         "## Topic properties",
         "",
-        "Set with a topic, or altered later; the default comes from the broker property of the same meaning.",
+        "Set when a topic is created, or changed at any time. The default is the value of the broker property with the "
+        "same meaning.",
         "",
-        *_key_table(key for key in TOPIC_KEYS.values() if not key.no_effect),
+        *_key_table((key for key in TOPIC_KEYS.values() if not key.no_effect), changes=False),
         "",
         "## Accepted, without effect",
         "",
-        "A `server.properties` that sets these starts; this is why they change nothing.",
+        "A broker starts with these properties and ignores them, for the reason given.",
         "",
     ]
     for reason, names in sorted(passive.items()):
@@ -94,13 +99,15 @@ def configuration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _key_table(keys: Any) -> Iterator[str]:
-    yield "| property | type | default | change | meaning |"
-    yield "| --- | --- | --- | --- | --- |"
+def _key_table(keys: Any, *, changes: bool = True) -> Iterator[str]:
+    """`changes`: with the column that says when a property may change; every property of a topic may at any time."""
+    yield "| property | type | default | change | meaning |" if changes else "| property | type | default | meaning |"
+    yield "| --- | --- | --- | --- | --- |" if changes else "| --- | --- | --- | --- |"
     for key in sorted(keys, key=lambda k: k.name):
         default = "" if key.default is None else f"`{key.default}`" if key.default else "(empty)"
         meaning = key.doc.replace("|", "\\|").replace("\n", " ")
-        yield f"| `{key.name}` | {key.kind.name.lower()} | {default} | {key.update} | {meaning} |"
+        change = f" {key.update} |" if changes else ""
+        yield f"| `{key.name}` | {key.kind.name.lower()} | {default} |{change} {meaning} |"
 
 
 def resources_page() -> str:

@@ -17,3 +17,10 @@ def test_generated_pages_are_what_the_code_declares(tool: str) -> None:
         [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_topic_properties_are_not_called_read_only() -> None:
+    page = (ROOT / "docs/reference/configuration.md").read_text()
+    topics = page.partition("## Topic properties")[2].partition("## Accepted")[0]
+    assert "| `retention.ms` |" in topics
+    assert "read-only" not in topics
