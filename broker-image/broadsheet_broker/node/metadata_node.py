@@ -19,12 +19,11 @@ from typing import Any, Final
 
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.active import ActiveController, PendingAppend
-from broadsheet_broker.controller.liveness import ProcessWatch
 from broadsheet_broker.controller.orders import ORDERS, carry_out
 from broadsheet_broker.log.errors import is_passing
 from broadsheet_broker.metadata.cache import MetadataCache
 from broadsheet_broker.metadata.delta import MetadataDelta
-from broadsheet_broker.metadata.image import METADATA_VERSION, BrokerInfo, ClusterImage
+from broadsheet_broker.metadata.image import METADATA_VERSION, ClusterImage
 from broadsheet_broker.metadata.publisher import MetadataPublisher, Position
 from broadsheet_broker.metadata.records import V4_3_IV0, decode_record, encode_record
 from broadsheet_broker.metadata.snapshot_records import records_of
@@ -35,8 +34,9 @@ from broadsheet_broker.node.identity import Identity
 from broadsheet_broker.node.isr_proposals import IsrProposals
 from broadsheet_broker.node.lifecycle import BrokerLifecycle
 from broadsheet_broker.node.producer_ids import ProducerIds
-from broadsheet_broker.node.quorum import first_records, raft_settings, voter_set
+from broadsheet_broker.node.quorum import raft_settings, voter_set
 from broadsheet_broker.node.registration import NodeRegistration
+from broadsheet_broker.node.reign import Reign
 from broadsheet_broker.node.stepping_aside import SteppingAside, may_step_aside
 from broadsheet_broker.raft.node import Committed, RaftNode, SnapshotSource
 from broadsheet_broker.raft.snapshot import SnapshotId
@@ -83,8 +83,7 @@ class MetadataNode:
         self._publisher = MetadataPublisher(metadata, identity.cluster_id)
         self._metadata = metadata
         self.raft = self._make_raft()
-        self._active: ActiveController | None = None
-        self._watch: ProcessWatch | None = None
+        self._reign: Reign | None = None
         self._awaiting_reign = False
         """This node was elected, and what former leaders wrote is not all committed."""
         self._forwarder = Forwarder(environment, peers, self._leader_elsewhere)
@@ -132,6 +131,10 @@ class MetadataNode:
         if self._active is None or not self.raft.is_leader:
             raise KafkaError(ErrorCode.NOT_CONTROLLER)
         return self._active
+
+    @property
+    def _active(self) -> ActiveController | None:
+        return None if self._reign is None else self._reign.active
 
     @property
     def broker_epoch(self) -> int:
@@ -241,7 +244,7 @@ class MetadataNode:
                     logger.warning("The broker could not be fenced before it stops: %s", error.message)
             self._publisher.hold_back()  # nobody is told that this broker is gone
         await self.raft.stop()
-        self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
+        self._end_reign()
 
     def kill(self) -> None:
         """End as a killed process would: no timer of ours fires again (simulation)."""
@@ -250,7 +253,7 @@ class MetadataNode:
         self.lifecycle.kill()
         for task in self._tasks:
             task.cancel()
-        self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
+        self._end_reign()
 
     def _spawn(self, work: Any) -> None:
         task: asyncio.Task[None] = self._environment.loop.create_task(work)
@@ -353,64 +356,30 @@ class MetadataNode:
         """The quorum has another leader, or none (raft.node.RaftListener)."""
         self._publisher.set_controller(leader_id)
         if leader_id == self._config.node_id:
-            self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
+            self._end_reign()
             if self._is_whole_quorum or self._publisher.position.epoch == epoch:
                 self._begin_reign()  # everything from before this epoch is committed already
             else:
                 self._awaiting_reign = True
         else:
             self._awaiting_reign = False
-            self._end_reign(KafkaError(ErrorCode.NOT_CONTROLLER))
+            self._end_reign()
         self._forwarder.news()
         self._news()
         self.lifecycle.news()
 
     def _begin_reign(self) -> None:
         self._awaiting_reign = False
-        active = self._active = ActiveController(self._environment, self._config, self.raft, self._publisher.committed)
-        first = (
-            first_records(
-                self._environment, self.identity.metadata_directory, self._config.get_int("min.insync.replicas")
-            )
-            if METADATA_VERSION not in active.pending.features
-            else []
-        )
-        active.begin(first, in_transaction=self._publisher.in_transaction)
-        if self._peers is not None:
-            self._watch = ProcessWatch(
-                self._environment,
-                self._peers,
-                self._config.inter_broker_listener,
-                self._other_brokers,
-                active.sessions.beats,
-                self._process_died,
-            )
-            self._watch.start()
+        image, directory = self._publisher.committed, self.identity.metadata_directory
+        reign = self._reign = Reign(self._environment, self._config, self.raft, image, directory, self._peers)
+        reign.begin(in_transaction=self._publisher.in_transaction)
         self._forwarder.news()
         self._news()
 
-    def _end_reign(self, error: KafkaError) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.stop()
-        active, self._active = self._active, None
-        if active is not None:
-            active.depose(error)
-
-    def _other_brokers(self) -> list[BrokerInfo]:
-        if self._active is None:
-            return []
-        return [broker for broker in self._active.pending.brokers.values() if broker.id != self._config.node_id]
-
-    def _process_died(self, broker_id: int, epoch: int) -> None:
-        active = self._active
-        broker = None if active is None else active.pending.brokers.get(broker_id)
-        if active is None or broker is None or broker.epoch != epoch or broker.fenced:
-            return
-        try:
-            active.fence(broker_id, "is gone: its port refuses connections")
-        except KafkaError as error:
-            logger.warning("Broker %d cannot be fenced: %s", broker_id, error.message)
+    def _end_reign(self) -> None:
+        reign, self._reign = self._reign, None
+        if reign is not None:
+            reign.end(KafkaError(ErrorCode.NOT_CONTROLLER))
 
     # What the log says (raft.node.RaftListener).
 
