@@ -70,3 +70,16 @@ def test_the_prose_has_none_of_the_worst_patterns(page: pathlib.Path) -> None:
 
 def test_the_style_page_names_this_check() -> None:
     assert "tests/docs/test_prose.py" in STYLE.read_text()
+
+
+def test_paths_that_the_prose_names_exist() -> None:
+    """Files move; the sentence that names one must move with it."""
+    top = "broker-image|operator|tests|e2e|tools|docs|charts|crds"
+    missing = [
+        f"{page.name}:{number}: {path}"
+        for page in pages()
+        for number, line in prose(page)
+        for path in re.findall(rf"`((?:{top})/[\w./-]+)`", line)
+        if not (ROOT / path).exists()
+    ]
+    assert missing == []
