@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from broadsheet_broker.apis import load
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller.orders import carry_out
 from broadsheet_broker.metadata import MetadataCache
-from broadsheet_broker.network.error_answers import error_answer
 from broadsheet_broker.node import Identity, MetadataNode
 from broadsheet_broker.raft.node import Committed
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
@@ -181,7 +181,7 @@ class FakePeers:
             async with asyncio.timeout(seconds):
                 answer = await carry_out(target.active, request, version)
         except KafkaError as error:
-            answer = error_answer(name, version, request, error.code, error.message)
+            answer = load()[request.API_KEY].refuse(request, version, error)
         except TimeoutError:
             on_answer(None, PeerError("timeout", "too late"))
             return

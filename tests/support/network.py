@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
+from broadsheet_broker.apis import load
 from broadsheet_broker.apis.registry import Api, Handler
 from broadsheet_broker.config import BrokerConfig, load_config
 from broadsheet_broker.network import Server
@@ -29,17 +30,17 @@ def make_config(*overrides: str, port: int = 0, host: str = "127.0.0.1") -> Brok
 def api(key: int, handler: Handler, versions: tuple[int, int] | None = None) -> Api:
     message = request_class(key)
     lowest, highest = versions or (message.LOWEST_VERSION, message.HIGHEST_VERSION)
-    return Api(key, api_name(key), lowest, highest, lowest, handler)
+    return Api(key, api_name(key), lowest, highest, lowest, handler, load()[key].refuse)
 
 
-def make_rooms(config: BrokerConfig) -> Any:
+def make_services(config: BrokerConfig) -> Any:
     image = SimpleNamespace(offset=7, features={"metadata.version": 30})
     return SimpleNamespace(config=config, metadata=SimpleNamespace(image=image))
 
 
 def make_server(environment: Environment, apis: Iterable[Api], config: BrokerConfig | None = None) -> Server:
     config = config or make_config()
-    return Server(environment, config, make_rooms(config), {item.key: item for item in apis})
+    return Server(environment, config, make_services(config), {item.key: item for item in apis})
 
 
 def frame(key: int, version: int, correlation_id: int, body: Any, client_id: str | None = "tests") -> bytes:

@@ -15,6 +15,8 @@ from broadsheet_broker.config import KEYS, Entry, Key, Setting, Source, describe
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.messages import alter_configs_response as alter
+from broadsheet_broker.wire.messages import incremental_alter_configs_response as incremental
 from broadsheet_broker.wire.messages.alter_configs_request import AlterConfigsRequest
 from broadsheet_broker.wire.messages.describe_configs_request import DescribeConfigsRequest, DescribeConfigsResource
 from broadsheet_broker.wire.messages.describe_configs_response import (
@@ -28,7 +30,21 @@ from broadsheet_broker.wire.messages.list_config_resources_request import ListCo
 from broadsheet_broker.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
 
 
-@serves(32, "DescribeConfigs", (1, 4))
+def _refuse_description(body: DescribeConfigsRequest, version: int, error: KafkaError) -> DescribeConfigsResponse:
+    return DescribeConfigsResponse(
+        results=[
+            DescribeConfigsResult(
+                error_code=error.code,
+                error_message=error.message,
+                resource_type=resource.resource_type,
+                resource_name=resource.resource_name,
+            )
+            for resource in body.resources
+        ]
+    )
+
+
+@serves(32, "DescribeConfigs", (1, 4), refuse=_refuse_description)
 def describe_configs(services: Services, request: Request[DescribeConfigsRequest]) -> None:
     body = request.body
     answer = DescribeConfigsResponse()
@@ -116,12 +132,42 @@ def _row(entry: Entry, *, with_synonyms: bool, with_documentation: bool) -> Desc
     )
 
 
-@serves(33, "AlterConfigs", (0, 2))
+def _refuse_alter(body: AlterConfigsRequest, version: int, error: KafkaError) -> alter.AlterConfigsResponse:
+    return alter.AlterConfigsResponse(
+        responses=[
+            alter.AlterConfigsResourceResponse(
+                error_code=error.code,
+                error_message=error.message,
+                resource_type=resource.resource_type,
+                resource_name=resource.resource_name,
+            )
+            for resource in body.resources
+        ]
+    )
+
+
+@serves(33, "AlterConfigs", (0, 2), refuse=_refuse_alter)
 async def alter_configs(services: Services, request: Request[AlterConfigsRequest]) -> None:
     await pass_on(services, request)
 
 
-@serves(44, "IncrementalAlterConfigs", (0, 1))
+def _refuse_incremental(
+    body: IncrementalAlterConfigsRequest, version: int, error: KafkaError
+) -> incremental.IncrementalAlterConfigsResponse:
+    return incremental.IncrementalAlterConfigsResponse(
+        responses=[
+            incremental.AlterConfigsResourceResponse(
+                error_code=error.code,
+                error_message=error.message,
+                resource_type=resource.resource_type,
+                resource_name=resource.resource_name,
+            )
+            for resource in body.resources
+        ]
+    )
+
+
+@serves(44, "IncrementalAlterConfigs", (0, 1), refuse=_refuse_incremental)
 async def incremental_alter_configs(services: Services, request: Request[IncrementalAlterConfigsRequest]) -> None:
     await pass_on(services, request)
 

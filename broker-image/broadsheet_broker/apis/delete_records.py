@@ -22,7 +22,24 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.delete_records_request import DeleteRecordsRequest
 
 
-@serves(21, "DeleteRecords", (0, 2))
+def _refuse(body: DeleteRecordsRequest, version: int, error: KafkaError) -> DeleteRecordsResponse:
+    return DeleteRecordsResponse(
+        topics=[
+            DeleteRecordsTopicResult(
+                name=topic.name,
+                partitions=[
+                    DeleteRecordsPartitionResult(
+                        partition_index=data.partition_index, low_watermark=-1, error_code=error.code
+                    )
+                    for data in topic.partitions
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(21, "DeleteRecords", (0, 2), refuse=_refuse)
 def delete_records(services: Services, request: Request[DeleteRecordsRequest]) -> None:
     response = DeleteRecordsResponse()
     waits: list[tuple[Partition, int, DeleteRecordsPartitionResult]] = []

@@ -20,7 +20,12 @@ from broadsheet_broker.wire.messages.describe_topic_partitions_response import (
 from broadsheet_broker.wire.messages.metadata_response import MetadataResponseTopic
 
 
-@serves(75, "DescribeTopicPartitions", (0, 0))
+def _refuse(body: DescribeTopicPartitionsRequest, version: int, error: KafkaError) -> DescribeTopicPartitionsResponse:
+    topics = [DescribeTopicPartitionsResponseTopic(error_code=error.code, name=topic.name) for topic in body.topics]
+    return DescribeTopicPartitionsResponse(topics=topics)
+
+
+@serves(75, "DescribeTopicPartitions", (0, 0), refuse=_refuse)
 def describe_topic_partitions(services: Services, request: Request[DescribeTopicPartitionsRequest]) -> None:
     body = request.body
     image = services.metadata.image

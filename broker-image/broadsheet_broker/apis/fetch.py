@@ -18,6 +18,7 @@ from broadsheet_broker.wire.messages.fetch_response import (
     FetchResponse,
     LeaderIdAndEpoch,
     NodeEndpoint,
+    PartitionData,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from broadsheet_broker.replication.sessions import FetchContext, TopicPositions
     from broadsheet_broker.wire.messages.fetch_request import FetchRequest
 
+ERROR_FROM = 7
+"""Version from which the whole answer has an error code (KIP-227)."""
 REPLICA_STATE_FROM = 15
 LEADER_FROM = 16
 RACK_FROM = 11
@@ -34,7 +37,24 @@ READ_COMMITTED = 1
 _ANY_REPLICA = Reader(leader_only=False)
 
 
-@serves(1, "Fetch", (4, 18))
+def _refuse(body: FetchRequest, version: int, error: KafkaError) -> FetchResponse:
+    if version >= ERROR_FROM:
+        return FetchResponse(error_code=error.code)
+    return FetchResponse(
+        responses=[
+            FetchableTopicResponse(
+                topic=topic.topic,
+                partitions=[
+                    PartitionData(partition_index=data.partition, error_code=error.code, high_watermark=-1)
+                    for data in topic.partitions
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(1, "Fetch", (4, 18), refuse=_refuse)
 def fetch(services: Services, request: Request[FetchRequest]) -> None:
     body = request.body
     if body.cluster_id is not None and fetch_metadata(services, request):  # only replicas of the metadata log name it

@@ -26,7 +26,15 @@ BATCHED_FROM = 4
 _UNSERVED = "This broker coordinates groups only; transactions and share groups are not served yet."
 
 
-@serves(10, "FindCoordinator", (0, 6))
+def _refuse(body: FindCoordinatorRequest, version: int, error: KafkaError) -> FindCoordinatorResponse:
+    if version < BATCHED_FROM:
+        return FindCoordinatorResponse(error_code=error.code, error_message=error.message, node_id=-1, port=-1)
+    return FindCoordinatorResponse(
+        coordinators=[_nowhere(key, error.code, error.message) for key in body.coordinator_keys]
+    )
+
+
+@serves(10, "FindCoordinator", (0, 6), refuse=_refuse)
 def find_coordinator(services: Services, request: Request[FindCoordinatorRequest]) -> Awaitable[None] | None:
     if request.body.key_type == GROUP and GROUP_METADATA_TOPIC not in services.metadata.image.topics_by_name:
         return _after_creation(services, request)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.group_membership import context_of
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages.delete_groups_response import DeletableGroupResult, DeleteGroupsResponse
-from broadsheet_broker.wire.messages.describe_groups_response import DescribeGroupsResponse
+from broadsheet_broker.wire.messages.describe_groups_response import DescribedGroup, DescribeGroupsResponse
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Services
@@ -19,7 +20,13 @@ GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 """Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (KIP-430): all of them, as nothing is denied."""
 
 
-@serves(15, "DescribeGroups", (0, 6))
+def _refuse_description(body: DescribeGroupsRequest, version: int, error: KafkaError) -> DescribeGroupsResponse:
+    return DescribeGroupsResponse(
+        groups=[DescribedGroup(group_id=group, error_code=error.code) for group in body.groups]
+    )
+
+
+@serves(15, "DescribeGroups", (0, 6), refuse=_refuse_description)
 def describe_groups(services: Services, request: Request[DescribeGroupsRequest]) -> None:
     body = request.body
     groups = services.groups.describe(body.groups, request.version)
@@ -36,7 +43,13 @@ def list_groups(services: Services, request: Request[ListGroupsRequest]) -> None
     request.answer(services.groups.list_groups(body.states_filter, body.types_filter))
 
 
-@serves(42, "DeleteGroups", (0, 2))
+def _refuse_deletion(body: DeleteGroupsRequest, version: int, error: KafkaError) -> DeleteGroupsResponse:
+    return DeleteGroupsResponse(
+        results=[DeletableGroupResult(group_id=group, error_code=error.code) for group in body.groups_names]
+    )
+
+
+@serves(42, "DeleteGroups", (0, 2), refuse=_refuse_deletion)
 def delete_groups(services: Services, request: Request[DeleteGroupsRequest]) -> None:
     def answer(results: list[DeletableGroupResult]) -> None:
         request.answer(DeleteGroupsResponse(results=results))

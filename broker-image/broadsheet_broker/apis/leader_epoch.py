@@ -17,7 +17,21 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.offset_for_leader_epoch_request import OffsetForLeaderEpochRequest
 
 
-@serves(23, "OffsetForLeaderEpoch", (2, 4))
+def _refuse(body: OffsetForLeaderEpochRequest, version: int, error: KafkaError) -> OffsetForLeaderEpochResponse:
+    return OffsetForLeaderEpochResponse(
+        topics=[
+            OffsetForLeaderTopicResult(
+                topic=topic.topic,
+                partitions=[
+                    EpochEndOffset(error_code=error.code, partition=data.partition) for data in topic.partitions
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(23, "OffsetForLeaderEpoch", (2, 4), refuse=_refuse)
 def offset_for_leader_epoch(services: Services, request: Request[OffsetForLeaderEpochRequest]) -> None:
     response = OffsetForLeaderEpochResponse()
     for topic in request.body.topics:

@@ -37,7 +37,22 @@ DEBUGGING_REPLICA = -2
 READ_COMMITTED = 1
 
 
-@serves(2, "ListOffsets", (1, 11))
+def _refuse(body: ListOffsetsRequest, version: int, error: KafkaError) -> ListOffsetsResponse:
+    return ListOffsetsResponse(
+        topics=[
+            ListOffsetsTopicResponse(
+                name=topic.name,
+                partitions=[
+                    ListOffsetsPartitionResponse(partition_index=data.partition_index, error_code=error.code)
+                    for data in topic.partitions
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(2, "ListOffsets", (1, 11), refuse=_refuse)
 def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> None:
     body = request.body
     seen: set[tuple[str, int]] = set()

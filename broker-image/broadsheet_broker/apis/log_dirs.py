@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.describe_log_dirs_response import (
     DescribeLogDirsPartition,
     DescribeLogDirsResponse,
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.wire.messages.describe_log_dirs_request import DescribeLogDirsRequest
 
+ERROR_FROM = 3
+"""Version from which the whole answer has an error code."""
 
-@serves(35, "DescribeLogDirs", (1, 5))
+
+def _refuse(body: DescribeLogDirsRequest, version: int, error: KafkaError) -> DescribeLogDirsResponse:
+    results = [] if version >= ERROR_FROM else [DescribeLogDirsResult(error_code=error.code)]
+    return DescribeLogDirsResponse(error_code=error.code, results=results)
+
+
+@serves(35, "DescribeLogDirs", (1, 5), refuse=_refuse)
 def describe_log_dirs(services: Services, request: Request[DescribeLogDirsRequest]) -> None:
     wanted: set[tuple[str, int]] | None = None
     if request.body.topics is not None:

@@ -29,9 +29,21 @@ from broadsheet_broker.wire.messages.metadata_response import (
 from broadsheet_broker.wire.primitives import ZERO_UUID
 
 _IDS_FROM = 12
+_ERROR_FROM = 13
+"""Version from which the whole answer has an error code (KIP-1102)."""
 
 
-@serves(3, "Metadata", (0, 13))
+def _refuse(body: MetadataRequest, version: int, error: KafkaError) -> MetadataResponse | None:
+    """Below version 13 only topics can carry an error; when none is named, there is no answer that could say so."""
+    topics = [
+        MetadataResponseTopic(error_code=error.code, name=topic.name, topic_id=topic.topic_id)
+        for topic in body.topics or ()
+        if version >= _IDS_FROM or topic.name is not None
+    ]
+    return MetadataResponse(topics=topics, error_code=error.code) if topics or version >= _ERROR_FROM else None
+
+
+@serves(3, "Metadata", (0, 13), refuse=_refuse)
 def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable[None] | None:
     body = request.body
     image = services.metadata.image

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.group_membership import context_of
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.offset_commit_request import OffsetCommitRequest, OffsetCommitRequestTopic
 from broadsheet_broker.wire.messages.offset_commit_response import (
     OffsetCommitResponse,
@@ -50,7 +50,13 @@ GROUP_ERROR_FROM = 2
 # OffsetCommit
 
 
-@serves(8, "OffsetCommit", (2, 10))
+def _refuse_commit(body: OffsetCommitRequest, version: int, error: KafkaError) -> OffsetCommitResponse:
+    return OffsetCommitResponse(
+        topics=[_refusal(topic, error.code, [True] * len(topic.partitions)) for topic in body.topics]
+    )
+
+
+@serves(8, "OffsetCommit", (2, 10), refuse=_refuse_commit)
 def offset_commit(services: Services, request: Request[OffsetCommitRequest]) -> None:
     body = request.body
     image = services.metadata.image
@@ -117,7 +123,17 @@ def _with_refused(
 # OffsetFetch
 
 
-@serves(9, "OffsetFetch", (1, 10))
+def _refuse_fetch(body: OffsetFetchRequest, version: int, error: KafkaError) -> OffsetFetchResponse:
+    if version < MANY_GROUPS_FROM:
+        response = _error_per_partition(body, error.code)
+        response.error_code = error.code
+        return response
+    return OffsetFetchResponse(
+        groups=[OffsetFetchResponseGroup(group_id=group.group_id, error_code=error.code) for group in body.groups]
+    )
+
+
+@serves(9, "OffsetFetch", (1, 10), refuse=_refuse_fetch)
 def offset_fetch(services: Services, request: Request[OffsetFetchRequest]) -> None:
     body = request.body
     if request.version < MANY_GROUPS_FROM:

@@ -55,7 +55,26 @@ _ATTRIBUTES_AT = 22
 _VALID_ACKS = (-1, 0, 1)
 
 
-@serves(0, "Produce", (3, 13), advertise_from=0)
+def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceResponse | None:
+    """Without acks there is no answer that could say so: the connection is closed."""
+    if body.acks == 0:
+        return None
+    return ProduceResponse(
+        responses=[
+            TopicProduceResponse(
+                name=topic.name,
+                topic_id=topic.topic_id,
+                partition_responses=[
+                    PartitionProduceResponse(index=data.index, error_code=error.code, base_offset=-1)
+                    for data in topic.partition_data
+                ],
+            )
+            for topic in body.topic_data
+        ]
+    )
+
+
+@serves(0, "Produce", (3, 13), advertise_from=0, refuse=_refuse)
 def produce(services: Services, request: Request[ProduceRequest]) -> None:
     body = request.body
     replicas = services.replicas

@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.describe_producers_request import DescribeProducersRequest
 
 
-@serves(61, "DescribeProducers", (0, 0))
+def _refuse(body: DescribeProducersRequest, version: int, error: KafkaError) -> DescribeProducersResponse:
+    return DescribeProducersResponse(
+        topics=[
+            TopicResponse(
+                name=topic.name,
+                partitions=[
+                    PartitionResponse(partition_index=index, error_code=error.code, error_message=error.message)
+                    for index in topic.partition_indexes
+                ],
+            )
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(61, "DescribeProducers", (0, 0), refuse=_refuse)
 def describe_producers(services: Services, request: Request[DescribeProducersRequest]) -> None:
     response = DescribeProducersResponse()
     for topic in request.body.topics:

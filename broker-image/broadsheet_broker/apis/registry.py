@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from broadsheet_broker.apis.request import Request, Services
+from broadsheet_broker.wire.api_messages import response_class
+from broadsheet_broker.wire.errors import KafkaError
 
 Handler = Callable[[Services, Request[Any]], Awaitable[None] | None]
+Refuse = Callable[[Any, int, KafkaError], Any | None]
+"""Makes the answer to a request that is refused as a whole, from its body and version: the error code stands where
+clients of that API look for it. None when no answer can say so; then the connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +28,46 @@ class Api:
     lowest_advertised: int
     """What ApiVersions says, where it differs from what is served (Produce: KAFKA-18659)."""
     handler: Handler
+    refuse: Refuse
+    without: str = ""
+    """What Kafka does in this API and this broker does not, for the reference; empty when that is nothing."""
 
 
 REGISTRY: dict[int, Api] = {}
 
 
 def serves(
-    key: int, name: str, versions: tuple[int, int], *, advertise_from: int | None = None
+    key: int,
+    name: str,
+    versions: tuple[int, int],
+    *,
+    advertise_from: int | None = None,
+    refuse: Refuse | None = None,
+    without: str = "",
 ) -> Callable[[Handler], Handler]:
-    """Register a handler for an API key; `versions` is the closed range served."""
+    """Register a handler for an API key; `versions` is the closed range served.
+
+    `refuse` is needed where the answer has no error code of its own, or not in every version.
+    """
 
     def register(handler: Handler) -> Handler:
         lowest, highest = versions
-        REGISTRY[key] = Api(key, name, lowest, highest, lowest if advertise_from is None else advertise_from, handler)
+        advertised = lowest if advertise_from is None else advertise_from
+        refusal = _at_the_top(key) if refuse is None else refuse
+        REGISTRY[key] = Api(key, name, lowest, highest, advertised, handler, refusal, without)
         return handler
 
     return register
+
+
+def _at_the_top(key: int) -> Refuse:
+    """For answers with an error code for all of it, and perhaps a message."""
+
+    def refuse(body: Any, version: int, error: KafkaError) -> Any:
+        response: Any = response_class(key)()
+        response.error_code = error.code
+        if hasattr(response, "error_message"):
+            response.error_message = error.message
+        return response
+
+    return refuse

@@ -12,18 +12,37 @@ from broadsheet_broker.config import describe_topic
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.create_partitions_request import CreatePartitionsRequest
+from broadsheet_broker.wire.messages.create_partitions_response import (
+    CreatePartitionsResponse,
+    CreatePartitionsTopicResult,
+)
 from broadsheet_broker.wire.messages.create_topics_request import CreateTopicsRequest
-from broadsheet_broker.wire.messages.create_topics_response import CreatableTopicConfigs, CreateTopicsResponse
+from broadsheet_broker.wire.messages.create_topics_response import (
+    CreatableTopicConfigs,
+    CreatableTopicResult,
+    CreateTopicsResponse,
+)
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
-from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
+from broadsheet_broker.wire.messages.delete_topics_response import DeletableTopicResult, DeleteTopicsResponse
 
 _CONFIGS_FROM = 5
 """Version from which CreateTopics answers with the configuration of new topics (KIP-525)."""
+_STATES_FROM = 6
+"""Version from which DeleteTopics has names and ids in one list."""
 _DELETION_DISABLED_FROM = 3
 """Version from which clients know TOPIC_DELETION_DISABLED."""
 
 
-@serves(19, "CreateTopics", (2, 7))
+def _refuse_creation(body: CreateTopicsRequest, version: int, error: KafkaError) -> CreateTopicsResponse:
+    return CreateTopicsResponse(
+        topics=[
+            CreatableTopicResult(name=topic.name, error_code=error.code, error_message=error.message)
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(19, "CreateTopics", (2, 7), refuse=_refuse_creation)
 async def create_topics(services: Services, request: Request[CreateTopicsRequest]) -> None:
     answer = await order(services, request, CreateTopicsResponse)
     if request.version >= _CONFIGS_FROM:
@@ -51,7 +70,19 @@ def _configs(services: Services, own: dict[str, str]) -> list[CreatableTopicConf
     ]
 
 
-@serves(20, "DeleteTopics", (1, 6))
+def _refuse_deletion(body: DeleteTopicsRequest, version: int, error: KafkaError) -> DeleteTopicsResponse:
+    if version < _STATES_FROM:
+        named = [DeletableTopicResult(name=name, error_code=error.code) for name in body.topic_names]
+        return DeleteTopicsResponse(responses=named)
+    return DeleteTopicsResponse(
+        responses=[
+            DeletableTopicResult(name=topic.name, topic_id=topic.topic_id, error_code=error.code)
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(20, "DeleteTopics", (1, 6), refuse=_refuse_deletion)
 async def delete_topics(services: Services, request: Request[DeleteTopicsRequest]) -> None:
     try:
         answer = await order(services, request, DeleteTopicsResponse)
@@ -62,6 +93,15 @@ async def delete_topics(services: Services, request: Request[DeleteTopicsRequest
     request.answer(answer)
 
 
-@serves(37, "CreatePartitions", (0, 3))
+def _refuse_partitions(body: CreatePartitionsRequest, version: int, error: KafkaError) -> CreatePartitionsResponse:
+    return CreatePartitionsResponse(
+        results=[
+            CreatePartitionsTopicResult(name=topic.name, error_code=error.code, error_message=error.message)
+            for topic in body.topics
+        ]
+    )
+
+
+@serves(37, "CreatePartitions", (0, 3), refuse=_refuse_partitions)
 async def create_partitions(services: Services, request: Request[CreatePartitionsRequest]) -> None:
     await pass_on(services, request)

@@ -7,8 +7,7 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from broadsheet_broker.apis.registry import Api, Handler
-from broadsheet_broker.network.error_answers import error_answer
+from broadsheet_broker.apis.registry import Api, Handler, Refuse
 from broadsheet_broker.wire.api_messages import flexible_from, request_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
@@ -33,6 +32,7 @@ class ServedApi:
         "latency",
         "lowest",
         "name",
+        "refuse",
     )
 
     def __init__(self, api: Api, metrics: Metrics) -> None:
@@ -41,6 +41,7 @@ class ServedApi:
         self.lowest = api.lowest
         self.highest = api.highest
         self.handler: Handler = api.handler
+        self.refuse: Refuse = api.refuse
         self.latency: Latency = metrics.latency(api.name)
         self.flexible_from = flexible_from(api.key)
         """Versions from here on have tagged fields in the header of the request."""
@@ -102,18 +103,16 @@ class Dispatcher:
             self._failed(api, request, error)
 
     def _failed(self, api: ServedApi, request: Request[Any], error: Exception) -> None:
-        if isinstance(error, KafkaError):
-            code, message = error.code, error.message
-        else:
-            code, message = ErrorCode.UNKNOWN_SERVER_ERROR, None
+        if not isinstance(error, KafkaError):
             log.error(
                 "%s version %d from client %r at %s failed", api.name, request.version, request.client_id,
                 request.connection.host, exc_info=error,
             )  # fmt: skip
+            error = KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)
         if getattr(request, "answered", False):
             return
         try:
-            answer = error_answer(api.name, request.version, request.body, code, message)
+            answer = api.refuse(request.body, request.version, error)
             if answer is not None:
                 request.answer(answer)
                 return

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broadsheet_broker import network
 from broadsheet_broker.apis import load
-from broadsheet_broker.network.error_answers import error_answer
 from broadsheet_broker.wire.api_messages import APIS, request_class, response_class
-from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.schema import Field, Struct
 
 CASES = [(api.key, version) for api in load().values() for version in range(api.lowest, api.highest + 1)]
@@ -54,7 +57,7 @@ def test_it_carries_the_code(key: int, version: int) -> None:
     body = sample(request_class(key), version)
     if name == "Produce":
         body.acks = 1
-    answer = error_answer(name, version, body, ErrorCode.UNKNOWN_SERVER_ERROR, "why")
+    answer = load()[key].refuse(body, version, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, "why"))
     assert answer is not None
     data = memoryview(b"".join(map(bytes, answer.encode(version))))
     decoded, end = response_class(key).decode(data, version)
@@ -65,4 +68,27 @@ def test_it_carries_the_code(key: int, version: int) -> None:
 def test_a_produce_without_acks_has_no_answer() -> None:
     body = sample(request_class(0), 9)
     body.acks = 0
-    assert error_answer("Produce", 9, body, ErrorCode.UNKNOWN_SERVER_ERROR) is None
+    assert load()[0].refuse(body, 9, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)) is None
+
+
+def test_a_refusal_says_why_where_the_answer_has_room_for_it() -> None:
+    why = KafkaError(ErrorCode.POLICY_VIOLATION, "orders is too large")
+    for key in (19, 37, 32, 33, 44, 43, 10, 61):
+        api = load()[key]
+        answer = api.refuse(sample(request_class(key), api.highest), api.highest, why)
+        assert "orders is too large" in repr(list(texts(answer))), api.name
+
+
+def texts(instance: Any) -> Iterator[str]:
+    for field in instance.FIELDS:
+        value = getattr(instance, field.name)
+        if field.name == "error_message" and value:
+            yield value
+        for item in value if isinstance(value, list) else ():
+            yield from texts(item)
+
+
+def test_the_network_knows_no_api_by_name() -> None:
+    sources = Path(network.__path__[0]).glob("*.py")
+    names = re.compile(r'"(' + "|".join(api.name for api in load().values()) + r')"')
+    assert not [path.name for path in sources if names.search(path.read_text("utf-8"))]
