@@ -19,12 +19,15 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, parse_overrides
+from broadsheet_broker.seams.memory import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from broadsheet_broker.broker import Broker
+    from broadsheet_broker.seams.memory import MemoryWatch
 
 log = logging.getLogger("broadsheet_broker.main")
 
@@ -150,9 +153,11 @@ def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
 async def _serve(config: BrokerConfig) -> int:
     from broadsheet_broker.broker import Broker
     from broadsheet_broker.network import process_metrics
-    from broadsheet_broker.seams import Environment
+    from broadsheet_broker.seams import Environment, LocalFiles
+    from broadsheet_broker.seams.memory import MemoryWatch, resident_bytes
 
-    environment = Environment(asyncio.get_running_loop())
+    watch = MemoryWatch(partial(resident_bytes, LocalFiles()))
+    environment = Environment(asyncio.get_running_loop(), files=LocalFiles(watch.took), on_buffer=watch.took)
     process_metrics.register(environment)
     stop = _stop_signal(environment.loop)
     broker = Broker(environment, config)
@@ -164,7 +169,7 @@ async def _serve(config: BrokerConfig) -> int:
             return 0
     except Exception as error:
         return _start_failed(error)
-    _tune_garbage_collection()
+    _tune_garbage_collection(environment.loop, watch)
     listeners = ", ".join(str(item) for item in config.advertised_listeners or config.listeners)
     took = (environment.monotonic() - began) * 1000
     log.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
@@ -224,10 +229,17 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
     return stop
 
 
-def _tune_garbage_collection() -> None:
-    """What there is after the start stays, so the collector need not look at it; and requests make few cycles."""
+def _tune_garbage_collection(loop: asyncio.AbstractEventLoop, watch: MemoryWatch) -> None:
+    """What there is after the start stays, so the collector need not look at it; and requests make few cycles. What
+    such a cycle may hold, `watch` has an eye on."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+    def look() -> None:
+        watch.look()
+        loop.call_later(LOOK_SECONDS, look)
+
+    look()
 
 
 # -- format ------------------------------------------------------------------------------------------------------------

@@ -53,7 +53,7 @@ class NodePeers:
         self._lanes: dict[tuple[int, str], _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.pool = BufferPool()
+        self.pool = BufferPool(environment.on_buffer)
 
     def send(
         self,

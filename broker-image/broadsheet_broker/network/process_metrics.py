@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.seams.memory import resident_bytes
 from broadsheet_broker.seams.metrics import Family
 
 if TYPE_CHECKING:
     from broadsheet_broker.seams import Environment
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def register(environment: Environment) -> None:
@@ -24,7 +22,7 @@ def register(environment: Environment) -> None:
         cpu = _cpu_seconds()
         yield Family("process_start_time_seconds", "gauge", "Start, seconds since the epoch.", [((), started)])
         yield Family("process_cpu_seconds_total", "counter", "CPU time, user and system.", [((), cpu)])
-        resident = _resident_bytes(environment)
+        resident = resident_bytes(environment.files)
         if resident:
             yield Family("process_resident_memory_bytes", "gauge", "Resident memory.", [((), resident)])
         now = environment.monotonic()
@@ -44,10 +42,3 @@ def register(environment: Environment) -> None:
 def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
-
-
-def _resident_bytes(environment: Environment) -> int:
-    try:
-        return int(environment.files.read_bytes("/proc/self/statm").split()[1]) * _PAGE
-    except OSError:
-        return 0

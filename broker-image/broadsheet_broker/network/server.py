@@ -49,7 +49,7 @@ class Server:
     ) -> None:
         self.loop = environment.loop
         self.now = environment.loop.time
-        self.pool = BufferPool()
+        self.pool = BufferPool(environment.on_buffer)
         self.largest_request = config.get_int("socket.request.max.bytes")
         self.most_pending = config.get_int("broadsheet.connection.max.requests")
         self.most_pending_bytes = config.get_int("broadsheet.connection.max.bytes")

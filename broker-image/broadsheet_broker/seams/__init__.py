@@ -7,7 +7,8 @@ one process under a virtual clock, with a simulated network and disk:
 * timers, elapsed time, sockets and tasks come from `Environment.loop`, an asyncio event loop: uvloop in a real broker,
   a loop with a virtual clock and an in-memory network in the simulation;
 * randomness (ids, jitter, elections) comes from `Environment.random`;
-* files come from `Environment.files`; what blocks for long (fsync, recovery) goes through `Environment.offload`.
+* files come from `Environment.files`; what blocks for long (fsync, recovery) goes through `Environment.offload`;
+* the memory that buffers take is reported to `Environment.on_buffer`.
 """
 
 from broadsheet_broker.seams.environment import Clock, Environment, SystemClock

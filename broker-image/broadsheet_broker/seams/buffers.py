@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 
 CHUNK = 64 * 1024
 """Bytes of the buffer that a connection reads into while nothing is known of what comes."""
@@ -27,9 +28,11 @@ _TRIES = 4
 class BufferPool:
     """Buffers of one server. Not for use by several threads."""
 
-    __slots__ = ("_parked", "_parked_bytes", "_parked_limit")
+    __slots__ = ("_made", "_parked", "_parked_bytes", "_parked_limit")
 
-    def __init__(self, parked_limit: int = 16 * 1024 * 1024) -> None:
+    def __init__(self, made: Callable[[int], None] = lambda size: None, parked_limit: int = 16 * 1024 * 1024) -> None:
+        """`made` is called with the size of each new buffer."""
+        self._made = made
         self._parked: dict[int, deque[bytearray]] = {}
         self._parked_bytes = 0
         self._parked_limit = parked_limit
@@ -39,6 +42,7 @@ class BufferPool:
         """A buffer of at least `size` bytes, with anything in it."""
         position = bisect_left(_SIZES, size)
         if position == len(_SIZES):
+            self._made(size)
             return bytearray(size)
         size = _SIZES[position]
         parked = self._parked.get(size)
@@ -49,6 +53,7 @@ class BufferPool:
                     self._parked_bytes -= size
                     return buffer
                 parked.append(buffer)
+        self._made(size)
         return bytearray(size)
 
     def release(self, buffer: bytearray) -> None:

@@ -41,6 +41,8 @@ class Environment:
     random: random.Random = field(default_factory=random.SystemRandom)
     files: Files = field(default_factory=LocalFiles)
     metrics: Metrics = field(default_factory=Metrics)
+    on_buffer: Callable[[int], None] = lambda size: None
+    """Called with the size of each new receive buffer; see `memory`."""
 
     def monotonic(self) -> float:
         """Seconds that never step back: elapsed time, deadlines."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from broadsheet_broker.seams.buffers import BufferPool
@@ -183,8 +183,9 @@ class LocalFile:
 class LocalFiles:
     """The machine's file system."""
 
-    def __init__(self) -> None:
-        self._pool = BufferPool(parked_limit=8 * 1024 * 1024)
+    def __init__(self, made: Callable[[int], None] = lambda size: None) -> None:
+        """`made` is called with the size of each new buffer for what is read."""
+        self._pool = BufferPool(made, parked_limit=8 * 1024 * 1024)
 
     def open(self, path: str, *, create: bool = False, read_only: bool = False) -> LocalFile:
         flags = os.O_RDONLY if read_only else os.O_RDWR
