@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# Locks hold for every Python and platform that pyproject.toml allows, and name no registry.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
+
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test e2e bench simulate kubernetes lint docs clean
+.PHONY: help install quickstart test e2e bench simulate kubernetes lint locks docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +44,12 @@ lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+locks: install ## requirements/*.lock anew from pyproject.toml: what the images install, with hashes; UPGRADE=1 for newer versions
+	@mkdir -p requirements
+	echo hatchling | $(LOCK) --output-file requirements/build.lock -
+	$(LOCK) --output-file requirements/broker.lock pyproject.toml
+	$(LOCK) --extra operator --output-file requirements/operator.lock pyproject.toml
 
 docs: install ## build the documentation strictly into site/
 	$(BIN)/mkdocs build --strict --quiet

@@ -59,7 +59,7 @@ def world(kube: Kubernetes) -> World:
     done = kube.run(["helm", *chart("replicas=2")])
     assert done.returncode == 0, done.stderr
     kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": HOME}})
-    kube.apply(client_pod(images.BROKER))
+    kube.apply(client_pod(images.OPERATOR))
     kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
     kube.kubectl("get", f"--raw=/apis/{API}")
     assert kube.kubectl("get", "deployment", "-n", OPERATOR_NAMESPACE).stdout

@@ -21,7 +21,14 @@ REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share
 STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
 BROKER = os.environ.get("BROADSHEET_E2E_BROKER_IMAGE") or "localhost/broadsheet-broker:test"
 OPERATOR = os.environ.get("BROADSHEET_E2E_OPERATOR_IMAGE") or "localhost/broadsheet-operator:test"
-CONTEXT = ("pyproject.toml", "README.md", "LICENSE", "broker-image/broadsheet_broker", "operator/broadsheet_operator")
+CONTEXT = (
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "requirements",
+    "broker-image/broadsheet_broker",
+    "operator/broadsheet_operator",
+)
 """All that an image is made of."""
 
 

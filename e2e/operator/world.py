@@ -150,7 +150,7 @@ def machines(kube: Kubernetes) -> NamespacesKubernetes:
 
 
 def client_pod(image: str) -> Body:
-    """A pod to run clients in: the broker's image has Python and kafka-python."""
+    """A pod to run clients in: the operator's image has Python and kafka-python."""
     container = {
         "name": "client",
         "image": image,

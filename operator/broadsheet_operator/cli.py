@@ -30,10 +30,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in BROKER_COMMANDS:
         return _hand_over(given)
-    if given and given[0] == "operator":
-        from broadsheet_operator.handlers.main import main as operator
+    extra = "operator" if given and given[0] == "operator" else "local"
+    try:
+        return _operator(given[1:]) if extra == "operator" else _command(given)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package.startswith("broadsheet_"):
+            raise
+        print(
+            f"broadsheet {given[0]}: the Python package {package} is not installed; "
+            f"install the extra `{extra}`: pip install 'broadsheet[{extra}]'",
+            file=sys.stderr,
+        )
+        return 1
 
-        return operator(given[1:])
+
+def _operator(arguments: Sequence[str]) -> int:
+    from broadsheet_operator.handlers.main import main as operator
+
+    return operator(arguments)
+
+
+def _command(given: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(given)
     if options.command is None:
