@@ -16,8 +16,8 @@ from typing import Any, Self
 from broadsheet_operator.handlers.main import Process, parser
 from broadsheet_operator.settings import OperatorSettings
 from e2e.apiserver.server import Api, ApiServer
-from tests.support.broker_process import free_port
 from tests.support.fake_kafka import FakeKafka
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 QUICK = OperatorSettings(

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import yaml
 
-from tests.support.broker_process import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]

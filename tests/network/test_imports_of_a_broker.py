@@ -9,7 +9,8 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, Producer
 
-from tests.network.test_process import SECONDS, environment, free_ports, listeners, wait_for
+from tests.network.test_process import SECONDS, environment, listeners, wait_for
+from tests.support.ports import free_ports
 
 NEEDED = {"broadsheet_broker", "cramjam", "google_crc32c", "uvloop", "cython_runtime"}
 """`cython_runtime` is what uvloop's compiled module makes of itself."""

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_ports
+
 SECONDS = 30.0
 """Deadline for anything here."""
 
@@ -28,14 +30,6 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
     kept.pop("CLUSTER_ID", None)
     return kept
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
 
 
 def run(directory: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from broadsheet_operator.kafka.client import KafkaPythonGateway
-from broadsheet_operator.local.broker import free_port
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicPartition
 from broadsheet_operator.reconcilers.quorum import AddVoter, RemoveVoter, initial_directory, next_change
 from broadsheet_operator.reconcilers.topic_actions import CreateTopic
+from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAQ"

@@ -17,7 +17,6 @@ import yaml
 from kafka import KafkaConsumer, KafkaProducer
 
 from broadsheet_operator.kafka.client import KafkaPythonGateway
-from broadsheet_operator.local.broker import free_port
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition, TopicView
 from broadsheet_operator.reconcilers.topic_actions import (
@@ -26,6 +25,7 @@ from broadsheet_operator.reconcilers.topic_actions import (
     CreateTopic,
     DeleteTopic,
 )
+from tests.support.ports import free_port, free_ports
 from tests.support.waiting import wait_until
 
 BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]
@@ -41,7 +41,7 @@ class Up:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.port = free_port()
+        self.port = free_ports(3)[0]
         self.brokers = 1
         self.file = directory / "manifests.yaml"
         self.process: subprocess.Popen[str] | None = None

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import yaml
 
-from broadsheet_operator.local.broker import answers, free_port
+from broadsheet_operator.local.broker import answers
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import Store
+from tests.support.ports import free_port
 
 SECONDS = 30.0
 LONGEST_STEP_SECONDS = 2.0
