@@ -43,11 +43,13 @@ class Machine(NamedTuple):
 
 def machines() -> Iterator[Machine]:
     """Every state machine that has a table."""
+    from broadsheet_broker.coordinators.groups.classic import state
     from broadsheet_broker.raft import roles
 
     yield Machine(
         "Roles in the metadata quorum", roles, roles.Role, roles.TRANSITIONS, [roles.Role.UNATTACHED], "TRANSITIONS"
     )
+    yield Machine("States of a classic group", state, state.GroupState, state.TRANSITIONS, [state.EMPTY], "TRANSITIONS")
 
 
 def page() -> str:

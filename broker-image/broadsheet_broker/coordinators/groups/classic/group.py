@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.coordinators.groups.answers import JoinReply, LeaveReply, SyncReply
 from broadsheet_broker.coordinators.groups.classic.member import Member, Protocols
-from broadsheet_broker.coordinators.groups.classic.state import COMPLETING, DEAD, EMPTY, STABLE, GroupState
+from broadsheet_broker.coordinators.groups.classic.state import COMPLETING, DEAD, EMPTY, STABLE, TRANSITIONS, GroupState
 from broadsheet_broker.coordinators.groups.group import CONSUMER_PROTOCOL_TYPE, OffsetExpiry
 from broadsheet_broker.coordinators.groups.settings import Context
 from broadsheet_broker.coordinators.runtime.turn import NEVER, Turn
@@ -212,6 +212,7 @@ class ClassicGroup:
     # Changes
 
     def transition_to(self, state: GroupState, time_ms: int) -> None:
+        assert state in TRANSITIONS[self.state], f"group {self.group_id}: from {self.state} to {state}"
         self.previous_state = self.state
         self.state = state
         self.state_changed_ms = time_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -26,5 +27,21 @@ COMPLETING: Final = GroupState.COMPLETING_REBALANCE
 STABLE: Final = GroupState.STABLE
 DEAD: Final = GroupState.DEAD
 
-REBALANCE_FROM: Final = frozenset((STABLE, COMPLETING, EMPTY))
+TRANSITIONS: Final[Mapping[GroupState, frozenset[GroupState]]] = {
+    EMPTY: frozenset({PREPARING, DEAD}),
+    PREPARING: frozenset({COMPLETING, EMPTY, DEAD}),
+    COMPLETING: frozenset({STABLE, PREPARING, DEAD}),
+    STABLE: frozenset({PREPARING, DEAD}),
+    DEAD: frozenset({DEAD}),
+}
+"""The legal changes of state, as org.apache.kafka.coordinator.group.classic.ClassicGroupState has them.
+
+* To PreparingRebalance: a member joins, leaves or is silent for too long, or an assignment could not be stored.
+* To CompletingRebalance: all known members have joined again, or the rebalance timeout has passed.
+* To Stable: the assignment of the group's leader is stored.
+* To Empty: the rebalance timeout has passed and no member has joined.
+* To Dead: the group is deleted, or another broker coordinates it now.
+"""
+
+REBALANCE_FROM: Final = frozenset(state for state, after in TRANSITIONS.items() if PREPARING in after)
 """The states from which a rebalance can begin."""
