@@ -26,7 +26,7 @@ PATTERNS = {
     r"\banew\b": "again, from scratch",
     r"\bshall\b": "must, is to",
     r"\b(of no matter|stands in it|what (really )?is there)\b": "its value does not matter; the live state",
-    r"\b(doors|rooms?)\b": "listeners; packages",
+    r"\b(doors|rooms)\b": "listeners; packages",
     r"\bTake (it|them) away\b": "Clean up, Remove",
 }
 """What may not stand in the prose, and what to write instead. Code, commands and output are left alone."""
