@@ -102,6 +102,51 @@ def test_configs_of_the_broker(tool: Tool) -> None:
     assert "log.dirs=" in tool("kafka.admin.ConfigCommand", *entity, "--describe", "--all")
 
 
+@pytest.mark.parametrize("entities", ["users", "clients", "ips", "groups", "client-metrics"])
+def test_entities_without_configs_are_none(tool: Tool, entities: str) -> None:
+    """A broker without quotas, users and the configs of groups: the tools print nothing, or nothing but a heading."""
+    shown = tool("kafka.admin.ConfigCommand", "--entity-type", entities, "--describe")
+    assert not [line for line in shown.splitlines() if "=" in line], shown
+
+
+def test_one_entity_without_configs(tool: Tool, group: str) -> None:
+    for entities in ("groups", "client-metrics"):
+        shown = tool("kafka.admin.ConfigCommand", "--entity-type", entities, "--entity-name", group, "--describe")
+        assert not [line for line in shown.splitlines() if "=" in line and group not in line], shown
+
+
+def test_log_levels_of_the_broker(tool: Tool) -> None:
+    entity = ("--entity-type", "broker-loggers", "--entity-name", "1")
+    assert "root=" in tool("kafka.admin.ConfigCommand", *entity, "--describe")
+    tool("kafka.admin.ConfigCommand", *entity, "--alter", "--add-config", "root=ERROR")
+    assert "root=ERROR" in tool("kafka.admin.ConfigCommand", *entity, "--describe")
+    tool("kafka.admin.ConfigCommand", *entity, "--alter", "--add-config", "root=INFO")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--list",),
+        ("--add", "--allow-principal", "User:ann", "--operation", "Read", "--topic", "orders"),
+        ("--remove", "--force", "--allow-principal", "User:ann", "--operation", "Read", "--topic", "orders"),
+    ],
+)
+def test_acls_are_disabled(broker: BrokerProcess, arguments: tuple[str, ...]) -> None:
+    """The tool names the reason, which MirrorMaker 2 knows too."""
+    done = run_tool("org.apache.kafka.tools.AclCommand", "--bootstrap-server", broker.bootstrap, *arguments)
+    assert "SecurityDisabledException: No Authorizer is configured" in done.stdout + done.stderr
+
+
+def test_there_are_no_transactions(tool: Tool) -> None:
+    (heading,) = tool("TransactionsCommand", "list").strip().splitlines()
+    assert "TransactionalId" in heading
+
+
+@pytest.mark.parametrize("time", ["-1", "-2", "-3", "-4", "-5"])
+def test_offsets_of_every_named_time(tool: Tool, filled: str, time: str) -> None:
+    assert set(offsets(tool, filled, "--time", time)) <= {0, 1, 2}
+
+
 def test_console_producer_and_consumer(tool: Tool, filled: str) -> None:
     shown = tool(
         "consumer.ConsoleConsumer",

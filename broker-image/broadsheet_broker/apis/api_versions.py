@@ -24,7 +24,7 @@ from broadsheet_broker.wire.messages.api_versions_response import (
     SupportedFeatureKey,
 )
 
-CONTROLLER_APIS = frozenset((1, *range(17, 21), *range(29, 34), *range(36, 42), *range(43, 47), *range(49, 61))) | {
+CONTROLLER_APIS = frozenset((1, *range(17, 21), *range(29, 34), *range(36, 42), *range(43, 47), 49, *range(51, 61))) | {
     *(62, 63, 64, 67, 70, 73),
     *range(80, 83),
 }

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from broadsheet_broker.apis.controllers import pass_on
+from broadsheet_broker.apis import broker_loggers
+from broadsheet_broker.apis.controllers import order, pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Services
-from broadsheet_broker.config import KEYS, Entry, Key, Setting, Source, describe_broker, describe_topic
+from broadsheet_broker.config import KEYS, Entry, Key, Kind, Setting, Source, describe_broker, describe_topic
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -25,7 +26,14 @@ from broadsheet_broker.wire.messages.describe_configs_response import (
     DescribeConfigsResult,
     DescribeConfigsSynonym,
 )
-from broadsheet_broker.wire.messages.incremental_alter_configs_request import IncrementalAlterConfigsRequest
+from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
+from broadsheet_broker.wire.messages.incremental_alter_configs_response import (
+    AlterConfigsResourceResponse,
+    IncrementalAlterConfigsResponse,
+)
 from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
 from broadsheet_broker.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
 
@@ -84,14 +92,28 @@ def _entries(services: Services, resource: DescribeConfigsResource) -> Iterable[
         case ResourceType.BROKER:
             _check_is_this_broker(services, name, " or empty string")
             return describe_broker(services.config, own_broker, defaults)
-        case ResourceType.BROKER_LOGGER | ResourceType.CLIENT_METRICS | ResourceType.GROUP:
-            kind = ResourceType(resource.resource_type).name
-            raise KafkaError(ErrorCode.INVALID_REQUEST, f"Configurations of type {kind} are not supported.")
+        case ResourceType.BROKER_LOGGER:
+            _check_is_this_broker(services, name)
+            return [_plain_entry(logger, level, Source.BROKER_LOGGER) for logger, level in broker_loggers.levels()]
+        case ResourceType.CLIENT_METRICS | ResourceType.GROUP as type if name:
+            source = Source.GROUP if type == ResourceType.GROUP else Source.CLIENT_METRICS
+            return [_plain_entry(key, value, source) for key, value in image.config(type, name).items()]
+        case ResourceType.CLIENT_METRICS:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, "Client metrics subscription name must not be empty")
+        case ResourceType.GROUP:
+            raise KafkaError(ErrorCode.INVALID_REQUEST, "Group name must not be empty")
         case _:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unsupported resource type: {resource.resource_type}")
 
 
-def _check_is_this_broker(services: Services, name: str, or_else: str) -> None:
+def _plain_entry(name: str, value: str, source: Source) -> Entry:
+    """A value of what has no table of properties here."""
+    return Entry(name, value, source, Kind.STRING, False, False, "", [])
+
+
+def _check_is_this_broker(services: Services, name: str, or_else: str = "") -> None:
+    if not name and not or_else:
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
     if not name.lstrip("-").isdigit():
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
     if int(name) != services.config.node_id:
@@ -104,8 +126,6 @@ def _default_entry(key: Key | None, name: str, value: str) -> Entry:
     source = Source.DYNAMIC_DEFAULT_BROKER
     settings = [Setting(name, value, source)]
     if key is None:
-        from broadsheet_broker.config import Kind
-
         return Entry(name, value, source, Kind.STRING, False, False, "", settings)
     shown = None if key.sensitive else value
     return Entry(name, shown, source, key.kind, False, key.sensitive, key.doc, settings)
@@ -169,7 +189,32 @@ def _refuse_incremental(
 
 @serves(44, "IncrementalAlterConfigs", (0, 1), refuse=_refuse_incremental)
 async def incremental_alter_configs(services: Services, request: Request[IncrementalAlterConfigsRequest]) -> None:
-    await pass_on(services, request)
+    """Log levels are changed in this process; everything else is an order for the active controller."""
+    own = [resource for resource in request.body.resources if resource.resource_type == ResourceType.BROKER_LOGGER]
+    if not own:
+        await pass_on(services, request)
+        return
+    done = [_alter_loggers(services, resource, request.body.validate_only) for resource in own]
+    request.body.resources = [resource for resource in request.body.resources if resource not in own]
+    answer = IncrementalAlterConfigsResponse()
+    if request.body.resources:
+        answer = await order(services, request, IncrementalAlterConfigsResponse)
+    answer.responses = [*done, *answer.responses]
+    request.answer(answer)
+
+
+def _alter_loggers(
+    services: Services, resource: AlterConfigsResource, validate_only: bool
+) -> AlterConfigsResourceResponse:
+    row = AlterConfigsResourceResponse(
+        error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
+    )
+    try:
+        _check_is_this_broker(services, resource.resource_name)
+        broker_loggers.alter(resource.configs, validate_only=validate_only)
+    except KafkaError as error:
+        row.error_code, row.error_message = error.code, error.message
+    return row
 
 
 _LISTED = (

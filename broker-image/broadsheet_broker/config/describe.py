@@ -45,10 +45,9 @@ def describe_topic(
         settings = topic_settings(key, config, own, dynamic, dynamic_default)
         if name.startswith("internal.") and name not in own:
             continue
-        value = topic_value(key, settings)
-        entries.append(
-            Entry(name, value, settings[0].source, key.kind, False, key.sensitive, _documentation(key), settings)
-        )
+        value, source = topic_value(key, settings), settings[0].source
+        named = settings if key.synonyms else settings[:-1]  # Kafka's default is named as that of a broker's property
+        entries.append(Entry(name, value, source, key.kind, False, key.sensitive, _documentation(key), named))
     return entries
 
 
