@@ -3,11 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+WORKERS ?= auto
+TEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
+
 # Locks hold for every Python and platform that pyproject.toml allows, and name no registry.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test e2e bench simulate kubernetes lint locks docs clean
+.PHONY: help install quickstart check test e2e bench simulate kubernetes lint generate locks docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,8 +26,11 @@ $(STAMP): pyproject.toml
 quickstart: install ## a Kafka on localhost:9092 with the topic `orders`; ONCE=1 ends after the demonstration
 	$(BIN)/broadsheet quickstart $(if $(ONCE),--once)
 
-test: install ## unit, property, simulation and wire tests: Python only
-	$(BIN)/pytest $(ARGS)
+check: lint ## what to run before each commit: the linters, and all tests but those marked `slow`
+	$(TEST) -m 'not slow' $(ARGS)
+
+test: install ## all unit, property, simulation and wire tests, on all cores: Python only
+	$(TEST) --durations=15 --durations-min=5 $(ARGS)
 
 e2e: install ## real clients, Apache Kafka's own tools
 	bash e2e/run $(ARGS)
@@ -44,6 +50,13 @@ lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@! test -e operator/__init__.py || { echo "operator/__init__.py: with it, operator/ could hide the standard library's module" >&2; exit 1; }
+
+generate: install ## what is made from tables and models: messages, crds/, docs/reference and the pictures; tests fail when it is stale
+	$(BIN)/python tools/messages/generate.py
+	$(BIN)/python -m broadsheet_operator.api.crd
+	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/pictures.py
 
 locks: install ## requirements/*.lock anew from pyproject.toml: what the images install, with hashes; UPGRADE=1 for newer versions
 	@mkdir -p requirements

@@ -19,6 +19,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
+SLOW_FOLDERS = ("tests/simulation/", "tests/wire_clients/")
+"""All tests in these are marked `slow`; elsewhere a module or a test is marked where it stands."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW_FOLDERS):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def simulate() -> Iterator[Callable[[int], Simulation]]:

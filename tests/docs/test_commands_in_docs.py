@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BROADSHEET = ".venv/bin/broadsheet"

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from confluent_kafka import Consumer, Producer
 
 from tests.network.test_process import SECONDS, environment, listeners, wait_for
 from tests.support.ports import free_ports
+
+pytestmark = pytest.mark.slow
 
 NEEDED = {"broadsheet_broker", "cramjam", "google_crc32c", "uvloop", "cython_runtime"}
 """`cython_runtime` is what uvloop's compiled module makes of itself."""

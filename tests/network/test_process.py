@@ -18,6 +18,8 @@ import pytest
 
 from tests.support.ports import free_ports
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30.0
 """Deadline for anything here."""
 

@@ -18,6 +18,8 @@ from broadsheet_broker.raft.roles import TRANSITIONS, Role
 from broadsheet_broker.raft.unattached import Unattached
 from tests.raft.support import Machine, run_seed
 
+pytestmark = pytest.mark.slow
+
 SEEDS = int(os.environ.get("RAFT_SEEDS", "120"))
 GROUPS = 8
 

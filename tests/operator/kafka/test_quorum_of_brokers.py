@@ -20,6 +20,8 @@ from broadsheet_operator.reconcilers.topic_actions import CreateTopic
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 CLUSTER_ID = "AAAAAAAAAAAAAAAAAAAAAQ"
 SECONDS = 40.0
 

@@ -28,6 +28,8 @@ from broadsheet_operator.reconcilers.topic_actions import (
 from tests.support.ports import free_port, free_ports
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 BROADSHEET = [sys.executable, "-m", "broadsheet_operator.cli"]
 SECONDS = 30.0
 

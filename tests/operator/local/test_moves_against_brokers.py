@@ -22,6 +22,8 @@ from broadsheet_operator.reconcilers.topic_actions import FOLLOWER_THROTTLED, LE
 from tests.operator.local.test_against_broker import SECONDS, Up, manifest
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 RECORDS, RECORD_BYTES = 300, 10_000
 
 

@@ -19,6 +19,8 @@ from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import Store
 from tests.support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 30.0
 LONGEST_STEP_SECONDS = 2.0
 """Far below the gateway's timeout of five seconds, far above what a loaded machine makes of a turn of the loop."""
