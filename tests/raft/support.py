@@ -104,7 +104,7 @@ class Machine:
             self.voters(),
             self.election,
             self.log,
-            random.Random(world.chance.random()),
+            world.random_of(self),
             world.settings,
             bootstrap_servers=world.bootstrap,
             local_endpoints={"CONTROLLER": (f"host-{self.id}", 9093)},
@@ -291,6 +291,10 @@ class World:
         self._values = itertools.count()
         self._order = itertools.count()
         self._due: list[tuple[float, int, Machine, int, Callable[[], None]]] = []
+
+    def random_of(self, machine: Machine) -> random.Random:
+        """What a machine takes its election timeouts from."""
+        return random.Random(self.chance.random())
 
     def later(self, delay: float, machine: Machine, work: Callable[[], None]) -> None:
         """Do something on a machine, unless it crashes before."""
