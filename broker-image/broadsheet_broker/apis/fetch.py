@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
+from broadsheet_broker.apis.leaders import MOVED, LeaderHints
 from broadsheet_broker.apis.quorum import fetch_metadata
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.replication.fetching import ANYBODY, CONSUMER, Fetch, Reader, Row
@@ -128,21 +128,7 @@ class _Answer:
         self._request.answer(response)
 
     def _name_leaders(self, response: FetchResponse, rows: list[Row]) -> None:
-        services = self._services
-        leaders: set[int] = set()
+        hints = LeaderHints(self._services, self._request.connection.listener, LeaderIdAndEpoch, NodeEndpoint)
         for position, row in rows:
-            if row.error_code not in MOVED:
-                continue
-            name = position.topic.name
-            if not name:
-                image = services.metadata.image.topics_by_id.get(position.topic.id)
-                name = "" if image is None else image.name
-            leader = current_leader(services, name, position.index)
-            if leader is not None:
-                row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
-                leaders.add(leader[0])
-        for broker_id in sorted(leaders):
-            address = endpoint(services, broker_id, self._request.connection.listener)
-            if address is not None:
-                host, port, rack = address
-                response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))
+            hints.add(row, position.topic.name or position.topic.id, position.index)
+        response.node_endpoints = hints.endpoints()

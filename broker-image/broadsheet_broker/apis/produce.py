@@ -10,7 +10,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.apis.leaders import MOVED, current_leader, endpoint
+from broadsheet_broker.apis.leaders import LeaderHints
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.replication import PendingProduce
@@ -189,20 +189,9 @@ def _finish(services: Services, request: Request[ProduceRequest], responses: lis
 
 
 def _name_leaders(services: Services, request: Request[ProduceRequest], response: ProduceResponse) -> None:
-    leaders: set[int] = set()
+    hints = LeaderHints(services, request.connection.listener, LeaderIdAndEpoch, NodeEndpoint)
     for topic in response.responses:
-        name = topic.name
-        if request.version >= TOPIC_IDS_FROM:
-            image = services.metadata.image.topics_by_id.get(topic.topic_id)
-            name = "" if image is None else image.name
+        known_as = topic.topic_id if request.version >= TOPIC_IDS_FROM else topic.name
         for row in topic.partition_responses:
-            if row.error_code in MOVED:
-                leader = current_leader(services, name, row.index)
-                if leader is not None:
-                    row.current_leader = LeaderIdAndEpoch(leader_id=leader[0], leader_epoch=leader[1])
-                    leaders.add(leader[0])
-    for broker_id in sorted(leaders):
-        address = endpoint(services, broker_id, request.connection.listener)
-        if address is not None:
-            host, port, rack = address
-            response.node_endpoints.append(NodeEndpoint(node_id=broker_id, host=host, port=port, rack=rack))
+            hints.add(row, known_as, row.index)
+    response.node_endpoints = hints.endpoints()
