@@ -42,11 +42,11 @@ def apis_page() -> str:
         "The APIs that a broker serves, with the lowest and the highest version. `ApiVersions` advertises exactly "
         "these. Clients do without an API that is not advertised, or report it as unsupported.",
         "",
-        "| key | API | versions |",
-        "| --- | --- | --- |",
+        "| key | API | versions | served without |",
+        "| --- | --- | --- | --- |",
     ]
     for key, api in sorted(served.items()):
-        lines.append(f"| {key} | {api.name} | {api.lowest}-{api.highest} |")
+        lines.append(f"| {key} | {api.name} | {api.lowest}-{api.highest} | {api.without} |")
     missing = sorted(name for key, (name, *_) in _names(APIS).items() if key not in served)
     lines += ["", "Not served: " + ", ".join(missing) + ".", ""]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from broadsheet_broker.apis import load
+from broadsheet_broker.apis.notices import Notices
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.metadata import MetadataCache
@@ -73,7 +74,9 @@ async def cluster(directory: Path, **overrides: str) -> AsyncIterator[Client]:
     controller = MetadataNode(env, config, metadata, load_identity(env, config))
     await controller.start()
     try:
-        yield Client(SimpleNamespace(environment=env, config=config, metadata=metadata, controller=controller))
+        services = SimpleNamespace(environment=env, config=config, metadata=metadata, controller=controller)
+        services.notices = Notices()
+        yield Client(services)
     finally:
         await controller.stop()
 
@@ -311,7 +314,7 @@ def test_producer_ids_are_never_given_twice(tmp_path: Path) -> None:
         )
         ids = {answer.producer_id for answer in answers}
         assert len(ids) == 9 and {answer.producer_epoch for answer in answers} == {0}
-        with pytest.raises(KafkaError, match="Transactions are not supported"):
+        with pytest.raises(KafkaError, match="Transactions are not served yet"):
             await client.ask(22, InitProducerIdRequest(transactional_id="t"))
 
     scenario(tmp_path, run)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from broadsheet_broker.apis import find_coordinator, group_admin, group_membership, offsets
+from broadsheet_broker.apis.notices import Notices
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.metadata.image import BrokerInfo, ClusterImage, Endpoint, PartitionImage, TopicImage
@@ -121,7 +122,9 @@ class ApiBench:
         self.add_topic("orders", 3, ORDERS)
         self.services = cast(
             Services,
-            SimpleNamespace(groups=self.bench.coordinator, metadata=self.metadata, controller=self.controller),
+            SimpleNamespace(
+                groups=self.bench.coordinator, metadata=self.metadata, controller=self.controller, notices=Notices()
+            ),
         )
 
     def add_topic(self, name: str, count: int, topic_id: uuid.UUID | None = None) -> None:
@@ -197,12 +200,14 @@ def test_a_topic_that_cannot_be_created_is_a_reason_to_try_again() -> None:
     assert "3 replicas, 1 broker" in row.error_message
 
 
-def test_transactions_are_refused_for_good() -> None:
+def test_transactions_are_refused_for_good_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     broker = ApiBench()
-    answer = broker.ask(FindCoordinatorRequest(key="tx", key_type=1), 3)
-    assert answer.error_code == ErrorCode.INVALID_REQUEST
-    assert "transactions" in answer.error_message
+    for _ in range(20):
+        answer = broker.ask(FindCoordinatorRequest(key="tx", key_type=1), 3)
+        assert answer.error_code == ErrorCode.INVALID_REQUEST
+        assert "transactions" in answer.error_message
     assert broker.controller.created == []
+    assert caplog.text.count("client 'client' at 10.0.0.1 asks for transactions") == 1
 
 
 # Membership

@@ -63,6 +63,23 @@ def produce(records: bytes, acks: int = 1) -> ProduceRequest:
     return ProduceRequest(acks=acks, timeout_ms=1000, topic_data=[TopicProduceData(name="orders", partition_data=data)])
 
 
+def test_a_throttled_client_is_asked_to_pause_in_its_answer(run: Run) -> None:
+    def throttled(services: Any, request: Request[HeartbeatRequest]) -> None:
+        request.throttle_ms = 250
+        request.answer(HeartbeatResponse())
+
+    async def work() -> None:
+        server, client = await serve(api(HEARTBEAT, throttled))
+        for version, expected in ((0, 0), (4, 250)):  # version 0 has no room for it
+            client.send(frame(HEARTBEAT, version, 7, HeartbeatRequest()))
+            _, answer = await client.receive_message(HEARTBEAT, version)
+            assert answer.throttle_time_ms == expected
+        await client.close()
+        await server.stop()
+
+    run(work())
+
+
 def test_many_requests_in_one_read_are_answered_in_order(run: Run) -> None:
     async def work() -> None:
         server, client = await serve(api(HEARTBEAT, echo_generation))

@@ -23,3 +23,6 @@ TOPIC: Final = _bits(_READ, _WRITE, _CREATE, _DESCRIBE, _DELETE, _ALTER, _DESCRI
 CLUSTER: Final = _bits(
     _CREATE, _CLUSTER_ACTION, _DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE, _ALTER, _DESCRIBE
 )
+
+UNCHECKED: Final = "authorization: every operation is listed as allowed"
+"""For the reference, of the APIs that tell a client what it may do."""

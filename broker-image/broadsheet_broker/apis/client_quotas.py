@@ -28,7 +28,7 @@ EXACT, DEFAULT, ANY = 0, 1, 2
 _USER, _CLIENT, _IP = "user", "client-id", "ip"
 
 
-@serves(48, "DescribeClientQuotas", (0, 1))
+@serves(48, "DescribeClientQuotas", (0, 1), without="enforcement: shows what Apache Kafka has left")
 def describe_client_quotas(services: Services, request: Request[DescribeClientQuotasRequest]) -> None:
     body = request.body
     exact, any_name = _filters(body.components)

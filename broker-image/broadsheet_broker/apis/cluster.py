@@ -16,7 +16,7 @@ _BROKERS, _CONTROLLERS = 1, 2
 """Kinds of endpoints that DescribeCluster tells (KIP-919)."""
 
 
-@serves(60, "DescribeCluster", (0, 2))
+@serves(60, "DescribeCluster", (0, 2), without=authorized_operations.UNCHECKED)
 def describe_cluster(services: Services, request: Request[DescribeClusterRequest]) -> None:
     body, image, listener = request.body, services.metadata.image, request.connection.listener
     on_controller = listener in services.config.controller_listener_names

@@ -37,6 +37,8 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_response import (
 from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
 from broadsheet_broker.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
 
+_OTHER_RESOURCES = "resources of the types CLIENT_METRICS and GROUP"
+
 
 def _refuse_description(body: DescribeConfigsRequest, version: int, error: KafkaError) -> DescribeConfigsResponse:
     return DescribeConfigsResponse(
@@ -52,7 +54,7 @@ def _refuse_description(body: DescribeConfigsRequest, version: int, error: Kafka
     )
 
 
-@serves(32, "DescribeConfigs", (1, 4), refuse=_refuse_description)
+@serves(32, "DescribeConfigs", (1, 4), refuse=_refuse_description, without="defaults of resources of the type GROUP")
 def describe_configs(services: Services, request: Request[DescribeConfigsRequest]) -> None:
     body = request.body
     answer = DescribeConfigsResponse()
@@ -166,7 +168,7 @@ def _refuse_alter(body: AlterConfigsRequest, version: int, error: KafkaError) ->
     )
 
 
-@serves(33, "AlterConfigs", (0, 2), refuse=_refuse_alter)
+@serves(33, "AlterConfigs", (0, 2), refuse=_refuse_alter, without=_OTHER_RESOURCES)
 async def alter_configs(services: Services, request: Request[AlterConfigsRequest]) -> None:
     await pass_on(services, request)
 
@@ -187,7 +189,7 @@ def _refuse_incremental(
     )
 
 
-@serves(44, "IncrementalAlterConfigs", (0, 1), refuse=_refuse_incremental)
+@serves(44, "IncrementalAlterConfigs", (0, 1), refuse=_refuse_incremental, without=_OTHER_RESOURCES)
 async def incremental_alter_configs(services: Services, request: Request[IncrementalAlterConfigsRequest]) -> None:
     """Log levels are changed in this process; everything else is an order for the active controller."""
     own = [resource for resource in request.body.resources if resource.resource_type == ResourceType.BROKER_LOGGER]

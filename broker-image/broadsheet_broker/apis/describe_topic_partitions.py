@@ -25,7 +25,7 @@ def _refuse(body: DescribeTopicPartitionsRequest, version: int, error: KafkaErro
     return DescribeTopicPartitionsResponse(topics=topics)
 
 
-@serves(75, "DescribeTopicPartitions", (0, 0), refuse=_refuse)
+@serves(75, "DescribeTopicPartitions", (0, 0), refuse=_refuse, without=authorized_operations.UNCHECKED)
 def describe_topic_partitions(services: Services, request: Request[DescribeTopicPartitionsRequest]) -> None:
     body = request.body
     image = services.metadata.image

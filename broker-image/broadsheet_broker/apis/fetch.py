@@ -54,7 +54,7 @@ def _refuse(body: FetchRequest, version: int, error: KafkaError) -> FetchRespons
     )
 
 
-@serves(1, "Fetch", (4, 18), refuse=_refuse)
+@serves(1, "Fetch", (4, 18), refuse=_refuse, without="records in remote storage (KIP-405)")
 def fetch(services: Services, request: Request[FetchRequest]) -> None:
     body = request.body
     if body.cluster_id is not None and fetch_metadata(services, request):  # only replicas of the metadata log name it

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.transactions import log_unserved
 from broadsheet_broker.config.internal_topics import GROUP_METADATA_TOPIC
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.find_coordinator_response import Coordinator, FindCoordinatorResponse
@@ -24,6 +25,7 @@ BATCHED_FROM = 4
 """The version from which many keys are asked at once (KIP-699)."""
 
 _UNSERVED = "This broker coordinates groups only; transactions and share groups are not served yet."
+_WITHOUT = "coordinators of transactions and share groups"
 
 
 def _refuse(body: FindCoordinatorRequest, version: int, error: KafkaError) -> FindCoordinatorResponse:
@@ -34,10 +36,12 @@ def _refuse(body: FindCoordinatorRequest, version: int, error: KafkaError) -> Fi
     )
 
 
-@serves(10, "FindCoordinator", (0, 6), refuse=_refuse)
+@serves(10, "FindCoordinator", (0, 6), refuse=_refuse, without=_WITHOUT)
 def find_coordinator(services: Services, request: Request[FindCoordinatorRequest]) -> Awaitable[None] | None:
     if request.body.key_type == GROUP and GROUP_METADATA_TOPIC not in services.metadata.image.topics_by_name:
         return _after_creation(services, request)
+    if request.body.key_type == TRANSACTION:
+        log_unserved(services, request)
     _answer(services, request)
     return None
 

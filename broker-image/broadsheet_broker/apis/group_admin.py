@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.apis import authorized_operations
 from broadsheet_broker.apis.group_membership import context_of
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.wire.errors import KafkaError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.describe_groups_request import DescribeGroupsRequest
     from broadsheet_broker.wire.messages.list_groups_request import ListGroupsRequest
 
+OTHER_GROUPS = "groups of the consumer, share and streams protocols, which Apache Kafka may have left here"
+"""For the reference: they are listed and their offsets can be read, and nothing else."""
 GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11
 """Bits of READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (KIP-430): all of them, as nothing is denied."""
 
@@ -26,7 +29,7 @@ def _refuse_description(body: DescribeGroupsRequest, version: int, error: KafkaE
     )
 
 
-@serves(15, "DescribeGroups", (0, 6), refuse=_refuse_description)
+@serves(15, "DescribeGroups", (0, 6), refuse=_refuse_description, without=authorized_operations.UNCHECKED)
 def describe_groups(services: Services, request: Request[DescribeGroupsRequest]) -> None:
     body = request.body
     groups = services.groups.describe(body.groups, request.version)
@@ -49,7 +52,7 @@ def _refuse_deletion(body: DeleteGroupsRequest, version: int, error: KafkaError)
     )
 
 
-@serves(42, "DeleteGroups", (0, 2), refuse=_refuse_deletion)
+@serves(42, "DeleteGroups", (0, 2), refuse=_refuse_deletion, without=OTHER_GROUPS)
 def delete_groups(services: Services, request: Request[DeleteGroupsRequest]) -> None:
     def answer(results: list[DeletableGroupResult]) -> None:
         request.answer(DeleteGroupsResponse(results=results))

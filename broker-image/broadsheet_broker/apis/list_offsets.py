@@ -52,7 +52,7 @@ def _refuse(body: ListOffsetsRequest, version: int, error: KafkaError) -> ListOf
     )
 
 
-@serves(2, "ListOffsets", (1, 11), refuse=_refuse)
+@serves(2, "ListOffsets", (1, 11), refuse=_refuse, without="offsets in remote storage (KIP-405)")
 def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> None:
     body = request.body
     seen: set[tuple[str, int]] = set()

@@ -24,7 +24,7 @@ STATES: Final = (
 """What a transaction can be, by Kafka's names."""
 
 
-@serves(66, "ListTransactions", (0, 2))
+@serves(66, "ListTransactions", (0, 2), without="transactions: the list is empty")
 def list_transactions(services: Services, request: Request[ListTransactionsRequest]) -> None:
     unknown = [state for state in request.body.state_filters if state not in STATES]
     request.answer(ListTransactionsResponse(unknown_state_filters=unknown))

@@ -27,7 +27,7 @@ def _refuse(body: DescribeLogDirsRequest, version: int, error: KafkaError) -> De
     return DescribeLogDirsResponse(error_code=error.code, results=results)
 
 
-@serves(35, "DescribeLogDirs", (1, 5), refuse=_refuse)
+@serves(35, "DescribeLogDirs", (1, 5), refuse=_refuse, without="replicas that move between directories (KIP-113)")
 def describe_log_dirs(services: Services, request: Request[DescribeLogDirsRequest]) -> None:
     wanted: set[tuple[str, int]] | None = None
     if request.body.topics is not None:

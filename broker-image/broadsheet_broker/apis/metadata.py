@@ -43,7 +43,7 @@ def _refuse(body: MetadataRequest, version: int, error: KafkaError) -> MetadataR
     return MetadataResponse(topics=topics, error_code=error.code) if topics or version >= _ERROR_FROM else None
 
 
-@serves(3, "Metadata", (0, 13), refuse=_refuse)
+@serves(3, "Metadata", (0, 13), refuse=_refuse, without=authorized_operations.UNCHECKED)
 def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable[None] | None:
     body = request.body
     image = services.metadata.image

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.apis.group_admin import OTHER_GROUPS
 from broadsheet_broker.apis.group_membership import context_of
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.metadata.image import ClusterImage
     from broadsheet_broker.wire.messages.offset_fetch_request import OffsetFetchRequest
 
+OTHER_MEMBERS = "members of the consumer protocol (KIP-848)"
 TOPIC_IDS_FROM = 10
 """Version of OffsetCommit and OffsetFetch that names topics by id."""
 MANY_GROUPS_FROM = 8
@@ -56,7 +58,7 @@ def _refuse_commit(body: OffsetCommitRequest, version: int, error: KafkaError) -
     )
 
 
-@serves(8, "OffsetCommit", (2, 10), refuse=_refuse_commit)
+@serves(8, "OffsetCommit", (2, 10), refuse=_refuse_commit, without=OTHER_MEMBERS)
 def offset_commit(services: Services, request: Request[OffsetCommitRequest]) -> None:
     body = request.body
     image = services.metadata.image
@@ -133,7 +135,7 @@ def _refuse_fetch(body: OffsetFetchRequest, version: int, error: KafkaError) -> 
     )
 
 
-@serves(9, "OffsetFetch", (1, 10), refuse=_refuse_fetch)
+@serves(9, "OffsetFetch", (1, 10), refuse=_refuse_fetch, without=OTHER_MEMBERS)
 def offset_fetch(services: Services, request: Request[OffsetFetchRequest]) -> None:
     body = request.body
     if request.version < MANY_GROUPS_FROM:
@@ -258,7 +260,7 @@ def _error_per_partition(body: OffsetFetchRequest, error: int) -> OffsetFetchRes
 # OffsetDelete
 
 
-@serves(47, "OffsetDelete", (0, 0))
+@serves(47, "OffsetDelete", (0, 0), without=OTHER_GROUPS)
 def offset_delete(services: Services, request: Request[OffsetDeleteRequest]) -> None:
     body = request.body
     image = services.metadata.image

@@ -74,8 +74,13 @@ def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceRes
     )
 
 
-@serves(0, "Produce", (3, 13), advertise_from=0, refuse=_refuse)
+@serves(0, "Produce", (3, 13), advertise_from=0, refuse=_refuse, without="transactional batches")
 def produce(services: Services, request: Request[ProduceRequest]) -> None:
+    """Append in this turn of the loop; a request that has to wait for replicas then waits as a `PendingProduce`.
+
+    So it is the request that is parked, never the partition, which takes other appends meanwhile. A check that has to
+    ask another broker before the append (KIP-890) must keep to that, and to the order of the requests of a connection.
+    """
     body = request.body
     replicas = services.replicas
     version = request.version

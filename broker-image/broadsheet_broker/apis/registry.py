@@ -62,11 +62,14 @@ def serves(
 
 def _at_the_top(key: int) -> Refuse:
     """For answers with an error code for all of it, and perhaps a message."""
+    answer: type[Any] = response_class(key)
+    fields = {field.name for field in answer.FIELDS}
+    if "error_code" not in fields:
+        raise TypeError(f"{answer.__name__} has no error code of its own: give @serves({key}, ...) a `refuse`")
 
     def refuse(body: Any, version: int, error: KafkaError) -> Any:
-        response: Any = response_class(key)()
-        response.error_code = error.code
-        if hasattr(response, "error_message"):
+        response = answer(error_code=error.code)
+        if "error_message" in fields:
             response.error_message = error.message
         return response
 

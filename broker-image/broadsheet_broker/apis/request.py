@@ -8,8 +8,10 @@ and answered with UNKNOWN_SERVER_ERROR, in the shape of that API's answer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from broadsheet_broker.apis.notices import Notices
 
 if TYPE_CHECKING:
     from broadsheet_broker.config import BrokerConfig
@@ -40,7 +42,7 @@ class Connection(Protocol):
 class Request(Generic[Body]):
     """A decoded request. Subclassed by the network, which knows how to send."""
 
-    __slots__ = ("api_key", "body", "client_id", "connection", "correlation_id", "received", "version")
+    __slots__ = ("api_key", "body", "client_id", "connection", "correlation_id", "received", "throttle_ms", "version")
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class Request(Generic[Body]):
         self.connection = connection
         self.received = received
         """Environment.monotonic() (seconds) when the last byte arrived."""
+        self.throttle_ms = 0
+        """How long the client is asked to pause: its answer carries this, whatever the API (KIP-219)."""
 
     def answer(self, message: Any) -> None:
         """Send the response message, encoded in the request's version. Call exactly once, now or later."""
@@ -84,3 +88,5 @@ class Services:
     controller: MetadataNode
     replicas: ReplicaManager
     groups: GroupCoordinator
+    notices: Notices = field(default_factory=Notices)
+    """For log lines that clients can cause at will."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
 
 
-@serves(50, "DescribeUserScramCredentials", (0, 0))
+@serves(50, "DescribeUserScramCredentials", (0, 0), without="SCRAM authentication: shows what Apache Kafka has left")
 def describe_user_scram_credentials(services: Services, request: Request[DescribeUserScramCredentialsRequest]) -> None:
     found: dict[str, list[CredentialInfo]] = defaultdict(list)
     for (user, mechanism), credential in services.metadata.image.scram.items():

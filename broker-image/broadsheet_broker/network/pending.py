@@ -42,6 +42,7 @@ class PendingRequest(Request[Any]):
         self.body = body
         self.connection = connection
         self.received = received
+        self.throttle_ms = 0
         self._api = api
         self._size = size
         self.answered = False
@@ -52,6 +53,8 @@ class PendingRequest(Request[Any]):
     def answer(self, message: Any) -> None:
         if self.answered:
             raise RuntimeError(f"{self._api.name} was answered twice")
+        if self.throttle_ms and hasattr(message, "throttle_time_ms"):
+            message.throttle_time_ms = self.throttle_ms
         buffers = message.encode(self.version)
         self.answered = True
         size = sum(map(len, buffers))
