@@ -243,6 +243,7 @@ def _directory_of(replicas: ReplicaManager) -> Callable[[str, int], str | None]:
 def _log_settings(config: BrokerConfig) -> LogManagerSettings:
     return LogManagerSettings(
         retention_check_interval_ms=config.get_int("log.retention.check.interval.ms"),
+        flush_scheduler_interval_ms=config.get_int("log.flush.scheduler.interval.ms"),
         flush_offset_checkpoint_interval_ms=config.get_int("log.flush.offset.checkpoint.interval.ms"),
         flush_start_offset_checkpoint_interval_ms=config.get_int("log.flush.start.offset.checkpoint.interval.ms"),
         recovery_threads=config.get_int("num.recovery.threads.per.data.dir"),

@@ -127,6 +127,7 @@ def test_values_have_their_types() -> None:
         ({"process_roles": "controller"}, "a pure controller listens on controller listeners only"),
         ({"log_retention_ms": "0"}, "must be -1 (no limit) or at least 1"),
         ({"group_min_session_timeout_ms": "1900000"}, "must not be above group.max.session.timeout.ms"),
+        ({"log_cleaner_min_compaction_lag_ms": "2", "log_cleaner_max_compaction_lag_ms": "1"}, "must not be above"),
         ({"queued_max_request_bytes": "1000"}, "at least socket.request.max.bytes"),
         ({"max_connections_per_ip": "0"}, "needs max.connections.per.ip.overrides"),
         ({"log_dirs": "/data/a,/data/a"}, "each directory may be given once"),

@@ -209,6 +209,36 @@ def test_segments_roll_by_record_time_and_by_the_clock() -> None:
     assert not log.roll_if_needed(NOW_MS + 9_999_999)
 
 
+@pytest.mark.parametrize(
+    ("policy", "longest"), [({"compact"}, 1000), ({"compact", "delete"}, 1000), ({"delete"}, 5000)], ids=str
+)
+def test_the_lag_of_compaction_bounds_the_age_of_the_active_segment(policy: set[str], longest: int) -> None:
+    """max.compaction.lag.ms (KIP-354): only closed segments are compacted."""
+    config = LogConfig(segment_ms=5000, max_compaction_lag_ms=1000, cleanup_policy=frozenset(policy))
+    log = open_log(memory_environment(), config=config)
+    append(log, batch("a", timestamp=NOW_MS))
+    append(log, batch("b", timestamp=NOW_MS + longest))
+    assert len(log.segments) == 1
+    append(log, batch("c", timestamp=NOW_MS + longest + 1))
+    assert [segment.base_offset for segment in log.segments] == [0, 2]
+    assert not log.roll_if_needed(NOW_MS + longest)
+    assert log.roll_if_needed(NOW_MS + longest + 1)
+
+
+def test_jitter_closes_the_segment_of_a_compacted_topic_earlier_too() -> None:
+    config = LogConfig(
+        segment_ms=5000, max_compaction_lag_ms=1000, segment_jitter_ms=500, cleanup_policy=frozenset(("compact",))
+    )
+    log = open_log(memory_environment(), config=config)
+    jitter = log.segments[0].jitter_ms
+    assert 0 < jitter < 500
+    append(log, batch("a", timestamp=NOW_MS))
+    append(log, batch("b", timestamp=NOW_MS + 1000 - jitter))
+    assert len(log.segments) == 1
+    append(log, batch("c", timestamp=NOW_MS + 1001 - jitter))
+    assert len(log.segments) == 2
+
+
 def test_a_full_index_rolls_the_segment() -> None:
     log = open_log(memory_environment(), config=LogConfig(segment_index_bytes=24, index_interval_bytes=0))
     for number in range(9):

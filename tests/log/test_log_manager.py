@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import errno
 import uuid
 from collections.abc import Awaitable, Callable
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from broadsheet_broker.log import CorruptLogError, LogConfig, LogManager, LogManagerSettings, StorageError
+from broadsheet_broker.log import CorruptLogError, Log, LogConfig, LogManager, LogManagerSettings, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
 from tests.log.support import NOW_MS, MemoryEnvironment, append, batch, keyed, memory_environment, values_of
+from tests.support.waiting import until
 
 ORDERS = uuid.UUID(int=77)
 CONFIG = LogConfig(segment_bytes=400, index_interval_bytes=0)
@@ -299,6 +301,137 @@ def test_the_dirtiest_log_is_compacted_and_the_checkpoint_says_how_far() -> None
         assert read_offsets(environment.files, path) == {("orders", 0): log.segments[-1].base_offset}
         await manager.cleaner.run()
         await manager.close()
+
+    run(environment, scenario)
+
+
+COMPACT = LogConfig(segment_bytes=400, cleanup_policy=frozenset(("compact",)), index_interval_bytes=0)
+
+
+def compacted(
+    config: LogConfig, scenario: Callable[[LogManager, Log, MemoryEnvironment], Awaitable[None]], **settings: Any
+) -> None:
+    environment = memory_environment()
+
+    async def main() -> None:
+        manager = manager_of(environment, config=config, **settings)
+        await manager.start()
+        await scenario(manager, manager.get_or_create("orders", 0, ORDERS, config), environment)
+        await manager.close()
+
+    run(environment, main)
+
+
+def test_an_old_value_is_gone_when_the_lag_of_compaction_is_over() -> None:
+    """With a ratio that is never reached; the time of a segment is that of its first batch, not of its file."""
+    config = dataclasses.replace(COMPACT, min_cleanable_dirty_ratio=1.0, max_compaction_lag_ms=2000)
+
+    async def scenario(manager: LogManager, log: Log, environment: MemoryEnvironment) -> None:
+        append(log, keyed(("user", "old")))
+        append(log, keyed(("user", None)))
+        append(log, keyed(("other", "a"), timestamp=NOW_MS + 1000))
+        await manager.cleaner.run()
+        assert values_of(log) == [(0, "old"), (1, None), (2, "a")]
+        environment.clock.now_ms = NOW_MS + 2001
+        append(log, keyed(("other", "b"), timestamp=NOW_MS + 2001))
+        assert log.segments[0].created_ms == NOW_MS
+        log.segments[0].created_ms = NOW_MS + 2001  # as after a restart, or when another replica was copied
+        await manager.cleaner.run()
+        assert values_of(log) == [(1, None), (2, "a"), (3, "b")]
+
+    compacted(config, scenario)
+
+
+def test_a_segment_whose_keys_did_not_fit_the_map_is_finished_later() -> None:
+    """The pass ends within the segment, and nothing more is written: the rest of it is dirty still."""
+    config = dataclasses.replace(COMPACT, segment_bytes=100_000, min_cleanable_dirty_ratio=0.4)
+
+    async def scenario(manager: LogManager, log: Log, environment: MemoryEnvironment) -> None:
+        for number in range(40):
+            append(log, keyed((f"{number % 20}", f"{number}")))
+        log.roll(NOW_MS)
+        await manager.cleaner.run()
+        assert [offset for offset, _ in values_of(log)] == list(range(20, 40))
+
+    compacted(config, scenario, cleaner_dedupe_buffer_bytes=1000)
+
+
+def test_a_young_clean_segment_does_not_hold_back_the_dirty_ones() -> None:
+    """min.compaction.lag.ms is for what is dirty: a producer with a wrong clock stops nothing once it is cleaned."""
+    config = dataclasses.replace(COMPACT, min_compaction_lag_ms=60_000)
+
+    async def scenario(manager: LogManager, log: Log, environment: MemoryEnvironment) -> None:
+        append(log, keyed(("fast", "a"), timestamp=NOW_MS + 3_000_000))
+        log.roll(NOW_MS)
+        log.reconfigure(COMPACT)
+        await manager.cleaner.run()
+        log.reconfigure(config)
+        for number in range(10):
+            append(log, keyed(("key", f"{number}"), timestamp=NOW_MS))
+        log.roll(NOW_MS)
+        environment.clock.now_ms = NOW_MS + 60_001
+        await manager.cleaner.run()
+        assert [value for _, value in values_of(log)] == ["a", "9"]
+
+    compacted(config, scenario)
+
+
+def test_compaction_makes_no_index_that_is_larger_than_it_may_be() -> None:
+    """segment.index.bytes holds for the segments that compaction joins."""
+    config = dataclasses.replace(COMPACT, segment_bytes=300, segment_index_bytes=24)
+
+    async def scenario(manager: LogManager, log: Log, environment: MemoryEnvironment) -> None:
+        for number in range(30):
+            append(log, keyed((f"{number}", "value"), timestamp=NOW_MS + number))
+        log.roll(NOW_MS)
+        log.reconfigure(dataclasses.replace(config, segment_bytes=10_000))
+        await manager.cleaner.run()
+        for segment in log.segments[:-1]:
+            assert environment.files.size(segment.stem + ".index") <= 24
+            assert environment.files.size(segment.stem + ".timeindex") <= 24
+
+    compacted(config, scenario)
+
+
+def test_logs_are_synced_as_often_as_the_two_settings_say() -> None:
+    """flush.ms says how old, log.flush.scheduler.interval.ms how often that is looked at."""
+    environment = memory_environment()
+
+    async def scenario() -> None:
+        config = LogConfig(flush_ms=500)
+        manager = manager_of(environment, config=config, flush_scheduler_interval_ms=1)
+        await manager.start()
+        log = manager.get_or_create("orders", 0, ORDERS, config)
+        append(log, batch("a"))
+        environment.clock.now_ms = NOW_MS + 499
+        await manager.flush_dirty_logs()
+        assert log.recovery_point == 0
+        environment.clock.now_ms = NOW_MS + 500
+        await until(lambda: log.recovery_point == 1)
+        await manager.close()
+
+    run(environment, scenario)
+
+
+def test_producers_are_remembered_over_a_restart_for_as_long_as_is_set() -> None:
+    """producer.id.expiration.ms: a duplicate of yesterday must not be written today, only because of a restart."""
+    environment = memory_environment()
+    week = 7 * 24 * 3600 * 1000
+
+    async def scenario() -> None:
+        manager = manager_of(environment, producer_id_expiration_ms=week)
+        await manager.start()
+        log = manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        append(log, batch("a", producer_id=7, producer_epoch=0, base_sequence=0))
+        await manager.close()
+        for later, known in ((week - 1, [7]), (week, [])):
+            environment.clock.now_ms = NOW_MS + later
+            manager = manager_of(environment, producer_id_expiration_ms=week)
+            await manager.start()
+            found = manager.get("orders", 0)
+            assert found is not None
+            assert [entry.producer_id for entry in found.active_producers()] == known
+            await manager.close()
 
     run(environment, scenario)
 

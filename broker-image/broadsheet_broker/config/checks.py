@@ -116,6 +116,7 @@ def _check_times_and_sizes(config: BrokerConfig) -> None:
         if config.get_optional_int(key) == 0:
             raise _refuse(key, 0, "must be -1 (no limit) or at least 1")
     for low, high in (
+        ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
         ("group.min.session.timeout.ms", "group.max.session.timeout.ms"),
         ("replica.fetch.wait.max.ms", "replica.lag.time.max.ms"),
         ("replica.fetch.wait.max.ms", "replica.socket.timeout.ms"),

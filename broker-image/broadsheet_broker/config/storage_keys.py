@@ -58,7 +58,10 @@ BROKER_LOG_KEYS = (
         "log.flush.start.offset.checkpoint.interval.ms", INT, "60000",
         "How often (ms) log start offsets are saved.", at_least(0),
     ),
-    Key("log.flush.scheduler.interval.ms", LONG, _LONG_MAX, "Default of log.flush.interval.ms."),
+    Key(
+        "log.flush.scheduler.interval.ms", LONG, _LONG_MAX,
+        "How often (ms) to look for logs that flush.ms wants synced; the default of log.flush.interval.ms, too.",
+    ),
     Key("log.retention.minutes", INT, None, "log.retention.ms in minutes; used when that is not set."),
     Key("log.retention.hours", INT, "168", "log.retention.ms in hours; used when neither ms nor minutes is set."),
     Key("log.roll.hours", INT, "168", "log.roll.ms in hours; used when that is not set.", at_least(1)),

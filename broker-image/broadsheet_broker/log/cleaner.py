@@ -184,21 +184,32 @@ class Cleaning:
     # The copy.
 
     def groups(self, segments: list[Segment]) -> Iterator[list[Segment]]:
-        """Neighbours that together fit into one segment, so that compaction does not leave ever smaller ones."""
+        """Neighbours that together fit into one segment with its indexes, so that compaction does not leave ever
+        smaller ones."""
         group: list[Segment] = []
-        size = 0
+        size = index = 0
+        config = self.log.config
         for segment in segments:
+            own_index = self.index_bytes(segment)
             if group and (
-                size + segment.size > self.log.config.segment_bytes
+                size + segment.size > config.segment_bytes
+                or index + own_index > config.segment_index_bytes
                 or self.log.segments[self.log.segments.index(segment) + 1].base_offset - group[0].base_offset
                 > MAX_RELATIVE_OFFSET
             ):
                 yield group
-                group, size = [], 0
+                group, size, index = [], 0, 0
             group.append(segment)
             size += segment.size
+            index += own_index
         if group:
             yield group
+
+    def index_bytes(self, segment: Segment) -> int:
+        """Size of the larger of a closed segment's two indexes."""
+        files = self.log.files
+        paths = (segment.stem + INDEX_SUFFIX, segment.stem + TIME_INDEX_SUFFIX)
+        return max(files.size(path) if files.exists(path) else 0 for path in paths)
 
     def clean_group(self, group: list[Segment]) -> Generator[Step, None, None]:
         files = self.log.files

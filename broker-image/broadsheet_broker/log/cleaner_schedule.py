@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log import checkpoints
@@ -54,12 +55,15 @@ class CleanerSchedule:
             known = 0
         return max(known, log.segments[0].base_offset)
 
-    def _end(self, log: Log, now_ms: int) -> int:
-        """The first offset that may not be cleaned: active segment, undecided transactions, min.compaction.lag.ms."""
+    def _end(self, log: Log, first: int, now_ms: int) -> int:
+        """The first offset that may not be cleaned: active segment, undecided transactions, and the first of the
+        segments with dirty batches that is younger than min.compaction.lag.ms."""
         end = min(log.segments[-1].base_offset, log.last_stable_offset(self._manager.high_watermark_of(log)))
         lag = log.config.min_compaction_lag_ms
         if lag > 0:
-            for segment in log.segments[:-1]:
+            for segment, following in pairwise(log.segments):
+                if following.base_offset <= first:
+                    continue
                 if segment.max_timestamp < -1:
                     segment.load_max_timestamp(log.files, log._pool.file(segment))
                 if segment.max_timestamp > now_ms - lag:
@@ -78,25 +82,43 @@ class CleanerSchedule:
             if len(log.segments) < 2:
                 continue
             try:
-                first, end = self._first_dirty(log), self._end(log, now_ms)
+                first = self._first_dirty(log)
+                end = self._end(log, first, now_ms)
             except (OSError, KafkaError) as error:
                 self._give_up(log, error)
                 continue
             if first >= end:
                 continue
-            clean = dirty = 0
-            oldest = now_ms
-            for segment in log.segments[:-1]:
-                if segment.base_offset < first:
-                    clean += segment.size
-                elif segment.base_offset < end:
-                    dirty += segment.size
-                    oldest = min(oldest, segment.created_ms)
-            ratio = dirty / (clean + dirty) if dirty else 0.0
-            overdue = now_ms - oldest > config.max_compaction_lag_ms
-            if dirty and (ratio > config.min_cleanable_dirty_ratio or overdue) and (best is None or ratio > best[0]):
+            try:
+                ratio, since = self._dirt(log, first, end, now_ms)
+            except (OSError, KafkaError) as error:
+                self._give_up(log, error)
+                continue
+            overdue = now_ms - since > config.max_compaction_lag_ms
+            if ratio and (ratio > config.min_cleanable_dirty_ratio or overdue) and (best is None or ratio > best[0]):
                 best = (ratio, log, first, end)
         return best[1:] if best is not None else None
+
+    def _dirt(self, log: Log, first: int, end: int, now_ms: int) -> tuple[float, int]:
+        """Share of the bytes below `end` that is dirty, and the time (ms) of the oldest dirty batch.
+
+        As in Kafka, a segment is dirty if any of it is, as the last pass may have ended within it, with its map full;
+        and one that reaches above `end` waits. Its time is that of its first batch.
+        """
+        clean = dirty = 0
+        oldest = now_ms
+        for segment, following in pairwise(log.segments):
+            if following.base_offset > end:
+                break
+            if segment.base_offset < first:
+                clean += segment.size
+            if following.base_offset > first:
+                dirty += segment.size
+                since = segment.first_timestamp
+                if since is None:
+                    since = segment.load_first_timestamp(log._pool.file(segment))
+                oldest = min(oldest, since if since > 0 else segment.created_ms)
+        return (dirty / (clean + dirty) if dirty else 0.0), oldest
 
     async def _clean(self, log: Log, first: int, end: int) -> bool:
         """False when the next look should wait: the broker stops, or this log is changing."""

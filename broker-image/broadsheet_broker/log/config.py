@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from random import Random
 
 from broadsheet_broker.wire.compression import CODEC_NAMES
 
@@ -13,7 +14,8 @@ COMPACT = "compact"
 PRODUCER_COMPRESSION = -1
 """`compression.type=producer`: keep each batch as the producer compressed it."""
 
-_NEVER = 2**63 - 1
+NEVER_MS = 2**63 - 1
+"""Kafka's way to switch a time or a number off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,30 @@ class LogConfig:
     cleanup_policy: frozenset[str] = frozenset((DELETE,))
     log_append_time: bool = False
     """`message.timestamp.type=LogAppendTime`."""
-    timestamp_before_max_ms: int = _NEVER
+    timestamp_before_max_ms: int = NEVER_MS
     timestamp_after_max_ms: int = 3600 * 1000
     compression: int = PRODUCER_COMPRESSION
-    flush_messages: int = _NEVER
-    flush_ms: int = _NEVER
+    flush_messages: int = NEVER_MS
+    flush_ms: int = NEVER_MS
     file_delete_delay_ms: int = 60_000
     delete_retention_ms: int = 24 * 3600 * 1000
     min_cleanable_dirty_ratio: float = 0.5
     min_compaction_lag_ms: int = 0
-    max_compaction_lag_ms: int = _NEVER
+    max_compaction_lag_ms: int = NEVER_MS
     unclean_leader_election_enable: bool = False
     min_insync_replicas: int = 1
+    max_segment_ms: int = field(init=False)
+    """Age at which the active segment is closed. What is compacted lies in closed segments, so a bound of the time
+    until then (`max.compaction.lag.ms`) bounds this too (KIP-354)."""
+
+    def __post_init__(self) -> None:
+        longest = min(self.segment_ms, self.max_compaction_lag_ms) if self.compacts else self.segment_ms
+        object.__setattr__(self, "max_segment_ms", longest)
+
+    def random_jitter_ms(self, random: Random) -> int:
+        """By how much one segment is closed earlier, so that not all that were begun together end together."""
+        most = min(self.segment_jitter_ms, self.segment_ms)
+        return random.randrange(most) if most > 0 else 0
 
     @property
     def compacts(self) -> bool:

@@ -46,6 +46,7 @@ def sync_log(log: Log) -> None:
     except OSError as error:
         log._directory_dirty = True
         raise failure_of_sync(log, error) from error
+    log.synced_ms = log.environment.clock.time_ms()
     if generation == log._generation:
         log.recovery_point = max(log.recovery_point, end)
         if generation != log._generation:  # the loop has truncated the log in this very moment

@@ -21,7 +21,12 @@ from broadsheet_broker.log.appending import RAFT as RAFT
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
-from broadsheet_broker.log.producer_state import CompletedTransaction, ProducerEntry, ProducerState
+from broadsheet_broker.log.producer_state import (
+    PRODUCER_ID_EXPIRATION_MS,
+    CompletedTransaction,
+    ProducerEntry,
+    ProducerState,
+)
 from broadsheet_broker.log.results import AppendInfo as AppendInfo
 from broadsheet_broker.log.results import Fetched as Fetched
 from broadsheet_broker.log.segment import Segment
@@ -65,6 +70,7 @@ class Log:
         "recovery_point",
         "segments",
         "snapshots",
+        "synced_ms",
         "topic",
         "topic_id",
         "trash",
@@ -103,6 +109,8 @@ class Log:
         self._end = log_end_offset
         self.recovery_point = recovery_point
         """Everything below survives a loss of power."""
+        self.synced_ms = environment.clock.time_ms()
+        """When it was last made so."""
         self.epochs = epochs
         self.producers = producers
         self.snapshots = snapshots
@@ -136,6 +144,7 @@ class Log:
         clean_shutdown: bool = False,
         topic_id: uuid.UUID | None = None,
         pool: FilePool | None = None,
+        producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
     ) -> Log:
         """Open or create the log of a directory named `<topic>-<partition>`; recovers it unless it was stopped cleanly.
 
@@ -152,6 +161,7 @@ class Log:
             clean_shutdown=clean_shutdown,
             topic_id=topic_id,
             pool=pool,
+            producer_id_expiration_ms=producer_id_expiration_ms,
         )
 
     def __repr__(self) -> str:
@@ -224,7 +234,7 @@ class Log:
     # Rolling.
 
     def roll_if_needed(self, now_ms: int) -> bool:
-        """Roll when the active segment is older than segment.ms by the wall clock; for a timer."""
+        """Roll when the active segment is too old (`LogConfig.max_segment_ms`) by the wall clock; for a timer."""
         return rolling.roll_if_needed(self, now_ms)
 
     def roll(self, now_ms: int, base_offset: int | None = None) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from broadsheet_broker.log.checkpoints import TopicPartition
 from broadsheet_broker.log.cleaner_schedule import CleanerSchedule
-from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.config import NEVER_MS, LogConfig
 from broadsheet_broker.log.errors import FULL_DISK, PASSING, CorruptLogError, StorageError
 from broadsheet_broker.log.file_pool import DEFAULT_LIMIT, FilePool
 from broadsheet_broker.log.log import Log
@@ -27,6 +27,8 @@ class LogManagerSettings:
     """Broker properties, with Kafka's defaults."""
 
     retention_check_interval_ms: int = 300_000
+    flush_scheduler_interval_ms: int = NEVER_MS
+    """How often to look for logs that flush.ms wants synced; at least with every checkpoint."""
     flush_offset_checkpoint_interval_ms: int = 60_000
     flush_start_offset_checkpoint_interval_ms: int = 60_000
     recovery_threads: int = 2
@@ -130,6 +132,8 @@ class LogManager:
             raise StorageError(f"none of log.dirs can be used: {reasons}")
         settings = self.settings
         self._every("retention", settings.retention_check_interval_ms, self.check_retention)
+        if settings.flush_scheduler_interval_ms < settings.flush_offset_checkpoint_interval_ms:
+            self._every("flush", max(settings.flush_scheduler_interval_ms, 1), self.flush_dirty_logs)
         self._every("recovery", settings.flush_offset_checkpoint_interval_ms, self.checkpoint_recovery_points)
         self._every("start", settings.flush_start_offset_checkpoint_interval_ms, self.checkpoint_log_start_offsets)
         if settings.cleaner_enable:
@@ -177,6 +181,7 @@ class LogManager:
             log_start_offset=directory.log_start_offsets.get(partition, 0),
             clean_shutdown=directory.clean,
             pool=self.pool,
+            producer_id_expiration_ms=self.settings.producer_id_expiration_ms,
         )
 
     def _admit(self, partition: TopicPartition, log: Log) -> None:
@@ -466,18 +471,27 @@ class LogManager:
             else:
                 await asyncio.sleep(0)
 
+    async def flush_dirty_logs(self) -> None:
+        """Sync the logs that were last synced flush.ms ago or earlier."""
+        for log in list(self._logs.values()):
+            due = log.synced_ms + log.config.flush_ms <= self.environment.clock.time_ms()
+            if due and log.recovery_point < log.log_end_offset:
+                await self._sync(log)
+
+    async def _sync(self, log: Log) -> None:
+        if log.offline is None:
+            try:
+                await self.environment.offload(log.sync)
+            except StorageError as error:
+                if log.offline is None:  # else it was deleted meanwhile
+                    logger.error("%s-%d: %s", log.topic, log.partition, error)
+
     async def checkpoint_recovery_points(self) -> None:
         """Sync what flush.ms or a rolled segment asks for, then store how far each log is durable."""
+        await self.flush_dirty_logs()
         for log in list(self._logs.values()):
-            active = log.segments[-1]
-            behind = log.recovery_point < active.base_offset
-            timely = log.config.flush_ms < 2**63 - 1 and log.recovery_point < log.log_end_offset
-            if (behind or timely) and log.offline is None:
-                try:
-                    await self.environment.offload(log.sync)
-                except StorageError as error:
-                    if log.offline is None:  # else it was deleted meanwhile
-                        logger.error("%s-%d: %s", log.topic, log.partition, error)
+            if log.recovery_point < log.segments[-1].base_offset:
+                await self._sync(log)
         await self._store(LogDirectory.store_recovery_points, self._recovery_points)
 
     async def checkpoint_log_start_offsets(self) -> None:

@@ -282,12 +282,19 @@ class ProducerState:
         struct.pack_into(">I", output, 2, crc32c(memoryview(output)[_CRC_FROM:]))
         return bytes(output)
 
-    def load_snapshot(self, data: bytes, end_offset: int, now_ms: int | None = None) -> None:
-        """Replace everything by a snapshot as of `end_offset`; raises SnapshotCorruptError."""
+    def load_snapshot(
+        self,
+        data: bytes,
+        end_offset: int,
+        now_ms: int | None = None,
+        expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
+    ) -> None:
+        """Replace everything by a snapshot as of `end_offset`, without the producers that were silent for
+        `expiration_ms`; raises SnapshotCorruptError."""
         entries = list(read_snapshot(data))
         self.clear(end_offset)
         for entry in entries:
-            expired = now_ms is not None and now_ms - entry.last_timestamp >= PRODUCER_ID_EXPIRATION_MS
+            expired = now_ms is not None and now_ms - entry.last_timestamp >= expiration_ms
             if expired and entry.transaction_first_offset < 0:
                 continue
             self.producers[entry.producer_id] = entry

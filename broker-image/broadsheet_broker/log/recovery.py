@@ -24,7 +24,7 @@ from broadsheet_broker.log.errors import CorruptLogError, StorageError
 from broadsheet_broker.log.file_pool import FilePool
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
 from broadsheet_broker.log.log import Log
-from broadsheet_broker.log.producer_state import ProducerState, SnapshotCorruptError
+from broadsheet_broker.log.producer_state import PRODUCER_ID_EXPIRATION_MS, ProducerState, SnapshotCorruptError
 from broadsheet_broker.log.replay import replay
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
@@ -60,8 +60,9 @@ def open_log(
     clean_shutdown: bool,
     topic_id: uuid.UUID | None,
     pool: FilePool | None,
+    producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
 ) -> Log:
-    opening = _Opening(environment, directory, config, recovery_point, log_start_offset)
+    opening = _Opening(environment, directory, config, recovery_point, log_start_offset, producer_id_expiration_ms)
     try:
         return opening.open(clean_shutdown, topic_id, pool)
     except BaseException as error:
@@ -76,8 +77,15 @@ class _Opening:
     """The steps of opening one log, in order."""
 
     def __init__(
-        self, environment: Environment, directory: str, config: LogConfig, recovery_point: int, log_start_offset: int
+        self,
+        environment: Environment,
+        directory: str,
+        config: LogConfig,
+        recovery_point: int,
+        log_start_offset: int,
+        producer_id_expiration_ms: int,
     ) -> None:
+        self.producer_id_expiration_ms = producer_id_expiration_ms
         self.environment = environment
         self.files = environment.files
         self.directory = directory
@@ -209,7 +217,6 @@ class _Opening:
         return topic_id
 
     def list_segments(self, names: list[str]) -> None:
-        jitter = min(self.config.segment_jitter_ms, self.config.segment_ms)
         bases = {_offset_of(name) for name in names if name.endswith(LOG_SUFFIX)}
         for name in names:
             if name.endswith(SNAPSHOT_SUFFIX):
@@ -222,7 +229,7 @@ class _Opening:
                     base,
                     self.files.size(path),
                     created_ms=self.files.modified_ms(path),
-                    jitter_ms=self.environment.random.randrange(jitter) if jitter > 0 else 0,
+                    jitter_ms=self.config.random_jitter_ms(self.environment.random),
                 )
                 segment.aborted = f"{base:020d}{TRANSACTION_INDEX_SUFFIX}" in names
                 self.segments.append(segment)
@@ -238,7 +245,13 @@ class _Opening:
             segment.close_file()
             for suffix in (LOG_SUFFIX, *INDEX_SUFFIXES):
                 self.files.remove(segment.stem + suffix)
-        segment = Segment(stem_of(self.directory, offset), offset, 0, created_ms=self.now_ms)
+        segment = Segment(
+            stem_of(self.directory, offset),
+            offset,
+            0,
+            created_ms=self.now_ms,
+            jitter_ms=self.config.random_jitter_ms(self.environment.random),
+        )
         segment.begin_empty()
         self.files.open(segment.path, create=True).close()
         self.segments = [segment]
@@ -406,7 +419,10 @@ class _Opening:
         for offset in reversed([offset for offset in self.snapshots if offset <= newest]):
             try:
                 state.load_snapshot(
-                    self.files.read_bytes(self.path(f"{offset:020d}{SNAPSHOT_SUFFIX}")), offset, self.now_ms
+                    self.files.read_bytes(self.path(f"{offset:020d}{SNAPSHOT_SUFFIX}")),
+                    offset,
+                    self.now_ms,
+                    self.producer_id_expiration_ms,
                 )
                 break
             except (SnapshotCorruptError, FileNotFoundError):

@@ -21,7 +21,7 @@ def roll_due(log: Log, max_timestamp: int, now_ms: int) -> bool:
         first = active.load_first_timestamp(log._pool.file(active))
     waited = max_timestamp - first if first >= 0 and max_timestamp >= 0 else now_ms - active.created_ms
     config = log._config
-    return waited > config.segment_ms - active.jitter_ms or active.index_is_full(config.segment_index_bytes)
+    return waited > config.max_segment_ms - active.jitter_ms or active.index_is_full(config.segment_index_bytes)
 
 
 def roll_if_needed(log: Log, now_ms: int) -> bool:
@@ -29,7 +29,7 @@ def roll_if_needed(log: Log, now_ms: int) -> bool:
     active = log._active
     if not active.size or log.offline is not None:
         return False
-    if now_ms - active.created_ms > log._config.segment_ms - active.jitter_ms:
+    if now_ms - active.created_ms > log._config.max_segment_ms - active.jitter_ms:
         roll(log, now_ms)
         return True
     return False
@@ -60,14 +60,12 @@ def roll(log: Log, now_ms: int, base_offset: int | None = None) -> None:
 
 
 def new_segment(log: Log, base_offset: int, now_ms: int) -> Segment:
-    config = log._config
-    jitter = min(config.segment_jitter_ms, config.segment_ms)
     segment = Segment(
         stem_of(log.directory, base_offset),
         base_offset,
         0,
         created_ms=now_ms,
-        jitter_ms=log.environment.random.randrange(jitter) if jitter > 0 else 0,
+        jitter_ms=log._config.random_jitter_ms(log.environment.random),
     )
     segment.begin_empty()
     return segment

@@ -203,9 +203,12 @@ class Segment:
     def load_first_timestamp(self, file: File) -> int:
         if self.first_timestamp is None:
             self.first_timestamp = NO_TIMESTAMP
-            for _, header in walk(file, 0, self.size, self.base_offset):
-                self.first_timestamp = header.max_timestamp
-                break
+            try:
+                for _, header in walk(file, 0, self.size, self.base_offset):
+                    self.first_timestamp = header.max_timestamp
+                    break
+            except BadBatchError as error:
+                raise self.corrupt(error) from error
         return self.first_timestamp
 
     def corrupt(self, error: BadBatchError) -> CorruptLogError:
