@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.describe_acls_request import DescribeAclsRequest
 
 _WITHOUT: Final = "an authorizer: the answer is SECURITY_DISABLED"
-_DISABLED: Final = "No Authorizer is configured."
+_DISABLED: Final = KafkaError(ErrorCode.SECURITY_DISABLED, "No Authorizer is configured.")
 
 
 @serves(29, "DescribeAcls", (1, 3), without=_WITHOUT)
@@ -39,7 +39,7 @@ def _refuse_creation(body: CreateAclsRequest, version: int, error: KafkaError) -
 
 @serves(30, "CreateAcls", (1, 3), refuse=_refuse_creation, without=_WITHOUT)
 def create_acls(services: Services, request: Request[CreateAclsRequest]) -> None:
-    raise KafkaError(ErrorCode.SECURITY_DISABLED, _DISABLED)
+    request.answer(_refuse_creation(request.body, request.version, _DISABLED))
 
 
 def _refuse_deletion(body: DeleteAclsRequest, version: int, error: KafkaError) -> DeleteAclsResponse:
@@ -49,4 +49,4 @@ def _refuse_deletion(body: DeleteAclsRequest, version: int, error: KafkaError) -
 
 @serves(31, "DeleteAcls", (1, 3), refuse=_refuse_deletion, without=_WITHOUT)
 def delete_acls(services: Services, request: Request[DeleteAclsRequest]) -> None:
-    raise KafkaError(ErrorCode.SECURITY_DISABLED, _DISABLED)
+    request.answer(_refuse_deletion(request.body, request.version, _DISABLED))
