@@ -51,6 +51,12 @@ def test_a_key_stays_in_one_partition_whoever_sends_it(broker: BrokerProcess, to
     assert all(len(places) == 1 for places in partitions.values()), dict(partitions)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "go"])  # kafka-go asks for no topic to be made
+def test_a_producer_makes_the_topic_that_it_writes_to(broker: BrokerProcess, name: str) -> None:
+    topic = f"absent-{uuid.uuid4().hex[:8]}"
+    assert sorted(order.number for order in produce(name, broker, topic, 9)) == list(range(1, 10))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_consumer_that_comes_back_goes_on_where_it_stopped(broker: BrokerProcess, topic: str, name: str) -> None:
     group = f"readers-{uuid.uuid4().hex[:8]}"

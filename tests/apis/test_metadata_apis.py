@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from broadsheet_broker.apis import load
+from broadsheet_broker.apis import load, metadata
 from broadsheet_broker.apis.notices import Notices
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.metadata import MetadataCache
-from broadsheet_broker.node import MetadataNode
+from broadsheet_broker.node import MetadataNode, automatic_topics
 from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.api_messages import request_class, response_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -147,13 +147,17 @@ def test_topics_by_id(tmp_path: Path) -> None:
 
 def test_topics_come_into_being_when_client_and_broker_allow_it(tmp_path: Path) -> None:
     async def run(client: Client) -> None:
-        for allowed, code in ((False, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION), (True, ErrorCode.NONE)):
+        for allowed in (False, False, True):
             request = MetadataRequest(topics=named("orders"), allow_auto_topic_creation=allowed)
             (topic,) = (await client.ask(3, request)).topics
-            assert topic.error_code == code
-        assert len(topic.partitions) == 2, "num.partitions"
+            assert topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "not even in the answer that makes it"
+            assert topic.partitions == []
+        (topic,) = (await client.ask(3, request)).topics
+        assert (topic.error_code, len(topic.partitions)) == (0, 2), "num.partitions"
         (bad,) = (await client.ask(3, MetadataRequest(topics=named("no/topic")))).topics
         assert bad.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+        (offsets,) = (await client.ask(3, MetadataRequest(topics=named("__consumer_offsets")))).topics
+        assert offsets.is_internal and offsets.partitions == []
         (offsets,) = (await client.ask(3, MetadataRequest(topics=named("__consumer_offsets")))).topics
         assert offsets.is_internal and len(offsets.partitions) == 50
 
@@ -162,6 +166,7 @@ def test_topics_come_into_being_when_client_and_broker_allow_it(tmp_path: Path) 
 
 def test_a_topic_of_a_coordinator_comes_into_being_as_kafka_makes_it(tmp_path: Path) -> None:
     async def run(client: Client) -> None:
+        await client.ask(3, MetadataRequest(topics=named("__transaction_state")))
         (topic,) = (await client.ask(3, MetadataRequest(topics=named("__transaction_state")))).topics
         assert topic.is_internal and len(topic.partitions) == 7
         asked = describe.DescribeConfigsResource(resource_type=2, resource_name="__transaction_state")
@@ -176,6 +181,54 @@ def test_a_topic_of_a_coordinator_comes_into_being_as_kafka_makes_it(tmp_path: P
         transaction_state_log_replication_factor="1",
         transaction_state_log_min_isr="1",
     )
+
+
+def test_a_topic_that_was_deleted_is_gone_for_who_looks_although_looking_makes_it(tmp_path: Path) -> None:
+    """Clients delete a topic and read its partitions: with partitions in the answer it seemed to be still there."""
+
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        await client.ask(20, DeleteTopicsRequest(topic_names=["orders"], timeout_ms=10_000), 3)
+        (gone,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics
+        assert (gone.error_code, gone.partitions) == (ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, [])
+
+    scenario(tmp_path, run)
+
+
+def test_existing_topics_do_not_wait_for_a_creation_that_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "orders")
+        automatic = client.services.controller.automatic_topics
+        orders: list[list[str]] = []
+
+        async def order(request: CreateTopicsRequest, answer: Any) -> None:
+            orders.append([topic.name for topic in request.topics])
+            await asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(automatic, "_order", order)
+        monkeypatch.setattr(metadata, "_CREATION_SECONDS", 0.01)
+        for _ in range(2):
+            answer = await client.ask(3, MetadataRequest(topics=named("orders", "new")))
+            assert [(topic.name, topic.error_code) for topic in answer.topics] == [
+                ("orders", 0),
+                ("new", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+            ]
+        assert orders == [["new"]], "one creation, however often it is asked for"
+        monkeypatch.setattr(automatic_topics, "MOST_UNDER_WAY", 2)
+        await client.ask(3, MetadataRequest(topics=named("another", "one too many")))
+        assert orders == [["new"], ["another"]]
+
+    scenario(tmp_path, run)
+
+
+def test_why_a_topic_cannot_be_made_is_told(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        (topic,) = (await client.ask(3, MetadataRequest(topics=named("orders")))).topics
+        assert topic.error_code == ErrorCode.INVALID_REPLICATION_FACTOR
+
+    scenario(tmp_path, run, default_replication_factor="3")
 
 
 def test_no_topic_comes_into_being_when_the_broker_forbids_it(tmp_path: Path) -> None:

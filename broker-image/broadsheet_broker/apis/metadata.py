@@ -2,14 +2,15 @@
 
 * Null topics (in version 0: an empty list) means all of them; an empty list means none.
 * A topic that does not exist is created when the client lets it (`allow_auto_topic_creation`) and
-  `auto.create.topics.enable` is on; the answer waits for that, so that the client need not ask again.
+  `auto.create.topics.enable` is on. The answer is still that there is none, as in Apache Kafka: clients that look
+  whether a topic is gone rely on it. It waits a moment for the creation, so that the next request finds the topic.
 * From version 12 on topics may be given by id; an unknown id is answered with UNKNOWN_TOPIC_ID.
 * Addresses are those of the listener that the request came on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from uuid import UUID
 
 from broadsheet_broker.apis import authorized_operations
@@ -28,6 +29,8 @@ from broadsheet_broker.wire.messages.metadata_response import (
 )
 from broadsheet_broker.wire.primitives import ZERO_UUID
 
+_CREATION_SECONDS = 1.0
+"""How long an answer waits for the creation of what it names: the existing topics in it should not wait for long."""
 _IDS_FROM = 12
 _ERROR_FROM = 13
 """Version from which the whole answer has an error code (KIP-1102)."""
@@ -66,9 +69,10 @@ def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable
 
 
 async def _create_and_answer(services: Services, request: Request[MetadataRequest], missing: list[str]) -> None:
-    errors = await _create(services, missing)
+    refused = await services.controller.automatic_topics.begin(missing, _CREATION_SECONDS)
+    codes = {name: refused.get(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION) for name in missing}
     image = services.metadata.image
-    _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, errors)))
+    _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, codes)))
 
 
 def _answer(image: ClusterImage, request: Request[MetadataRequest], topics: list[MetadataResponseTopic]) -> None:
@@ -98,23 +102,10 @@ def _check(wanted: Iterable[MetadataRequestTopic], version: int) -> None:
             )
 
 
-async def _create(services: Services, names: list[str]) -> dict[str, KafkaError]:
-    """Create topics that a client named; returns why some could not be."""
-    errors: dict[str, KafkaError] = {}
-    try:
-        response = await services.controller.automatic_topics.create(names)
-    except KafkaError as error:
-        return dict.fromkeys(names, error)
-    codes = {int(code): code for code in ErrorCode}
-    for result in response.topics:
-        if result.error_code not in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS):
-            errors[result.name] = KafkaError(codes[result.error_code], result.error_message)
-    return errors
-
-
 def _found(
-    image: ClusterImage, wanted: Iterable[MetadataRequestTopic], listener: str, errors: dict[str, KafkaError]
+    image: ClusterImage, wanted: Iterable[MetadataRequestTopic], listener: str, missing: Mapping[str, ErrorCode]
 ) -> Iterable[MetadataResponseTopic]:
+    """A row for each topic; `missing` has those that did not exist when the request came, with what to say."""
     seen: set[str | UUID] = set()
     for asked in wanted:
         by_id = asked.topic_id != ZERO_UUID
@@ -123,16 +114,14 @@ def _found(
             continue
         seen.add(key)
         topic = image.topics_by_id.get(asked.topic_id) if by_id else image.topics_by_name.get(asked.name or "")
-        if topic is not None:
+        if topic is not None and (by_id or asked.name not in missing):
             yield described(image, topic, listener)
         elif by_id:
             yield MetadataResponseTopic(error_code=ErrorCode.UNKNOWN_TOPIC_ID, name=None, topic_id=asked.topic_id)
         else:
             name = asked.name or ""
-            code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
-            if name in errors:
-                code = errors[name].code
-            elif name_problem(name) is not None:
+            code = missing.get(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            if name_problem(name) is not None:
                 code = ErrorCode.INVALID_TOPIC_EXCEPTION
             yield MetadataResponseTopic(error_code=code, name=name, is_internal=is_internal(name))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from broadsheet_broker.config import BrokerConfig
@@ -92,7 +92,7 @@ class MetadataNode:
             environment, lambda: may_step_aside(metadata.image, config.node_id), self.lifecycle.step_aside
         )
         self.producer_ids = ProducerIds(environment, config.node_id, lambda: self.broker_epoch, self.order)
-        self.automatic_topics = AutomaticTopics(config, metadata, self.order)
+        self.automatic_topics = AutomaticTopics(config, metadata, self.order, self._spawn)
         metadata.subscribe(self._notice_departures)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
@@ -255,10 +255,12 @@ class MetadataNode:
             task.cancel()
         self._end_reign()
 
-    def _spawn(self, work: Any) -> None:
-        task: asyncio.Task[None] = self._environment.loop.create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Begin a task that ends with this node."""
+        task = self._environment.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _reach(self, reached: Callable[[], bool]) -> None:
         """Wait until something is so; looked at whenever the log or the leader tells something new."""
