@@ -113,6 +113,9 @@ class OperatorProcess:
     def leads(self) -> bool:
         return self.probe("/readyz")[1].startswith("leading")
 
+    def last_words(self, lines: int = 30) -> str:
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -34,7 +34,7 @@ class Probe:
     def ask(self) -> str:
         """Why the operator would be restarted now; empty while it is well."""
         if not self._operator.running:
-            return "the process has ended"
+            return f"the process has ended:\n{self._operator.last_words()}"
         status, words = self._operator.probe("/healthz")
         self._failures = 0 if status == 200 else self._failures + 1
         return f"{status}: {words}" if self._failures >= FAILURES else ""

@@ -52,7 +52,7 @@ class FakeKubernetes:
         self._gate("get", kind, name)
         return copy.deepcopy(self.objects.get((kind, namespace or "", name)))
 
-    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Body]:
+    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Body]:
         self._gate("get", kind, "")
         wanted = dict([labels.split("=")]) if labels else {}
         return [

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from broadsheet_operator.api.maintenance import MaintenanceWindow
 from broadsheet_operator.api.meta import (
@@ -20,7 +21,8 @@ from broadsheet_operator.api.meta import (
     lenient_enum,
     unmanaged_keys,
 )
-from broadsheet_operator.api.quantities import Size
+from broadsheet_operator.api.quantities import Size, parse_size
+from broadsheet_operator.api.scheduling import Affinity, Toleration
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LabelText = Annotated[str, StringConstraints(max_length=253)]
@@ -39,12 +41,21 @@ Quantity = Annotated[
 ]
 
 
+NAME = r"^[a-z]([-a-z0-9]{0,42}[a-z0-9])?$"
+NAME_HELP = (
+    "the name of a Cluster has at most 44 small letters, digits and hyphens, begins with a letter and does not end "
+    "with a hyphen: its Services, its pods and their labels are named after it"
+)
+EXTERNAL_NAME = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
+EXTERNAL_NAME_HELP = (
+    "the name of a Cluster has at most 52 small letters, digits and hyphens, and begins and ends with a letter or digit"
+)
+
+
 class ListenerType(StrEnum):
     """Who can reach a listener."""
 
     INTERNAL = "internal"
-    NODEPORT = "nodeport"
-    LOADBALANCER = "loadbalancer"
 
 
 class Listener(SpecModel):
@@ -55,19 +66,27 @@ class Listener(SpecModel):
     port: Port
     """The port. With `broadsheet up` broker 0 listens on it, broker 1 on the next one, and so on."""
     type: Annotated[ListenerType, lenient_enum(ListenerType)] = ListenerType.INTERNAL
-    """Who can reach it: internal (inside the Kubernetes cluster), nodeport, loadbalancer."""
+    """Who can reach it: internal, from inside the Kubernetes cluster. There is no other way yet."""
 
 
 class Storage(SpecModel):
     """Where a broker keeps its log."""
 
     size: Size | None = None
-    """Size of each broker's volume: 10Gi. It can grow. With `broadsheet up` the disk of this machine is the limit."""
+    """Size of each broker's volume: 10Gi. It can grow, never shrink, and brokers without volumes get none later. With
+    `broadsheet up` the disk of this machine is the limit."""
     storage_class: LabelText | None = None
-    """StorageClass of the volumes. Left out: the default one."""
+    """StorageClass of the volumes. Left out: the default one. It cannot be changed."""
     deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
     """What happens to the volumes when the Cluster is deleted, and to those of brokers that were drained: Retain or
     Delete."""
+
+    @field_validator("size")
+    @classmethod
+    def _some_room(cls, value: str | None) -> str | None:
+        if value is not None and parse_size(value) == 0:
+            raise ValueError("a volume must have room for something")
+        return value
 
 
 class Resources(SpecModel):
@@ -103,9 +122,9 @@ class PodTemplate(SpecModel):
     """Only nodes with these labels."""
     priority_class_name: LabelText | None = None
     """PriorityClass of the pods."""
-    tolerations: Annotated[list[dict[str, Any]], Field(max_length=32)] | None = None
+    tolerations: Annotated[list[Toleration], Field(max_length=32)] | None = None
     """Tolerations of the pods, as Kubernetes has them."""
-    affinity: dict[str, Any] | None = None
+    affinity: Affinity | None = None
     """Affinity of the pods, as Kubernetes has it."""
 
 
@@ -297,6 +316,13 @@ class Cluster(Resource):
     kind: Literal["Cluster"] = "Cluster"
     spec: ClusterSpec
     status: ClusterStatus | None = None
+
+    @model_validator(mode="after")
+    def _name_fits(self) -> Cluster:
+        pattern, words = (NAME, NAME_HELP) if self.spec.brokers is not None else (EXTERNAL_NAME, EXTERNAL_NAME_HELP)
+        if not re.match(pattern, self.metadata.name):
+            raise ValueError(f"the name {self.metadata.name} does not fit; {words}")
+        return self
 
     def listeners(self) -> list[Listener]:
         """The doors, with the default one if none is given."""

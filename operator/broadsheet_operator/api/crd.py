@@ -14,10 +14,12 @@ from typing import Any
 
 import yaml
 
-from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.changes import NO_OTHER_CLASS, NO_SHRINKING, NO_STORAGE_CHANGE
+from broadsheet_operator.api.cluster import EXTERNAL_NAME, EXTERNAL_NAME_HELP, NAME, NAME_HELP, Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import SCHEDULE_HELP, SCHEDULE_PATTERN
 from broadsheet_operator.api.meta import GROUP, VERSION, Resource
+from broadsheet_operator.api.scheduling import TOLERATION_RULES
 from broadsheet_operator.api.topic import FIELD_OF_CONFIG, Topic
 
 Schema = dict[str, Any]
@@ -36,12 +38,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A CEL rule at a place of the schema (spec, spec.reset, or spec.listeners[] for each of a list)."""
+    """A CEL rule at a place of the schema: spec.reset, or spec.listeners[] for each of a list; empty for the root."""
 
     place: str
     rule: str
     message: str
     field_path: str = ""
+    at_creation: bool = False
+    """Only a new object is checked: what can never change would otherwise forbid every later change, and deletion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,39 @@ DEFINITIONS = (
                 "two listeners have the same port",
             ),
             _MANAGED_OR_NOT,
+            Rule("", f"has(self.spec.external) || self.metadata.name.matches('{NAME}')", NAME_HELP, at_creation=True),
+            Rule(
+                "",
+                f"!has(self.spec.external) || self.metadata.name.matches('{EXTERNAL_NAME}')",
+                EXTERNAL_NAME_HELP,
+                at_creation=True,
+            ),
+            Rule(
+                "spec.brokers",
+                "(has(self.storage) && has(self.storage.size)) == (has(oldSelf.storage) && has(oldSelf.storage.size))",
+                NO_STORAGE_CHANGE,
+                ".storage",
+            ),
+            Rule(
+                "spec.brokers.storage",
+                "!has(self.size) || !has(oldSelf.size) || quantity(self.size).compareTo(quantity(oldSelf.size)) >= 0",
+                NO_SHRINKING,
+                ".size",
+            ),
+            Rule(
+                "spec.brokers.storage",
+                "!has(self.size) || quantity(self.size).isGreaterThan(quantity('0'))",
+                "a volume must have room for something",
+                ".size",
+            ),
+            Rule(
+                "spec.brokers.storage",
+                "has(self.storageClass) == has(oldSelf.storageClass) && "
+                "(!has(self.storageClass) || self.storageClass == oldSelf.storageClass)",
+                NO_OTHER_CLASS,
+                ".storageClass",
+            ),
+            *(Rule("spec.brokers.template.tolerations[]", rule, words) for rule, words in TOLERATION_RULES),
             # A rule and no pattern: kubectl would show the whole pattern to whoever mistypes a schedule.
             Rule(
                 "spec.maintenanceWindows[]", f"self.schedule.matches(r'{SCHEDULE_PATTERN}')", SCHEDULE_HELP, ".schedule"
@@ -182,6 +219,12 @@ DEFINITIONS = (
                 "!has(self.replicationFactor) || !has(self.minInSyncReplicas)"
                 " || self.minInSyncReplicas <= self.replicationFactor",
                 "minInSyncReplicas is larger than replicationFactor: nothing could ever be written with acks=all",
+            ),
+            Rule(
+                "",
+                "has(self.spec.topicName) || size(self.metadata.name) <= 249",
+                "a topic's name has at most 249 characters; set spec.topicName",
+                at_creation=True,
             ),
             Rule(
                 "spec",
@@ -244,7 +287,6 @@ def definition(what: Definition) -> Schema:
     status["description"] = "What really is, written by the operator."
     status.pop("required", None)
     status["default"] = {"conditions": [dict(FIRST_CONDITION)]}
-    _add_rules(spec, what.rules)
     names = {
         "kind": kind,
         "listKind": f"{kind}List",
@@ -274,6 +316,7 @@ def definition(what: Definition) -> Schema:
             }
         },
     }
+    _add_rules(version["schema"]["openAPIV3Schema"], what.rules)
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -292,14 +335,16 @@ def _column(column: Column) -> Schema:
     return shape | ({"priority": column.priority} if column.priority else {})
 
 
-def _add_rules(spec: Schema, rules: tuple[Rule, ...]) -> None:
+def _add_rules(root: Schema, rules: tuple[Rule, ...]) -> None:
     for rule in rules:
-        place = spec
-        for part in rule.place.split(".")[1:]:
+        place = root
+        for part in filter(None, rule.place.split(".")):
             place = place["properties"][part.removesuffix("[]")]
             if part.endswith("[]"):
                 place = place["items"]
         shape: Schema = {"rule": rule.rule, "message": rule.message}
+        if rule.at_creation:
+            shape = {"rule": f"oldSelf.hasValue() || ({rule.rule})", "message": rule.message, "optionalOldSelf": True}
         if rule.field_path:
             shape["fieldPath"] = rule.field_path
         place.setdefault("x-kubernetes-validations", []).append(shape)

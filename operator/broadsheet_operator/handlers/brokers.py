@@ -1,76 +1,35 @@
-"""The brokers of a Cluster of ours: looked at, given votes, drained, balanced, restarted one by one.
+"""Carries out the rounds for a Cluster's brokers: asks them, gives votes, drains, balances, restarts one by one.
 
-What is to be done is decided in `reconcilers`; here it is carried out, one step a round, so every round starts from
-what is really there.
+What is to be done is decided in `reconcilers.broker_round`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.handlers.attempts import Attempts
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import limits, provisioning, quorum, rollout, scaling
-from broadsheet_operator.reconcilers.limits import Limits, LimitStep
-from broadsheet_operator.reconcilers.moves import terms_of
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
-from broadsheet_operator.reconcilers.pods import is_ready, pod_number
+from broadsheet_operator.reconcilers import limits, provisioning, scaling
+from broadsheet_operator.reconcilers.broker_round import Children, Plan, wants_rebalance
+from broadsheet_operator.reconcilers.limits import LimitStep
+from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView
+from broadsheet_operator.reconcilers.pods import pod_number
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing
-from broadsheet_operator.reconcilers.quorum import QuorumStep
-from broadsheet_operator.reconcilers.rollout import PodView, Step
+from broadsheet_operator.reconcilers.rollout import Step
 from broadsheet_operator.reconcilers.scaling import ScalingStep
-from broadsheet_operator.reconcilers.spreading import Placed, internal_factor
-from broadsheet_operator.reconcilers.windows import allows
+from broadsheet_operator.reconcilers.seen import Seen
+from broadsheet_operator.reconcilers.spreading import internal_factor
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the brokers say of themselves and each other in one round."""
-
-    view: ClusterView | Failure | None = None
-    health: ClusterHealth | Failure | None = None
-    quorum: QuorumView | Failure | None = None
-    placement: tuple[Placed, ...] | Failure | None = None
-    """Where everything is; None where nobody needs to know."""
-    sizes: Mapping[int, int] = field(default_factory=dict)
-
-    @property
-    def broken(self) -> Failure | None:
-        """What could not be found out."""
-        return next((x for x in (self.view, self.health, self.quorum, self.placement) if isinstance(x, Failure)), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a round decided."""
-
-    scaling: ScalingStep = field(default_factory=ScalingStep)
-    limit: LimitStep | None = None
-    """How fast replicas move; None where nobody knows what moves."""
-    voting: QuorumStep = field(default_factory=QuorumStep)
-    rolling: Step = field(default_factory=lambda: Step(None, ""))
-    evictable: int | None = None
-
-    @property
-    def settled(self) -> bool:
-        """Nothing is going on and nothing waited for."""
-        return not (self.scaling.words or self.voting.words or self.rolling.words)
-
-    @property
-    def scaling_words(self) -> str:
-        """For the status."""
-        limit = self.limit.words if self.limit else ""
-        return "; ".join(filter(None, [self.scaling.words, limit, self.voting.words]))
-
-
-class BrokerCare:
-    """`look`, then `plan`, then `carry_out`."""
+class BrokerRounds:
+    """Looks, asks, and carries out what `reconcilers.broker_round` has planned."""
 
     def __init__(self, api: Kubernetes, store: Store, writer: Writer, sizes_seconds: float) -> None:
         self._api = api
@@ -95,37 +54,34 @@ class BrokerCare:
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
-    def existing(self, key: Key) -> Existing:
-        """The Cluster's children that decisions depend on."""
+    def children(self, key: Key) -> Children:
+        """What Kubernetes has of a Cluster now, as the watches have reported it."""
         claims = tuple(
             claim
             for at, claim in self._store.all(Kind.VOLUME_CLAIM)
             if at.namespace == key.namespace and claim["metadata"].get("labels", {}).get(CLUSTER_LABEL) == key.name
         )
-        return Existing(
-            self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers")),
-            claims,
-            self._store.get(Kind.CONFIG_MAP, Key(key.namespace, f"{key.name}-config")),
-        )
-
-    def pods(self, key: Key) -> dict[int, Mapping[str, Any]]:
-        """The brokers' pods by node id."""
-        found: dict[int, Mapping[str, Any]] = {}
+        pods: dict[int, Mapping[str, Any]] = {}
         for at, pod in self._store.all(Kind.POD):
             labels = pod["metadata"].get("labels", {})
             number = pod_number(key.name, at.name)
             if at.namespace == key.namespace and labels.get(CLUSTER_LABEL) == key.name and number is not None:
-                found[number] = pod
-        return found
+                pods[number] = pod
+        brokers = Key(key.namespace, f"{key.name}-brokers")
+        existing = Existing(
+            self._store.get(Kind.STATEFUL_SET, brokers),
+            claims,
+            self._store.get(Kind.CONFIG_MAP, Key(key.namespace, f"{key.name}-config")),
+        )
+        return Children(existing, pods, self._store.get(Kind.DISRUPTION_BUDGET, brokers))
 
-    def questions(self, key: Key, cluster: Cluster, wanted: int, now: datetime) -> Callable[[KafkaGateway], Seen]:
+    def questions(
+        self, key: Key, cluster: Cluster, wanted: int, children: Children, now: datetime
+    ) -> Callable[[KafkaGateway], Seen]:
         """What is to be asked of the brokers this time. Only what costs little is asked each time."""
-        existing = self.existing(key)
-        stateful_set = existing.stateful_set
-        ours = cluster.spec.brokers is not None and stateful_set is not None
-        running = int(stateful_set["spec"]["replicas"]) if stateful_set else 0
-        draining, limited = _draining(stateful_set), _limited(stateful_set)
-        asked_for = _wants_rebalance(cluster)
+        ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
+        running, draining, limited = children.running, children.draining, children.limited
+        asked_for = wants_rebalance(cluster)
         fresh = self._sizes.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
@@ -153,110 +109,65 @@ class BrokerCare:
 
         return ask
 
-    # -- what is to be done --------------------------------------------------------------------------------------------
-
-    def plan(self, key: Key, cluster: Cluster, wanted: int, seen: Seen, now: datetime) -> Plan:
-        """`wanted`: brokers that the Cluster asks for; `cluster` has as many as it may have now."""
-        existing = self.existing(key)
-        stateful_set = existing.stateful_set
-        if stateful_set is None or cluster.spec.brokers is None:
-            return Plan()
-        # Whoever cannot look now must not forget that a drain was begun.
-        scale = ScalingStep(draining=_draining(stateful_set))
-        if cluster.spec.paused:
-            return Plan(scale)
-        running = int(stateful_set["spec"]["replicas"])
-        fixed = bool(provisioning.static_voters(existing))
-        voting = QuorumStep()
-        if isinstance(seen.quorum, QuorumView) and isinstance(seen.view, ClusterView):
-            if isinstance(seen.placement, tuple):
-                observed = scaling.Observed(
-                    running,
-                    _draining(stateful_set),
-                    frozenset(self.pods(key)),
-                    seen.view.brokers,
-                    frozenset(v.id for v in seen.quorum.voters),
-                    seen.placement,
-                    frozenset(o.id for o in seen.quorum.observers),
-                )
-                scale = scaling.next_step(wanted, observed, rebalance=_wants_rebalance(cluster))
-            if not fixed:
-                voters = quorum.wanted_voters(running) if scale.voters is None else scale.voters
-                addresses = {id: provisioning.controller_address(cluster, id) for id in voters}
-                voting = quorum.next_change(seen.quorum, voters, addresses)
-        views = self._pod_views(key, stateful_set, running)
-        unsafe = _unsafe(seen, running, voting)
-        most = provisioning.most_unavailable(cluster)
-        rolling = _rolling(views, min(wanted, running), seen, unsafe)
-        allowed, words = allows(cluster.spec.maintenance_windows or (), now)
-        if not allowed:
-            scale = scaling.held(scale, words)
-        limit = None
-        if isinstance(seen.placement, tuple):
-            rate = terms_of(cluster.spec, now).rate
-            limit = limits.next_step(seen.placement, scale.moves, _limited(stateful_set), rate)
-        return Plan(
-            scale,
-            limit,
-            voting,
-            rolling if allowed else rollout.held(rolling, words),
-            rollout.evictable(views, running, unsafe, most),
-        )
-
-    def _pod_views(self, key: Key, stateful_set: Mapping[str, Any], running: int) -> list[PodView]:
-        return [
-            PodView(
-                id=index,
-                name=pod["metadata"]["name"],
-                uid=pod["metadata"]["uid"],
-                ready=is_ready(pod),
-                outdated=provisioning.pod_is_outdated(pod, stateful_set),
-                deleting="deletionTimestamp" in pod["metadata"],
-            )
-            for index, pod in sorted(self.pods(key).items())
-            if index < running
-        ]
-
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    async def mark_as_formed(self, key: Key, seen: Seen) -> None:
+    async def mark_as_formed(self, key: Key, children: Children, seen: Seen, attempts: Attempts) -> None:
         """From the first sight of a quorum on no broker may begin another one."""
         if not isinstance(seen.quorum, QuorumView) or seen.quorum.high_watermark <= 0:
             return
         patch = {"metadata": {"annotations": {provisioning.QUORUM: provisioning.FORMED}}}
-        existing = self.existing(key)
-        for item in provisioning.to_mark_as_formed(existing):
-            kind = Kind.CONFIG_MAP if item is existing.config_map else Kind.VOLUME_CLAIM
-            await self._patch(kind, key.namespace, item["metadata"]["name"], patch)
+        for item in provisioning.to_mark_as_formed(children.existing):
+            kind = Kind.CONFIG_MAP if item is children.existing.config_map else Kind.VOLUME_CLAIM
+            name = item["metadata"]["name"]
+            await attempts.of(f"mark {kind.kind} {name}", partial(self._patch, kind, key.namespace, name, patch))
 
-    async def carry_out(self, key: Key, body: Mapping[str, Any], plan: Plan, call: Any) -> Failure | None:
-        """Do what was planned; `call(function)` runs it on the gateway. The first thing that did not work, if any."""
+    async def carry_out(
+        self, key: Key, body: Mapping[str, Any], plan: Plan, call: Any, attempts: Attempts
+    ) -> Failure | None:
+        """Do what was planned; `call(function)` runs it on the gateway. The first thing that did not work in Kafka."""
+        failures: list[Failure] = []
         step = plan.scaling
         if not step.cancel:
-            await self._annotate(key, scaling.DRAINING, None if step.draining is None else str(step.draining))
-        failure = await self._move(key, step, plan.limit, call) if plan.limit is not None else None
+            draining = None if step.draining is None else str(step.draining)
+            await attempts.of("remember the drain", partial(self._annotate, key, scaling.DRAINING, draining))
+        if plan.limit is not None:
+            move = partial(self._move, key, step, plan.limit, call)
+            failures += filter(None, [await attempts.of("remember what moves", move)])
+        failures += await self._change_members(body, plan, call)
+        if step.shrink:
+            patch = {"spec": {"replicas": step.draining}}
+            await attempts.of("shrink", partial(self._shrink, key, body, patch, step.words))
+        if step.rebalanced:
+            await attempts.of("end the rebalance", partial(self._rebalanced, key, body))
+        if plan.evictable is not None:
+            self.evictable[key] = plan.evictable
+        await attempts.of("restart", partial(self._restart, key, body, plan.rolling))
+        return failures[0] if failures else None
+
+    async def _change_members(self, body: Mapping[str, Any], plan: Plan, call: Any) -> list[Failure]:
+        """The next change of voters, and brokers that have left."""
+        failures: list[Failure] = []
         change = plan.voting.change
         if change is not None:
             failed = await call(lambda gateway: gateway.change_voters(change))
             if failed is None:
                 self._writer.event(body, "Normal", "QuorumChanged", change.words())
-            failure = failure or failed
-        for broker in step.forget:
+            failures += filter(None, [failed])
+        for broker in plan.scaling.forget:
             failed = await call(lambda gateway, broker=broker: gateway.unregister_broker(broker))
             if failed is None:
                 self._writer.event(body, "Normal", "BrokerLeft", f"broker {broker} has left the cluster")
-            failure = failure or failed
-        if step.shrink:
-            await self._patch_stateful_set(key, {"spec": {"replicas": step.draining}})
-            self._writer.event(body, "Normal", "ScaledDown", step.words)
-        if step.rebalanced:
-            patch = {"metadata": {"annotations": {scaling.REBALANCE: None}}}
-            await self._patch(Kind.CLUSTER, key.namespace, key.name, patch)
-            self._writer.event(body, "Normal", "Rebalanced", "partitions are spread evenly over the brokers")
-        if plan.evictable is not None:
-            self.evictable[key] = plan.evictable
-        await self._restart(key, body, plan.rolling)
-        return failure
+            failures += filter(None, [failed])
+        return failures
+
+    async def _shrink(self, key: Key, body: Mapping[str, Any], patch: Mapping[str, Any], words: str) -> None:
+        await self._patch_stateful_set(key, patch)
+        self._writer.event(body, "Normal", "ScaledDown", words)
+
+    async def _rebalanced(self, key: Key, body: Mapping[str, Any]) -> None:
+        patch = {"metadata": {"annotations": {scaling.REBALANCE: None}}}
+        await self._patch(Kind.CLUSTER, key.namespace, key.name, patch)
+        self._writer.event(body, "Normal", "Rebalanced", "partitions are spread evenly over the brokers")
 
     async def _move(self, key: Key, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:
         """Begin moves under their limit, and lift it from what has moved. It is remembered as long as it may be set."""
@@ -296,44 +207,5 @@ class BrokerCare:
         self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
 
 
-def _draining(stateful_set: Mapping[str, Any] | None) -> int | None:
-    return scaling.draining_of(stateful_set["metadata"].get("annotations")) if stateful_set else None
-
-
-def _limited(stateful_set: Mapping[str, Any] | None) -> Limits:
-    return limits.limits_of(stateful_set["metadata"].get("annotations")) if stateful_set else limits.NOTHING
-
-
 def _first(failures: Sequence[Failure | None]) -> Failure | None:
     return next((failure for failure in failures if failure is not None), None)
-
-
-def _wants_rebalance(cluster: Cluster) -> bool:
-    return scaling.REBALANCE in (cluster.metadata.annotations or {})
-
-
-def _unsafe(seen: Seen, running: int, voting: QuorumStep) -> dict[int, str] | None:
-    """Which brokers must not stop now, and why; None when that is not known."""
-    if running == 1:
-        return {}  # there is no other replica to wait for
-    if not isinstance(seen.health, ClusterHealth) or not isinstance(seen.quorum, QuorumView):
-        return None
-    if voting.words:
-        return dict.fromkeys(range(running), voting.words)
-    return quorum.unsafe_to_stop(seen.quorum) | rollout.unsafe_to_stop(seen.health)
-
-
-def _rolling(views: list[PodView], staying: int, seen: Seen, unsafe: Mapping[int, str] | None) -> Step:
-    """The next restart, of brokers that do not leave."""
-    controller = seen.view.controller if isinstance(seen.view, ClusterView) else None
-    leader = seen.quorum.leader if isinstance(seen.quorum, QuorumView) else controller
-    lagging: Mapping[int, str] = {}
-    single: Mapping[int, str] = {}
-    idle: frozenset[int] = frozenset()
-    if isinstance(seen.health, ClusterHealth) and isinstance(seen.quorum, QuorumView):
-        busy = {id for id, count in seen.health.replicas.items() if count} | {v.id for v in seen.quorum.voters}
-        idle = frozenset(range(staying)) - busy
-    if isinstance(seen.health, ClusterHealth):
-        lagging = rollout.behind(seen.health)
-        single = {id: str(name) for id, name in seen.health.single.items()}
-    return rollout.next_step([v for v in views if v.id < staying], staying, leader, unsafe, lagging, single, idle)

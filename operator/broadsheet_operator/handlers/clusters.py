@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
-from broadsheet_operator.api.cluster import Cluster, ClusterStatus, ListenerType
+from broadsheet_operator.api.cluster import Cluster, ClusterStatus
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
-from broadsheet_operator.handlers.brokers import BrokerCare, Plan, Seen
+from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
+from broadsheet_operator.handlers.brokers import BrokerRounds
 from broadsheet_operator.handlers.dependents import known_fields, utc_now
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, Store
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
-from broadsheet_operator.reconcilers.cluster import cluster_status
+from broadsheet_operator.reconcilers.broker_round import Children, Plan, plan_round
+from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status, overriding_statements
 from broadsheet_operator.reconcilers.conditions import (
     NO_FIGURES,
     Figures,
-    Reason,
-    Statement,
     stuck,
-    waiting,
     with_statements,
 )
 from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
-from broadsheet_operator.reconcilers.pods import state_of
+from broadsheet_operator.reconcilers.pods import not_created, state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +66,11 @@ class Clusters:
         self._session_for = session_for
         self._close_session = close_session
         self._became_ready = became_ready
-        self._care = BrokerCare(api, store, writer, settings.cluster_sizes_seconds)
+        self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds)
+        self._refused: dict[Key, RefusedBefore] = {}
+        """What the API server has refused, so that it is not asked again each second."""
+        self._pod_seen: dict[Key, dict[int, datetime]] = {}
+        """When each broker last had a pod: an event from before is not why it has none now."""
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
         self._unknown: dict[Key, tuple[int, str]] = {}
@@ -71,7 +78,7 @@ class Clusters:
 
     def sizes(self) -> dict[Key, Mapping[int, int]]:
         """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
-        return self._care.sizes()
+        return self._rounds.sizes()
 
     async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
         """A round for these Clusters."""
@@ -89,11 +96,7 @@ class Clusters:
     async def _one(self, key: Key) -> float | None:
         body = self._store.get(Kind.CLUSTER, key)
         if body is None:
-            self._writer.forget(Kind.CLUSTER, key)
-            self._looked_at.discard(key)
-            self._unknown.pop(key, None)
-            self._care.forget(key)
-            await self._close_session(key)
+            await self._forget(key)
             return 0.0
         try:
             cluster = read_cluster(body)
@@ -104,12 +107,27 @@ class Clusters:
         if cluster.metadata.deletion_timestamp:
             await self._delete(key, cluster, body)
             return 0.0
-        await self._writer.hold(Kind.CLUSTER, body, _deletes_volumes(cluster))
+        attempts = Attempts(self._refused.setdefault(key, RefusedBefore(self._settings.cluster_ready_seconds)))
+        hold = partial(self._writer.hold, Kind.CLUSTER, body, _deletes_volumes(cluster))
+        await attempts.of("the Cluster's finalizer", hold)
+        children = self._rounds.children(key)
         declared = cluster
-        cluster, kept = provisioning.held_back(cluster, self._care.existing(key))
+        cluster, kept = provisioning.held_back(cluster, children.existing)
         if cluster.spec.brokers is not None and not cluster.spec.paused:
-            await self._provision(key, cluster)
-        return await self._report(key, body, cluster, declared, kept)
+            await self._provision(key, cluster, children, attempts)
+        delay = await self._report(key, body, cluster, declared, kept, attempts)
+        attempts.conclude()
+        for problem in attempts.failed:
+            logger.warning("Cluster %s: %s", key, problem)
+        return None if attempts.failed else delay
+
+    async def _forget(self, key: Key) -> None:
+        self._writer.forget(Kind.CLUSTER, key)
+        self._looked_at.discard(key)
+        for known in (self._unknown, self._refused, self._pod_seen):
+            known.pop(key, None)
+        self._rounds.forget(key)
+        await self._close_session(key)
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
@@ -125,83 +143,100 @@ class Clusters:
                 self._store.put(kind, child)
         self._looked_at.add(key)
 
-    async def _provision(self, key: Key, cluster: Cluster) -> None:
-        existing = self._care.existing(key)
+    async def _provision(self, key: Key, cluster: Cluster, children: Children, attempts: Attempts) -> None:
+        """Apply every child that is not as it should be, and grow volumes; what is refused stops nothing else."""
         assert cluster.spec.brokers is not None
-        for child in provisioning.children(cluster, existing, self._defaults, self._evictable(key, cluster)):
+        evictable = self._evictable(key, cluster, children)
+        for child in provisioning.children(cluster, children.existing, self._defaults, evictable):
             kind = Kind.of(child)
             have = self._store.get(kind, Key.of(child))
             if have is None or not _contains(have, child):
-                written = await self._api.apply(child)
-                self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
-        for name, size in provisioning.claims_to_grow(cluster.spec.brokers, existing.claims):
+                what = f"{kind.kind} {child['metadata']['name']}"
+                written = await attempts.of(what, partial(self._api.apply, child), json.dumps(child, sort_keys=True))
+                if written is not None:
+                    self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+        for name, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
-            await self._api.patch(Kind.VOLUME_CLAIM, key.namespace, name, patch)
+            grow = partial(self._api.patch, Kind.VOLUME_CLAIM, key.namespace, name, patch)
+            await attempts.of(f"PersistentVolumeClaim {name} cannot grow to {size}", grow, size)
 
-    def _evictable(self, key: Key, cluster: Cluster) -> int | None:
+    def _evictable(self, key: Key, cluster: Cluster, children: Children) -> int | None:
         """Brokers that may be evicted now; what the budget says already until a first round has looked."""
-        known = self._care.evictable.get(key)
-        budget = self._store.get(Kind.DISRUPTION_BUDGET, Key(key.namespace, f"{key.name}-brokers"))
-        if known is None and budget is not None and _replicas(cluster) > 1:
-            return int(budget["spec"]["maxUnavailable"])
+        known = self._rounds.evictable.get(key)
+        if known is None and children.budget is not None and _replicas(cluster) > 1:
+            return int(children.budget["spec"]["maxUnavailable"])
         return known
-
-    def _config_map(self, key: Key) -> Mapping[str, Any] | None:
-        return self._care.existing(key).config_map
 
     # -- what is said -------------------------------------------------------------------------------------------------
 
     async def _report(
-        self, key: Key, body: Mapping[str, Any], cluster: Cluster, declared: Cluster, kept: str
-    ) -> float | None:
+        self, key: Key, body: Mapping[str, Any], cluster: Cluster, declared: Cluster, kept: str, attempts: Attempts
+    ) -> float:
         """Ask the brokers, do the next step, say how things are. `declared`: with as many brokers as are asked for;
-        `kept`: why they are not had, in words."""
+        `kept`: why there are not that many. Seconds until the Cluster is looked at again."""
         now = utc_now()
-        pods = self._care.pods(key)
-        states = [state_of(index, pods.get(index), cluster, now) for index in range(_replicas(cluster))]
-        seen, plan = Seen(), Plan()
-        failure: Failure | None = None
+        children = self._rounds.children(key)
+        why_not = await self._not_created(key, children, _replicas(cluster), now, attempts)
+        states = [
+            state_of(index, children.pods.get(index), cluster, now, why_not.get(index, ""))
+            for index in range(_replicas(cluster))
+        ]
+        seen, failure = Seen(), None
+        wanted = _replicas(cluster) if kept else _replicas(declared)
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
             session = await self._session_for(key, bootstrap_servers(cluster))
-            wanted = _replicas(cluster) if kept else _replicas(declared)
-            seen = await session.cluster_lane.call(self._care.questions(key, cluster, wanted, now))
+            seen = await session.cluster_lane.call(self._rounds.questions(key, cluster, wanted, children, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
-                failure = await self._alter_live(key, body, cluster, session)
+                alter = partial(self._alter_live, key, body, cluster, children, session)
+                failure = await attempts.of("remember properties", alter)
                 await self._look_for_unknown(key, body, cluster, seen.view, session)
-                await self._care.mark_as_formed(key, seen)
-            plan = self._care.plan(key, cluster, wanted, seen, now)
-            failure = await self._care.carry_out(key, body, plan, session.cluster_lane.call) or failure
+                await self._rounds.mark_as_formed(key, children, seen, attempts)
+            plan = plan_round(cluster, wanted, children, seen, now)
+            failure = await self._rounds.carry_out(key, body, plan, session.cluster_lane.call, attempts) or failure
         else:
-            plan = self._care.plan(key, cluster, _replicas(cluster), seen, now)
-            await self._care.carry_out(key, body, plan, None)
-        lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._care.existing(key))
-        status = cluster_status(
-            cluster,
-            states,
-            seen.view,
-            seen.health,
-            now,
-            refusal=_not_built(cluster),
+            plan = plan_round(cluster, _replicas(cluster), children, seen, now)
+            await self._rounds.carry_out(key, body, plan, None, attempts)
+        lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._rounds.children(key).existing)
+        refusal = kept or plan.scaling.refusal
+        refused = [*attempts.refused, *(f"broker {index}: {words}" for index, words in sorted(why_not.items()))]
+        remarks = Remarks(
+            instead=overriding_statements(lost, failure, refusal, refused, attempts.troubles),
             remark=self._unknown.get(key, (0, ""))[1],
-            instead=_instead(lost, failure, kept or plan.scaling.refusal),
-            quorum=seen.quorum if isinstance(seen.quorum, QuorumView) else None,
-            sizes=seen.sizes,
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
         )
-        status = status.model_copy(update=_addresses(cluster))
-        await self._writer.status(Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
+        status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
+        write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
+        await attempts.of("the Cluster's status", write)
+        return self._when_again(key, cluster, status, plan)
+
+    def _when_again(self, key: Key, cluster: Cluster, status: ClusterStatus, plan: Plan) -> float:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._became_ready(key)
         settled = ready and plan.settled
         return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 
+    async def _not_created(
+        self, key: Key, children: Children, replicas: int, now: datetime, attempts: Attempts
+    ) -> Mapping[int, str]:
+        """Why brokers have no pod, in Kubernetes' words: its StatefulSet controller says so in events only."""
+        last_seen = self._pod_seen.setdefault(key, {})
+        last_seen |= dict.fromkeys(children.pods, now)
+        if children.existing.stateful_set is None or len(children.pods) >= replicas:
+            return {}
+        name = f"{key.name}-brokers"
+        fields = f"involvedObject.kind=StatefulSet,involvedObject.name={name},reason=FailedCreate"
+        look = partial(self._api.list, Kind.CORE_EVENT, key.namespace, fields=fields)
+        events = await attempts.of("events of the StatefulSet", look)
+        found = not_created(key.name, events or [], last_seen, now)
+        return {index: words for index, words in found.items() if index < replicas and index not in children.pods}
+
     async def _alter_live(
-        self, key: Key, body: Mapping[str, Any], cluster: Cluster, session: Session
+        self, key: Key, body: Mapping[str, Any], cluster: Cluster, children: Children, session: Session
     ) -> Failure | None:
         """Bring the properties that need no restart to what is declared. The failure, if the cluster refuses."""
-        config_map = self._config_map(key)
+        config_map = children.existing.config_map
         keys = properties.remembered(cluster, config_map)
         if not keys:
             return None
@@ -258,10 +293,10 @@ class Clusters:
         await self._close_session(key)
         if FINALIZER not in body["metadata"].get("finalizers", ()):
             return
-        for claim in self._care.existing(key).claims if _deletes_volumes(cluster) else ():
+        for claim in self._rounds.children(key).existing.claims if _deletes_volumes(cluster) else ():
             metadata = claim["metadata"]
             await self._api.delete(Kind.VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
-        count = len(self._care.existing(key).claims)
+        count = len(self._rounds.children(key).existing.claims)
         note = f"{count} {'volume' if count == 1 else 'volumes'} deleted (storage.deletionPolicy Delete)"
         self._writer.event(body, "Normal", "Deleted", note)
         await self._writer.hold(Kind.CLUSTER, body, False)
@@ -286,25 +321,6 @@ def is_marked_ready(status: ClusterStatus) -> bool:
     """Whether a status says Ready."""
     condition = status.condition("Ready")
     return condition is not None and condition.status == "True"
-
-
-def _not_built(cluster: Cluster) -> str:
-    """What the Cluster asks for and nobody has built yet; empty when there is nothing."""
-    doors = [f"{door.name} ({door.type})" for door in cluster.listeners() if door.type is not ListenerType.INTERNAL]
-    return f"listeners that are reached from outside are not built yet: {', '.join(doors)}" if doors else ""
-
-
-def _instead(lost: str, failure: Failure | None, refusal: str) -> list[Statement]:
-    """What is said although brokers may take requests; nothing when there is nothing of the kind."""
-    if lost:
-        return stuck(Reason.QUORUM_LOST, lost)
-    if failure is not None:
-        return waiting(failure.reason, failure.message) if failure.retriable else _refused(failure)
-    return stuck(Reason.NOT_SUPPORTED, refusal) if refusal else []
-
-
-def _refused(failure: Failure) -> list[Statement]:
-    return stuck("InvalidConfig" if failure.reason == "InvalidRequest" else failure.reason, failure.message)
 
 
 def _replicas(cluster: Cluster) -> int:

@@ -46,8 +46,8 @@ class Kubernetes(Protocol):
         """The object, or None if there is none."""
         ...
 
-    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Body]:
-        """All objects of a kind, in one namespace or in all, that match a label selector."""
+    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Body]:
+        """All objects of a kind, in one namespace or in all, that match a label and a field selector."""
         ...
 
     async def create(self, body: Mapping[str, Any]) -> Body:
@@ -93,12 +93,17 @@ class ApiGateway:
                 return None
             raise
 
-    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "") -> list[Body]:
+    async def list(self, kind: Kind, namespace: str | None = None, labels: str = "", fields: str = "") -> list[Body]:
         items: list[Body] = []
         token: str | None = None
         while True:
             page = await self._call(
-                "get", kind.path(namespace), label_selector=labels or None, limit=500, _continue=token
+                "get",
+                kind.path(namespace),
+                label_selector=labels or None,
+                field_selector=fields or None,
+                limit=500,
+                _continue=token,
             )
             for item in page["items"]:  # a list leaves these out of its items
                 items.append({"apiVersion": kind.api_version, "kind": kind.kind, **item})

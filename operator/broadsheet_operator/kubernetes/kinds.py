@@ -22,6 +22,8 @@ class Kind(Enum):
     DISRUPTION_BUDGET = ("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
     NETWORK_POLICY = ("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
     EVENT = ("events.k8s.io/v1", "Event", "events")
+    CORE_EVENT = ("v1", "Event", "events")
+    """What controllers of Kubernetes say; only this version can be selected by what it is about."""
     LEASE = ("coordination.k8s.io/v1", "Lease", "leases")
 
     def __init__(self, api_version: str, kind: str, plural: str) -> None:

@@ -32,9 +32,10 @@ from broadsheet_operator.local.broker import (
     port_in_use,
     render_properties,
 )
-from broadsheet_operator.reconcilers.cluster import cluster_status
+from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
+from broadsheet_operator.reconcilers.seen import Seen
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
@@ -254,7 +255,7 @@ class LocalCluster:
         """What there is to say about it."""
         states = [b.state(ready=self.ready) for b in self.brokers]
         seen = self._observation
-        return cluster_status(self.resource, states, seen.view, seen.health, now, instead=self.refusal)
+        return cluster_status(self.resource, states, Seen(seen.view, seen.health), now, Remarks(instead=self.refusal))
 
     def forget_lanes(self) -> None:
         """Connections of before are of no use; a call that still waits for an answer ends by itself."""

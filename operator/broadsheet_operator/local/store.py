@@ -22,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from broadsheet_operator.api.changes import refused_changes
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, Mistake, parse
 from broadsheet_operator.reconcilers.conditions import format_time
 
@@ -172,15 +173,8 @@ class Store:
 
 def _refuse_forbidden_changes(kind: str, name: str, old: dict[str, Any], new: dict[str, Any]) -> None:
     """What the CRD's transition rules refuse on Kubernetes."""
-    fixed = {"Topic": ("cluster", "topicName"), "ConsumerGroup": ("cluster", "groupId"), "Cluster": ()}
-    mistakes = [
-        Mistake(f"{kind.lower()}/{name}", f"spec.{f}", "cannot be changed; make a new resource instead")
-        for f in fixed[kind]
-        if old.get(f) != new.get(f)
-    ]
-    if kind == "Cluster" and ("external" in old) != ("external" in new):
-        words = "a cluster that we run cannot become an external one, nor the other way round"
-        mistakes.append(Mistake(f"cluster/{name}", "spec", words))
+    where = f"{kind.lower()}/{name}"
+    mistakes = [Mistake(where, field, words) for field, words in refused_changes(kind, old, new)]
     if mistakes:
         raise ManifestError(mistakes)
 

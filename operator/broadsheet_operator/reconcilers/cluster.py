@@ -17,6 +17,7 @@ from broadsheet_operator.reconcilers.conditions import (
     working,
 )
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.windows import allows
 
 
@@ -32,40 +33,78 @@ class BrokerState:
     pod: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What is said in a status beside what follows from the brokers."""
+
+    instead: Sequence[Statement] = ()
+    """In the place of what follows from the brokers."""
+    remark: str = ""
+    """Behind the message of Ready."""
+    rollout: str = ""
+    """What a rolling change does or waits for."""
+    scaling: str = ""
+    """What is done to grow, shrink or rebalance."""
+
+
+NO_REMARKS = Remarks()
+
+
 def cluster_status(
     desired: Cluster,
     brokers: Sequence[BrokerState],
-    view: ClusterView | Failure | None,
-    health: ClusterHealth | Failure | None,
+    seen: Seen,
     now: datetime,
-    *,
-    refusal: str = "",
-    instead: Sequence[Statement] = (),
-    remark: str = "",
-    quorum: QuorumView | None = None,
-    sizes: Mapping[int, int] | None = None,
-    rollout: str = "",
-    scaling: str = "",
+    remarks: Remarks = NO_REMARKS,
 ) -> ClusterStatus:
-    """The status. `view` is None while no broker could be asked; `refusal` says why the spec cannot be carried out.
-    `instead`: what is to be said in the place of what follows from the brokers; `remark`: what is to be said with it.
-
-    `sizes`: bytes by broker; `rollout`, `scaling`: what is being done, in words.
-    """
-    told = list(instead) or _tell(desired, brokers, view, health, refusal, rollout or scaling)
-    if remark:
-        told = [replace(s, message=f"{s.message}; {remark}") if s.type == "Ready" else s for s in told]
-    seen = view if isinstance(view, ClusterView) else None
-    racks = {b.id: b.rack for b in seen.brokers} if seen else {}
-    state = health if isinstance(health, ClusterHealth) else None
+    """The status of a Cluster whose brokers were found like this."""
+    told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, remarks.rollout or remarks.scaling)
+    if remarks.remark:
+        told = [replace(s, message=f"{s.message}; {remarks.remark}") if s.type == "Ready" else s for s in told]
+    view = seen.view if isinstance(seen.view, ClusterView) else None
+    quorum = seen.quorum if isinstance(seen.quorum, QuorumView) else None
+    state = seen.health if isinstance(seen.health, ClusterHealth) else None
+    listed = _listed(desired, brokers, view, state, seen.sizes)
     if desired.spec.external is not None:
         bootstrap = ",".join(desired.spec.external.bootstrap_servers)
-        listed = [
-            BrokerStatus(id=b.id, state="Fenced" if b.fenced else "Running", endpoint=f"{b.host}:{b.port}", rack=b.rack)
-            for b in (seen.brokers if seen else ())
-        ]
     else:
         bootstrap = ",".join(b.endpoint for b in brokers if b.endpoint)
+    return ClusterStatus(
+        observed_generation=desired.metadata.generation,
+        conditions=conditions(desired.status, told, desired.metadata.generation, now),
+        cluster_id=view.cluster_id if view else desired.status.cluster_id if desired.status else None,
+        bootstrap_servers=bootstrap or None,
+        controller=quorum.leader if quorum else view.controller if view else None,
+        # Who votes is remembered: what a lost volume means follows from it.
+        voters=sorted(v.id for v in quorum.voters) if quorum else desired.status.voters if desired.status else None,
+        replicas=len(listed),
+        ready_replicas=sum(b.state == "Running" for b in listed),
+        brokers=listed,
+        topics=state.topics if state else None,
+        under_replicated_partitions=state.under_replicated if state else None,
+        under_min_isr_partitions=state.under_min_isr if state else None,
+        offline_partitions=state.offline if state else None,
+        maintenance_window=allows(desired.spec.maintenance_windows or (), now)[1] or None,
+        rollout=remarks.rollout or None,
+        scaling=remarks.scaling or None,
+    )
+
+
+def _listed(
+    desired: Cluster,
+    brokers: Sequence[BrokerState],
+    view: ClusterView | None,
+    health: ClusterHealth | None,
+    sizes: Mapping[int, int],
+) -> list[BrokerStatus]:
+    """Each broker with its figures."""
+    racks = {b.id: b.rack for b in view.brokers} if view else {}
+    if desired.spec.external is not None:
+        listed = [
+            BrokerStatus(id=b.id, state="Fenced" if b.fenced else "Running", endpoint=f"{b.host}:{b.port}", rack=b.rack)
+            for b in (view.brokers if view else ())
+        ]
+    else:
         listed = [
             BrokerStatus(
                 id=b.id,
@@ -77,36 +116,38 @@ def cluster_status(
             )
             for b in brokers
         ]
-    if state is not None:
-        listed = [
-            b.model_copy(
-                update={
-                    "leaders": state.leaders.get(b.id, 0),
-                    "replicas": state.replicas.get(b.id, 0),
-                    "bytes": (sizes or {}).get(b.id),
-                }
-            )
-            for b in listed
-        ]
-    return ClusterStatus(
-        observed_generation=desired.metadata.generation,
-        conditions=conditions(desired.status, told, desired.metadata.generation, now),
-        cluster_id=seen.cluster_id if seen else desired.status.cluster_id if desired.status else None,
-        bootstrap_servers=bootstrap or None,
-        controller=quorum.leader if quorum else seen.controller if seen else None,
-        # Who votes is remembered: what a lost volume means follows from it.
-        voters=sorted(v.id for v in quorum.voters) if quorum else desired.status.voters if desired.status else None,
-        replicas=len(listed),
-        ready_replicas=sum(b.state == "Running" for b in listed),
-        brokers=listed,
-        topics=state.topics if state else None,
-        under_replicated_partitions=state.under_replicated if state else None,
-        under_min_isr_partitions=state.under_min_isr if state else None,
-        offline_partitions=state.offline if state else None,
-        maintenance_window=allows(desired.spec.maintenance_windows or (), now)[1] or None,
-        rollout=rollout or None,
-        scaling=scaling or None,
-    )
+    if health is None:
+        return listed
+    return [
+        b.model_copy(
+            update={
+                "leaders": health.leaders.get(b.id, 0),
+                "replicas": health.replicas.get(b.id, 0),
+                "bytes": sizes.get(b.id),
+            }
+        )
+        for b in listed
+    ]
+
+
+def overriding_statements(
+    lost: str, failure: Failure | None, refusal: str, refused: Sequence[str] = (), troubles: Sequence[str] = ()
+) -> list[Statement]:
+    """What is said although brokers may take requests; empty when nothing overrides what they say.
+
+    `lost`: why there is no quorum any more; `failure`: what the brokers refused; `refusal`: what of the spec is not
+    done; `refused`, `troubles`: what the API server will not do, and what it failed to do, in its words.
+    """
+    if lost:
+        return stuck(Reason.QUORUM_LOST, lost)
+    if refused:
+        return stuck(Reason.KUBERNETES_REFUSED, "; ".join(refused))
+    if failure is not None:
+        reason = "InvalidConfig" if failure.reason == "InvalidRequest" else failure.reason
+        return waiting(failure.reason, failure.message) if failure.retriable else stuck(reason, failure.message)
+    if refusal:
+        return stuck(Reason.NOT_SUPPORTED, refusal)
+    return waiting(Reason.KUBERNETES_FAILED, "; ".join(troubles)) if troubles else []
 
 
 def _tell(
@@ -114,11 +155,8 @@ def _tell(
     brokers: Sequence[BrokerState],
     view: ClusterView | Failure | None,
     health: ClusterHealth | Failure | None,
-    refusal: str,
     going_on: str,
 ) -> list[Statement]:
-    if refusal:
-        return stuck(Reason.NOT_SUPPORTED, refusal)
     if desired.spec.paused:
         return [*ready("Nothing is changed while spec.paused is true"), Statement("Paused", "True", Reason.PAUSED, "")]
     if not brokers and desired.spec.brokers is not None:

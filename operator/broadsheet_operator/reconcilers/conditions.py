@@ -45,6 +45,8 @@ class Reason:
     RESET_PASSED_OVER = "ResetPassedOver"
     RESET_PLANNED = "ResetPlanned"
     STATUS_REFUSED = "StatusRefused"
+    KUBERNETES_REFUSED = "RefusedByKubernetes"
+    KUBERNETES_FAILED = "KubernetesError"
 
 
 IN_ORDER = frozenset(

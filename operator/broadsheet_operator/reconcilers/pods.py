@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers.cluster import BrokerState
 
+FORGOTTEN_SECONDS = 1200.0
+"""The StatefulSet controller tries again at least this often, and says each time what went wrong."""
 STUCK_SECONDS = 30.0
 """A pod that is still there so long after its grace period is on a node that does not answer."""
 
@@ -24,8 +26,10 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
     return _condition(pod, "Ready") == "True"
 
 
-def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: datetime) -> BrokerState:
-    """A broker's state, with the container's own words where it fails."""
+def state_of(
+    index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: datetime, not_created: str = ""
+) -> BrokerState:
+    """A broker's state, with the container's own words where it fails. `not_created`: why there is no pod."""
     metadata = cluster.metadata
     host = f"{metadata.name}-brokers-{index}.{metadata.name}-brokers.{metadata.namespace}.svc"
     endpoint = f"{host}:{cluster.listeners()[0].port}"
@@ -35,7 +39,7 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
         return BrokerState(index, name, endpoint, message, pod=pod["metadata"]["name"] if pod else "")
 
     if pod is None:
-        return state("Starting")
+        return state("Failed", not_created) if not_created else state("Starting")
     node = pod.get("spec", {}).get("nodeName", "")
     # Of a node that is gone Kubernetes says that its pods are not ready; that their containers are was said before.
     is_lost = not is_ready(pod) and _condition(pod, "ContainersReady") == "True"
@@ -64,6 +68,30 @@ def state_of(index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: d
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return state("Starting", condition.get("message", ""))
     return state("Starting")
+
+
+def not_created(
+    cluster: str, events: Iterable[Mapping[str, Any]], last_seen: Mapping[int, datetime], now: datetime
+) -> dict[int, str]:
+    """Why brokers have no pod, by node id, out of the StatefulSet's FailedCreate events (core/v1).
+
+    `last_seen`: when a broker last had a pod; what was said before that is of another time.
+    """
+    found: dict[int, tuple[datetime, str]] = {}
+    for event in events:
+        text = str(event.get("message", ""))
+        pod = next((word for word in text.split() if pod_number(cluster, word) is not None), "")
+        number = pod_number(cluster, pod)
+        stamp = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp")
+        if number is None or not stamp:
+            continue
+        at = datetime.fromisoformat(stamp)
+        if (now - at).total_seconds() > FORGOTTEN_SECONDS or (number in last_seen and at < last_seen[number]):
+            continue
+        words = text.partition("failed error: ")[2] or text
+        if number not in found or found[number][0] <= at:
+            found[number] = at, words
+    return {number: words for number, (_, words) in sorted(found.items())}
 
 
 def _last_line(text: str) -> str:

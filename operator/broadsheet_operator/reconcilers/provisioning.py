@@ -24,7 +24,7 @@ import yaml
 
 from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
-from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy
+from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
 from broadsheet_operator.reconcilers import scaling
 from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, min_isr, needs_restart, remembered
@@ -277,8 +277,8 @@ def _context(
         "template_labels": (template.labels if template else None) or {},
         "template_annotations": (template.annotations if template else None) or {},
         "node_selector": template.node_selector if template else None,
-        "tolerations": template.tolerations if template else None,
-        "affinity": template.affinity if template else None,
+        "tolerations": [_plain(t) for t in template.tolerations or ()] if template else None,
+        "affinity": _plain(template.affinity) if template and template.affinity else None,
         "priority_class_name": template.priority_class_name if template else None,
         "max_unavailable": most_unavailable(cluster) if evictable is None else evictable,
         "when_scaled": _when_scaled(brokers),
@@ -363,6 +363,11 @@ def _image_of(stateful_set: Mapping[str, Any] | None) -> str | None:
     if stateful_set is None:
         return None
     return str(stateful_set["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def _plain(model: SpecModel) -> dict[str, Any]:
+    """A part of the spec as Kubernetes has it: only what is written there."""
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _hash(value: object) -> str:

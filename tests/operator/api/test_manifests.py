@@ -18,13 +18,18 @@ ROOT = Path(__file__).parents[3]
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "manifest-table.yaml").read_text())
 
 
-def manifest(kind: str, spec: Any) -> dict[str, Any]:
-    return {"apiVersion": "broadsheet.io/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec}
+def manifest(kind: str, spec: Any, name: str = "x") -> dict[str, Any]:
+    return {"apiVersion": "broadsheet.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 @pytest.mark.parametrize("row", TABLE["good"], ids=lambda row: f"{row['kind']}-{row['spec']}"[:80])
-def test_good_manifest_is_taken_and_survives_a_round_trip(row: dict[str, Any]) -> None:
-    resource = parse(manifest(row["kind"], row["spec"]))
+def test_good_manifest_is_taken_and_survives_a_round_trip(row: dict[str, Any], tmp_path: Path) -> None:
+    resource = parse(manifest(row["kind"], row["spec"], row.get("name", "x")))
+    if "old" in row:
+        store = Store(tmp_path)
+        store.prepare()
+        store.apply(parse(manifest(row["kind"], row["old"])))
+        store.apply(resource)
     assert resource.manifest()["spec"] == row["spec"]
     assert parse(resource.manifest()) == resource
 
@@ -38,7 +43,7 @@ def test_bad_manifest_is_refused_in_words_that_help(row: dict[str, Any], tmp_pat
             store.apply(parse(manifest(row["kind"], row["old"])))
             store.apply(parse(manifest(row["kind"], row["spec"])))
         else:
-            parse(manifest(row["kind"], row["spec"]))
+            parse(manifest(row["kind"], row["spec"], row.get("name", "x")))
     assert row["says"] in str(refused.value)
 
 

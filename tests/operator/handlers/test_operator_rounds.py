@@ -88,7 +88,7 @@ async def test_what_brokers_keep_is_no_reason_to_write_a_status_but_stands_in_th
     await stage.until(lambda: status(stage)["brokers"][0].get("bytes") == 1000, "a first figure")
     writes = len(stage.kubernetes.writes)
     stage.kafka.bytes = 123_456
-    stage.operator.clusters._care._sizes_seconds = 0.0
+    stage.operator.clusters._rounds._sizes_seconds = 0.0
     await stage.operator.clusters.reconcile([key])
     assert stage.operator.clusters.sizes() == {key: {0: 123_456}}
     assert stage.kubernetes.writes[writes:] == []

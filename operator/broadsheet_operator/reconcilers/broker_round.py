@@ -1,0 +1,182 @@
+"""One round for the brokers of a Cluster: from what they say of themselves and what Kubernetes has, to a plan. Pure.
+
+A plan holds one step of each kind, and what is said about it; the next round starts from what is really there then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.reconcilers import limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers.limits import Limits, LimitStep
+from broadsheet_operator.reconcilers.moves import terms_of
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, QuorumView
+from broadsheet_operator.reconcilers.pods import is_ready
+from broadsheet_operator.reconcilers.provisioning import Existing
+from broadsheet_operator.reconcilers.quorum import QuorumStep
+from broadsheet_operator.reconcilers.rollout import PodView, Step
+from broadsheet_operator.reconcilers.scaling import ScalingStep
+from broadsheet_operator.reconcilers.seen import Seen
+from broadsheet_operator.reconcilers.spreading import Placed
+from broadsheet_operator.reconcilers.windows import allows
+
+
+@dataclass(frozen=True, slots=True)
+class Children:
+    """What Kubernetes has of a Cluster, looked at once a round."""
+
+    existing: Existing
+    pods: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """The brokers' pods by node id."""
+    budget: Mapping[str, Any] | None = None
+    """The PodDisruptionBudget."""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """What the StatefulSet remembers."""
+        stateful_set = self.existing.stateful_set
+        return (stateful_set["metadata"].get("annotations") or {}) if stateful_set else {}
+
+    @property
+    def running(self) -> int:
+        """Brokers that the StatefulSet keeps; 0 while there is none."""
+        return int(self.existing.stateful_set["spec"]["replicas"]) if self.existing.stateful_set else 0
+
+    @property
+    def draining(self) -> int | None:
+        """The drain that was begun: brokers from this id on leave."""
+        return scaling.draining_of(self.annotations)
+
+    @property
+    def limited(self) -> Limits:
+        """The topics whose replicas are limited because brokers change."""
+        return limits.limits_of(self.annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a round decided."""
+
+    scaling: ScalingStep = field(default_factory=ScalingStep)
+    limit: LimitStep | None = None
+    """How fast replicas move; None where it is not known what moves."""
+    voting: QuorumStep = field(default_factory=QuorumStep)
+    rolling: Step = field(default_factory=lambda: Step(None, ""))
+    evictable: int | None = None
+    """How many brokers Kubernetes may evict at once now; None where that is not known."""
+
+    @property
+    def settled(self) -> bool:
+        """Nothing is going on, and nothing is waited for."""
+        return not (self.scaling.words or self.voting.words or self.rolling.words)
+
+    @property
+    def scaling_words(self) -> str:
+        """For the status."""
+        limit = self.limit.words if self.limit else ""
+        return "; ".join(filter(None, [self.scaling.words, limit, self.voting.words]))
+
+
+def wants_rebalance(cluster: Cluster) -> bool:
+    """Whether the Cluster carries the annotation that asks for a rebalance."""
+    return scaling.REBALANCE in (cluster.metadata.annotations or {})
+
+
+def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, now: datetime) -> Plan:
+    """The next step of each kind. `wanted`: brokers that the Cluster asks for; `cluster` has as many as it may have."""
+    stateful_set = children.existing.stateful_set
+    if stateful_set is None or cluster.spec.brokers is None:
+        return Plan()
+    # A round that cannot look must not forget that a drain was begun.
+    scale = ScalingStep(draining=children.draining)
+    if cluster.spec.paused:
+        return Plan(scale)
+    running = children.running
+    voting = QuorumStep()
+    if isinstance(seen.quorum, QuorumView) and isinstance(seen.view, ClusterView):
+        if isinstance(seen.placement, tuple):
+            scale = _scale(cluster, wanted, children, seen.view, seen.quorum, seen.placement)
+        if not provisioning.static_voters(children.existing):
+            voters = quorum.wanted_voters(running) if scale.voters is None else scale.voters
+            addresses = {id: provisioning.controller_address(cluster, id) for id in voters}
+            voting = quorum.next_change(seen.quorum, voters, addresses)
+    views = pod_views(children, running)
+    unsafe = unsafe_to_stop(seen, running, voting)
+    rolling = next_restart(views, min(wanted, running), seen, unsafe)
+    allowed, words = allows(cluster.spec.maintenance_windows or (), now)
+    if not allowed:
+        scale, rolling = scaling.held(scale, words), rollout.held(rolling, words)
+    limit = None
+    if isinstance(seen.placement, tuple):
+        limit = limits.next_step(seen.placement, scale.moves, children.limited, terms_of(cluster.spec, now).rate)
+    evictable = rollout.evictable(views, running, unsafe, provisioning.most_unavailable(cluster))
+    return Plan(scale, limit, voting, rolling, evictable)
+
+
+def _scale(
+    cluster: Cluster,
+    wanted: int,
+    children: Children,
+    view: ClusterView,
+    voters: QuorumView,
+    placement: tuple[Placed, ...],
+) -> ScalingStep:
+    observed = scaling.Observed(
+        children.running,
+        children.draining,
+        frozenset(children.pods),
+        view.brokers,
+        frozenset(v.id for v in voters.voters),
+        placement,
+        frozenset(o.id for o in voters.observers),
+    )
+    return scaling.next_step(wanted, observed, rebalance=wants_rebalance(cluster))
+
+
+def pod_views(children: Children, running: int) -> list[PodView]:
+    """The brokers' pods as restarts are planned by them."""
+    stateful_set = children.existing.stateful_set
+    assert stateful_set is not None
+    return [
+        PodView(
+            id=index,
+            name=pod["metadata"]["name"],
+            uid=pod["metadata"]["uid"],
+            ready=is_ready(pod),
+            outdated=provisioning.pod_is_outdated(pod, stateful_set),
+            deleting="deletionTimestamp" in pod["metadata"],
+        )
+        for index, pod in sorted(children.pods.items())
+        if index < running
+    ]
+
+
+def unsafe_to_stop(seen: Seen, running: int, voting: QuorumStep) -> dict[int, str] | None:
+    """Which brokers must not stop now, and why; None when that is not known."""
+    if running == 1:
+        return {}  # there is no other replica to wait for
+    if not isinstance(seen.health, ClusterHealth) or not isinstance(seen.quorum, QuorumView):
+        return None
+    if voting.words:
+        return dict.fromkeys(range(running), voting.words)
+    return quorum.unsafe_to_stop(seen.quorum) | rollout.unsafe_to_stop(seen.health)
+
+
+def next_restart(views: list[PodView], staying: int, seen: Seen, unsafe: Mapping[int, str] | None) -> Step:
+    """The next restart, of brokers that do not leave."""
+    controller = seen.view.controller if isinstance(seen.view, ClusterView) else None
+    leader = seen.quorum.leader if isinstance(seen.quorum, QuorumView) else controller
+    lagging: Mapping[int, str] = {}
+    single: Mapping[int, str] = {}
+    idle: frozenset[int] = frozenset()
+    if isinstance(seen.health, ClusterHealth) and isinstance(seen.quorum, QuorumView):
+        busy = {id for id, count in seen.health.replicas.items() if count} | {v.id for v in seen.quorum.voters}
+        idle = frozenset(range(staying)) - busy
+    if isinstance(seen.health, ClusterHealth):
+        lagging = rollout.behind(seen.health)
+        single = {id: str(name) for id, name in seen.health.single.items()}
+    return rollout.next_step([v for v in views if v.id < staying], staying, leader, unsafe, lagging, single, idle)
