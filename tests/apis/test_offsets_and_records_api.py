@@ -76,6 +76,20 @@ def test_list_offsets_finds_times_and_places(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_the_latest_record_below_the_high_watermark_is_told(tmp_path: Path) -> None:
+    """While a follower is behind, the newest record is not readable yet: the best of the others is."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.move_leader(bench.create(leader=2), 1)
+        for step in (0, 30, 20, 60):
+            await produce(bench, batch(b"x", timestamp=NOW_MS - 100 + step))
+        for end, expected in ((2, NOW_MS - 70), (3, NOW_MS - 70), (4, NOW_MS - 40)):
+            bench.replicas.partition("orders", 0).update_follower(2, end, 0, NOW_MS)
+            assert (await offset_at(bench, -3))[:2] == (0, expected)
+
+    run(tmp_path, scenario)
+
+
 def test_list_offsets_refusals(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.create()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from broadsheet_broker.log import COORDINATOR, LogConfig, RecordValidationError, StorageError
 from broadsheet_broker.wire import compression
@@ -372,3 +374,50 @@ def test_offsets_by_time_look_into_batches_and_respect_the_log_start() -> None:
     assert log.max_timestamp() == (NOW_MS + 90, 3, 0)
     log.advance_log_start_offset(4, 8)
     assert log.offset_for_timestamp(NOW_MS + 30) == (NOW_MS + 50, 5, 0)
+    assert log.max_timestamp() == (NOW_MS + 90, 7, 0)
+
+
+def test_the_latest_record_is_one_that_can_be_read() -> None:
+    """It may be deleted, with its batch or within it, or above the high watermark or the last stable offset."""
+    log = open_log(memory_environment())
+    for shift in (10, 90, 20, 80):
+        append(log, batch("v", timestamp=NOW_MS + shift))
+    rows = [(NOW_MS + shift, b"k", b"v", []) for shift in (70, 95, 60)]
+    append(log, memoryview(build_batch(rows)))
+    found = [log.max_timestamp(end) for end in range(9)]
+    times = [None if one is None else (one.timestamp - NOW_MS, one.offset) for one in found]
+    assert times == [None, (10, 0), (90, 1), (90, 1), (90, 1), (90, 1), (95, 5), (95, 5), (95, 5)]
+    log.advance_log_start_offset(2, 7)
+    found = [log.max_timestamp(end) for end in (2, 3, 4, 5, 7, 4, 3)]
+    times = [None if one is None else (one.timestamp - NOW_MS, one.offset) for one in found]
+    assert times == [None, (20, 2), (80, 3), (80, 3), (95, 5), (80, 3), (20, 2)]
+    log.advance_log_start_offset(6, 7)
+    assert log.max_timestamp() == (NOW_MS + 60, 6, 0)
+    append(log, batch("v", timestamp=NOW_MS + 65))
+    assert log.max_timestamp() == (NOW_MS + 65, 7, 0)
+    log.truncate_to(7)
+    assert log.max_timestamp() == (NOW_MS + 60, 6, 0)
+    log.advance_log_start_offset(7, 7)
+    assert log.max_timestamp() is None
+
+
+@given(
+    times=st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=4), min_size=1, max_size=30),
+    start=st.integers(0, 40),
+    ends=st.lists(st.integers(0, 120), min_size=1, max_size=4),
+    sizes=st.tuples(st.sampled_from([0, 150, 4096]), st.sampled_from([400, 900, 10_000])),
+)
+def test_the_latest_record_is_the_best_of_those_that_can_be_read(
+    times: list[list[int]], start: int, ends: list[int], sizes: tuple[int, int]
+) -> None:
+    log = open_log(memory_environment(), config=LogConfig(index_interval_bytes=sizes[0], segment_bytes=sizes[1]))
+    for batch_times in times:
+        append(log, memoryview(build_batch([(NOW_MS + time, b"k", b"v", []) for time in batch_times])))
+    flat = [time for batch_times in times for time in batch_times]
+    start = min(start, len(flat))
+    log.advance_log_start_offset(start, len(flat))
+    for end in ends:
+        readable = [(-time, offset) for offset, time in enumerate(flat) if start <= offset < end]
+        found = log.max_timestamp(end)
+        expected = None if not readable else (NOW_MS - min(readable)[0], min(readable)[1])
+        assert (None if found is None else found[:2]) == expected

@@ -112,7 +112,7 @@ def _find(
         row.offset = log.log_start_offset
         row.leader_epoch = log.epoch_of(log.log_start_offset)
     elif place == MAX_TIMESTAMP or place >= 0:
-        found = log.max_timestamp() if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
+        found = log.max_timestamp(end) if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
         if found is not None and found[1] < end:
             row.timestamp, row.offset, row.leader_epoch = found
         elif behind:

@@ -277,9 +277,10 @@ class Log:
         """The first record with that timestamp (ms) or a later one: (timestamp, offset, leader epoch)."""
         return lookup.offset_for_timestamp(self, timestamp)
 
-    def max_timestamp(self) -> TimestampOffset | None:
-        """The record with the largest timestamp."""
-        return lookup.max_timestamp(self)
+    def max_timestamp(self, end_offset: int | None = None) -> TimestampOffset | None:
+        """The record with the largest timestamp of those that can be read: below `end_offset`, such as the high
+        watermark, and not deleted."""
+        return lookup.max_timestamp(self, self._end if end_offset is None else end_offset)
 
     def aborted_transactions(self, first_offset: int, end_offset: int) -> list[AbortedTransaction]:
         """Aborted transactions that have records in [first, end)."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from broadsheet_broker.log.scan import BadBatchError, walk
-from broadsheet_broker.log.segment import Segment
+from broadsheet_broker.log.segment import Latest, Segment
 from broadsheet_broker.log.transaction_index import AbortedTransaction, read_aborted
 from broadsheet_broker.wire.records import BatchHeader, decode_records
 
@@ -55,25 +56,105 @@ def _first_at(log: Log, batch: bytes, header: BatchHeader, timestamp: int) -> Ti
     return None
 
 
-def max_timestamp(log: Log) -> TimestampOffset | None:
-    """The record with the largest timestamp, the first of them; None when no record has one (KIP-734)."""
+def max_timestamp(log: Log, end_offset: int) -> TimestampOffset | None:
+    """The record with the largest timestamp below `end_offset` and not below the log start, the first of them; None
+    when no such record has one (KIP-734)."""
     log.flush_for_read()
-    best: Segment | None = None
+    best: tuple[int, int] | None = None
+    holder: Segment | None = None
     for segment in log.segments:
-        if segment.max_timestamp < -1:
-            segment.load_max_timestamp(log.files, log._pool.file(segment))
-        if segment.max_timestamp >= 0 and (best is None or segment.max_timestamp > best.max_timestamp):
-            best = segment
-    if best is None:
+        following = _end_of(log, segment)
+        if following <= log.log_start_offset or segment.base_offset >= end_offset:
+            continue
+        found = _latest(log, segment, end_offset)
+        if found is not None and found[0] >= 0 and (best is None or found[0] > best[0]):
+            best, holder = found, segment
+    if best is None or holder is None:
         return None
-    file = log._pool.file(best)
+    found_batch = _batch(log, holder, best[1])
+    if found_batch is None:
+        return None
+    header, batch = found_batch
+    return _first_at(log, batch, header, best[0])
+
+
+def _latest(log: Log, segment: Segment, end_offset: int) -> tuple[int, int] | None:
+    """The largest timestamp of the segment's readable records, and the last offset of the batch that has it."""
+    file = log._pool.file(segment)
+    if segment.max_timestamp < -1:
+        segment.load_max_timestamp(log.files, file)
+    if segment.max_timestamp < 0:
+        return None
+    segment.load_indexes(log.files, file)
+    if _is_readable(log, segment, segment.max_timestamp_offset, end_offset):
+        return segment.max_timestamp, segment.max_timestamp_offset
+    entry = segment.times.floor(log.files, 1, end_offset - 1 - segment.base_offset)
+    if entry is None or not _is_readable(log, segment, segment.base_offset + entry[1], end_offset):
+        return _latest_from_start(log, segment, end_offset)
+    # The time index is a running maximum: only batches behind the last one in the offset index can have more.
+    best = entry[0], segment.base_offset + entry[1]
+    for _, latest, last_offset in _readable(
+        log, segment, segment.position_floor(log.files, end_offset - 1), end_offset
+    ):
+        if latest > best[0]:
+            best = latest, last_offset
+    return best
+
+
+def _latest_from_start(log: Log, segment: Segment, end_offset: int) -> tuple[int, int] | None:
+    """The same where no index helps, since the largest timestamp was deleted: every batch is looked at, once."""
+    start = log.log_start_offset
+    known = segment.latest
+    if known is None or known.start != start or known.end > end_offset:
+        known = Latest(start, start, segment.position_floor(log.files, start), None)
+    best = known.best
+    for position, latest, last_offset in _readable(log, segment, known.position, end_offset):
+        if best is None or latest > best[0]:
+            best = latest, last_offset
+        if last_offset < end_offset:
+            known = Latest(start, last_offset + 1, position, best)
+    segment.latest = known
+    return best
+
+
+def _readable(log: Log, segment: Segment, position: int, end_offset: int) -> Iterator[tuple[int, int, int]]:
+    """Of each batch from `position` on with readable records: its end's position, their largest timestamp, its last
+    offset."""
+    file = log._pool.file(segment)
+    start = log.log_start_offset
     try:
-        position, header = best.seek(log.files, file, best.max_timestamp_offset)
+        for at, header in walk(file, position, segment.size, segment.base_offset):
+            if header.base_offset >= end_offset:
+                return
+            if header.last_offset < start:
+                continue
+            latest = header.max_timestamp
+            cut = header.base_offset < start or header.last_offset >= end_offset
+            if cut and not header.is_log_append_time:
+                records = decode_records(file.read(at, header.size))
+                latest = max((each.timestamp for each in records if start <= each.offset < end_offset), default=-1)
+            yield at + header.size, latest, header.last_offset
     except BadBatchError as error:
-        raise best.corrupt(error) from error
-    if header is None:
-        return None
-    return _first_at(log, file.read(position, header.size), header, best.max_timestamp)
+        raise segment.corrupt(error) from error
+
+
+def _is_readable(log: Log, segment: Segment, last_offset: int, end_offset: int) -> bool:
+    """Whether all of the batch that ends at `last_offset` may be read."""
+    if last_offset >= end_offset:
+        return False
+    if segment.base_offset >= log.log_start_offset:
+        return True
+    found = _batch(log, segment, last_offset)
+    return found is not None and found[0].base_offset >= log.log_start_offset
+
+
+def _batch(log: Log, segment: Segment, last_offset: int) -> tuple[BatchHeader, bytes] | None:
+    file = log._pool.file(segment)
+    try:
+        position, header = segment.seek(log.files, file, last_offset)
+    except BadBatchError as error:
+        raise segment.corrupt(error) from error
+    return None if header is None else (header, file.read(position, header.size))
 
 
 def aborted_transactions(log: Log, first_offset: int, end_offset: int) -> list[AbortedTransaction]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from broadsheet_broker.log.errors import CorruptLogError
 from broadsheet_broker.log.index_file import OFFSET_ENTRY, TIME_ENTRY, IndexCorruptError, IndexFile
 from broadsheet_broker.log.scan import BadBatchError, walk
@@ -29,6 +31,17 @@ def stem_of(directory: str, base_offset: int) -> str:
     return f"{directory}/{base_offset:020d}"
 
 
+class Latest(NamedTuple):
+    """The largest timestamp of the records from `start` up to `end`."""
+
+    start: int
+    end: int
+    position: int
+    """Where the batch of `end` begins."""
+    best: tuple[int, int] | None
+    """The timestamp, and the last offset of its batch."""
+
+
 class Segment:
     """Sizes, positions in bytes; timestamps in ms. Holds a descriptor only while it is read or written."""
 
@@ -41,6 +54,7 @@ class Segment:
         "first_timestamp",
         "indexes_loaded",
         "jitter_ms",
+        "latest",
         "max_timestamp",
         "max_timestamp_offset",
         "offsets",
@@ -59,6 +73,8 @@ class Segment:
         self.indexes_loaded = False
         self.max_timestamp = _UNKNOWN
         self.max_timestamp_offset = base_offset
+        self.latest: Latest | None = None
+        """Kept by `lookup`."""
         self.first_timestamp: int | None = None
         """Timestamp of the first batch, by which the segment's age is measured (segment.ms); None: not read yet."""
         self.created_ms = created_ms
@@ -86,6 +102,7 @@ class Segment:
         """The segment was cut: its timestamps have to be read again."""
         self.max_timestamp = _UNKNOWN
         self.max_timestamp_offset = self.base_offset
+        self.latest = None
         self.first_timestamp = None
 
     # Bookkeeping of an append.
