@@ -127,7 +127,28 @@ def resources_page() -> str:
             lines += [f"### {names['kind']} {part}", "", "| field | type | meaning |", "| --- | --- | --- |"]
             lines += [f"| `{path}` | {kind} | {words} |" for path, kind, words in _fields(schema["properties"][part])]
             lines.append("")
+        if names["kind"] == "Cluster":
+            lines += [*_owned(), ""]
     return "\n".join(lines)
+
+
+def _owned() -> Iterator[str]:
+    """What a Cluster's maps may not set."""
+    from broadsheet_operator.api.owned import ANNOTATIONS, KUBERNETES_PROPERTIES, LABELS, PREFIX, PROPERTIES
+
+    yield "### What a Cluster cannot set"
+    yield ""
+    yield "Broadsheet sets these broker properties itself. A Cluster that has one of them in `config` is refused."
+    yield ""
+    yield "| property | instead |"
+    yield "| --- | --- |"
+    for key, instead in sorted(PROPERTIES.items()):
+        yield f"| `{key}` | {instead} |"
+    for key, instead in sorted(KUBERNETES_PROPERTIES.items()):
+        yield f"| `{key}` | on Kubernetes: {instead} |"
+    yield ""
+    keys = ", ".join(f"`{key}`" for key in (*LABELS, *ANNOTATIONS))
+    yield f"So are these labels and annotations in `brokers.template`: {keys}, and all that begin with `{PREFIX}`."
 
 
 def _fields(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from broadsheet_operator.api.owned import KUBERNETES_PROPERTIES, PROPERTIES
 from e2e.apiserver.server import REPOSITORY, Api, Refused
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(
@@ -70,3 +71,9 @@ def test_an_object_from_before_a_rule_about_names_can_still_be_changed_and_delet
     table.patch("Cluster", "my.kafka", {"metadata": {"finalizers": ["broadsheet.io/cleanup"]}})
     table.patch("Cluster", "my.kafka", {"spec": {"paused": True}, "metadata": {"finalizers": None}})
     table.delete("Cluster", "my.kafka")
+
+
+@pytest.mark.parametrize("key", sorted([*PROPERTIES, *KUBERNETES_PROPERTIES]))
+def test_a_property_that_broadsheet_sets_is_refused_by_its_name(table: Api, key: str) -> None:
+    with pytest.raises(Refused, match=f"config {key} is set by Broadsheet: "):
+        offer(table, {"kind": "Cluster", "spec": {"brokers": {}, "config": {key: "mine"}}})

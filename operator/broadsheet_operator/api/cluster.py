@@ -21,6 +21,7 @@ from broadsheet_operator.api.meta import (
     lenient_enum,
     unmanaged_keys,
 )
+from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, first_refusal, owned_keys, refused_key
 from broadsheet_operator.api.quantities import Size, parse_size
 from broadsheet_operator.api.scheduling import Affinity, Toleration
 
@@ -127,6 +128,14 @@ class PodTemplate(SpecModel):
     affinity: Affinity | None = None
     """Affinity of the pods, as Kubernetes has it."""
 
+    @model_validator(mode="after")
+    def _leaves_ours(self) -> PodTemplate:
+        for place, keys, also in (("labels", self.labels, LABELS), ("annotations", self.annotations, ANNOTATIONS)):
+            owned = owned_keys(keys or (), also)
+            if owned:
+                raise ValueError(refused_key(place, owned[0]))
+        return self
+
 
 class Brokers(SpecModel):
     """The brokers that we run."""
@@ -210,7 +219,8 @@ class ClusterSpec(SpecModel):
     ) = None
     """Doors for clients. Left out: one without encryption, `plain`, on port 9092."""
     config: ConfigMap | None = None
-    """Any broker property under its Kafka name."""
+    """Any broker property under its Kafka name, but for those that Broadsheet sets itself, such as listeners and
+    log.dirs."""
     unmanaged_config: ConfigKeys | None = None
     """Properties of the running brokers that are left alone, because someone else sets them. null as a value in config
     means the same, but kubectl apply drops it without --server-side."""
@@ -242,6 +252,9 @@ class ClusterSpec(SpecModel):
             if twice:
                 raise ValueError(f"two listeners have the {what} {twice}")
         self.unmanaged_keys()
+        refusal = first_refusal(self.config or ())
+        if refusal:
+            raise ValueError(refusal)
         return self
 
     def unmanaged_keys(self) -> frozenset[str]:

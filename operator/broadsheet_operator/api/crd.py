@@ -19,6 +19,14 @@ from broadsheet_operator.api.cluster import EXTERNAL_NAME, EXTERNAL_NAME_HELP, N
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import SCHEDULE_HELP, SCHEDULE_PATTERN
 from broadsheet_operator.api.meta import GROUP, VERSION, Resource
+from broadsheet_operator.api.owned import (
+    ANNOTATIONS,
+    KUBERNETES_PROPERTIES,
+    LABELS,
+    PREFIX,
+    PROPERTIES,
+    refused_property,
+)
 from broadsheet_operator.api.scheduling import TOLERATION_RULES
 from broadsheet_operator.api.topic import FIELD_OF_CONFIG, Topic
 
@@ -103,6 +111,21 @@ _MANAGED_OR_NOT = Rule(
 )
 
 
+_NOT_OURS = tuple(
+    Rule("spec", f"!has(self.config) || !('{key}' in self.config)", refused_property(key, instead), ".config")
+    for key, instead in sorted({**PROPERTIES, **KUBERNETES_PROPERTIES}.items())
+)
+
+
+def _keys_not_ours(place: str, also: tuple[str, ...]) -> Rule:
+    return Rule(
+        "spec.brokers.template",
+        f"!has(self.{place}) || !self.{place}.exists(key, key.startsWith('{PREFIX}') || key in {list(also)})",
+        f"{place} {', '.join(also)} and those that begin with {PREFIX} are set by Broadsheet; use other keys",
+        f".{place}",
+    )
+
+
 def _reset_needs(to: str, name: str) -> Rule:
     return Rule(
         "spec.reset",
@@ -179,6 +202,9 @@ DEFINITIONS = (
                 ".storageClass",
             ),
             *(Rule("spec.brokers.template.tolerations[]", rule, words) for rule, words in TOLERATION_RULES),
+            *_NOT_OURS,
+            _keys_not_ours("labels", LABELS),
+            _keys_not_ours("annotations", ANNOTATIONS),
             # A rule and no pattern: kubectl would show the whole pattern to whoever mistypes a schedule.
             Rule(
                 "spec.maintenanceWindows[]", f"self.schedule.matches(r'{SCHEDULE_PATTERN}')", SCHEDULE_HELP, ".schedule"

@@ -14,18 +14,14 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.quorum import LISTENER
+from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
 """Seconds before a dead broker is started again; doubled each time, and back to the first when it stayed up."""
 STEADY_SECONDS = 30.0
 STOP_SECONDS = 30.0
 """How long a broker may take to stop before it is killed."""
-
-INTERNAL_TOPIC_REPLICAS = (
-    "offsets.topic.replication.factor",
-    "transaction.state.log.replication.factor",
-    "share.coordinator.state.topic.replication.factor",
-)
 
 
 def broker_command(properties: Path) -> list[str]:
@@ -38,49 +34,33 @@ def endpoint(cluster: Cluster, node_id: int) -> tuple[str, int]:
     return "localhost", cluster.listeners()[0].port + node_id
 
 
-def render_properties(
-    cluster: Cluster, node_id: int, *, cluster_id: str, data: Path, controller_ports: Sequence[int]
-) -> dict[str, str]:
-    """server.properties of one of the cluster's brokers, for any number of brokers.
+def place(cluster: Cluster, node_id: int, *, cluster_id: str, data: Path, controller_ports: Sequence[int]) -> Place:
+    """Where one of the cluster's brokers runs, for any number of brokers.
 
     The first of them are controllers too, one for each of `controller_ports`; who votes in the metadata quorum must not
     change by a change of this configuration, so brokers that come later are brokers only.
     """
-    count = max(cluster.spec.brokers.replicas if cluster.spec.brokers else 1, len(controller_ports))
+    listeners = [Address(name=d.name.upper(), host="localhost", port=d.port + node_id) for d in cluster.listeners()]
     is_controller = node_id < len(controller_ports)
-    own_door = [f"CONTROLLER://localhost:{controller_ports[node_id]}"] if is_controller else []
-    doors = [(door.name.upper(), door.port + node_id) for door in cluster.listeners()]
-    listeners = [f"{name}://localhost:{port}" for name, port in doors]
-    properties = {
-        "process.roles": "broker,controller" if is_controller else "broker",
-        "node.id": str(node_id),
-        "cluster.id": cluster_id,
-        "controller.quorum.voters": ",".join(f"{i}@localhost:{p}" for i, p in enumerate(controller_ports)),
-        "controller.listener.names": "CONTROLLER",
-        "listeners": ",".join([*listeners, *own_door]),
-        "advertised.listeners": ",".join(listeners),
-        "listener.security.protocol.map": ",".join(
-            f"{name}:PLAINTEXT" for name in [*(n for n, _ in doors), "CONTROLLER"]
-        ),
-        "inter.broker.listener.name": doors[0][0],
-        "log.dirs": str(data),
-        "group.initial.rebalance.delay.ms": "0",
-    }
-    properties |= dict.fromkeys(INTERNAL_TOPIC_REPLICAS, str(min(3, count)))
-    properties["default.replication.factor"] = str(min(3, count))
-    properties["min.insync.replicas"] = "2" if count >= 3 else "1"
-    properties["broadsheet.min.insync.replicas.of.cluster"] = "true"
-    for key, value in (cluster.spec.config or {}).items():
-        if value is not None:
-            properties[key] = str(value)
-    return properties
+    voters = ",".join(f"{id}@localhost:{port}" for id, port in enumerate(controller_ports))
+    return Place(
+        cluster_id=cluster_id,
+        brokers=max(cluster.spec.brokers.replicas if cluster.spec.brokers else 1, len(controller_ports)),
+        listeners=listeners,
+        controller=Address(name=LISTENER, host="localhost", port=controller_ports[node_id]) if is_controller else None,
+        quorum={"controller.quorum.voters": voters},
+        data=str(data),
+        node_id=node_id,
+        advertised=listeners,
+        defaults={"group.initial.rebalance.delay.ms": "0"},
+        # On Kubernetes the operator keeps it so, here the brokers do it by themselves.
+        broadsheet={"broadsheet.min.insync.replicas.of.cluster": "true"},
+    )
 
 
 def write_properties(path: Path, properties: Mapping[str, str]) -> None:
-    """A Java properties file; what would be read as something else is escaped."""
-    lines = [f"{key}={value}".replace("\\", "\\\\").replace("\n", "\\n") for key, value in properties.items()]
-    text = "\n".join(["# Written by broadsheet; change the Cluster instead.", *lines, ""])
-    path.write_text(text, encoding="utf-8")
+    """A broker's configuration as a file."""
+    path.write_text(f"# Written by broadsheet; change the Cluster instead.\n{rendered(properties)}", encoding="utf-8")
 
 
 def port_in_use(port: int) -> bool:

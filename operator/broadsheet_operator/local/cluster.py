@@ -29,13 +29,15 @@ from broadsheet_operator.local.broker import (
     broker_command,
     endpoint,
     free_port,
+    place,
     port_in_use,
-    render_properties,
 )
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
+from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.seen import Seen
+from broadsheet_operator.reconcilers.server_properties import server_properties
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
@@ -53,14 +55,19 @@ class Observation:
 
     view: ClusterView | Failure | None = None
     health: ClusterHealth | Failure | None = None
+    known: frozenset[str] | None = None
+    """The properties that its brokers know, if that was asked."""
 
 
-def observe(gateway: KafkaGateway, waiting_for: Sequence[tuple[str, int]]) -> Observation:
+def observe(gateway: KafkaGateway, waiting_for: Sequence[tuple[str, int]], ask_for_properties: bool) -> Observation:
     """Ask the cluster how it is, once all these addresses take connections."""
     if not all(answers(address) for address in waiting_for):
         return Observation()
     view = gateway.observe_cluster()
-    return Observation(view, gateway.observe_health() if isinstance(view, ClusterView) else None)
+    if isinstance(view, Failure):
+        return Observation(view)
+    asked = gateway.observe_known_properties(view.alive[0].id) if ask_for_properties and view.alive else None
+    return Observation(view, gateway.observe_health(), None if isinstance(asked, Failure) else asked)
 
 
 class LocalCluster:
@@ -87,6 +94,8 @@ class LocalCluster:
         self._observation = Observation()
         self._looking: Future[Observation] | None = None
         """What is being asked in the cluster's own lane."""
+        self._known: frozenset[str] | None = None
+        """The names of all properties that its brokers know; None until they were asked."""
         self._looked = 0.0
         self._started = 0.0
         self._kill_at: float | None = None
@@ -174,13 +183,14 @@ class LocalCluster:
     def _properties(self, node_id: int, identity: dict[str, object]) -> dict[str, str]:
         ports = identity["controllerPorts"]
         assert isinstance(ports, list)
-        return render_properties(
+        where = place(
             self.resource,
             node_id,
             cluster_id=str(identity["clusterId"]),
             data=self.directory / f"broker-{node_id}",
             controller_ports=ports,
         )
+        return server_properties(self.resource, where)
 
     def change(self, resource: Cluster) -> None:
         """Take on a new declaration: a broker restarts only when its configuration is another one."""
@@ -236,10 +246,12 @@ class LocalCluster:
             return
         self._looked = time.monotonic()
         waiting_for = [] if self.ready else [b.address for b in self.brokers]
-        self._looking = self.lane("cluster").submit(observe, waiting_for)
+        asks = self.resource.spec.brokers is not None and bool(self.resource.spec.config) and self._known is None
+        self._looking = self.lane("cluster").submit(observe, waiting_for, asks)
 
     def _take_in(self, observation: Observation) -> None:
         self._observation = observation
+        self._known = observation.known or self._known
         was_ready, view = self.ready, observation.view
         self.ready = isinstance(view, ClusterView) and bool(view.brokers)
         if self.ready and not was_ready:
@@ -255,7 +267,10 @@ class LocalCluster:
         """What there is to say about it."""
         states = [b.state(ready=self.ready) for b in self.brokers]
         seen = self._observation
-        return cluster_status(self.resource, states, Seen(seen.view, seen.health), now, Remarks(instead=self.refusal))
+        # A property that no broker knows is ignored by all of them: said here, since nothing else would show it.
+        remark = unknown(self.resource, self._known) if self._known is not None else ""
+        remarks = Remarks(instead=self.refusal, remark=remark)
+        return cluster_status(self.resource, states, Seen(seen.view, seen.health), now, remarks)
 
     def forget_lanes(self) -> None:
         """Connections of before are of no use; a call that still waits for an answer ends by itself."""

@@ -153,7 +153,11 @@ def _wait_until_settled(store: Store, key: Key, deadline: float, timeout: float)
         if status and ready and (status.observed_generation or 0) >= entry.resource.metadata.generation:
             words = f"{ready.reason}: {ready.message}" if ready.message else ready.reason
             if ready.status == "True":
-                return True, ""
+                reset = status.condition("Reset")
+                if reset is not None and reset.reason == Reason.RESET_PASSED_OVER:
+                    return False, f"{reset.reason}: {reset.message}"
+                # What is said beside "it is ready" follows a semicolon: properties that no broker knows.
+                return True, ready.message.partition("; ")[2]
             if ready.reason == Reason.GROUP_NOT_FOUND:
                 # To be watched is all that was asked; the group itself comes with its first consumer.
                 return True, ready.message
@@ -211,31 +215,33 @@ def delete(targets: Sequence[Key], paths: Sequence[str], data: str, timeout: flo
     results: list[dict[str, Any]] = []
     deadline = time.monotonic() + timeout
     for kind, name in keys:
-        words = _delete_one(store, kind, name, deadline, timeout)
-        results.append({"kind": kind, "name": name, "deleted": not words, "message": words})
+        deleted, words = _delete_one(store, kind, name, deadline, timeout)
+        results.append({"kind": kind, "name": name, "deleted": deleted, "message": words})
         if output != "json":
-            if words:
-                complain(f"{kind.lower()}/{name}: {words}")
+            if deleted:
+                print(f"{kind.lower()}/{name} deleted" + (f": {words}" if words else ""), flush=True)
             else:
-                print(f"{kind.lower()}/{name} deleted", flush=True)
+                complain(f"{kind.lower()}/{name}: {words}")
     if output == "json":
         print(json.dumps(results, indent=2))
     return 0 if all(r["deleted"] for r in results) else 1
 
 
-def _delete_one(store: Store, kind: str, name: str, deadline: float, timeout: float) -> str:
-    """Empty when it is gone, else why not."""
+def _delete_one(store: Store, kind: str, name: str, deadline: float, timeout: float) -> tuple[bool, str]:
+    """Whether it is gone, and what became of it or why it is still there."""
     before = store.entry(kind, name)
-    if before is None or not store.mark_deleted(kind, name):
-        return "is not declared here"
+    if before is None or not store.mark_deleted(kind, name, awaited=True):
+        return False, "is not declared here"
+    uid = before.resource.metadata.uid
     while True:
         entry = store.entry(kind, name)
-        if entry is None or entry.resource.metadata.uid != before.resource.metadata.uid:
-            return ""
+        if entry is None or entry.resource.metadata.uid != uid:
+            return True, store.parting(kind, name, uid)
         status = entry.resource.status
         ready = status.condition("Ready") if status else None
         if time.monotonic() >= deadline or store.runner() is None:
-            return f"still there after {timeout:g} s" + (f": {ready.message}" if ready and ready.message else "")
+            words = f"still there after {timeout:g} s" + (f": {ready.message}" if ready and ready.message else "")
+            return False, words
         time.sleep(0.05)
 
 

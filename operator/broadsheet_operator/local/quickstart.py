@@ -208,6 +208,8 @@ class Demonstration:
             enable_auto_commit=False,
         )
         try:
+            # kafka-python may join the group before it knows the topic; it then has no partition for five minutes.
+            self._wait("the topic's metadata", lambda: bool(consumer.partitions_for_topic(TOPIC)), STEP_SECONDS)
             self._consume(consumer, edition)
             self._produce(producer, edition, ORDERS_READ, ORDERS_LEFT, quiet=True)
             show.line(show.dim(f"  ... and {ORDERS_LEFT} more orders are written, which nobody has read yet"))

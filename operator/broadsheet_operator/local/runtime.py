@@ -247,8 +247,7 @@ class Runtime:
                 self.clusters[name].resource = resource
                 self._leave(name)
             else:
-                self._say(f"cluster/{name}", "deleted")
-                self._gone(("Cluster", name), resource)
+                self._gone(("Cluster", name), resource, "deleted")
         elif name in self.clusters:
             self.clusters[name].change(resource)
         elif self._is_up:
@@ -269,8 +268,7 @@ class Runtime:
             return
         del self._leaving[name]
         if cluster.resource.metadata.deletion_timestamp is not None:
-            self._say(f"cluster/{name}", cluster.remove())
-            self._gone(("Cluster", name), cluster.resource)
+            self._gone(("Cluster", name), cluster.resource, cluster.remove())
         self._fingerprint = ()  # one of the same name may have been declared meanwhile
 
     def _local(self, resource: Cluster) -> LocalCluster:
@@ -338,8 +336,7 @@ class Runtime:
                 self._excuse(resource, waiting(Reason.CLUSTER_NOT_READY, words))
             elif resource.metadata.deletion_timestamp is not None:
                 key = (type(resource).__name__, resource.metadata.name)
-                self._say(f"{key[0].lower()}/{key[1]}", "deleted; its cluster is gone, so nothing else was touched")
-                self._gone(key, resource)
+                self._gone(key, resource, "its cluster is gone, so nothing was deleted in Kafka")
             else:
                 words = f"there is no Cluster {cluster_name}; declare it, or correct spec.cluster"
                 self._excuse(resource, waiting(Reason.CLUSTER_NOT_FOUND, words))
@@ -364,8 +361,7 @@ class Runtime:
             for words in outcome.done:
                 self._say(f"{kind.lower()}/{key[1]}", words)
             if outcome.release:
-                self._say(f"{kind.lower()}/{key[1]}", outcome.parting_words)
-                self._gone(key, resource)
+                self._gone(key, resource, outcome.parting_words)
             else:
                 self._write(key, outcome.status)
         now = time.monotonic()
@@ -376,8 +372,9 @@ class Runtime:
                 self.clusters[name].look_again()
             self._due[place] = now + SOON_SECONDS
 
-    def _gone(self, key: Key, resource: AnyResource) -> None:
-        self.store.remove(*key, resource.metadata.uid)
+    def _gone(self, key: Key, resource: AnyResource, words: str) -> None:
+        self._say(f"{key[0].lower()}/{key[1]}", words)
+        self.store.remove(*key, resource.metadata.uid, words)
         self.entries.pop(key, None)
         self._told.pop(key, None)
         self._histories.samples.pop((resource.metadata.namespace, key[1]), None)

@@ -3,6 +3,7 @@
     DIRECTORY/up.json                    who runs here: pid, address; its lock is held as long as it does
     DIRECTORY/resources/KIND/NAME.json   what is declared: {"manifest": ..., "origin": "applied" or a file}
     DIRECTORY/status/KIND/NAME.json      what really is, written by `broadsheet up` only
+    DIRECTORY/gone/KIND/NAME.json        what became of a resource, for the `broadsheet delete` that waits for it
     DIRECTORY/clusters/NAME/             brokers: their configuration, log files and data
 
 `broadsheet apply`, `get` and `delete` work on this directory and `broadsheet up` watches it. Files are replaced by
@@ -47,12 +48,16 @@ class Store:
         self.directory = Path(directory).absolute()
         self._resources = self.directory / "resources"
         self._status = self.directory / "status"
+        self._parting = self.directory / "gone"
 
     def prepare(self) -> None:
         """Make the directories. OSError when that is not possible."""
         for kind in KINDS:
             (self._resources / kind).mkdir(parents=True, exist_ok=True)
             (self._status / kind).mkdir(parents=True, exist_ok=True)
+            (self._parting / kind).mkdir(parents=True, exist_ok=True)
+            for left in (self._parting / kind).iterdir():  # by a `delete` that was interrupted
+                left.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -120,8 +125,11 @@ class Store:
             _save(path, {"manifest": manifest, "origin": origin})
         return change
 
-    def mark_deleted(self, kind: str, name: str) -> bool:
-        """Ask for a resource to be deleted; whoever runs here finishes it. False if there is none."""
+    def mark_deleted(self, kind: str, name: str, *, awaited: bool = False) -> bool:
+        """Ask for a resource to be deleted; `up` finishes it. False if there is none.
+
+        `awaited`: somebody waits for it and reads `parting` then.
+        """
         with self._locked():
             path = self._resources / kind / f"{name}.json"
             stored = _load(path)
@@ -131,17 +139,28 @@ class Store:
             if not metadata.get("deletionTimestamp"):
                 metadata["deletionTimestamp"] = format_time(datetime.now(UTC))
                 metadata["generation"] += 1
-                _save(path, stored)
+                _save(path, {**stored, "awaited": awaited})
             return True
 
-    def remove(self, kind: str, name: str, uid: str) -> None:
-        """Take a resource away, unless another of the same name has been declared since."""
+    def remove(self, kind: str, name: str, uid: str, words: str = "") -> None:
+        """Take a resource away, unless another of the same name has been declared since. `words`: what became of it."""
         with self._locked():
             path = self._resources / kind / f"{name}.json"
             stored = _load(path)
             if stored is not None and stored["manifest"]["metadata"].get("uid") == uid:
+                if stored.get("awaited"):
+                    _save(self._parting / kind / f"{name}.json", {"uid": uid, "message": words})
                 path.unlink(missing_ok=True)
                 (self._status / kind / f"{name}.json").unlink(missing_ok=True)
+
+    def parting(self, kind: str, name: str, uid: str) -> str:
+        """What became of a resource whose deletion was awaited; asked once. Empty when nothing is known of it."""
+        path = self._parting / kind / f"{name}.json"
+        found = _load(path)
+        if not isinstance(found, dict) or found.get("uid") != uid:
+            return ""
+        path.unlink(missing_ok=True)
+        return str(found.get("message", ""))
 
     def write_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
         """Replace a status."""

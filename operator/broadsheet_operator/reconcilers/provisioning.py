@@ -27,8 +27,9 @@ from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
 from broadsheet_operator.reconcilers import scaling
-from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, min_isr, needs_restart, remembered
+from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
 from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
+from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered, server_properties
 
 INPUTS = "broadsheet.io/inputs"
 CLUSTER_ID = "broadsheet.io/cluster-id"
@@ -36,6 +37,7 @@ CLUSTER_LABEL = "broadsheet.io/cluster"
 QUORUM = "broadsheet.io/quorum"
 FORMED = "formed"
 """Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
+FIRST_VOTERS = "broadsheet.initial.controllers"
 CONTROLLER_PORT = 9093
 HTTP_PORT = 9404
 DATA_PATH = "/var/lib/kafka/data"
@@ -158,30 +160,19 @@ def cluster_id(cluster: Cluster, existing: Existing) -> str:
     return "A" + text[1:] if text.startswith("-") else text  # Kafka's tools would take it for an option
 
 
-def server_properties(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> dict[str, str]:
-    """The brokers' common configuration; node.id and advertised.listeners come from the pod."""
-    listeners = cluster.listeners()
-    properties = {
-        "cluster.id": identity,
-        "process.roles": "broker,controller",
-        **quorum_properties(cluster, brokers, identity, existing),
-        "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": listeners[0].name.upper(),
-        "listeners": ",".join(
-            [f"{listener.name.upper()}://0.0.0.0:{listener.port}" for listener in listeners]
-            + [f"CONTROLLER://0.0.0.0:{CONTROLLER_PORT}"]
-        ),
-        "listener.security.protocol.map": ",".join(
-            [f"{listener.name.upper()}:PLAINTEXT" for listener in listeners] + ["CONTROLLER:PLAINTEXT"]
-        ),
-        "log.dirs": DATA_PATH,
-        "broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}",
-        "offsets.topic.replication.factor": str(min(3, brokers.replicas)),
-        "default.replication.factor": str(min(3, brokers.replicas)),
-        MIN_ISR: min_isr(brokers.replicas),
-    }
-    own = {key: str(value) for key, value in (cluster.spec.config or {}).items() if value is not None}
-    return properties | own
+def place(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> Place:
+    """Where the brokers run: node.id and advertised.listeners come from the pod."""
+    quorum = quorum_properties(cluster, brokers, identity, existing)
+    first = {key: quorum.pop(key) for key in (FIRST_VOTERS,) if key in quorum}
+    return Place(
+        cluster_id=identity,
+        brokers=brokers.replicas,
+        listeners=[Address(name=door.name.upper(), host="0.0.0.0", port=door.port) for door in cluster.listeners()],
+        controller=Address(name=LISTENER, host="0.0.0.0", port=CONTROLLER_PORT),
+        quorum=quorum,
+        data=DATA_PATH,
+        broadsheet={"broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}", **first},
+    )
 
 
 def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> dict[str, str]:
@@ -199,7 +190,7 @@ def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
     result = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
     if begins_again(brokers) or not is_formed(existing):
         first = [f"{id}@{address}:{initial_directory(identity, id)}" for id, address in addresses.items()]
-        result["broadsheet.initial.controllers"] = ",".join(first)
+        result[FIRST_VOTERS] = ",".join(first)
     return result
 
 
@@ -238,7 +229,7 @@ def _context(
     identity = cluster_id(cluster, existing)
     image = cluster.spec.image or _image_of(existing.stateful_set) or settings.image
     template = brokers.template
-    properties = server_properties(cluster, brokers, identity, existing)
+    properties = server_properties(cluster, place(cluster, brokers, identity, existing))
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
     labels = selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"}
     headless = f"{name}-brokers"
@@ -268,7 +259,7 @@ def _context(
         "http_port": HTTP_PORT,
         "data_path": DATA_PATH,
         "grace_seconds": GRACE_SECONDS,
-        "properties": "".join(f"{key}={value}\n" for key, value in sorted(properties.items())),
+        "properties": rendered(properties),
         "image": image,
         "resources": brokers.resources.model_dump(mode="json", exclude_none=True) if brokers.resources else {},
         "storage": brokers.storage.model_dump(mode="json") if brokers.storage and brokers.storage.size else None,
@@ -295,7 +286,7 @@ def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) 
     """
     keys = ["image", "listeners", "advertised_listeners", "resources", "template_labels", "template_annotations"]
     keys += ["node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key"]
-    quorum = {"controller.quorum.voters", "controller.quorum.bootstrap.servers", "broadsheet.initial.controllers"}
+    quorum = {"controller.quorum.voters", "controller.quorum.bootstrap.servers", FIRST_VOTERS}
     static = {key: value for key, value in needs_restart(properties).items() if key not in quorum}
     return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
 

@@ -45,13 +45,16 @@ class Up:
         self.directory = directory
         self.port = free_ports(3)[0]
         self.brokers = 1
+        self.config: dict[str, Any] = {}
         self.file = directory / "manifests.yaml"
         self.process: subprocess.Popen[str] | None = None
 
     def write(self, *documents: dict[str, Any]) -> None:
         """The manifests, with the cluster first; put in place in one move, as editors do."""
         listeners = [{"name": "plain", "port": self.port}]
-        cluster = manifest("Cluster", "local", brokers={"replicas": self.brokers}, listeners=listeners)
+        cluster = manifest(
+            "Cluster", "local", brokers={"replicas": self.brokers}, listeners=listeners, config=self.config
+        )
         other = self.file.with_suffix(".new")
         other.write_text(yaml.safe_dump_all([cluster, *documents]))
         other.replace(self.file)
@@ -136,12 +139,25 @@ def consume(server: str, topic: str, group: str, count: int) -> KafkaConsumer:
     consumer = KafkaConsumer(
         topic, bootstrap_servers=server, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False
     )
+    # It may join the group before it knows the topic; it then has no partition for five minutes.
+    wait_until(lambda: consumer.partitions_for_topic(topic), "the topic's metadata")
     seen, deadline = 0, time.monotonic() + SECONDS
     while seen < count:
         assert time.monotonic() < deadline, f"{seen} of {count} records came"
         seen += sum(len(records) for records in consumer.poll(timeout_ms=200).values())
     consumer.commit()
     return consumer
+
+
+def test_a_property_that_no_broker_knows_is_named(up: Up) -> None:
+    """`broadsheet up` passed it over; only the broker's own log had a line about it."""
+    up.config = {"num.partition": 3}
+    up.write()
+    up.start()
+    words = "brokers do not know and ignore num.partition (did you mean num.partitions?)"
+    assert words in up.condition("Cluster", "local")["message"]
+    done = up.run("apply", "-f", str(up.file))
+    assert (done.returncode, words in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_the_gateway_sees_and_does_many_things_at_once(gateway: KafkaPythonGateway) -> None:
@@ -316,9 +332,17 @@ def test_a_group_is_watched_and_reset(up: Up) -> None:
     assert (status["verdict"], status["lagSeconds"] < 60) == ("Stopped", True)
 
     consume(up.server, "orders", "club", 10).close()
-    up.run("delete", "consumergroup", "club")
-    wait_until(lambda: not up.get("ConsumerGroup", "club"), "the deletion")
-    up.write(topic, {**reset, "spec": {**reset["spec"], "lag": {"maxRecords": 4}}})
+    deleted = up.run("delete", "consumergroup", "club")
+    assert deleted.stdout == (
+        "consumergroup/club deleted: the group club and its offsets stay (deletionPolicy Retain)\n"
+    )
+    up.write(topic)
+    up.run("apply", "-f", str(up.file))
+    again = up.directory / "again.yaml"
+    again.write_text(yaml.safe_dump({**reset, "spec": {**reset["spec"], "lag": {"maxRecords": 4}}}))
+    passed_over = up.run("apply", "-f", str(again))
+    assert passed_over.returncode == 1, "the exit code is 0 only when what was asked has happened"
+    assert "ResetPassedOver: the reset was there when this resource was new" in passed_over.stderr
     anew = wait_until(lambda: up.ready("ConsumerGroup", "club") and up.get("ConsumerGroup", "club"), "the return")
     assert anew["lag"] == 0, "a manifest that is applied again does not rewind a group that has got on"
     assert next(c for c in anew["conditions"] if c["type"] == "Reset")["reason"] == "ResetPassedOver"

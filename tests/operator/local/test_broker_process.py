@@ -11,13 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.local.broker import (
     BrokerProcess,
     free_port,
     port_in_use,
-    render_properties,
-    write_properties,
 )
 from tests.support.waiting import wait_until
 
@@ -114,33 +111,6 @@ time.sleep(60)
             return True
 
     wait_until(gone)
-
-
-def test_properties_are_rendered_for_any_number_of_brokers(tmp_path: Path) -> None:
-    cluster = Cluster.model_validate(
-        {
-            "metadata": {"name": "c"},
-            "spec": {
-                "brokers": {"replicas": 3},
-                "listeners": [{"name": "plain", "port": 9092}, {"name": "other", "port": 9192}],
-                "config": {"num.partitions": 6, "auto.create.topics.enable": "false", "log.retention.ms": None},
-            },
-        }
-    )
-    properties = render_properties(cluster, 1, cluster_id="abc", data=tmp_path, controller_ports=[1, 2, 3])
-    assert properties["node.id"] == "1"
-    assert properties["controller.quorum.voters"] == "0@localhost:1,1@localhost:2,2@localhost:3"
-    assert properties["listeners"] == "PLAIN://localhost:9093,OTHER://localhost:9193,CONTROLLER://localhost:2"
-    assert properties["advertised.listeners"] == "PLAIN://localhost:9093,OTHER://localhost:9193"
-    assert properties["offsets.topic.replication.factor"] == "3"
-    assert properties["num.partitions"] == "6"
-    assert properties["broadsheet.min.insync.replicas.of.cluster"] == "true"
-    assert "log.retention.ms" not in properties
-
-
-def test_values_cannot_break_out_of_their_line(tmp_path: Path) -> None:
-    write_properties(tmp_path / "p", {"a": "x\\y\nb=c"})
-    assert (tmp_path / "p").read_text().splitlines()[1:] == ["a=x\\\\y\\nb=c"]
 
 
 def test_a_port_that_is_taken_is_noticed() -> None:

@@ -77,3 +77,16 @@ def test_one_runner_at_a_time(store: Store) -> None:
         with pytest.raises(BlockingIOError), Store(store.directory).running():
             pass
     assert store.runner() is None
+
+
+def test_what_became_of_a_resource_is_kept_only_for_a_deletion_that_is_awaited(store: Store) -> None:
+    for awaited in (False, True):
+        store.apply(topic())
+        entry = store.entry("Topic", "orders")
+        assert entry is not None
+        uid = entry.resource.metadata.uid
+        store.mark_deleted("Topic", "orders", awaited=awaited)
+        store.remove("Topic", "orders", uid, "the topic stays")
+        assert store.parting("Topic", "orders", "another") == ""
+        assert store.parting("Topic", "orders", uid) == ("the topic stays" if awaited else "")
+        assert store.parting("Topic", "orders", uid) == ""
