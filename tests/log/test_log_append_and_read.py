@@ -126,7 +126,10 @@ def test_what_a_client_may_not_send() -> None:
     plain = LogConfig()
     assert refused(plain, batch("a", base_offset=1)).code == ErrorCode.INVALID_RECORD
     assert refused(plain, batch("a", control=True)).code == ErrorCode.INVALID_RECORD
-    assert refused(plain, batch("a", timestamp_type="append")).code == ErrorCode.INVALID_TIMESTAMP
+    stamped = LogConfig(log_append_time=True)
+    assert refused(stamped, batch("a", timestamp_type="append")).code == ErrorCode.INVALID_TIMESTAMP
+    timeless = batch("a", timestamp_type="append", timestamp=-1)
+    assert refused(plain, timeless).code == ErrorCode.INVALID_TIMESTAMP
     assert refused(plain, batch("a", producer_id=1, producer_epoch=0)).code == ErrorCode.INVALID_RECORD
     assert refused(plain, batch("a", timestamp=NOW_MS + 3_700_000)).code == ErrorCode.INVALID_TIMESTAMP
     before = LogConfig(timestamp_before_max_ms=1000)
@@ -175,6 +178,16 @@ def test_batches_are_recompressed_where_the_topic_asks_for_another_codec(sent: i
     assert header.compression == wanted
     assert (header.producer_id, header.base_sequence, header.base_offset) == (5, 0, 1)
     assert [record.value for record in decode_records(data)] == [b"value " * 50, b"b"]
+
+
+def test_a_client_does_not_choose_the_type_of_its_timestamps() -> None:
+    """As Kafka does, the batch is taken and becomes one with the time of its creation, as its topic has it."""
+    log = open_log(memory_environment())
+    append(log, batch("a", "b", timestamp=NOW_MS - 5, timestamp_type="append"))
+    data = log.read(0, 1000).data
+    check_batch(parse_batch(data), data)
+    assert not parse_batch(data).is_log_append_time
+    assert [(record.timestamp, record.value) for record in records_of(log)] == [(NOW_MS - 5, b"a"), (NOW_MS - 5, b"b")]
 
 
 def test_log_append_time_replaces_the_timestamps_and_keeps_the_crc_right() -> None:

@@ -113,7 +113,12 @@ def _append_batch(
         producers.check(producer_id, epoch, sequence, sequences=client)
         producers.check_transaction(producer_id, transactional=attributes & TRANSACTIONAL_FLAG != 0)
     append_time = -1
-    if config.log_append_time or config.compacts or config.compression not in (-1, attributes & 7):
+    if (
+        config.log_append_time
+        or config.compacts
+        or config.compression not in (-1, attributes & 7)
+        or (client and attributes & LOG_APPEND_TIME_FLAG)
+    ):
         view = memoryview(transform_batch(BatchHeader(*row), view, config, now_ms, client=client))
         size = len(view)
         if size > config.max_message_bytes:

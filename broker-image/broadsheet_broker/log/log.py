@@ -120,9 +120,9 @@ class Log:
         self.offline: StorageError | None = None
         """Why nothing can be appended or read any more."""
         self.on_failure: Callable[[Log, StorageError], None] | None = None
+        """Called with write failures other than a full disk: the directory may be lost. May be in a worker thread."""
         self.on_full_disk: Callable[[], None] | None = None
-        """Called when a write was refused for want of space; maybe in a worker thread."""
-        """Told of write failures other than a full disk: the directory may be lost."""
+        """Called when a write was refused because the disk is full. May be in a worker thread."""
         self._pool = pool
         self._pending: list[Buffer] = []
         self._mark: tuple[int, tuple[object, ...]] | None = None

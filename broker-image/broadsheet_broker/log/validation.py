@@ -28,6 +28,7 @@ _ATTRIBUTES = struct.Struct(">h")
 _ATTRIBUTES_AT = 21
 _MAX_TIMESTAMP = struct.Struct(">q")
 _MAX_TIMESTAMP_AT = 35
+NO_TIMESTAMP = -1
 
 
 def refuse_client_batch(header: BatchHeader, config: LogConfig, now_ms: int) -> None:
@@ -41,10 +42,11 @@ def refuse_client_batch(header: BatchHeader, config: LogConfig, now_ms: int) -> 
             ErrorCode.INVALID_RECORD,
             f"sequence {header.base_sequence} in a batch with producer id {header.producer_id}",
         )
+    if header.is_log_append_time and (config.log_append_time or header.max_timestamp == NO_TIMESTAMP):
+        # Elsewhere Kafka takes the batch and clears the bit.
+        raise KafkaError(ErrorCode.INVALID_TIMESTAMP, "producers may not set the timestamp type LogAppendTime")
     if config.log_append_time:
         return
-    if header.is_log_append_time:
-        raise KafkaError(ErrorCode.INVALID_TIMESTAMP, "producers may not set the timestamp type LogAppendTime")
     if header.max_timestamp - now_ms > config.timestamp_after_max_ms:
         raise KafkaError(
             ErrorCode.INVALID_TIMESTAMP,
