@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from broadsheet_broker.log.writing import forget_pending
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.config_record import ConfigRecord
@@ -16,6 +18,8 @@ from broadsheet_broker.wire.messages.delete_records_request import (
 from broadsheet_broker.wire.messages.partition_change_record import PartitionChangeRecord
 from broadsheet_broker.wire.messages.unfence_broker_record import UnfenceBrokerRecord
 from tests.support.replica_cluster import Cluster, run
+from tests.support.replica_services import Bench, batch
+from tests.support.replica_services import run as run_rooms
 
 ALL = (1, 2, 3)
 
@@ -267,7 +271,9 @@ def test_a_follower_below_the_leaders_start_begins_there(tmp_path: Path) -> None
     run(tmp_path, scenario)
 
 
-def test_a_follower_takes_over_a_batch_of_which_the_leader_has_deleted_the_first_records(tmp_path: Path) -> None:
+def test_a_follower_takes_over_a_batch_of_which_the_leader_has_deleted_the_first_records(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Logs hold whole batches: such a log begins before its start offset, and a new replica was stuck there."""
 
     async def scenario(cluster: Cluster) -> None:
@@ -283,6 +289,20 @@ def test_a_follower_takes_over_a_batch_of_which_the_leader_has_deleted_the_first
         await cluster.until(lambda: new.partition().high_watermark == 6)
 
     run(tmp_path, scenario)
+    assert "records were lost" not in caplog.text
+
+
+def test_a_cut_below_the_high_watermark_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.create(leader=2)
+        partition = bench.replicas.partition("orders", 0)
+        partition.append_fetched(batch(b"a", b"b", leader_epoch=0))
+        partition.follow_marks(2, 0)
+        partition.truncate_to(0)
+        assert partition.high_watermark == 0
+
+    run_rooms(tmp_path, scenario)
+    assert "orders-0 is cut to offset 0, below its high watermark 2: records were lost" in caplog.text
 
 
 def test_delete_records_waits_until_every_living_replica_has_deleted(tmp_path: Path) -> None:

@@ -470,25 +470,30 @@ class Partition:
 
     def truncate_to(self, offset: int) -> None:
         """Take away what the leader does not have."""
+        start = self.log.log_start_offset
         self.log.truncate_to(offset)
         # Even where no record goes: a leader that was deposed before it appended anything has noted its epoch.
         self.log.epochs.truncate_from_end(self.log.log_end_offset)
-        self._ends_at(self.log.log_end_offset)
+        self._ends_at(self.log.log_end_offset, start)
 
     def start_again_at(self, offset: int) -> None:
         """Empty the log and go on at `offset`: what the leader has begins only there."""
+        start = self.log.log_start_offset
         self.log.truncate_fully_and_start_at(offset)
-        self._ends_at(offset)
+        self._ends_at(offset, start)
         self.high_watermark = offset
 
-    def _ends_at(self, end: int) -> None:
+    def _ends_at(self, end: int, start_before: int) -> None:
+        """The log was cut to `end`. Below the high watermark that is a loss, if there were records: a new replica
+        begins its log at the leader's start, and again before that if a batch reaches over it."""
         self.flushed_end_offset = end
         self._unreplicated = None
         if self.high_watermark > end:
-            logger.warning(
-                "%s-%d is cut to offset %d, below its high watermark %d: records were lost with an earlier leader",
-                *(self.topic, self.index, end, self.high_watermark),
-            )
+            if self.high_watermark > start_before:
+                logger.warning(
+                    "%s-%d is cut to offset %d, below its high watermark %d: records were lost with an earlier leader",
+                    *(self.topic, self.index, end, self.high_watermark),
+                )
             self.high_watermark = end
         self.wake_readers()
 
