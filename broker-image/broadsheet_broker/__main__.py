@@ -1,6 +1,6 @@
 """The process: `python -m broadsheet_broker --config server.properties` runs a broker, `format` prepares its disks.
 
-Exits with 0 only when it did what it was asked to: a broker that was told to stop and has stopped cleanly. What keeps
+Exits with 0 only when it did what it was asked to: a broker that got SIGTERM and has stopped cleanly. What keeps
 it from starting is one line on standard error. SIGTERM and SIGINT stop it cleanly, a second one at once.
 
 The process imports the three packages that a broker needs, and nothing of the operator: its memory and its start are
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.broker import Broker
     from broadsheet_broker.seams.memory import MemoryWatch
 
-log = logging.getLogger("broadsheet_broker.main")
+logger = logging.getLogger("broadsheet_broker.main")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    broker = commands.add_parser("broker", help="run a broker until it is told to stop; may be left out")
+    broker = commands.add_parser("broker", help="run a broker until SIGTERM; may be left out")
     broker.set_defaults(run=_run_broker)
     format_ = commands.add_parser("format", help="prepare empty log directories, as Kafka's storage tool does")
     format_.set_defaults(run=_format)
@@ -143,9 +143,9 @@ def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
 
     configure_logging(config.get_str("broadsheet.log.level"))
     for warning in config.warnings:
-        log.warning(warning)
+        logger.warning(warning)
     for note in config.notes:
-        log.debug(note)
+        logger.debug(note)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config))
 
@@ -172,16 +172,16 @@ async def _serve(config: BrokerConfig) -> int:
     _tune_garbage_collection(environment.loop, watch)
     listeners = ", ".join(str(item) for item in config.advertised_listeners or config.listeners)
     took = (environment.monotonic() - began) * 1000
-    log.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
+    logger.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
     await stop.wait()
-    log.info("stopping")
+    logger.info("stopping")
     await broker.stop()
-    log.info("stopped")
+    logger.info("stopped")
     return 0 if broker.failure is None else _fail(broker.failure)
 
 
 async def _start(broker: Broker, stop: asyncio.Event) -> bool:
-    """Start the broker; False when it was told to stop before it was up."""
+    """Start the broker; False when a signal to stop came before it was up."""
     starting = asyncio.ensure_future(broker.start())
     stopping = asyncio.ensure_future(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -191,7 +191,7 @@ async def _start(broker: Broker, stop: asyncio.Event) -> bool:
             await broker.stop()
         starting.result()
         return True
-    log.info("told to stop while starting")
+    logger.info("stopping while starting")
     starting.cancel()
     await asyncio.wait((starting,))
     await broker.stop()
@@ -210,7 +210,7 @@ def _start_failed(error: Exception) -> int:
         return _fail(f"{error.strerror or error}{where}")
     if type(error).__module__.startswith("broadsheet_broker."):
         return _fail(str(error))
-    log.error("cannot start", exc_info=error)
+    logger.error("cannot start", exc_info=error)
     return _fail(f"cannot start: {type(error).__name__}: {error}")
 
 
@@ -220,7 +220,7 @@ def _stop_signal(loop: asyncio.AbstractEventLoop) -> asyncio.Event:
 
     def stop_or_die(number: signal.Signals) -> None:
         if stop.is_set():
-            log.warning("told to stop again: ending at once")
+            logger.warning("second signal to stop: ending at once")
             os._exit(128 + number)
         stop.set()
 

@@ -60,7 +60,7 @@ class Broker:
         self.environment = environment
         self.config = config
         self.failure: str | None = None
-        """Why this broker can no longer do its work; liveness tells it."""
+        """Why this broker can no longer do its work; the liveness endpoint reports it."""
         self.on_failure: Callable[[str], None] = lambda reason: None
         self._serving = False
         self._http: HttpEndpoint | None = None
@@ -173,7 +173,7 @@ class Broker:
             await self._http.stop()
 
     def kill(self) -> None:
-        """What a simulated kill -9 leaves behind: nothing is written, nobody is told."""
+        """What a simulated kill -9 leaves behind: nothing is written, no peer is notified."""
         self._serving = False
         if self._node is not None:
             self._node.kill()

@@ -27,7 +27,7 @@ from broadsheet_broker.seams import Environment, Files
 from broadsheet_broker.wire.messages.feature_level_record import FeatureLevelRecord
 from broadsheet_broker.wire.primitives import parse_uuid_text, uuid_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 META_PROPERTIES: Final = "meta.properties"
 
@@ -171,7 +171,7 @@ def load_identity(environment: Environment, config: BrokerConfig) -> Identity:
     if empty:
         return _fill_empty(environment, config, found, empty)
     for path, reason in failures.items():
-        log.error("Log directory %s is offline: %s", path, reason)
+        logger.error("Log directory %s is offline: %s", path, reason)
     return _identity(config, found, failures)
 
 
@@ -212,7 +212,7 @@ def _fill_empty(
         initial_controllers=first_voters,
     )
     for line in lines:
-        log.info("%s", line)
+        logger.info("%s", line)
     return load_identity(environment, config)
 
 
@@ -311,7 +311,7 @@ def _read_meta(files: Files, path: str) -> MetaProperties | None:
     try:
         values = parse_properties(files.read_bytes(name).decode())
     except UnicodeDecodeError:
-        raise StorageError(f"{name} is damaged: it is no text. Restore it from a copy.") from None
+        raise StorageError(f"{name} is damaged: it is not text. Restore it from a copy.") from None
     if values.get("version") != "1":
         raise StorageError(
             f"{name} has version {values.get('version')}; version 1, as KRaft nodes write it, is supported."

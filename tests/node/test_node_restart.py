@@ -193,7 +193,7 @@ def test_after_a_failed_fsync_the_node_no_longer_leads() -> None:
         with pytest.raises(KafkaError) as caught:
             await node.create("orders")
         assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
-        assert not node.controller.is_active
+        assert not node.controller.raft.is_leader
         assert [error.code for error in told] == [ErrorCode.KAFKA_STORAGE_ERROR]
         with pytest.raises(KafkaError):
             await node.create("payments")

@@ -1,11 +1,12 @@
 """The active controller: takes orders, appends records to the metadata log, answers when they are committed.
 
-It lives for one reign of this node as the leader of the metadata quorum. Every order is planned by a pure function over
-the pending image: what will be once everything appended so far is committed. Its records go to the log as one atomic
-batch and into the pending image at once, so that the next order sees them. When the log reports them committed, they go
-into the published image, every room hears of it, and then the order is answered: whoever created a topic can use it at
-once. Orders that come while an fsync is under way share the next. When the reign ends, whoever still waits hears
-NOT_CONTROLLER: the records may be committed all the same, by the next leader.
+It exists for one reign: as long as this node leads the metadata quorum in one epoch. Every order is planned by a pure
+function over the pending image, which is the cluster once everything appended so far is committed. The records go to
+the log as one atomic batch and into the pending image at once, so that the next order sees them. When the log reports
+them committed, they go into the published image, its subscribers are called, and then the order is answered: a client
+can use a topic as soon as its creation is answered. Orders that arrive during an fsync share the next one. When the
+reign ends, orders that still wait are answered with NOT_CONTROLLER; the next leader may commit their records all the
+same.
 """
 
 from __future__ import annotations
@@ -86,11 +87,11 @@ PRODUCER_ID_BLOCK: Final = 1000
 """Producer ids that a broker takes at once (KIP-730)."""
 
 _TICK: Final = 0.5
-"""Seconds between two looks at the sessions of the brokers."""
+"""Seconds between two checks of the brokers' sessions."""
 
 
 class PendingAppend:
-    """Records on their way to being committed."""
+    """Records that are in the log and not committed yet."""
 
     __slots__ = ("done", "records")
 
@@ -105,7 +106,7 @@ class PendingAppend:
     def fail(self, error: KafkaError) -> None:
         if not self.done.done():
             self.done.set_exception(error.again())
-            self.done.exception()  # an order that nobody awaits is no unheard failure
+            self.done.exception()  # mark it as retrieved: nothing may be awaiting this order
 
 
 class ActiveController:
@@ -117,7 +118,7 @@ class ActiveController:
         self._raft = raft
         self._epoch = raft.epoch
         self._pending = image
-        """With everything appended on top."""
+        """`image` with everything that was appended since."""
         self._began_at = image.offset
         self._names = NameIndex(image.topics_by_name)
         self._orders: dict[PendingAppend, None] = {}
@@ -139,7 +140,7 @@ class ActiveController:
     # The reign.
 
     def begin(self, first_records: Sequence[Any], *, in_transaction: bool) -> None:
-        """Finish what the former leader left, write the first records of a new cluster, look after the brokers."""
+        """End an unfinished metadata transaction, write the first records of a new cluster, and start the timers."""
         if in_transaction:
             self.append([AbortTransactionRecord(reason="The controller stopped within it.")])
         if METADATA_VERSION not in self._pending.features:
@@ -148,7 +149,7 @@ class ActiveController:
         if self._config.get_bool("broadsheet.min.insync.replicas.of.cluster"):
             changes = eligible_replicas.follow_configuration(self._pending, self._defaults.min_isr)
             if changes:
-                self.append(changes)  # at once: what is cleared for all is kept for those that nobody leads
+                self.append(changes)  # as one batch: partitions without a leader keep what is cleared for the others
         now, former = self._environment.monotonic(), self._raft.former_leader
         self.sessions.begin(self._pending.brokers.values(), now, former, offset=self._began_at)
         self._next_tick = self._environment.monotonic() + _TICK
@@ -157,7 +158,7 @@ class ActiveController:
             self._later("rebalance", self._config.get_int("leader.imbalance.check.interval.seconds"), self._rebalance)
 
     def depose(self, error: KafkaError) -> None:
-        """The reign is over."""
+        """End the reign: every order that still waits fails with this error."""
         self._deposed = error
         for timer in self._timers.values():
             timer.cancel()
@@ -194,7 +195,7 @@ class ActiveController:
         return answer
 
     def _elect_after_config(self, resources: Iterable[Any]) -> None:
-        """Whoever allows unclean elections wants his offline partitions back at once."""
+        """Enabling unclean elections brings offline partitions back at once."""
         changed = [item for item in resources if any(c.name == elections.UNCLEAN_KEY for c in item.configs)]
         names = [item.resource_name for item in changed if item.resource_type == ResourceType.TOPIC]
         if len(names) < len(changed):
@@ -243,8 +244,8 @@ class ActiveController:
             self.sessions.heard(known.id, known.epoch, now)
             await self.all_committed()
             return BrokerRegistrationResponse(broker_epoch=known.epoch)
-        # A directory is locked by the process that uses it: whoever has the directories of the former life has seen
-        # its end. Without such a proof the silence of a whole session is needed (another broker may have our id).
+        # A process locks its directories: a broker that has those of the former process has outlived it. Without this
+        # proof a whole session of silence is needed, since another broker may be configured with the same id.
         proven = known is not None and bool(known.log_dirs) and set(known.log_dirs) == set(request.log_dirs)
         if known is not None and not proven and self.sessions.is_valid(known.id, now):
             raise KafkaError(
@@ -287,7 +288,7 @@ class ActiveController:
         broker = self._pending.brokers[id]
         match state:
             case State.UNFENCED if broker.fenced:
-                logger.info("Broker %d takes part from now on", id)
+                logger.info("Broker %d is unfenced", id)
                 await asyncio.shield(self._append_in_parts(brokers.unfence_broker(self._pending, id, self._defaults)))
             case State.FENCED | State.SHUTDOWN_NOW if not broker.fenced:
                 reason = "is stopping" if state is State.SHUTDOWN_NOW else "asks for it"
@@ -301,7 +302,7 @@ class ActiveController:
                 pass
 
     def fence(self, broker_id: int, reason: str) -> asyncio.Future[None]:
-        """Take a broker out: it leads nothing from now on."""
+        """Fence a broker: it leads nothing from now on. The future is done when that is published."""
         logger.info("Broker %d is fenced: it %s", broker_id, reason)
         done = self._append_in_parts(brokers.fence_broker(self._pending, broker_id, self._defaults))
         self.sessions.fenced(broker_id, self._raft.storage.end_offset - 1)
@@ -320,7 +321,7 @@ class ActiveController:
     def register_own_node(
         self, incarnation_id: UUID, endpoints: Any, registration: Registration | None
     ) -> asyncio.Future[None]:
-        """Register the node of a quorum of one, as controller and as broker that takes part, in one go."""
+        """Register the only node of a quorum as controller and as unfenced broker, with one flush of the log."""
         node_id = self._config.node_id
         done = self.append(brokers.register_controller(self._pending, node_id, incarnation_id, endpoints))
         if registration is not None:
@@ -374,7 +375,7 @@ class ActiveController:
         )
 
     def _directory_of(self, broker_id: int) -> UUID:
-        """A broker with one directory puts every replica there; one with several chooses, and tells later (KIP-858)."""
+        """The only directory of a broker. A broker with several chooses one and reports it later (KIP-858)."""
         known = self._pending.brokers[broker_id].log_dirs
         return known[0] if len(known) == 1 else DIRECTORY_UNASSIGNED
 
@@ -382,11 +383,11 @@ class ActiveController:
         if plan.records:
             await asyncio.shield(self.append(plan.records))
         else:
-            # The answer may speak of what is appended and not yet committed ("already exists").
+            # The answer may be about records that are not committed yet ("already exists").
             await self.all_committed()
         return plan.answer
 
-    # The logger.
+    # The log.
 
     def append(self, records: Sequence[Any]) -> asyncio.Future[None]:
         """Append records as one atomic batch; the future is done when they are published."""
@@ -409,7 +410,7 @@ class ActiveController:
         return order.done
 
     def _append_in_parts(self, records: Sequence[Any]) -> asyncio.Future[None]:
-        """Append what need not be atomic, and may be more than one batch holds."""
+        """Append records that need not be atomic, in as many batches as they take."""
         done: asyncio.Future[None] = self._environment.loop.create_future()
         if not records:
             done.set_result(None)
@@ -422,12 +423,12 @@ class ActiveController:
             await asyncio.shield(next(reversed(self._orders)).done)
 
     def committed(self, order: PendingAppend) -> None:
-        """What an order appended is committed and published."""
+        """The records of an order are committed and published: answer it."""
         self._orders.pop(order, None)
         order.succeed()
 
     def refused(self, orders: Iterable[PendingAppend], error: KafkaError, committed: ClusterImage) -> None:
-        """The disk refused what was appended: forget it, and say so to whoever ordered it."""
+        """The disk refused these records: go back to the committed image and fail their orders."""
         self._pending = committed
         self._names = NameIndex(committed.topics_by_name)
         for order in orders:

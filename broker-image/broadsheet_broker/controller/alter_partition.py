@@ -1,4 +1,4 @@
-"""AlterPartition: leaders propose who is in sync, the controller decides (KIP-497, KIP-841, KIP-903)."""
+"""Plans AlterPartition: leaders propose an ISR, the controller decides (KIP-497, KIP-841, KIP-903)."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def alter_partition(
                 continue
             if record is not None:
                 plan.records.append(record)
-            results.partitions.append(_told(row.partition_index, state, request.broker_id))
+            results.partitions.append(_row_of(row.partition_index, state, request.broker_id))
         plan.answer.topics.append(results)
     return plan
 
 
-def _told(index: int, state: PartitionImage, asking: int) -> answered.PartitionData:
+def _row_of(index: int, state: PartitionImage, asking: int) -> answered.PartitionData:
     if state.leader != asking:
         # The change completed a reassignment that took the leader itself away.
         return answered.PartitionData(partition_index=index, error_code=ErrorCode.NEW_LEADER_ELECTED)
@@ -89,7 +89,7 @@ def _alter(
 
 
 def _check(partition: PartitionImage, leader: int, row: asked.PartitionData, members: dict[int, int]) -> None:
-    """Refuse what comes from another time, or cannot be."""
+    """Refuse a proposal that is out of date or impossible."""
     if row.leader_epoch > partition.leader_epoch or row.partition_epoch > partition.partition_epoch:
         raise KafkaError(ErrorCode.NOT_CONTROLLER)  # the leader knows more than this controller
     if row.leader_epoch < partition.leader_epoch:
@@ -106,7 +106,7 @@ def _check(partition: PartitionImage, leader: int, row: asked.PartitionData, mem
 
 
 def _check_eligible(image: ClusterImage, members: dict[int, int]) -> None:
-    """Refuse members that are fenced, stop, or fetched in another life than the registered one."""
+    """Refuse members that are fenced, are stopping, or were restarted since (stale broker epoch)."""
     for id, epoch in members.items():
         broker = image.brokers.get(id)
         if broker is None or not broker.is_active or epoch not in (ANY_EPOCH, broker.epoch):

@@ -45,7 +45,7 @@ _DEFAULTS: Final = Defaults()
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What a broker says of itself when it starts."""
+    """What a broker registers when it starts."""
 
     broker_id: int
     incarnation_id: UUID
@@ -71,8 +71,8 @@ class Registration:
 
 
 def supported_features(image: ClusterImage) -> dict[str, tuple[int, int]]:
-    """What this node registers: its own features, and those that the cluster has finalized already, which Kafka wrote
-    there and which it must find supported when it takes the directory back."""
+    """The features that this node registers: its own, and those that Apache Kafka has finalized in this cluster. Kafka
+    must find them supported when it takes the directories back."""
     features = dict(SUPPORTED_FEATURES)
     for name, level in image.features.items():
         if name not in features and level <= _KAFKA_4_3.get(name, 0):
@@ -81,7 +81,7 @@ def supported_features(image: ClusterImage) -> dict[str, tuple[int, int]]:
 
 
 def check_features(image: ClusterImage) -> None:
-    """Refuse a cluster that is at levels this build cannot read or would misunderstand."""
+    """Refuse a cluster whose feature levels this build cannot read."""
     supported = supported_features(image)
     for name, level in image.features.items():
         low, high = supported.get(name, (0, 0))
@@ -103,7 +103,7 @@ def register_broker(
     _check_registration(image, registration)
     records: list[Any] = []
     existing = image.brokers.get(registration.broker_id)
-    # One that was forgotten meanwhile can prove nothing either.
+    # A broker that was unregistered meanwhile cannot prove a clean stop either.
     unclean = existing is None or registration.previous_epoch != existing.epoch
     records += broker_went(image, registration.broker_id, defaults, lost_tail=unclean)
     level = image.features.get(METADATA_VERSION, V4_3_IV0)
@@ -147,7 +147,7 @@ def _check_registration(image: ClusterImage, registration: Registration) -> None
 
 
 def unfence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
-    """Records that let a registered broker take part: it leads what waited for it."""
+    """Records that unfence a registered broker: it leads what waited for it."""
     broker = image.brokers[broker_id]
     if not broker.fenced:
         return []
@@ -156,7 +156,7 @@ def unfence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DE
 
 
 def fence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
-    """Records that take a broker out, because it stops or is silent."""
+    """Records that fence a broker, because it stops or is silent."""
     broker = image.brokers.get(broker_id)
     if broker is None or broker.fenced:
         return []
@@ -165,7 +165,7 @@ def fence_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFA
 
 
 def shut_down_broker(image: ClusterImage, broker_id: int, defaults: Defaults = _DEFAULTS) -> list[Any]:
-    """Records that begin a controlled shutdown: others lead, and the broker can join no ISR any more (KIP-841)."""
+    """Records that begin a controlled shutdown: others lead, and the broker can no longer join an ISR (KIP-841)."""
     broker = image.brokers[broker_id]
     change = BrokerRegistrationChangeRecord(
         broker_id=broker_id, broker_epoch=broker.epoch, in_controlled_shutdown=SHUTTING_DOWN
@@ -201,7 +201,7 @@ def unregister_broker(image: ClusterImage, broker_id: int, defaults: Defaults = 
 
 
 def check_epoch(image: ClusterImage, broker_id: int, epoch: int) -> BrokerInfo:
-    """The broker, if it speaks of its present life; else KafkaError(STALE_BROKER_EPOCH)."""
+    """The broker, if the epoch is the one of its registration; else KafkaError(STALE_BROKER_EPOCH)."""
     broker = image.brokers.get(broker_id)
     if broker is None:
         raise KafkaError(ErrorCode.STALE_BROKER_EPOCH, f"No broker registration found for broker id {broker_id}")

@@ -1,6 +1,6 @@
 """Changing configurations while the cluster runs: AlterConfigs and IncrementalAlterConfigs (KIP-133, KIP-339).
 
-Values set here stand in the metadata log, per topic, per broker, or for all brokers (a broker resource without name).
+Values set here are kept in the metadata log: per topic, per broker, or for all brokers (a resource without a name).
 A key that takes effect only at the start of a broker is refused, since setting it here would change nothing.
 """
 
@@ -93,7 +93,7 @@ def _each(
     *,
     replace_all: bool,
 ) -> list[tuple[Any, KafkaError | None]]:
-    """Plan each resource by itself and say what became of it."""
+    """Plan each resource by itself, and answer for each."""
     seen: dict[tuple[int, str], int] = {}
     for resource in resources:
         key = (resource.resource_type, resource.resource_name)
@@ -182,7 +182,7 @@ def _change_resource(
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Configurations of type {kind} are not supported.")
         case _:
             raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown resource type {type}")
-    # A broker's value is written again even when it is the same: that makes the broker read its files anew.
+    # A broker's value is written even if it is the same: that makes the broker read its files again.
     return [
         ConfigRecord(resource_type=type, resource_name=name, name=key, value=value)
         for key, value in new.items()

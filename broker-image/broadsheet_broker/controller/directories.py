@@ -25,11 +25,11 @@ from broadsheet_broker.wire.messages.partition_change_record import PartitionCha
 def assign_replicas(
     image: ClusterImage, request: asked.AssignReplicasToDirsRequest, defaults: Defaults
 ) -> Plan[answered.AssignReplicasToDirsResponse]:
-    """Plan what a broker says of its replicas; each is taken or refused by itself.
+    """Plan the directories that a broker reports; each replica is accepted or refused by itself.
 
-    A replica in a directory that has failed since is led elsewhere from now on. One that began anew because the
-    directory it was in is lost counts no more for what it had; where nobody else does, it stays without a directory, so
-    that nobody follows an empty log before an operator says so.
+    A replica in a directory that has failed since is led elsewhere from now on. A replica that started empty because
+    its directory is lost leaves the ISR and the eligible replicas. If it is the last of them it stays without a
+    directory, so that no replica follows an empty log before an operator decides it.
     """
     broker = check_epoch(image, request.broker_id, request.broker_epoch)
     plan = Plan(answered.AssignReplicasToDirsResponse())

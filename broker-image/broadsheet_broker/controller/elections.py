@@ -3,7 +3,7 @@
 A leader is taken from the in-sync replicas on active brokers, in the order of the replica list; from the eligible ones
 when none is in sync (KIP-966). A replica that is neither is elected only when the topic allows it
 (unclean.leader.election.enable) or the operator asks for it. One whose log directory its broker has lost is never
-elected: its log would begin anew, empty, and all others would follow it.
+elected: its log would start empty, and all others would follow it.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def rules_of(image: ClusterImage, topic: str, defaults: Defaults) -> Rules:
 def broker_went(
     image: ClusterImage, broker: int, defaults: Defaults = _DEFAULTS, *, lost_tail: bool = False
 ) -> Iterator[PartitionChangeRecord]:
-    """Changes when a broker is fenced, registers anew or shuts down: it leads nothing, and leaves each ISR of which it
+    """Changes when a broker is fenced, registers again or shuts down: it leads nothing, and leaves each ISR of which it
     is not the last member.
 
-    `lost_tail`: it came back from an unclean stop, so it is not eligible any more where it was (KIP-966).
+    `lost_tail`: it came back from an unclean stop, so it is no longer an eligible replica (KIP-966).
     """
 
     for topic, index, partition in _partitions(image):
@@ -71,7 +71,7 @@ def broker_went(
 def replica_went(
     image: ClusterImage, topic: TopicImage, index: int, broker: int, defaults: Defaults, *, lost_tail: bool = False
 ) -> PartitionChangeRecord | None:
-    """The change when a broker can serve its replica no more."""
+    """The change when a broker can no longer serve its replica."""
     partition = topic.partitions[index]
     target = Target(isr=[id for id in partition.isr if id != broker], lost_tail=(broker,) if lost_tail else ())
 
@@ -99,8 +99,8 @@ def elect_leader(
     unfenced: int | None = None,
     election: Election | None = None,
 ) -> PartitionChangeRecord | None:
-    """The change that gives a partition a leader; None when it can have no other one. `unfenced`: a broker that is
-    about to take part."""
+    """The change that gives a partition a leader; None when no other one can lead. `unfenced`: a broker
+    that this batch of records unfences."""
     partition = topic.partitions[index]
 
     def is_acceptable(id: int) -> bool:
@@ -152,13 +152,13 @@ def _partitions(image: ClusterImage) -> Iterator[tuple[TopicImage, int, Partitio
 
 
 def may_lead(image: ClusterImage, partition: PartitionImage, id: int) -> bool:
-    """The broker takes part and has its replica (org.apache.kafka.controller.LeaderAcceptor)."""
+    """Whether the broker is active and has its replica (org.apache.kafka.controller.LeaderAcceptor)."""
     broker = image.brokers.get(id)
     return broker is not None and broker.is_active and broker.has_directory(partition)
 
 
 def elect_leaders(image: ClusterImage, request: ElectLeadersRequest) -> Plan[ElectLeadersResponse]:
-    """Plan the elections that an operator asks for; null topics means all, of which only changes are told."""
+    """Plan the elections that an operator asks for; null topics means all, and then only changes are reported."""
     plan = Plan(ElectLeadersResponse())
     if request.election_type not in (PREFERRED, UNCLEAN):
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unknown election type {request.election_type}")

@@ -1,8 +1,8 @@
-"""Turning eligible leader replicas on and off, and what a new `min.insync.replicas` means for them (KIP-966).
+"""Turns eligible leader replicas on and off, and applies a new `min.insync.replicas` to them (KIP-966).
 
-Who is eligible is decided with each change of a partition (`partition_change`). It rests on one agreement: leader and
-controller have the same `min.insync.replicas` in mind. So this property belongs to the cluster as long as the feature
-is on, and whoever was eligible by the old value is so no more when it changes.
+Which replicas are eligible is decided with each change of a partition (`partition_change`). It depends on leader and
+controller using the same `min.insync.replicas`. So the property belongs to the cluster as long as the feature is on,
+and a replica that was eligible by the old value is no longer eligible when the value changes.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ def follow_configuration(image: ClusterImage, min_insync_replicas: int) -> list[
 
 
 def do_without(image: ClusterImage) -> Iterator[PartitionChangeRecord]:
-    """Records to write when the feature is turned off: every partition is as if there had never been eligible replicas.
+    """Records to write when the feature is turned off, so that no partition has eligible replicas.
 
-    An ISR may be empty only with them. Who could have led becomes its member again, and leads when it comes. (Apache
-    Kafka leaves what it finds, and where nobody but the last known leader was left, nobody is ever elected again.)
+    An ISR may be empty only while the feature is on. A replica that could have led becomes the ISR's member again, and
+    leads when its broker is back. (Apache Kafka leaves such a partition as it is; when only the last known leader was
+    left, no leader is ever elected again.)
     """
     for topic, index, partition in _tracked(image.topics_by_id.values()):
         record = PartitionChangeRecord(
@@ -71,8 +72,8 @@ def do_without(image: ClusterImage) -> Iterator[PartitionChangeRecord]:
 def forget_eligible(image: ClusterImage, changes: Iterable[ConfigRecord]) -> list[Any]:
     """Records that follow changes of configurations: below another `min.insync.replicas` others are eligible.
 
-    Nothing is committed where nobody leads: there the eligible replicas stay what they are, or the partition could not
-    be led any more. (Apache Kafka clears these as well.)
+    Nothing is committed while a partition has no leader, so there the eligible replicas stay; without them the
+    partition could no longer be led. (Apache Kafka clears these as well.)
     """
     affected: dict[str, None] = {}
     for change in changes:

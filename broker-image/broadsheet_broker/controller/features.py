@@ -17,7 +17,7 @@ from broadsheet_broker.wire.messages.update_features_request import FeatureUpdat
 from broadsheet_broker.wire.messages.update_features_response import UpdatableFeatureResult, UpdateFeaturesResponse
 
 DEFAULT_FEATURES: Final[Mapping[str, int]] = {METADATA_VERSION: V4_3_IV0, eligible_replicas.FEATURE: 1}
-"""What a new cluster starts with. Kafka 4.3 also switches on group, share, streams and transaction versions; they stay
+"""What a new cluster starts with. Kafka 4.3 also turns on group, share, streams and transaction versions; they stay
 off until they are built here, since clients act on them."""
 
 UPGRADE, SAFE_DOWNGRADE, UNSAFE_DOWNGRADE = 1, 2, 3

@@ -1,9 +1,9 @@
-"""What the active controller knows of the brokers' lives beside the log: when each was heard last, and how far it is.
+"""What the active controller knows of the brokers beside the log: the last heartbeat of each, and its metadata offset.
 
-Nothing of this is written down: a new active controller counts every broker as heard at the moment it begins. Of one it
-knows better: the node that led the quorum before and fell silent. Its silence lasts since it answered a fetch last,
-and a part of its session with it. Otherwise the loss of a broker that is the active controller, too, would leave its
-partitions without a leader for an election and a whole session.
+None of this is stored: a new active controller gives every broker a fresh session when its reign begins. The exception
+is the node that led the quorum before and stopped answering: its session began with the last fetch that it answered.
+Otherwise the loss of a broker that is also the active controller would leave its partitions without a leader for an
+election and a whole session.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeart
 
 
 class State(Enum):
-    """What a broker shall be after a heartbeat (org.apache.kafka.controller.BrokerControlState)."""
+    """The state that a heartbeat leads to (org.apache.kafka.controller.BrokerControlState)."""
 
     FENCED = auto()
     UNFENCED = auto()
@@ -25,8 +25,8 @@ class State(Enum):
 
 
 def least_session(timeout: float, interval: float) -> float:
-    """After how much silence a broker may be fenced at the earliest, in seconds, from broker.session.timeout.ms and
-    broker.heartbeat.interval.ms: half a session, in which a heartbeat may also be lost."""
+    """The shortest silence, in seconds, after which a broker may be fenced, from broker.session.timeout.ms and
+    broker.heartbeat.interval.ms (in seconds): half a session, in which one heartbeat may be lost."""
     return min(timeout, max(timeout / 2, 2 * interval))
 
 
@@ -38,9 +38,9 @@ class _Session:
         self.heard = now
         self.beats = 0
         self.offset = -1
-        """How far its published metadata is."""
+        """Of the last record that it has published."""
         self.shutdown_offset: int | None = None
-        """What every other broker must have seen before this one may stop."""
+        """The offset that every other broker must have published before this one may stop."""
 
 
 class Sessions:
@@ -97,16 +97,16 @@ class Sessions:
         return session is not None and now - session.heard <= self._timeout
 
     def beats(self, broker_id: int) -> int:
-        """How often a broker was heard in its session: a time would not do, two things may have the same."""
+        """The number of heartbeats in a broker's session. A time would not do: two events can have the same."""
         session = self._sessions.get(broker_id)
         return 0 if session is None else session.beats
 
     def silent(self, now: float) -> list[int]:
-        """Brokers that were not heard for longer than broker.session.timeout.ms."""
+        """Brokers whose last heartbeat is longer ago than broker.session.timeout.ms."""
         return [id for id, session in self._sessions.items() if now - session.heard > self._timeout]
 
     def excuse(self, seconds: float) -> None:
-        """This node itself could not listen for so long: that is no fault of the brokers."""
+        """This node did not run for this many seconds: no broker could reach it, so all sessions last longer."""
         for session in self._sessions.values():
             session.heard += seconds
 
@@ -117,7 +117,7 @@ class Sessions:
             session.shutdown_offset = offset
 
     def all_know_of_shutdown(self, broker_id: int, active: Iterable[int]) -> bool:
-        """Whether every active broker has heard who leads instead."""
+        """Whether every other active broker has published who leads instead."""
         session = self._sessions.get(broker_id)
         if session is None or session.shutdown_offset is None:
             return True
@@ -128,7 +128,7 @@ class Sessions:
 def next_state(
     broker: BrokerInfo, request: BrokerHeartbeatRequest, *, leads_any: bool, all_know: bool, caught_up: bool
 ) -> State:
-    """What becomes of a broker by what it wants and how far it is."""
+    """The next state of a broker: by what its heartbeat asks for, and by how much of the metadata it has."""
     if broker.fenced:
         if request.want_shut_down:
             return State.SHUTDOWN_NOW

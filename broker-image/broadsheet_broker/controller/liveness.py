@@ -1,10 +1,9 @@
-"""Fast notice of a dead broker process: its port refuses connections, so nobody is there.
+"""Notices the death of a broker process at once: its port refuses connections, so no process listens there.
 
-A broker that is only slow, stopped or cut off answers late or never; that is for the session timeout. A refused
-connection is different: the machine is up and says that no process listens. The active controller asks each broker
-something small a few times a second; when the answer is a refusal, twice, and no heartbeat came in between, the broker
-is dead. Should one be refused and live all the same (a firewall), its next heartbeat shows it, and from then on only
-its silence counts.
+A broker that is slow, stopped or cut off answers late or never; the session timeout is for those. A refused connection
+is different: the machine is up and reports that no process listens. The active controller sends each broker a small
+request a few times per second. When two in a row are refused and no heartbeat arrived in between, the broker is dead.
+A broker that is refused and alive (a firewall) shows it by its next heartbeat; from then on only its session counts.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
 from broadsheet_broker.wire.peers import Address, PeerError, Peers
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.25
 """Seconds between two questions to a broker."""
@@ -48,7 +47,7 @@ class _Watched:
 
 
 class ProcessWatch:
-    """Watches the brokers that take part, for as long as this node is the active controller."""
+    """Watches the unfenced brokers, for as long as this node is the active controller."""
 
     def __init__(
         self,
@@ -59,7 +58,7 @@ class ProcessWatch:
         beats: Callable[[int], int],
         died: Callable[[int, int], None],
     ) -> None:
-        """`beats`: how many heartbeats of a broker came. `died(id, epoch)` is told."""
+        """`beats(id)`: the number of heartbeats of a broker. `died(id, epoch)` is called for a dead process."""
         self._environment = environment
         self._peers = peers
         self._listener = listener
@@ -91,7 +90,10 @@ class ProcessWatch:
                 continue
             if watched.fenced_by_us:  # it is back in the same life: it was not dead
                 watched.fenced_by_us, watched.trusted = False, False
-                log.warning("Broker %d lives, although its port was refused: only its silence counts now", broker.id)
+                logger.warning(
+                    "Broker %d is alive although its port refused connections: from now on only its session counts",
+                    broker.id,
+                )
             if watched.trusted and not watched.asking and watched.next_at <= now:
                 self._ask(broker, watched)
             elif not watched.asking and watched.trusted:

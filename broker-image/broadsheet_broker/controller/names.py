@@ -15,7 +15,7 @@ _LEGAL: Final = re.compile(r"[a-zA-Z0-9._-]+")
 
 
 def name_problem(name: str) -> str | None:
-    """Why this is no name for a topic, in Kafka's words; None when it is one."""
+    """Why a topic cannot have this name, as Kafka words it; None when it can."""
     if not name:
         return "Topic name is invalid: the empty string is not allowed"
     if name in (".", ".."):

@@ -1,4 +1,4 @@
-"""One change of a partition: from what shall be (ISR, replicas) to the record that says so, elections included.
+"""One change of a partition: from its target (ISR, replicas) to the record for it, elections included.
 
 The rules are those of Kafka's PartitionChangeBuilder (KIP-455, KIP-704, KIP-841, KIP-966):
 
@@ -36,7 +36,7 @@ class Election(Enum):
     ONLINE = auto()
     """Replicas that have every committed record."""
     UNCLEAN = auto()
-    """If need be any replica: what only others have is lost."""
+    """Any replica if no other one can lead: records that only other replicas have are lost."""
 
 
 class Rules(NamedTuple):
@@ -55,7 +55,7 @@ class Rules(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """What the controller's own configuration says of topics that do not say it themselves."""
+    """The controller's own configuration, for topics that do not set these properties."""
 
     unclean: bool = False
     """unclean.leader.election.enable"""
@@ -64,7 +64,7 @@ class Defaults(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a partition shall be; None: as it is."""
+    """What a partition is to become; None: as it is."""
 
     isr: Sequence[int] | None = None
     replicas: Sequence[int] | None = None
@@ -93,7 +93,7 @@ class _Change:
         self.elr = self.eligible(target.lost_tail) if self.with_elr else []
 
     def complete_reassignment(self) -> None:
-        """Drop the replicas to remove once all the others that shall be there are in sync."""
+        """Drop the replicas to remove once all the others are in sync."""
         if not (self.adding or self.removing):
             return
         replicas = [id for id in self.replicas if id not in self.removing]
@@ -102,7 +102,7 @@ class _Change:
             self.isr, self.replicas, self.adding, self.removing = isr, replicas, [], []
 
     def eligible(self, lost_tail: Sequence[int]) -> list[int]:
-        """Below min ISR nothing more is committed, so whoever leaves the ISR from there on keeps every record."""
+        """Below min ISR nothing more is committed, so a replica that leaves the ISR then has every committed record."""
         if len(self.isr) >= self.min_isr:
             return []
         known = dict.fromkeys((*self.before.elr, *self.before.isr))
@@ -121,21 +121,21 @@ class _Change:
             return clean, False
         last = [id for id in self.before.last_known_elr if id in self.replicas and self.is_acceptable(id)]
         if last and self.with_elr and not self.isr and not self.elr and len(self.before.last_known_elr) == 1:
-            # The last leader there was: no other replica will ever have more than it has.
+            # The last leader: no other replica will ever have more than it has.
             return last[0], True
         if election is Election.UNCLEAN:
             return next((id for id in self.replicas if self.is_acceptable(id)), NO_LEADER), True
         return NO_LEADER, False
 
     def last_known(self, leads: int) -> list[int]:
-        """Who led last, once nobody leads: it is elected when no eligible replica is left either."""
+        """The last leader of a partition without one: it is elected when no eligible replica is left."""
         if leads != NO_LEADER:
             return []
         if not self.isr and self.before.leader in self.replicas:
             return [self.before.leader]
         last = list(self.before.last_known_elr)
         if not (self.isr or self.elr or last):
-            # It was without leader before anybody kept note of the last one: who was eligible last would have led.
+            # It lost its leader before the last one was recorded: the replica that was eligible last would have led.
             last = [*self.before.isr, *self.before.elr][-1:]
         return [id for id in last if id in self.replicas]
 
@@ -168,10 +168,10 @@ def change_partition(
             change.recovery_state = RECOVERING
         elif leader in change.elr:
             change.isr = [leader]
-            # A leader that is enough by itself (min.insync.replicas was lowered meanwhile) commits without the others.
+            # A leader that suffices alone (min.insync.replicas was lowered meanwhile) commits without the others.
             change.elr = [id for id in change.elr if id != leader] if change.min_isr > 1 else []
     elif not set(before.replicas) <= set(change.replicas):
-        # A replica goes: a new leader epoch tells it from one that is only late (as Kafka does).
+        # A replica goes: a new leader epoch distinguishes it from a late one (as Kafka does).
         record.leader = leader
     if not change.isr and before.isr and not change.with_elr:
         # The last member stays; where its replica goes (a reassignment is cancelled), the first of those that remain.

@@ -1,12 +1,12 @@
-"""Which brokers get the replicas of new partitions: spread over racks, leaders and replicas evenly over brokers.
+"""Places the replicas of new partitions: spread over racks, leaders and replicas evenly over brokers.
 
 Kafka's StripedReplicaPlacer lets leaders go round the racks, so the only broker of a small rack leads as much as a
 whole large rack does, and it begins at a random place, so that topics of one partition pile up by chance. Here:
 
 * Every rack gets a replica before one gets two.
 * Each broker leads as many partitions of a topic as the others, whatever its rack; a fenced broker leads none.
-* Followers go to whoever has the fewest replicas, then to whoever follows this leader least, so that the leaderships of
-  a lost broker spread over all the others.
+* Followers go to the broker with the fewest replicas, then to the one that follows this leader least, so that the
+  leaderships of a lost broker spread over all the others.
 * Topics begin one broker further each time, so single partitions spread as well.
 """
 

@@ -1,4 +1,4 @@
-"""What a decision of the controller comes to: records for the metadata log, and the answer once they are committed."""
+"""The result of a decision: records for the metadata log, and the answer once they are committed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Plan(Generic[Answer]):
 
 @dataclass(slots=True)
 class Context:
-    """What the planners know beside the image: settings and the sources of randomness."""
+    """What planners need beside the image: settings and the sources of randomness."""
 
     image: ClusterImage
     random: Random

@@ -1,7 +1,7 @@
 """Moving replicas between brokers: AlterPartitionReassignments and ListPartitionReassignments (KIP-455).
 
-A reassignment first adds the new replicas; when all of them are in sync, the old ones go: that last step comes with the
-AlterPartition of the leader that took the last new replica into the ISR. Until then it can be cancelled.
+A reassignment first adds the new replicas. When all of them are in sync, the old ones go: the AlterPartition with which
+the leader takes the last new replica into the ISR is that step. Until then the reassignment can be cancelled.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _revert(context: Context, topic: TopicImage, index: int) -> list[Any]:
 def list_reassignments(
     image: ClusterImage, request: ListPartitionReassignmentsRequest
 ) -> ListPartitionReassignmentsResponse:
-    """What is under way, of all topics or of those asked for."""
+    """The reassignments under way, of all topics or of those in the request."""
     response = ListPartitionReassignmentsResponse(error_message=None)
     wanted: Iterable[tuple[str, Iterable[int]]]
     if request.topics is None:

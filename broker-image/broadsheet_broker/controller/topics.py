@@ -1,7 +1,7 @@
-"""Topics come into being and go: CreateTopics, DeleteTopics, CreatePartitions (KIP-4, KIP-195, KIP-516).
+"""Plans CreateTopics, DeleteTopics and CreatePartitions (KIP-4, KIP-195, KIP-516).
 
-Pure planners: they read an image and return records and an answer. The rules and the words of refusals are those of
-Kafka's ReplicationControlManager, since people and tools look for them.
+Pure planners: they read an image and return records and an answer. The rules and the texts of refusals are those of
+Kafka's ReplicationControlManager, because people and tools search for them.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def place(context: Context, partitions: int, factor: int) -> list[list[int]]:
 
 
 def usable_brokers(image: ClusterImage) -> list[UsableBroker]:
-    """Brokers that may be given replicas: all but those that have no directory for new ones."""
+    """Brokers that can be given replicas: all that have a log directory which is not cordoned."""
     return [
         UsableBroker(broker.id, broker.rack, not broker.is_active)
         for broker in image.brokers.values()
@@ -238,7 +238,7 @@ def partition_records(
 
 
 def delete_topics(image: ClusterImage, request: DeleteTopicsRequest) -> Plan[DeleteTopicsResponse]:
-    """Plan the end of topics that are named, or given by id from version 6 on."""
+    """Plan the deletion of topics, given by name or, from version 6 on, by id."""
     plan = Plan(DeleteTopicsResponse())
     answers = plan.answer.responses
 
@@ -289,7 +289,7 @@ def delete_topics(image: ClusterImage, request: DeleteTopicsRequest) -> Plan[Del
 
 
 def create_partitions(context: Context, request: CreatePartitionsRequest) -> Plan[CreatePartitionsResponse]:
-    """Plan more partitions for existing topics; there can never be fewer."""
+    """Plan more partitions for existing topics; their number never shrinks."""
     plan = Plan(CreatePartitionsResponse())
     wanted, duplicates = _once_each(request.topics, lambda topic: topic.name)
     for name in duplicates:

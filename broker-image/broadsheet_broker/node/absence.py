@@ -1,10 +1,10 @@
-"""Whether this process did not run for so long that others may have its part in the cluster by now.
+"""Whether this process did not run for long enough that others may lead what it led.
 
 A process that was stopped (a frozen virtual machine, SIGSTOP, a disk that held it up) goes on as if no time had passed.
-The questions of clients wait on its connections, and it would answer them before it hears that others lead what it led:
-a coordinator with offsets that are out of date. So a broker that finds that it was away for longer than the shortest
-session asks the controller first. While no controller is found it goes on all the same after a time, since then nobody
-can have taken its part either.
+Requests of clients wait on its connections, and it would answer them before it learns that others lead what it led:
+a coordinator with offsets that are out of date. So a broker that was away for longer than the shortest session asks the
+controller first. When it finds no controller for some time it goes on all the same, since without a controller no other
+broker can have taken over either.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from typing import Final
 PAUSE: Final = 1.0
 """Seconds without a sign of the event loop that count as a pause."""
 PATIENCE: Final = 10.0
-"""Seconds for which the controller is waited for after a pause."""
+"""Seconds to wait for the controller after a pause."""
 
 
 class Absence:
     """Times are monotonic seconds."""
 
     def __init__(self, session: float, now: float) -> None:
-        """`session`: after so many seconds of silence a controller may fence a broker (`heartbeats.least_session`)."""
+        """`session`: seconds of silence after which a controller may fence a broker (`heartbeats.least_session`)."""
         self._session = session
         self._ran_at = now
         self._heard_at = now
         self._since: float | None = None
-        """When this process found that it had been away; None: it was not, or has been heard since."""
+        """When this process noticed that it had been away; None: it was not, or the controller has answered since."""
 
     def may_be_replaced(self, now: float) -> bool:
-        """Whether others may lead what this broker led, without its having heard of it. Ask often: that is how a pause
-        is noticed."""
+        """Whether others may lead what this broker led without its knowledge. Ask often: that is how a pause is
+        noticed."""
         if now - self._ran_at > PAUSE and now - self._heard_at > self._session:
             self._since = now
         self._ran_at = now
         return self._since is not None and now - self._since < PATIENCE
 
     def heard(self, asked_at: float) -> None:
-        """The controller has answered a heartbeat of that time, and this broker takes part."""
+        """The controller answered a heartbeat that was sent at this time: this broker is unfenced."""
         self._heard_at = asked_at
         if self._since is not None and asked_at >= self._since:
             self._since = None

@@ -25,7 +25,7 @@ _RETRY: Final = 0.5
 
 
 class DirectoryReports:
-    """Tells the controller in which directories this broker's replicas are, when that is not what the metadata says."""
+    """Reports the directories of this broker's replicas where they differ from the metadata."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class DirectoryReports:
         self._task: asyncio.Task[None] | None = None
 
     def apply(self, delta: MetadataDelta, image: ClusterImage) -> None:
-        """Look at what has changed; call after the replicas have taken it up."""
+        """Check the partitions that changed; call after the replicas have applied the change."""
         for changed in delta.changed_topics.values():
             for index, partition in changed.changed.items():
                 self._compare(changed.id, changed.name, index, partition)
         self._send_soon()
 
     def look(self, topic: TopicImage, index: int) -> None:
-        """Look at a replica that could not be served when the metadata were taken up, and is served now."""
+        """Check a replica that could not be served when the metadata were applied, and is served now."""
         self._compare(topic.id, topic.name, index, topic.partitions[index])
         self._send_soon()
 

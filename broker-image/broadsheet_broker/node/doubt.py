@@ -1,10 +1,10 @@
-"""Why another broker may lead what this one led, although nothing that was published here says so.
+"""Why another broker may lead what this one led, although the metadata published here does not say so.
 
-While there is such a reason a broker answers for no group and for no partition that it leads beside other replicas: it
-would answer from what may be out of date, and clients would take old offsets for new ones. What is safe goes on: copies
-are sent to followers and taken from leaders, waiting acknowledgements arrive with the high watermark (nobody can move
-it without the in-sync replicas), and a partition whose only replica is here is read and written as before.
-tests/apis/test_doubt.py has the table: each reason, and what each API answers while it lasts.
+While there is such a reason, a broker does not answer for groups, nor for partitions that have other replicas: its
+answers could be out of date, and clients would take old offsets for new ones. What is safe continues: replication in
+both directions, acknowledgements that arrive with the high watermark (it moves only with the in-sync replicas), and
+partitions whose only replica is here. tests/apis/test_doubt.py has the table: each reason, and what each API answers
+while it lasts.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Doubt(Enum):
     LEAVING = "it is stopping"
     """It asked for a controlled shutdown. Until the process ends."""
     ASIDE = "it asked to be fenced"
-    """Its disk is full (stepping_aside). Until the controller answers a later heartbeat that it takes part."""
+    """Its disk is full (stepping_aside). Until the controller answers a later heartbeat that it is unfenced."""
     FENCED = "the controller fenced it"
-    """Until the controller answers that it takes part; that is not before it has published that it was fenced."""
+    """Until the controller answers that it is unfenced, which is not before it has published that it was fenced."""
     BEHIND = "it cannot write down what the metadata quorum decides"
     """Until it has everything that the quorum's leader says is committed."""
     METADATA_LOST = "its metadata log is lost"
     """Until the process ends, which is soon."""
     PAUSED = "it did not run for longer than its session"
-    """Until the controller answers a later heartbeat that it takes part, or `absence.PATIENCE` is over."""
+    """Until the controller answers a later heartbeat that it is unfenced, or `absence.PATIENCE` is over."""

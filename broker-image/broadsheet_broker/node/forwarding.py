@@ -1,8 +1,8 @@
 """Orders for the active controller, wherever it is: carried out here, or sent to the node that leads the quorum.
 
-Whoever gives an order does not see where it runs. While the quorum has no leader, or elects another one, the order
-waits and is tried again until its time is over, as Kafka's brokers do (KIP-590). An order that was sent and not
-answered may have been carried out: a topic then exists already when it is sent again.
+A caller does not see where its order runs. While the quorum has no leader, or elects another one, the order waits and
+is retried until its time is over, as Kafka's brokers do (KIP-590). An order that was sent and not answered may be
+carried out all the same: when it is sent again, the topic exists already.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Unanswered(Exception):
 
 
 class Forwarder:
-    """Sends requests to the active controller. `news` must be told of each change of leader."""
+    """Sends requests to the active controller. Call `news` at each change of leader."""
 
     def __init__(
         self, environment: Environment, peers: Peers | None, leader: Callable[[], Leader | None], lane: str = "control"
@@ -64,7 +64,7 @@ class Forwarder:
         self._sent: dict[asyncio.Future[Any], int] = {}
 
     def news(self) -> None:
-        """Someone else leads, or nobody: whoever waits for a leader, or for the former one, tries again."""
+        """The leader changed: orders that wait for a leader, or for an answer of the former one, are retried."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
         leader = self._leader()
@@ -154,7 +154,7 @@ def error_code(number: int) -> ErrorCode:
 
 
 def first_error(message: Any) -> int:
-    """The first error code in an answer: a node that is not the active controller says so for everything asked."""
+    """The first error code in an answer: a node that is not the active controller answers so for every item."""
     code = getattr(message, "error_code", None)
     if code:
         return int(code)

@@ -1,8 +1,8 @@
-"""The way of this broker's leaders to the active controller: proposals for ISRs, gathered into AlterPartition requests.
+"""Sends the ISR proposals of this broker's leaders to the active controller, gathered into AlterPartition requests.
 
-All proposals of a moment go in one request, one request is in flight, and those that come meanwhile make the next one
-(org.apache.kafka.server.AlterPartitionManager). Whatever says nothing about a partition (no leader of the quorum, a
-lost connection, a stale broker epoch) is tried again here; the partition hears only what the controller decided.
+Proposals of one moment share a request, one request is in flight, and proposals that arrive meanwhile make up the next
+(org.apache.kafka.server.AlterPartitionManager). Failures that say nothing about a partition (no leader of the quorum, a
+lost connection, a stale broker epoch) are retried here; the partition is called back only with a decision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ VERSION: Final = 3
 _LANE: Final = "isr"
 _RETRY: Final = 0.05
 _ATTEMPT: Final = 5.0
-"""Seconds that one request may take before it is made anew from what is still wanted."""
+"""Seconds that one request may take before the next is built from what is still wanted."""
 _AGAIN: Final = frozenset((ErrorCode.NOT_CONTROLLER, ErrorCode.STALE_BROKER_EPOCH, ErrorCode.REQUEST_TIMED_OUT))
 
 Answered = Callable[[Any], None]
@@ -64,7 +64,7 @@ class Change(Protocol):
 class IsrProposals:
     """Implements replication.in_sync.IsrChanges over orders to the active controller.
 
-    `answer(leader, leader_epoch, partition_epoch, isr, leader_recovery_state)` makes what a partition is told.
+    `answer(leader, leader_epoch, partition_epoch, isr, leader_recovery_state)` makes what a partition is called with.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class IsrProposals:
     def alter_partition(self, change: Any, answered: Answered) -> None:
         """Have one partition changed; exactly one callback follows, never inside the call.
 
-        A newer proposal for a partition takes the place of one that was not sent yet; the older one's callback hears
+        A newer proposal for a partition replaces one that was not sent yet, whose callback gets
         INVALID_UPDATE_VERSION.
         """
         key = (change.topic_id, change.index)
@@ -118,10 +118,10 @@ class IsrProposals:
             code = error.code
         if code is not ErrorCode.NONE:
             if code not in _AGAIN:
-                logger.warning("The controller refuses changes of ISRs: %s", code.message)
+                logger.warning("The controller refuses to change ISRs: %s", code.message)
             for key, entry in batch.items():
                 if key in self._waiting:
-                    self._tell(entry[1], ErrorCode.INVALID_UPDATE_VERSION)
+                    self._call_back(entry[1], ErrorCode.INVALID_UPDATE_VERSION)
                 else:
                     self._waiting[key] = entry
             await asyncio.sleep(_RETRY)
@@ -132,7 +132,7 @@ class IsrProposals:
                 if found is not None:
                     self._decided(found, row)
         for _, answered in batch.values():
-            self._tell(answered, ErrorCode.UNKNOWN_SERVER_ERROR)
+            self._call_back(answered, ErrorCode.UNKNOWN_SERVER_ERROR)
         if self._waiting:
             await asyncio.sleep(0.001)  # let what comes at the same moment share the next request
 
@@ -141,14 +141,14 @@ class IsrProposals:
         if code is ErrorCode.NOT_CONTROLLER:
             self._environment.loop.call_later(_RETRY, self.alter_partition, *entry)
         elif code is not ErrorCode.NONE:
-            self._tell(entry[1], code)
+            self._call_back(entry[1], code)
         else:
-            told = self._answer(
+            state = self._answer(
                 row.leader_id, row.leader_epoch, row.partition_epoch, tuple(row.isr), row.leader_recovery_state
             )
-            self._tell(entry[1], told)
+            self._call_back(entry[1], state)
 
-    def _tell(self, answered: Answered, what: Any) -> None:
+    def _call_back(self, answered: Answered, what: Any) -> None:
         try:
             answered(what)
         except Exception:

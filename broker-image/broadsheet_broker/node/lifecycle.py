@@ -1,4 +1,4 @@
-"""The life of this broker in the cluster: it registers, reports, takes part once it has caught up, and leaves in order.
+"""The life of this broker in the cluster: it registers, sends heartbeats, is unfenced, and leaves in order.
 
 (KIP-631, KIP-841; org.apache.kafka.server.BrokerLifecycleManager.)
 """
@@ -26,13 +26,13 @@ from broadsheet_broker.wire.messages.broker_registration_response import BrokerR
 logger = logging.getLogger(__name__)
 
 _EAGER: Final = 0.02
-"""Seconds between heartbeats while this broker waits to take part, or to stop."""
+"""Seconds between heartbeats while this broker waits to be unfenced, or to stop."""
 _RETRY: Final = 0.2
 """Seconds until a registration that was refused is tried again."""
 _ATTEMPT: Final = 5.0
 """Seconds that an order to the controller may take before it counts as failed."""
 _NO_ANSWER: Final = 2.0
-"""Seconds without any answer after which a broker that wants to stop does so on its own."""
+"""Seconds without an answer after which a broker stops without a controlled shutdown."""
 
 _LANE: Final = "heartbeat"
 _HEARTBEAT_VERSION: Final = 1
@@ -40,7 +40,7 @@ _REGISTRATION_VERSION: Final = 4
 
 
 class Metadata(Protocol):
-    """What of this node's metadata the broker's life depends on."""
+    """What the lifecycle needs to know of this node's metadata."""
 
     def knows_broker(self, broker_id: int, epoch: int) -> bool: ...
 
@@ -78,8 +78,8 @@ class BrokerLifecycle:
         self._fenced = True
         self._aside = False
         self._wished_at: float | None = None
-        """When it asked last to be fenced, or no longer to be; None once the controller has answered that it takes
-        part."""
+        """When it asked last to be fenced, or no longer to be; None once the controller has answered that it is
+        unfenced."""
         self._leaving = False
         self._offline: list[UUID] = []
         self._answered_at = 0.0
@@ -95,16 +95,16 @@ class BrokerLifecycle:
 
     @property
     def is_fenced(self) -> bool:
-        """As the controller said last."""
+        """As of the last heartbeat that was answered."""
         return self._fenced
 
     async def register(self, registration: Registration, cluster_id: str) -> None:
-        """Register this life; tries again for as long as it takes, and says why it has to.
+        """Register this process; retries for as long as it takes, and logs why.
 
-        Raises KafkaError for what will not change by waiting.
+        Raises KafkaError for a refusal that no retry will change.
         """
         self._registration, self._cluster_id = registration, cluster_id
-        told: ErrorCode | None = None
+        logged: ErrorCode | None = None
         while True:
             try:
                 answer = await self._call(
@@ -123,27 +123,27 @@ class BrokerLifecycle:
                 error = refusal.again()
             if error.code in _FINAL:
                 raise error.again()
-            if error.code is not told:
+            if error.code is not logged:
                 logger.warning("This broker is not registered yet: %s", error.message)
-                told = error.code
+                logged = error.code
             await asyncio.sleep(_RETRY)
 
     def adopt(self, epoch: int) -> None:
-        """This node is the active controller and registered itself: it takes part already."""
+        """This node is the active controller and registered itself: it is unfenced already."""
         self.epoch = epoch
         self._ready, self._fenced = True, False
         self._joined.set_result(None)
 
     def begin(self) -> None:
-        """Report from now on."""
+        """Send heartbeats from now on."""
         self._answered_at = self._environment.monotonic()
         self._absence.heard(self._answered_at)
         self._notice_pauses()
         self._task = self._environment.loop.create_task(self._report())
 
     def doubt(self) -> Doubt | None:
-        """Why others may lead what this broker led; None: it takes part. Asked for each request, so that a pause is
-        noticed before anything is answered after it."""
+        """Why others may lead what this broker led; None: there is no reason. Asked for each request, so that a pause
+        is noticed before the first answer after it."""
         if self._is_absent():
             return Doubt.PAUSED
         if self._leaving:
@@ -161,7 +161,7 @@ class BrokerLifecycle:
 
     def _notice_pauses(self) -> None:
         if self._is_absent():
-            logger.info("This process has not run for longer than its session: asking the controller what has become")
+            logger.info("This process did not run for longer than its session: asking the controller for its state")
             self._hurry()
         self._tick = self._environment.loop.call_later(PAUSE / 2, self._notice_pauses)
 
@@ -171,11 +171,11 @@ class BrokerLifecycle:
         self._hurry()
 
     async def joined(self) -> None:
-        """Wait until the controller lets this broker take part."""
+        """Wait until the controller has unfenced this broker."""
         await asyncio.shield(self._joined)
 
     def news(self) -> None:
-        """The controller is elsewhere, or this node's metadata has moved on: report soon if something is waited for."""
+        """There is another controller, or newer metadata: send a heartbeat soon if this broker waits for a change."""
         if self._fenced or self._leaving:
             self._hurry()
 
@@ -186,7 +186,7 @@ class BrokerLifecycle:
 
     async def leave(self, most: float) -> bool:
         """Controlled shutdown: ask for it, and wait until others lead what this broker led. False when it took more
-        than `most` seconds, or nobody answered."""
+        than `most` seconds, or no controller answered."""
         if not self._shutdown_enabled or self._task is None or self._task.done() or self._fenced:
             return False
         self._leaving = True
@@ -204,7 +204,7 @@ class BrokerLifecycle:
         return True
 
     async def stop(self) -> None:
-        """Report no more."""
+        """Send no more heartbeats."""
         self.kill()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
@@ -217,7 +217,7 @@ class BrokerLifecycle:
             self._task.cancel()
 
     def step_aside(self, wish: bool) -> None:
-        """Ask to be fenced, although this broker lives, or to take part again."""
+        """Ask to be fenced although this broker runs, or to be unfenced again."""
         self._aside = wish
         self._wished_at = self._environment.monotonic()
         self._hurry()
@@ -225,7 +225,7 @@ class BrokerLifecycle:
     # Heartbeats.
 
     def report_soon(self) -> None:
-        """Something happened that the controller should know: that this broker has heard of it, for example."""
+        """Send a heartbeat soon: the controller waits for something that it reports."""
         self._hurry()
 
     def _hurry(self) -> None:
@@ -249,7 +249,7 @@ class BrokerLifecycle:
                 await asyncio.wait([self._wake], timeout=delay)
 
     async def _heartbeat(self) -> bool:
-        """One report; True when this broker may stop."""
+        """One heartbeat; True when this broker may stop."""
         request = BrokerHeartbeatRequest(
             broker_id=self._id,
             broker_epoch=self.epoch,
@@ -281,7 +281,7 @@ class BrokerLifecycle:
     async def _failed(self, error: KafkaError) -> float:
         """What to do about a heartbeat that was refused; returns the pause (seconds) before the next."""
         if error.code in (ErrorCode.STALE_BROKER_EPOCH, ErrorCode.BROKER_ID_NOT_REGISTERED) and self._registration:
-            logger.warning("The controller does not know this broker any more (%s): registering again", error.message)
+            logger.warning("The controller no longer knows this broker (%s): registering again", error.message)
             self._fenced = True
             await self.register(self._registration, self._cluster_id)
             return _EAGER

@@ -1,12 +1,12 @@
-"""One node's part in the metadata: it reads the log, publishes what is committed, and rules while it leads the quorum.
+"""One node's part in the metadata: it reads the log, publishes what is committed, and decides while it leads.
 
 * Every node reads the metadata log (as a voter or an observer) and publishes images: `metadata.publisher`.
 * The leader of the quorum is the active controller: `active.ActiveController`, one for each reign.
-* Orders are given to this class, on whatever node: it carries them out here, or sends them to the active controller.
+* Every node takes orders: this class carries them out here, or sends them to the active controller.
 * A broker registers and reports: `lifecycle.BrokerLifecycle`.
 
-A quorum of one that is broker as well has all of this in one process, and nobody to wait for: it registers itself and
-takes part with its first records, so that it is up after one fsync.
+A quorum of one that is also a broker has all of this in one process and waits for no other node: it registers and
+unfences itself with its first records, so that it is up after one fsync.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _SEEN_SECONDS: Final = 2.0
 
 
 class MetadataNode:
-    """The way of one node to the cluster's metadata: `metadata` has the images, the methods take orders."""
+    """One node's access to the cluster's metadata: `metadata` has the images, the methods take orders."""
 
     def __init__(
         self,
@@ -121,11 +121,6 @@ class MetadataNode:
         return self.identity.cluster_id
 
     @property
-    def is_active(self) -> bool:
-        """Whether this node leads the quorum."""
-        return self.raft.is_leader
-
-    @property
     def active(self) -> ActiveController:
         """The active controller, if it is on this node; else KafkaError(NOT_CONTROLLER)."""
         if self._active is None or not self.raft.is_leader:
@@ -172,7 +167,7 @@ class MetadataNode:
     async def start(self) -> None:
         """Load the metadata, find the leader or win the election, register this node, publish the first image.
 
-        A quorum of one takes part as a broker when this returns; other brokers do after `join`.
+        The broker of a quorum of one is unfenced when this returns; other brokers are after `join`.
         """
         await self.raft.start()
         if self._is_whole_quorum and self._active is not None:
@@ -203,7 +198,7 @@ class MetadataNode:
             self.lifecycle.begin()
 
     async def join(self) -> None:
-        """Clients are served from now on: take part, and return when the cluster has it so."""
+        """Clients are served from now on: ask to be unfenced, and return when the controller has done so."""
         if self._config.is_broker:
             self.lifecycle.set_ready()
             await self.lifecycle.joined()
@@ -242,12 +237,12 @@ class MetadataNode:
                     self._active.fence(self._config.node_id, "is stopping")
                 except KafkaError as error:
                     logger.warning("The broker could not be fenced before it stops: %s", error.message)
-            self._publisher.hold_back()  # nobody is told that this broker is gone
+            self._publisher.hold_back()  # clients need not learn that this broker is gone
         await self.raft.stop()
         self._end_reign()
 
     def kill(self) -> None:
-        """End as a killed process would: no timer of ours fires again (simulation)."""
+        """End as a killed process would: no timer fires again (simulation)."""
         self.raft.kill()
         self._stepping_aside.close()
         self.lifecycle.kill()
@@ -263,7 +258,7 @@ class MetadataNode:
         return task
 
     async def _reach(self, reached: Callable[[], bool]) -> None:
-        """Wait until something is so; looked at whenever the log or the leader tells something new."""
+        """Wait until a condition holds; it is checked whenever the log or the leader changes."""
         while not reached():
             if self.raft.failure is not None:
                 raise self.raft.failure.again()
@@ -328,18 +323,18 @@ class MetadataNode:
     # In-sync replicas.
 
     def isr_proposals(self, answer: Callable[[int, int, int, tuple[int, ...], int], Any]) -> IsrProposals:
-        """The way for this broker's leaders to have ISRs changed; `answer` makes what a partition is told."""
+        """How this broker's leaders have ISRs changed; `answer` makes what a partition is called back with."""
         return IsrProposals(self._environment, self._config.node_id, lambda: self.broker_epoch, self.call, answer)
 
     def directory_reports(self, where: Callable[[str, int], str | None]) -> DirectoryReports:
-        """Tells in which directories this broker's replicas are; `where` knows the path of each."""
+        """Reports the directories of this broker's replicas; `where` returns the path of each."""
         own = dict(self.identity.directories)
         return DirectoryReports(
             self._environment, self._config.node_id, own, where, lambda: self.broker_epoch, self.call
         )
 
     def _notice_departures(self, delta: MetadataDelta, image: ClusterImage) -> None:
-        """A broker that stops waits until all others know who leads instead: tell the controller at once."""
+        """A broker that stops waits until all others have published who leads instead: report that at once."""
         for id in delta.changed_brokers:
             broker = image.brokers.get(id)
             if broker is not None and broker.in_controlled_shutdown and not broker.fenced:

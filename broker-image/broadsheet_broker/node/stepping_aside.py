@@ -1,9 +1,9 @@
-"""A broker whose disk is full steps aside: others lead what it cannot write any more, and do not wait for its copies.
+"""A broker whose disk is full steps aside: others lead what it can no longer write, and do not wait for its copies.
 
-Apache Kafka gives the whole log directory up, and with the last one the process, until somebody starts it again. Here
-the broker asks the controller to fence it (`want_fence` of its heartbeats), goes on copying as far as it can, and asks
-to take part again when nothing has been refused for a while. It steps aside only if that makes nothing unreadable: when
-another active broker is in sync for everything it holds. Else it stays, and refuses what does not fit.
+Apache Kafka takes the log directory offline, and with the last directory ends the process, until an operator starts it
+again. Here the broker asks the controller to fence it (`want_fence` of its heartbeats), replicates as far as it can,
+and asks to be unfenced when no write has failed for a while. It steps aside only if everything stays readable:
+when another active broker is in sync for each of its replicas. Otherwise it stays, and refuses what does not fit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from broadsheet_broker.metadata.image import ClusterImage
 from broadsheet_broker.seams import Environment
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FIRST_PAUSE: Final = 3.0
 """Seconds without a refusal after which a broker comes back; copying is tried at least once a second meanwhile."""
@@ -36,7 +36,7 @@ def may_step_aside(image: ClusterImage, broker_id: int) -> bool:
 
 
 class SteppingAside:
-    """When this broker wants to be fenced for want of space: `wish(True)` asks for it, `wish(False)` ends it."""
+    """When this broker asks to be fenced because its disk is full: `wish(True)` begins that, `wish(False)` ends it."""
 
     def __init__(self, environment: Environment, may: Callable[[], bool], wish: Callable[[bool], None]) -> None:
         self._environment = environment
@@ -49,28 +49,28 @@ class SteppingAside:
         self._timer: asyncio.TimerHandle | None = None
 
     def disk_full(self) -> None:
-        """A write was refused for want of space."""
+        """A write failed because the disk is full."""
         now = self._refused_at = self._environment.monotonic()
         if self._is_aside or not self._may():
             return
         again = now - self._returned_at < _FORGIVEN
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if again else FIRST_PAUSE
         self._is_aside = True
-        log.error("The disk is full: this broker steps aside, others lead until there is space")
+        logger.error("The disk is full: stepping aside, other brokers lead until there is space")
         self._wish(True)
-        self._look_in(self._pause)
+        self._schedule_look(self._pause)
 
-    def _look_in(self, seconds: float) -> None:
+    def _schedule_look(self, seconds: float) -> None:
         self._timer = self._environment.loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         now = self._environment.monotonic()
         left = self._refused_at + self._pause - now
         if left > 0:
-            self._look_in(left)
+            self._schedule_look(left)
             return
         self._timer, self._is_aside, self._returned_at = None, False, now
-        log.info("Nothing was refused for want of space for %.0f s: this broker takes part again", self._pause)
+        logger.info("No write failed for lack of space for %.0f s: asking to be unfenced", self._pause)
         self._wish(False)
 
     def close(self) -> None:
