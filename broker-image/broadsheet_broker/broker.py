@@ -102,7 +102,7 @@ class Broker:
         await logs.start()
         replicas.start()
         peers = self._peers = NodePeers(environment, f"broker-{config.node_id}")
-        node = services.controller = self._node = MetadataNode(
+        node = services.node = self._node = MetadataNode(
             environment,
             config,
             metadata,

@@ -261,7 +261,7 @@ async def at_work(bench: Bench) -> AsyncIterator[Life]:
     bench.replicas.on_leadership_change(groups.partitions.on_leadership_change)
     bench.services.groups = groups
     bench.services.config = configuration()
-    bench.services.controller = SimpleNamespace(producer_ids=SimpleNamespace(next=_seven))
+    bench.services.node = SimpleNamespace(producer_ids=SimpleNamespace(next=_seven))
     life = Life(bench)
     bench.replicas.may_be_replaced = lambda: life.cycle.doubt() is not None
     groups.partitions.may_be_replaced = lambda index: bench.replicas.is_in_doubt(GROUP_METADATA_TOPIC, index)

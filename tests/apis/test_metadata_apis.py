@@ -74,7 +74,7 @@ async def cluster(directory: Path, **overrides: str) -> AsyncIterator[Client]:
     controller = MetadataNode(env, config, metadata, load_identity(env, config))
     await controller.start()
     try:
-        services = SimpleNamespace(environment=env, config=config, metadata=metadata, controller=controller)
+        services = SimpleNamespace(environment=env, config=config, metadata=metadata, node=controller)
         services.notices = Notices()
         yield Client(services)
     finally:
@@ -200,7 +200,7 @@ def test_existing_topics_do_not_wait_for_a_creation_that_takes_long(
 ) -> None:
     async def run(client: Client) -> None:
         await create(client, "orders")
-        automatic = client.services.controller.automatic_topics
+        automatic = client.services.node.automatic_topics
         orders: list[list[str]] = []
 
         async def order(request: CreateTopicsRequest, answer: Any) -> None:

@@ -123,7 +123,7 @@ class ApiBench:
         self.services = cast(
             Services,
             SimpleNamespace(
-                groups=self.bench.coordinator, metadata=self.metadata, controller=self.controller, notices=Notices()
+                groups=self.bench.coordinator, metadata=self.metadata, node=self.controller, notices=Notices()
             ),
         )
 

@@ -91,7 +91,7 @@ class Node:
             endpoints={"CONTROLLER": (self.host.name, 9093)},
             bootstrap_servers=[("node-1", 9093), ("node-2", 9093)] if not self.voters.voters else [],
         )
-        services = SimpleNamespace(config=config, controller=SimpleNamespace(raft=self.raft), environment=environment)
+        services = SimpleNamespace(config=config, node=SimpleNamespace(raft=self.raft), environment=environment)
         await Server(environment, config, services, apis.load()).start()  # type: ignore[arg-type]
         await self.raft.start()
 
@@ -346,7 +346,7 @@ def test_requests_of_another_cluster_are_refused() -> None:
         request = SimpleNamespace(
             api_key=52, body=VoteRequest(cluster_id="another"), answer=found.append, connection=None
         )
-        vote(SimpleNamespace(controller=SimpleNamespace(raft=SimpleNamespace(cluster_id=CLUSTER))), request)  # type: ignore[arg-type]
+        vote(SimpleNamespace(node=SimpleNamespace(raft=SimpleNamespace(cluster_id=CLUSTER))), request)  # type: ignore[arg-type]
         return found[0]
 
     assert asyncio.run(ask()).error_code == ErrorCode.INCONSISTENT_CLUSTER_ID

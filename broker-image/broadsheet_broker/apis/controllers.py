@@ -22,8 +22,8 @@ Answer = TypeVar("Answer", bound=Message)
 async def order(services: Services, request: Request[Any], answer: type[Answer]) -> Answer:
     """The active controller's answer; KafkaError(NOT_CONTROLLER) on a controller's listener of another node."""
     if request.connection.listener in services.config.controller_listener_names:
-        return expect(await carry_out(services.controller.active, request.body, request.version), answer)
-    return await services.controller.order(request.body, answer, request.version)
+        return expect(await carry_out(services.node.active, request.body, request.version), answer)
+    return await services.node.order(request.body, answer, request.version)
 
 
 async def pass_on(services: Services, request: Request[Any]) -> None:
@@ -33,4 +33,4 @@ async def pass_on(services: Services, request: Request[Any]) -> None:
 
 async def carry_out_here(services: Services, request: Request[Any]) -> None:
     """Answer an order of a node, which is given to the active controller only: KafkaError(NOT_CONTROLLER) elsewhere."""
-    request.answer(await carry_out(services.controller.active, request.body, request.version))
+    request.answer(await carry_out(services.node.active, request.body, request.version))

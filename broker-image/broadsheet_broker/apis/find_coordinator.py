@@ -48,7 +48,7 @@ def find_coordinator(services: Services, request: Request[FindCoordinatorRequest
 
 async def _after_creation(services: Services, request: Request[FindCoordinatorRequest]) -> None:
     try:
-        await services.controller.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
+        await services.node.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
     except KafkaError as error:
         # Retriable for the client, whatever kept the topic from being created; what it was is worth saying.
         _answer(services, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")

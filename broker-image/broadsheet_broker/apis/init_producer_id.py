@@ -23,5 +23,5 @@ async def init_producer_id(services: Services, request: Request[InitProducerIdRe
         raise KafkaError(code, UNSERVED)
     if (body.producer_id == -1) != (body.producer_epoch == -1):
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Producer id and epoch are given both or not at all.")
-    producer_id = await services.controller.producer_ids.next()
+    producer_id = await services.node.producer_ids.next()
     request.answer(InitProducerIdResponse(producer_id=producer_id, producer_epoch=0))

@@ -69,7 +69,7 @@ def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable
 
 
 async def _create_and_answer(services: Services, request: Request[MetadataRequest], missing: list[str]) -> None:
-    refused = await services.controller.automatic_topics.begin(missing, _CREATION_SECONDS)
+    refused = await services.node.automatic_topics.begin(missing, _CREATION_SECONDS)
     codes = {name: refused.get(name, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION) for name in missing}
     image = services.metadata.image
     _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, codes)))

@@ -72,7 +72,7 @@ def _ask(services: Services, request: Request[Any]) -> None:
     """Hand a question to this node's replica, which answers now or later."""
     from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
 
-    raft = services.controller.raft
+    raft = services.node.raft
     error = _wrong_cluster(raft, request)
     question = None if error else protocol.question_of(request.body)
     if question is None:
@@ -96,7 +96,7 @@ def _wrong_cluster(raft: RaftNode, request: Request[Any]) -> ErrorCode:
 
 async def _by_leader(services: Services, request: Request[Any], answer: Callable[[], Coroutine[Any, Any, Any]]) -> None:
     """Answer here if this node leads, or if it was asked as a controller; else have the leader answer."""
-    raft = services.controller.raft
+    raft = services.node.raft
     if raft.is_leader or request.connection.listener in services.config.controller_listener_names:
         request.answer(await answer())
         return
@@ -104,12 +104,12 @@ async def _by_leader(services: Services, request: Request[Any], answer: Callable
     def here() -> Coroutine[Any, Any, Any] | None:
         return answer() if raft.is_leader else None
 
-    request.answer(await services.controller.ask_leader(request.body, request.version, here))
+    request.answer(await services.node.ask_leader(request.body, request.version, here))
 
 
 @serves(80, "AddRaftVoter", (0, 1))
 async def add_raft_voter(services: Services, request: Request[AddRaftVoterRequest]) -> None:
-    raft, body = services.controller.raft, request.body
+    raft, body = services.node.raft, request.body
 
     async def answer() -> Any:
         error = _wrong_cluster(raft, request)
@@ -125,7 +125,7 @@ async def add_raft_voter(services: Services, request: Request[AddRaftVoterReques
 
 @serves(81, "RemoveRaftVoter", (0, 0))
 async def remove_raft_voter(services: Services, request: Request[RemoveRaftVoterRequest]) -> None:
-    raft, body = services.controller.raft, request.body
+    raft, body = services.node.raft, request.body
 
     async def answer() -> Any:
         error = _wrong_cluster(raft, request)
@@ -156,7 +156,7 @@ def _describe(services: Services, body: DescribeQuorumRequest, version: int) -> 
     from broadsheet_broker.wire.messages import describe_quorum_response as quorum_response
 
     answer = quorum_response.DescribeQuorumResponse(error_message=None)
-    raft = services.controller.raft
+    raft = services.node.raft
     for topic in body.topics:
         rows = quorum_response.TopicData(topic_name=topic.topic_name)
         for partition in topic.partitions:

@@ -85,7 +85,7 @@ class Services:
     environment: Environment
     config: BrokerConfig
     metadata: MetadataCache
-    controller: MetadataNode
+    node: MetadataNode
     replicas: ReplicaManager
     groups: GroupCoordinator
     notices: Notices = field(default_factory=Notices)
