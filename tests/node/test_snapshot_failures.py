@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from broadsheet_broker.log import StorageError
-from broadsheet_broker.raft import node_snapshots
 from tests.support.controllers import environment, running, start
 from tests.support.memory_files import MemoryFiles
 
@@ -26,7 +25,7 @@ def test_a_clean_up_that_fails_after_a_snapshot_does_not_keep_the_node_from_stop
                 raise StorageError("segments cannot be deleted: Input/output error")
 
             raft.storage.clean = refuse  # type: ignore[method-assign]
-            raft._snapshot = asyncio.get_running_loop().create_task(node_snapshots.take(raft))
+            raft.take_snapshot()
         assert "could not be written" in caplog.text
 
     asyncio.run(run())

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
+from broadsheet_broker.raft.asked import asked, change_voters
 from broadsheet_broker.raft.candidate import Candidate
 from broadsheet_broker.raft.follower import Follower
 from broadsheet_broker.raft.leader import Leader
@@ -23,16 +24,13 @@ from broadsheet_broker.raft.messages import (
     AppendLeaderChange,
     AppendRefused,
     Asked,
-    BeginEpoch,
     ChangeAnswer,
     Effect,
     ElectionState,
-    EndEpoch,
     EpochAnswer,
     Fetch,
     FetchAnswer,
     FetchedAppended,
-    FetchSnapshot,
     Flushed,
     HighWatermarkAdvanced,
     LeaderChanged,
@@ -44,7 +42,6 @@ from broadsheet_broker.raft.messages import (
     Resign,
     SetTimer,
     ShutDown,
-    SnapshotAnswer,
     SnapshotId,
     SnapshotInstalled,
     SnapshotRefused,
@@ -239,7 +236,7 @@ class Raft:
         elif state is None:
             raise RaftError(f"{message} before Started")
         elif isinstance(message, Asked):
-            self._asked(message.token, message.question)
+            asked(self, message.token, message.question)
         elif isinstance(message, Answered):
             if not self.is_broken or self.role is Role.RESIGNED:
                 self._answered(message)
@@ -266,7 +263,7 @@ class Raft:
             if isinstance(state, Follower):
                 state.snapshot_refused(message.id)
         elif isinstance(message, AddVoter | RemoveVoter):
-            self._change_voters(message)
+            change_voters(self, message)
         elif isinstance(message, Resign | ShutDown | LogFailed):
             self._stop(message)
         else:
@@ -319,7 +316,7 @@ class Raft:
         deadline = self.now_ms + self.random_election_timeout()
         if isinstance(self.state, Unattached):
             deadline = self.state.election_deadline_ms  # candidates that come and go must not put it off for ever
-        self._elect(ElectionState(epoch, leader_id, voted))
+        self.elect(ElectionState(epoch, leader_id, voted))
         self._enter(Unattached(self, deadline))
         self._tell(leader_id)
 
@@ -332,13 +329,13 @@ class Raft:
         if alone:
             self.election = ElectionState(epoch)  # its vote and its election are stored in one write
         else:
-            self._elect(ElectionState(epoch, None, self.local))
+            self.elect(ElectionState(epoch, None, self.local))
         self._enter(Candidate(self))
         if not alone:
             self._tell(None)
 
     def become_leader(self, granting: list[int]) -> None:
-        self._elect(ElectionState(self.epoch, self.local.id))
+        self.elect(ElectionState(self.epoch, self.local.id))
         leader = Leader(self, self.log.end_offset, granting)
         self._enter(leader)
         self.lost_elections = 0
@@ -357,11 +354,11 @@ class Raft:
             raise RaftError(f"replica {leader_id} cannot follow itself in epoch {epoch}")
         voted = self.election.voted if epoch == self.epoch else None
         self._addresses[leader_id] = address
-        self._elect(ElectionState(epoch, leader_id, voted))
+        self.elect(ElectionState(epoch, leader_id, voted))
         self._enter(Follower(self, leader_id, address))
         self._tell(leader_id)
 
-    def _elect(self, election: ElectionState) -> None:
+    def elect(self, election: ElectionState) -> None:
         """Remember an epoch, its leader or a vote, durably before anybody hears of it."""
         if election.leader_epoch < self.epoch:
             raise RaftError(f"epoch {election.leader_epoch} after {self.epoch}")
@@ -397,7 +394,7 @@ class Raft:
 
     # Epochs and leaders that others speak of.
 
-    def _heard_of(self, epoch: int, leader_id: int | None, address: Address | None) -> None:
+    def heard_of(self, epoch: int, leader_id: int | None, address: Address | None) -> None:
         """Somebody speaks of a newer epoch, or of the leader of this one, where none was known or reachable."""
         if leader_id is None or leader_id == self.local.id:
             if epoch > self.epoch:
@@ -417,47 +414,11 @@ class Raft:
         """Whether a leader of this epoch would be news."""
         return self.election.leader_id is None or self.role is Role.UNATTACHED
 
-    # Questions of other replicas.
+    # What is said of the leader.
 
-    def _asked(self, token: Any, question: Question) -> None:
-        if self.is_broken:
-            self._refuse(token, question, ErrorCode.BROKER_NOT_AVAILABLE)
-        elif isinstance(question, Vote):
-            self._asked_vote(token, question)
-        elif isinstance(question, BeginEpoch | EndEpoch):
-            self._asked_epoch(token, question)
-        else:
-            error = self._leader_error(question.epoch)
-            leader = self.leader
-            if error or leader is None:
-                self._refuse(token, question, error)
-            elif isinstance(question, Fetch):
-                leader.asked_fetch(token, question)
-            elif isinstance(question, FetchSnapshot):
-                leader.asked_snapshot(token, question)
-            else:
-                leader.changes.update(token, question)
-
-    def _leader_error(self, epoch: int) -> ErrorCode:
-        if epoch < self.epoch:
-            return ErrorCode.FENCED_LEADER_EPOCH
-        if epoch > self.epoch:
-            return ErrorCode.UNKNOWN_LEADER_EPOCH
-        return ErrorCode.NONE if self.leader is not None else ErrorCode.NOT_LEADER_OR_FOLLOWER
-
-    def _refuse(self, token: Any, question: Question, error: ErrorCode) -> None:
-        leader_id = self.election.leader_id
-        address = self._leader_address()
-        if isinstance(question, Vote):
-            self.reply(token, VoteAnswer(error, self.epoch, leader_id, address))
-        elif isinstance(question, Fetch):
-            self.reply(token, self.fetch_answer(error))
-        elif isinstance(question, FetchSnapshot):
-            self.reply(token, SnapshotAnswer(error, self.epoch, leader_id, address, question.snapshot))
-        else:
-            self.reply(token, EpochAnswer(error, self.epoch, leader_id, address))
-
-    def _leader_address(self) -> Address | None:
+    @property
+    def known_leader_address(self) -> Address | None:
+        """Where the leader of this epoch is, as far as this replica knows."""
         leader_id = self.election.leader_id
         if leader_id is None:
             return None
@@ -476,67 +437,12 @@ class Raft:
             error,
             self.epoch,
             self.election.leader_id,
-            self._leader_address(),
+            self.known_leader_address,
             -1 if known is None else known,
             self.log.start_offset,
             diverging,
             snapshot,
         )
-
-    def _asked_vote(self, token: Any, vote: Vote) -> None:
-        error = ErrorCode.NONE
-        highest_last_epoch = vote.epoch if vote.pre_vote else vote.epoch - 1
-        if not 0 <= vote.last_epoch <= highest_last_epoch or vote.end_offset < 0 or vote.candidate.id < 0:
-            error = ErrorCode.INVALID_REQUEST
-        elif vote.epoch < self.epoch:
-            error = ErrorCode.FENCED_LEADER_EPOCH
-        elif vote.voter.id >= 0 and not vote.voter.matches(self.local):
-            error = ErrorCode.INVALID_VOTER_KEY
-        if error:
-            self._refuse(token, vote, error)
-            return
-        if vote.epoch > self.epoch:
-            self.become_unattached(vote.epoch)
-        assert self.state is not None
-        up_to_date = (vote.last_epoch, vote.end_offset) >= (self.log.last_epoch, self.log.end_offset)
-        granted = self.state.may_grant(vote, up_to_date)
-        if granted and not vote.pre_vote and self.election.voted is None:
-            self._elect(ElectionState(self.epoch, self.election.leader_id, vote.candidate))
-            if isinstance(self.state, Unattached):  # the candidate has as good a chance as this replica
-                self.state.election_deadline_ms = self.now_ms + self.random_election_timeout()
-        leader = self.election.leader_id
-        self.reply(token, VoteAnswer(ErrorCode.NONE, self.epoch, leader, self._leader_address(), granted))
-
-    def _asked_epoch(self, token: Any, question: BeginEpoch | EndEpoch) -> None:
-        epoch, leader_id = question.epoch, question.leader_id
-        known = self.election.leader_id
-        error = ErrorCode.NONE
-        if epoch < self.epoch:
-            error = ErrorCode.FENCED_LEADER_EPOCH
-        elif leader_id < 0 or leader_id == self.local.id or (epoch == self.epoch and known not in (None, leader_id)):
-            error = ErrorCode.INVALID_REQUEST
-        elif isinstance(question, BeginEpoch) and question.voter.id >= 0 and not question.voter.matches(self.local):
-            error = ErrorCode.INVALID_VOTER_KEY
-        if error:
-            self._refuse(token, question, error)
-            return
-        if epoch > self.epoch or self.role is not Role.FOLLOWER:
-            self._heard_of(epoch, leader_id, next(iter(question.endpoints.values()), None))
-        assert self.state is not None
-        if isinstance(question, BeginEpoch):
-            self.state.led_by(leader_id)
-        else:
-            self.state.succeed(self._succession_delay(question.successors))
-        self._refuse(token, question, ErrorCode.NONE)
-
-    def _succession_delay(self, successors: tuple[ReplicaKey, ...]) -> float:
-        """The first in line tries at once, the others later, each in time for the one before to have won."""
-        count = len(successors)
-        for position, key in enumerate(successors):
-            if key.matches(self.local):
-                longest = self.settings.backoff_max_ms
-                return min(longest, (longest >> (count - 1)) << (position - 1)) if position else 0.0
-        return self.random.uniform(0, self.settings.election_timeout_ms / 4)
 
     # Answers of other replicas.
 
@@ -558,7 +464,7 @@ class Raft:
             state.not_answered(node_id, question, message.failure)
             return
         if answer.epoch > self.epoch:
-            self._heard_of(answer.epoch, answer.leader_id, answer.address)
+            self.heard_of(answer.epoch, answer.leader_id, answer.address)
             return
         stale = answer.epoch < self.epoch or answer.error in (
             ErrorCode.UNKNOWN_LEADER_EPOCH,
@@ -568,7 +474,7 @@ class Raft:
             self.outbox.back_off(node_id, self.now_ms)
             return
         if answer.leader_id not in (None, self.local.id) and self._lacks_leader():
-            self._heard_of(answer.epoch, answer.leader_id, answer.address)
+            self.heard_of(answer.epoch, answer.leader_id, answer.address)
             if self.state is not state:
                 return
         self.outbox.succeeded(node_id)
@@ -585,15 +491,3 @@ class Raft:
                 self.outbox.back_off(node_id, self.now_ms)  # it knows no more than this replica
         else:
             state.snapshot_answered(node_id, answer)
-
-    # Orders.
-
-    def _change_voters(self, order: AddVoter | RemoveVoter) -> None:
-        leader = self.leader
-        if leader is None:
-            reason = "This controller does not lead the metadata quorum."
-            self.reply(order.token, ChangeAnswer(ErrorCode.NOT_LEADER_OR_FOLLOWER, reason))
-        elif isinstance(order, AddVoter):
-            leader.changes.add(order)
-        else:
-            leader.changes.remove(order)

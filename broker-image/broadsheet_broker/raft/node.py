@@ -14,17 +14,20 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from broadsheet_broker.log.errors import StorageError, is_passing
 from broadsheet_broker.raft import messages as m
-from broadsheet_broker.raft import node_delivery, node_flushing, node_snapshots, quorum_state
+from broadsheet_broker.raft import quorum_state
 from broadsheet_broker.raft.control_records import leader_change_row, voter_rows, voters_of
 from broadsheet_broker.raft.leader import Leader
 from broadsheet_broker.raft.listener import Committed, RaftListener, RaftSettings, SnapshotSource
 from broadsheet_broker.raft.machine import Raft
 from broadsheet_broker.raft.messages import SnapshotId
+from broadsheet_broker.raft.node_delivery import Delivery
+from broadsheet_broker.raft.node_flushing import Flushing
+from broadsheet_broker.raft.node_sending import Sending, reply_records
+from broadsheet_broker.raft.node_snapshots import RETRY_SECONDS, Snapshots
 from broadsheet_broker.raft.resigned import Resigned
 from broadsheet_broker.raft.roles import Role
 from broadsheet_broker.raft.snapshot import Snapshot
@@ -33,17 +36,15 @@ from broadsheet_broker.raft.voter_history import VoterHistory
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.peers import Address, PeerError, Peers
+from broadsheet_broker.wire.peers import Address, Peers
 from broadsheet_broker.wire.records import BatchHeader, build_batch, decode_records, iterate_batches
 
 __all__ = ["Committed", "RaftListener", "RaftNode", "RaftSettings", "SnapshotSource"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _FAREWELL_SECONDS = 1.0
 """How long a leader that stops waits for the others to have heard of it."""
-_RETRY_SECONDS = 0.5
-"""Pause after the disk refused what the leader sent."""
 
 
 class RaftNode:
@@ -73,45 +74,35 @@ class RaftNode:
         self._peers = peers
         self.cluster_id = cluster_id
         self.storage = MetadataLog(environment, log_dir, settings.segment_bytes, settings.segment_ms)
-        self._raft = self._make_machine(m.ElectionState(), endpoints or {}, bootstrap_servers)
+        self._raft = Raft(
+            local,
+            voters,
+            m.ElectionState(),
+            self.storage,
+            environment.random,
+            settings.quorum,
+            bootstrap_servers=bootstrap_servers,
+            local_endpoints=endpoints,
+        )
+        self._flushing = Flushing(environment, self.storage, self)
+        self._delivery = Delivery(self.storage, listener, self.now_ms)
+        self._snapshots = Snapshots(environment, self.storage, self._history, listener, settings, self)
+        self._sending = Sending(peers, cluster_id, settings.quorum.request_timeout_ms, self.step)
         self._opened = False
-        self._running = False
+        self.is_running = False
         self._inbox: deque[m.Message] = deque()
         self._stepping = False
         self._timer: asyncio.TimerHandle | None = None
-        self._waiting: deque[Committed] = deque()
-        """Appended here as leader, not yet committed, in the order of offsets."""
-        self._applied = 0
-        """The listener has heard of everything below this offset."""
-        self._synced_end = 0
-        """The log is durable below this offset."""
-        self._truncations = 0
         self._loaded: Snapshot | None = None
-        self._flush: asyncio.Task[None] | None = None
-        self._snapshot: asyncio.Task[None] | None = None
-        self._installing: asyncio.Task[None] | None = None
-        self._bytes_since_snapshot = 0
-        self._snapshot_at_ms = 0.0
         self.failure: KafkaError | None = None
         """Why the metadata log can no longer be written."""
+        self.appended_records = 0
+        """By this replica as leader."""
+        self.fetched_records = 0
+        """From leaders."""
         self._refusal = ""
         """What the disk said last when it refused an append."""
         self._news: asyncio.Future[None] | None = None
-        self.last_fsync_ms = 0.0
-
-    def _make_machine(
-        self, stored: m.ElectionState, endpoints: Mapping[str, m.Address], servers: Sequence[m.Address]
-    ) -> Raft:
-        return Raft(
-            self._local,
-            self._history.newest,
-            stored,
-            self.storage,
-            self._environment.random,
-            self._settings.quorum,
-            bootstrap_servers=servers,
-            local_endpoints=endpoints,
-        )
 
     # Questions.
 
@@ -184,13 +175,12 @@ class RaftNode:
         self._load()
         self._raft.voters = self.voters
         self._raft.election = quorum_state.load(self._environment.files, self.storage.directory)
-        self._snapshot_at_ms = self.now_ms()
-        self._running = True
+        self.is_running = True
         alone = self.voters.is_sole_voter(self._local)
         if alone:
-            node_delivery.deliver(self, self.storage.end_offset)
-        self._step(m.Started())
-        self._start_flush()
+            self._deliver(self.storage.end_offset)
+        self.step(m.Started())
+        self._flushing.start()
         if alone:
             await self.flushed()
             if self.failure is not None:
@@ -206,16 +196,10 @@ class RaftNode:
         """Give the newest snapshot to the listener, and learn from the log behind it who votes."""
         snapshot, self._loaded = self._loaded, None
         if snapshot is not None:
-            self.give_snapshot(self.storage.snapshots[-1], snapshot)
-        for header, batch in self.storage.read(self._applied):
+            self._snapshots.give(self.storage.snapshots[-1], snapshot)
+        for header, batch in self.storage.read(self.applied):
             if header.is_control:
                 self._learn_voters(header, batch)
-
-    def give_snapshot(self, id: SnapshotId, snapshot: Snapshot) -> None:
-        self._applied = id.offset
-        if snapshot.voters is not None:
-            self._history.add(id.offset - 1, snapshot.voters)
-        self._listener.load_snapshot(id, snapshot.last_contained_timestamp, snapshot.values)
 
     def _learn_voters(self, header: BatchHeader, batch: memoryview) -> bool:
         found = voters_of(decode_records(batch))
@@ -231,18 +215,16 @@ class RaftNode:
         if not self._opened:
             return
         await self.flushed()
-        for task in (self._snapshot, self._installing):
-            if task is not None:
-                await task
-        if self._running:
-            self._step(m.ShutDown())
+        await self._snapshots.finish()
+        if self.is_running:
+            self.step(m.ShutDown())
             await self._say_farewell()
         self.kill()
         if self.failure is None:
             try:
                 await self._environment.offload(self.storage.log.close)
             except StorageError as error:  # the next start looks at every batch anyway
-                log.error("The metadata log was not closed cleanly: %s", error)
+                logger.error("The metadata log was not closed cleanly: %s", error)
         else:
             self.storage.log.close_files()
 
@@ -259,7 +241,7 @@ class RaftNode:
 
     def kill(self) -> None:
         """Do nothing more."""
-        self._running = False
+        self.is_running = False
         if self._timer is not None:
             self._timer.cancel()
 
@@ -285,40 +267,90 @@ class RaftNode:
                 f"One change of the cluster metadata would take {len(batch)} bytes; {MAX_BATCH_BYTES} are allowed.",
             )
         info = self.storage.append(batch, self.epoch, now)
-        self._waiting.append(
+        self._delivery.appended(
             Committed(info.first_offset, info.last_offset, self.epoch, now, len(batch), (), None if control else tag)
         )
-        self._start_flush()
+        self.appended_records += len(rows)
+        self._flushing.start()
         return info.last_offset
-
-    def _start_flush(self) -> None:
-        if self._flush is None and self.storage.end_offset > self._synced_end:
-            self._flush = self._environment.loop.create_task(node_flushing.flush_all(self))
 
     async def flushed(self) -> None:
         """Wait until nothing is waiting for its fsync."""
-        while self._flush is not None:
-            await asyncio.shield(self._flush)
+        await self._flushing.done()
+
+    # What its parts ask of this replica (node_flushing.FlushingHost, node_snapshots.SnapshotHost).
+
+    @property
+    def has_failed(self) -> bool:
+        return self.failure is not None
+
+    @property
+    def applied(self) -> int:
+        """The listener has everything below this offset."""
+        return self._delivery.applied
+
+    def is_taken_back(self) -> bool:
+        return self._delivery.is_taken_back()
+
+    def refuse_waiting(self, error: KafkaError) -> None:
+        refused = self._delivery.take_back()
+        self._refusal = error.message
+        logger.error("The metadata log cannot be written: %s", error.message)
+        before = self.voters
+        self._history.truncate(self.storage.end_offset)
+        self._report_refused(refused, error)
+        if self.voters != before:
+            self.step(m.VotersChanged(self.voters))
+        if len(self.voters) > 1:
+            self.step(m.Resign())  # others may have room
+
+    def fail(self, error: KafkaError) -> None:
+        """The log can no longer be trusted. What it holds and is not committed will not be by this replica."""
+        self.failure = error.again()
+        self.step(m.LogFailed())
+        waiting = self._delivery.forget_waiting()
+        self._refusal = error.message
+        logger.error("The metadata log cannot be written: %s", error.message)
+        self._report_refused(waiting, error)
+
+    def _report_refused(self, tags: Sequence[Any], error: KafkaError) -> None:
+        refused = [tag for tag in tags if tag is not None]
+        self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
+
+    def log_replacing(self) -> None:
+        self._flushing.replacing()
+
+    def log_replaced(self) -> None:
+        self._flushing.replaced()
+
+    def snapshot_loaded(self, id: SnapshotId) -> None:
+        self._delivery.starts_at(id.offset)
+        self._raft.voters = self.voters
+
+    def _deliver(self, high_watermark: int) -> None:
+        size = self._delivery.deliver(high_watermark)
+        if size:
+            self._snapshots.committed(size)
 
     # The machine.
 
     def ask(self, question: m.Question, reply: Callable[[m.Answer], None]) -> None:
         """Another replica's question; the reply may come now or later."""
-        if not self._running:
+        if not self.is_running:
             raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
-        self._step(m.Asked(reply, question))
+        self.step(m.Asked(reply, question))
 
     async def change_voters(self, make: Callable[[Any], m.AddVoter | m.RemoveVoter]) -> m.ChangeAnswer:
         """Carry out the order that `make` makes of a token; the answer comes when it is committed or refused."""
-        if not self._running:
+        if not self.is_running:
             raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
         answer: asyncio.Future[m.ChangeAnswer] = self._environment.loop.create_future()
-        self._step(make(lambda found: None if answer.done() else answer.set_result(found)))
+        self.step(make(lambda found: None if answer.done() else answer.set_result(found)))
         return await answer
 
-    def _step(self, message: m.Message) -> None:
+    def step(self, message: m.Message) -> None:
         self._inbox.append(message)
-        if self._stepping or not self._running:
+        if self._stepping or not self.is_running:
             return
         self._stepping = True
         try:
@@ -334,26 +366,24 @@ class RaftNode:
             for effect in self._raft.step(message, self.now_ms()):
                 self._carry_out(effect)
         except OSError as error:  # what could not be stored must not be promised: the effects after it are dropped
-            node_flushing.fail(self, KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
+            self.fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
         except Exception as error:  # a defect: nobody may rely on this replica any more
             if self.failure is not None:
                 raise
-            log.exception("The metadata quorum stopped working on this node")
-            node_flushing.fail(
-                self, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}")
-            )
+            logger.exception("The metadata quorum stopped working on this node")
+            self.fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
 
     def _carry_out(self, effect: m.Effect) -> None:
         if isinstance(effect, m.Reply):
             effect.token(effect.answer)
         elif isinstance(effect, m.ReplyRecords):
-            self._reply_records(effect)
+            reply_records(self.storage, effect)
         elif isinstance(effect, m.Send):
-            self._send(effect)
+            self._sending.send(effect)
         elif isinstance(effect, m.SetTimer):
             self._set_timer(effect.at_ms)
         elif isinstance(effect, m.HighWatermarkAdvanced):
-            node_delivery.deliver(self, effect.offset)
+            self._deliver(effect.offset)
         elif isinstance(effect, m.AppendFetched):
             self._append_fetched(effect)
         elif isinstance(effect, m.LeaderChanged):
@@ -367,9 +397,9 @@ class RaftNode:
         elif isinstance(effect, m.Truncate):
             self._truncate(effect.offset)
         elif isinstance(effect, m.ReplySnapshot):
-            node_snapshots.reply_piece(self, effect)
+            self._snapshots.reply_piece(effect)
         else:
-            node_snapshots.store_piece(self, effect)
+            self._snapshots.store_piece(effect)
 
     def _set_timer(self, at_ms: float | None) -> None:
         if self._timer is not None:
@@ -381,37 +411,13 @@ class RaftNode:
 
     def _timer_fired(self) -> None:
         self._timer = None
-        self._step(m.TimerFired())
-
-    def _send(self, send: m.Send) -> None:
-        if self._peers is None:
-            return
-        from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
-
-        request, version = protocol.request_of(send.question, self.cluster_id)
-        long_poll = isinstance(send.question, m.Fetch | m.FetchSnapshot)
-
-        def answered(message: Any, error: PeerError | None) -> None:
-            if error is not None:
-                self._step(m.Answered(send.request_id, None, error.kind))
-            else:
-                self._step(m.Answered(send.request_id, protocol.answer_of(message)))
-
-        self._peers.send(
-            send.node_id,
-            Address(*send.address),
-            request,
-            version,
-            answered,
-            timeout=self._settings.quorum.request_timeout_ms / 1000,
-            lane="raft-fetch" if long_poll else "raft",
-        )
+        self.step(m.TimerFired())
 
     def _leader_changed(self, effect: m.LeaderChanged) -> None:
         if effect.leader_id != self._local.id:
-            self._waiting.clear()  # whether it is ever committed is up to others; then it comes from the log
+            self._delivery.forget_waiting()  # whether it is ever committed is up to others; then it comes from the log
         else:
-            log.info("Node %d leads the metadata quorum in epoch %d", self._local.id, effect.epoch)
+            logger.info("Node %d leads the metadata quorum in epoch %d", self._local.id, effect.epoch)
         self._listener.handle_leader(effect.epoch, effect.leader_id)
 
     # Appending what the machine wants.
@@ -421,7 +427,7 @@ class RaftNode:
         rows = [leader_change_row(effect.leader_id, effect.voters, effect.granting, now)]
         if self.voters.dynamic and self.storage.end_offset == 0:
             rows += voter_rows(self.voters, now)  # they stood in the snapshot that formatting wrote (KIP-853)
-        self._waiting.clear()
+        self._delivery.forget_waiting()
         self._append(rows, now, control=True)
 
     def _append_voters(self, voters: VoterSet) -> None:
@@ -436,14 +442,14 @@ class RaftNode:
         try:
             self.storage.append_fetched(records)
         except KafkaError as error:
-            log.error("What the leader of the metadata quorum sent cannot be appended: %s", error.message)
+            logger.error("What the leader of the metadata quorum sent cannot be appended: %s", error.message)
             self._inbox.append(m.AppendRefused())
             if isinstance(error, StorageError) and error.errno is not None and not is_passing(error):
-                node_flushing.fail(self, error)  # the directory is lost: this replica would never hear of anything
+                self.fail(error)  # the directory is lost: this replica would never hear of anything
                 return
             self._listener.handle_refusal(error)
             done = m.FetchedAppended(self.storage.end_offset, -1)
-            self._environment.loop.call_later(_RETRY_SECONDS, self._step, done)
+            self._environment.loop.call_later(RETRY_SECONDS, self.step, done)
             return
         changed = False
         for header, batch in iterate_batches(records):
@@ -451,36 +457,32 @@ class RaftNode:
                 changed = self._learn_voters(header, batch) or changed
         if changed:
             self._inbox.append(m.VotersChanged(self.voters))
+        self.fetched_records += self.storage.end_offset - end
         self._inbox.append(m.FetchedAppended(self.storage.end_offset, effect.high_watermark))
-        self._start_flush()
+        self._flushing.start()
 
     def _truncate(self, offset: int) -> None:
-        if offset < self._applied:
-            raise RuntimeError(f"committed records from {offset} to {self._applied} would be taken away")
-        log.info(
+        if offset < self.applied:
+            raise RuntimeError(f"committed records from {offset} to {self.applied} would be taken away")
+        logger.info(
             "The metadata log goes back from offset %d to %d, as its leader has it", self.storage.end_offset, offset
         )
         before = self.voters
-        self._truncations += 1
         self.storage.log.truncate_to(offset)
-        self._synced_end = min(self._synced_end, self.storage.end_offset)
+        self._flushing.truncated()
         self._history.truncate(self.storage.end_offset)
         if self.voters != before:
             self._inbox.append(m.VotersChanged(self.voters))
 
-    # Answering from the log.
-
-    def _reply_records(self, effect: m.ReplyRecords) -> None:
-        try:
-            records: Any = self.storage.log.read(effect.offset, effect.max_bytes).data
-            answer = replace(effect.answer, records=records)
-        except KafkaError as error:
-            answer = replace(effect.answer, error=error.code)
-        effect.token(answer)
+    # Snapshots.
 
     async def write_snapshot(self) -> SnapshotId | None:
         """Write what the listener has now, and let go of what retention no longer wants."""
-        return await node_snapshots.write(self)
+        return await self._snapshots.write()
+
+    def take_snapshot(self) -> None:
+        """Begin to write a snapshot, unless one is being written."""
+        self._snapshots.take()
 
     # Orders and reports.
 

@@ -1,88 +1,116 @@
-"""How a replica of the metadata log makes it durable, with one fsync for all that came meanwhile."""
+"""Makes the metadata log of a replica durable, with one fsync for everything that arrived meanwhile."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.raft import messages as m
+from broadsheet_broker.raft.storage import MetadataLog
+from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
-if TYPE_CHECKING:
-    from broadsheet_broker.raft.node import RaftNode
-
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
-async def flush_all(node: RaftNode) -> None:
-    """Make appends durable, one group after the other, until there are none."""
-    try:
-        while (node.storage.end_offset > node._synced_end or _is_taken_back(node)) and node.failure is None:
-            try:
-                node.storage.log.flush_appends()
-                if _is_taken_back(node):
-                    raise StorageError("what was appended to the metadata log was taken back")
-            except StorageError as error:
-                _refuse_waiting(node, error)
-                continue
-            await _sync(node, node.storage.end_offset, node._truncations)
-    except Exception as error:  # a defect: whoever waits must hear of it, and nothing more may be promised
-        log.exception("The metadata log stopped working")
-        fail(node, KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
-    finally:
-        node._flush = None
+class FlushingHost(Protocol):
+    """The replica whose log is flushed."""
+
+    @property
+    def is_leader(self) -> bool: ...
+
+    @property
+    def has_failed(self) -> bool:
+        """The log can no longer be trusted."""
+        ...
+
+    def step(self, message: m.Message) -> None:
+        """Give the state machine a message."""
+        ...
+
+    def is_taken_back(self) -> bool:
+        """The log ends before what was appended last."""
+        ...
+
+    def refuse_waiting(self, error: KafkaError) -> None:
+        """The disk refused what was not written yet: the log is as if it had never been appended."""
+        ...
+
+    def fail(self, error: KafkaError) -> None:
+        """The log can no longer be trusted."""
+        ...
 
 
-async def _sync(node: RaftNode, end: int, truncations: int) -> None:
-    if node.is_leader:
-        node._step(m.Appended(end))  # followers may have it while this disk works
-    began = node.now_ms()
-    try:
-        await node._environment.offload(node.storage.sync)
-    except StorageError as error:
-        # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
-        fail(node, KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
-        return
-    node.last_fsync_ms = node.now_ms() - began
-    if truncations == node._truncations:  # else what is there now may be other records than those synced
-        node._synced_end = end
-        node._step(m.Flushed(end))
+class Flushing:
+    """Knows up to where the log is durable."""
 
+    def __init__(self, environment: Environment, storage: MetadataLog, host: FlushingHost) -> None:
+        self._environment = environment
+        self._storage = storage
+        self._host = host
+        self._synced_end = 0
+        """The log is durable below this offset."""
+        self._replacements = 0
+        """How often the log was cut or replaced: what was synced before may be other records than those there now."""
+        self._task: asyncio.Task[None] | None = None
+        self.last_fsync_ms = 0.0
+        """How long the last fsync took."""
 
-def _is_taken_back(node: RaftNode) -> bool:
-    """The log ends before what was appended last: a reader made it write, and the disk refused."""
-    return bool(node._waiting) and node._waiting[-1].last_offset >= node.storage.end_offset
+    def start(self) -> None:
+        """Begin to flush unless that is under way or nothing is new."""
+        if self._task is None and self._storage.end_offset > self._synced_end:
+            self._task = self._environment.loop.create_task(self._flush_all())
 
+    async def done(self) -> None:
+        """Wait until nothing is waiting for its fsync."""
+        while self._task is not None:
+            await asyncio.shield(self._task)
 
-def _refuse_waiting(node: RaftNode, error: KafkaError) -> None:
-    """The disk refused what was not written yet: the log is as if it had never been appended."""
-    refused = []
-    while node._waiting and node._waiting[-1].last_offset >= node.storage.end_offset:
-        refused.append(node._waiting.pop().tag)
-    node._refusal = error.message
-    log.error("The metadata log cannot be written: %s", error.message)
-    before = node.voters
-    node._history.truncate(node.storage.end_offset)
-    _tell_refused(node, refused, error)
-    if node.voters != before:
-        node._step(m.VotersChanged(node.voters))
-    if len(node.voters) > 1:
-        node._step(m.Resign())  # others may have room
+    def truncated(self) -> None:
+        """The log was cut at its end."""
+        self._replacements += 1
+        self._synced_end = min(self._synced_end, self._storage.end_offset)
 
+    def replacing(self) -> None:
+        """A snapshot is about to take the place of the log: an fsync under way says nothing about what comes."""
+        self._replacements += 1
 
-def fail(node: RaftNode, error: KafkaError) -> None:
-    """The log can be trusted no more. What it holds that is not committed will not be by this replica."""
-    node.failure = error.again()
-    node._step(m.LogFailed())
-    waiting = [batch.tag for batch in node._waiting]
-    node._waiting.clear()
-    node._refusal = error.message
-    log.error("The metadata log cannot be written: %s", error.message)
-    _tell_refused(node, waiting, error)
+    def replaced(self) -> None:
+        """The log begins after a snapshot that is durable."""
+        self._synced_end = self._storage.end_offset
 
+    async def _flush_all(self) -> None:
+        """Make appends durable, one group after the other, until there are none."""
+        host, storage = self._host, self._storage
+        try:
+            while (storage.end_offset > self._synced_end or host.is_taken_back()) and not host.has_failed:
+                try:
+                    storage.log.flush_appends()
+                    if host.is_taken_back():
+                        raise StorageError("what was appended to the metadata log was taken back")
+                except StorageError as error:
+                    host.refuse_waiting(error)
+                    continue
+                await self._sync(storage.end_offset, self._replacements)
+        except Exception as error:  # a defect: everything that waits must fail, and nothing more may be promised
+            logger.exception("The metadata log stopped working")
+            host.fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
+        finally:
+            self._task = None
 
-def _tell_refused(node: RaftNode, tags: Iterable[Any], error: KafkaError) -> None:
-    refused = [tag for tag in tags if tag is not None]
-    node._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
+    async def _sync(self, end: int, replacements: int) -> None:
+        if self._host.is_leader:
+            self._host.step(m.Appended(end))  # followers may have it while this disk works
+        began = self._environment.monotonic()
+        try:
+            await self._environment.offload(self._storage.sync)
+        except StorageError as error:
+            # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
+            self._host.fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
+            return
+        self.last_fsync_ms = (self._environment.monotonic() - began) * 1000
+        if replacements == self._replacements:
+            self._synced_end = end
+            self._host.step(m.Flushed(end))
