@@ -282,6 +282,18 @@ def test_the_name_index_follows_what_comes_and_goes() -> None:
     assert index.colliding("a_b") is None
 
 
+def test_the_name_index_keeps_nothing_of_topics_that_are_gone() -> None:
+    """Tests and jobs create and delete topics under ever new names; the active controller runs for months."""
+    index = NameIndex(["kept.topic"])
+    for number in range(1000):
+        index.add(f"job.{number}")
+        index.add(f"job_{number}")
+        index.discard(f"job.{number}")
+        index.discard(f"job_{number}")
+        index.discard(f"never.there.{number}")
+    assert len(index) == 1
+
+
 def test_placement_needs_as_many_brokers_as_replicas() -> None:
     with pytest.raises(KafkaError, match="only 1 broker"):
         ReplicaPlacer([UsableBroker(1, None, False)]).place(1, 2)

@@ -56,13 +56,20 @@ class NameIndex:
         for name in names:
             self.add(name)
 
+    def __len__(self) -> int:
+        """The number of names that differ in more than '.' and '_'."""
+        return len(self._names)
+
     def add(self, name: str) -> None:
         if has_collision_characters(name):
             self._names.setdefault(unified(name), set()).add(name)
 
     def discard(self, name: str) -> None:
         if has_collision_characters(name):
-            self._names.get(unified(name), set()).discard(name)
+            names = self._names.get(unified(name), set())
+            names.discard(name)
+            if not names:
+                self._names.pop(unified(name), None)
 
     def colliding(self, name: str) -> str | None:
         """An existing topic with the same metric names, which may be the topic itself; None when there is none."""

@@ -181,7 +181,8 @@ class BrokerLifecycle:
 
     def directory_failed(self, directory_id: UUID) -> None:
         """A log directory is offline: others must lead what is in it (KIP-858)."""
-        self._offline.append(directory_id)
+        if directory_id not in self._offline:
+            self._offline.append(directory_id)
         self._hurry()
 
     async def leave(self, most: float) -> bool:
