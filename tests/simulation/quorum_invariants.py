@@ -126,7 +126,7 @@ class QuorumInvariants:
         """Compare what has become durable since the last look with what other logs have there."""
         storage = raft.storage
         begin, before, cuts = self._matched.get(own, (0, None, 0))
-        if cuts != raft._truncations:
+        if cuts != raft.flushing.replacements:
             begin, before = 0, None  # rare
         if begin < storage.log.log_start_offset:
             begin, before = storage.log.log_start_offset, None
@@ -138,4 +138,4 @@ class QuorumInvariants:
             if before is not None and self._before.setdefault(batch, before) != before:
                 raise InvariantBroken(f"{node.name} has {before} before {batch}, and others {self._before[batch]}")
             before, begin = batch, header.last_offset + 1
-        self._matched[own] = (begin, before, raft._truncations)
+        self._matched[own] = (begin, before, raft.flushing.replacements)

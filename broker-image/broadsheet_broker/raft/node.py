@@ -84,8 +84,8 @@ class RaftNode:
             bootstrap_servers=bootstrap_servers,
             local_endpoints=endpoints,
         )
-        self._flushing = Flushing(environment, self.storage, self)
-        self._delivery = Delivery(self.storage, listener, self.now_ms)
+        self.flushing = Flushing(environment, self.storage, self)
+        self.delivery = Delivery(self.storage, listener, self.now_ms)
         self._snapshots = Snapshots(environment, self.storage, self._history, listener, settings, self)
         self._sending = Sending(peers, cluster_id, settings.quorum.request_timeout_ms, self.step)
         self._opened = False
@@ -180,7 +180,7 @@ class RaftNode:
         if alone:
             self._deliver(self.storage.end_offset)
         self.step(m.Started())
-        self._flushing.start()
+        self.flushing.start()
         if alone:
             await self.flushed()
             if self.failure is not None:
@@ -267,16 +267,16 @@ class RaftNode:
                 f"One change of the cluster metadata would take {len(batch)} bytes; {MAX_BATCH_BYTES} are allowed.",
             )
         info = self.storage.append(batch, self.epoch, now)
-        self._delivery.appended(
+        self.delivery.appended(
             Committed(info.first_offset, info.last_offset, self.epoch, now, len(batch), (), None if control else tag)
         )
         self.appended_records += len(rows)
-        self._flushing.start()
+        self.flushing.start()
         return info.last_offset
 
     async def flushed(self) -> None:
         """Wait until nothing is waiting for its fsync."""
-        await self._flushing.done()
+        await self.flushing.done()
 
     # What its parts ask of this replica (node_flushing.FlushingHost, node_snapshots.SnapshotHost).
 
@@ -287,13 +287,13 @@ class RaftNode:
     @property
     def applied(self) -> int:
         """The listener has everything below this offset."""
-        return self._delivery.applied
+        return self.delivery.applied
 
     def is_taken_back(self) -> bool:
-        return self._delivery.is_taken_back()
+        return self.delivery.is_taken_back()
 
     def refuse_waiting(self, error: KafkaError) -> None:
-        refused = self._delivery.take_back()
+        refused = self.delivery.take_back()
         self._refusal = error.message
         logger.error("The metadata log cannot be written: %s", error.message)
         before = self.voters
@@ -308,7 +308,7 @@ class RaftNode:
         """The log can no longer be trusted. What it holds and is not committed will not be by this replica."""
         self.failure = error.again()
         self.step(m.LogFailed())
-        waiting = self._delivery.forget_waiting()
+        waiting = self.delivery.forget_waiting()
         self._refusal = error.message
         logger.error("The metadata log cannot be written: %s", error.message)
         self._report_refused(waiting, error)
@@ -318,17 +318,17 @@ class RaftNode:
         self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
 
     def log_replacing(self) -> None:
-        self._flushing.replacing()
+        self.flushing.replacing()
 
     def log_replaced(self) -> None:
-        self._flushing.replaced()
+        self.flushing.replaced()
 
     def snapshot_loaded(self, id: SnapshotId) -> None:
-        self._delivery.starts_at(id.offset)
+        self.delivery.starts_at(id.offset)
         self._raft.voters = self.voters
 
     def _deliver(self, high_watermark: int) -> None:
-        size = self._delivery.deliver(high_watermark)
+        size = self.delivery.deliver(high_watermark)
         if size:
             self._snapshots.committed(size)
 
@@ -415,7 +415,7 @@ class RaftNode:
 
     def _leader_changed(self, effect: m.LeaderChanged) -> None:
         if effect.leader_id != self._local.id:
-            self._delivery.forget_waiting()  # whether it is ever committed is up to others; then it comes from the log
+            self.delivery.forget_waiting()  # whether it is ever committed is up to others; then it comes from the log
         else:
             logger.info("Node %d leads the metadata quorum in epoch %d", self._local.id, effect.epoch)
         self._listener.handle_leader(effect.epoch, effect.leader_id)
@@ -427,7 +427,7 @@ class RaftNode:
         rows = [leader_change_row(effect.leader_id, effect.voters, effect.granting, now)]
         if self.voters.dynamic and self.storage.end_offset == 0:
             rows += voter_rows(self.voters, now)  # they stood in the snapshot that formatting wrote (KIP-853)
-        self._delivery.forget_waiting()
+        self.delivery.forget_waiting()
         self._append(rows, now, control=True)
 
     def _append_voters(self, voters: VoterSet) -> None:
@@ -459,7 +459,7 @@ class RaftNode:
             self._inbox.append(m.VotersChanged(self.voters))
         self.fetched_records += self.storage.end_offset - end
         self._inbox.append(m.FetchedAppended(self.storage.end_offset, effect.high_watermark))
-        self._flushing.start()
+        self.flushing.start()
 
     def _truncate(self, offset: int) -> None:
         if offset < self.applied:
@@ -469,7 +469,7 @@ class RaftNode:
         )
         before = self.voters
         self.storage.log.truncate_to(offset)
-        self._flushing.truncated()
+        self.flushing.truncated()
         self._history.truncate(self.storage.end_offset)
         if self.voters != before:
             self._inbox.append(m.VotersChanged(self.voters))

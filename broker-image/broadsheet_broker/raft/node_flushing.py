@@ -52,7 +52,7 @@ class Flushing:
         self._host = host
         self._synced_end = 0
         """The log is durable below this offset."""
-        self._replacements = 0
+        self.replacements = 0
         """How often the log was cut or replaced: what was synced before may be other records than those there now."""
         self._task: asyncio.Task[None] | None = None
         self.last_fsync_ms = 0.0
@@ -70,12 +70,12 @@ class Flushing:
 
     def truncated(self) -> None:
         """The log was cut at its end."""
-        self._replacements += 1
+        self.replacements += 1
         self._synced_end = min(self._synced_end, self._storage.end_offset)
 
     def replacing(self) -> None:
         """A snapshot is about to take the place of the log: an fsync under way says nothing about what comes."""
-        self._replacements += 1
+        self.replacements += 1
 
     def replaced(self) -> None:
         """The log begins after a snapshot that is durable."""
@@ -93,7 +93,7 @@ class Flushing:
                 except StorageError as error:
                     host.refuse_waiting(error)
                     continue
-                await self._sync(storage.end_offset, self._replacements)
+                await self._sync(storage.end_offset, self.replacements)
         except Exception as error:  # a defect: everything that waits must fail, and nothing more may be promised
             logger.exception("The metadata log stopped working")
             host.fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
@@ -111,6 +111,6 @@ class Flushing:
             self._host.fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
             return
         self.last_fsync_ms = (self._environment.monotonic() - began) * 1000
-        if replacements == self._replacements:
+        if replacements == self.replacements:
             self._synced_end = end
             self._host.step(m.Flushed(end))
