@@ -77,3 +77,10 @@ def test_an_object_from_before_a_rule_about_names_can_still_be_changed_and_delet
 def test_a_property_that_broadsheet_sets_is_refused_by_its_name(table: Api, key: str) -> None:
     with pytest.raises(Refused, match=f"config {key} is set by Broadsheet: "):
         offer(table, {"kind": "Cluster", "spec": {"brokers": {}, "config": {key: "mine"}}})
+
+
+@pytest.mark.parametrize("port", [9093, 9404])
+def test_a_port_that_brokers_use_themselves_on_kubernetes_is_refused(table: Api, port: int) -> None:
+    """The API server alone: with `broadsheet up` the port is free."""
+    with pytest.raises(Refused, match="choose another port"):
+        offer(table, {"kind": "Cluster", "spec": {"brokers": {}, "listeners": [{"name": "plain", "port": port}]}})

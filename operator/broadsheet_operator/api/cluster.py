@@ -53,6 +53,11 @@ EXTERNAL_NAME_HELP = (
 )
 
 
+TAKEN_NAMES = ("controller", "quorum", "tcp-quorum", "tcp-prometheus")
+TAKEN_NAMES_HELP = f"the names {', '.join(TAKEN_NAMES)} belong to listeners that brokers have anyway; choose another"
+TAKEN_PORTS_HELP = "on Kubernetes brokers listen on 9093 for each other and on 9404 for metrics; choose another port"
+
+
 class ListenerType(StrEnum):
     """Who can reach a listener."""
 
@@ -251,6 +256,9 @@ class ClusterSpec(SpecModel):
             twice = next((v for v in values if values.count(v) > 1), None)
             if twice:
                 raise ValueError(f"two listeners have the {what} {twice}")
+        taken = next((d.name for d in doors if d.name in TAKEN_NAMES), None)
+        if taken:
+            raise ValueError(f"{taken}: {TAKEN_NAMES_HELP}")
         self.unmanaged_keys()
         refusal = first_refusal(self.config or ())
         if refusal:

@@ -15,7 +15,16 @@ from typing import Any
 import yaml
 
 from broadsheet_operator.api.changes import NO_OTHER_CLASS, NO_SHRINKING, NO_STORAGE_CHANGE
-from broadsheet_operator.api.cluster import EXTERNAL_NAME, EXTERNAL_NAME_HELP, NAME, NAME_HELP, Cluster
+from broadsheet_operator.api.cluster import (
+    EXTERNAL_NAME,
+    EXTERNAL_NAME_HELP,
+    NAME,
+    NAME_HELP,
+    TAKEN_NAMES,
+    TAKEN_NAMES_HELP,
+    TAKEN_PORTS_HELP,
+    Cluster,
+)
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import SCHEDULE_HELP, SCHEDULE_PATTERN
 from broadsheet_operator.api.meta import GROUP, VERSION, Resource
@@ -168,6 +177,14 @@ DEFINITIONS = (
                 "!has(self.listeners) || self.listeners.all(a, self.listeners.exists_one(b, a.port == b.port))",
                 "two listeners have the same port",
             ),
+            Rule(
+                "spec.listeners[]",
+                f"!(self.name in {list(TAKEN_NAMES)})",
+                TAKEN_NAMES_HELP,
+                ".name",
+            ),
+            # Not in the models: with `broadsheet up` these ports are free.
+            Rule("spec.listeners[]", "!(self.port in [9093, 9404])", TAKEN_PORTS_HELP, ".port"),
             _MANAGED_OR_NOT,
             Rule("", f"has(self.spec.external) || self.metadata.name.matches('{NAME}')", NAME_HELP, at_creation=True),
             Rule(

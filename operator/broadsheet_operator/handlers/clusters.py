@@ -69,6 +69,8 @@ class Clusters:
         self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds)
         self._refused: dict[Key, RefusedBefore] = {}
         """What the API server has refused, so that it is not asked again each second."""
+        self._applied: dict[Key, dict[tuple[Kind, Key], tuple[str, int | None]]] = {}
+        """Children as they were last applied, and their generation then."""
         self._pod_seen: dict[Key, dict[int, datetime]] = {}
         """When each broker last had a pod: an event from before is not why it has none now."""
         self._looked_at: set[Key] = set()
@@ -124,7 +126,7 @@ class Clusters:
     async def _forget(self, key: Key) -> None:
         self._writer.forget(Kind.CLUSTER, key)
         self._looked_at.discard(key)
-        for known in (self._unknown, self._refused, self._pod_seen):
+        for known in (self._unknown, self._refused, self._applied, self._pod_seen):
             known.pop(key, None)
         self._rounds.forget(key)
         await self._close_session(key)
@@ -149,16 +151,27 @@ class Clusters:
         evictable = self._evictable(key, cluster, children)
         for child in provisioning.children(cluster, children.existing, self._defaults, evictable):
             kind = Kind.of(child)
-            have = self._store.get(kind, Key.of(child))
-            if have is None or not _contains(have, child):
-                what = f"{kind.kind} {child['metadata']['name']}"
-                written = await attempts.of(what, partial(self._api.apply, child), json.dumps(child, sort_keys=True))
-                if written is not None:
-                    self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
-        for name, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
+            name, wanted = Key.of(child), json.dumps(child, sort_keys=True)
+            have = self._store.get(kind, name)
+            if have is not None and (_contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
+                continue
+            written = await attempts.of(f"{kind.kind} {name.name}", partial(self._api.apply, child), wanted)
+            if written is not None:
+                self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+                self._applied.setdefault(key, {})[kind, name] = wanted, written["metadata"].get("generation")
+        for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
-            grow = partial(self._api.patch, Kind.VOLUME_CLAIM, key.namespace, name, patch)
-            await attempts.of(f"PersistentVolumeClaim {name} cannot grow to {size}", grow, size)
+            grow = partial(self._api.patch, Kind.VOLUME_CLAIM, key.namespace, claim, patch)
+            await attempts.of(f"PersistentVolumeClaim {claim} cannot grow to {size}", grow, size)
+
+    def _was_applied(
+        self, kind: Kind, name: Key, have: Mapping[str, Any], child: Mapping[str, Any], wanted: str
+    ) -> bool:
+        """Whether this very child was applied and not changed since: the API server writes quantities its own way."""
+        cluster = Key(name.namespace, have["metadata"].get("labels", {}).get(CLUSTER_LABEL, ""))
+        known = self._applied.get(cluster, {}).get((kind, name))
+        same = known == (wanted, have["metadata"].get("generation"))
+        return same and _contains(have["metadata"], child["metadata"])
 
     def _evictable(self, key: Key, cluster: Cluster, children: Children) -> int | None:
         """Brokers that may be evicted now; what the budget says already until a first round has looked."""

@@ -106,7 +106,8 @@ def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, no
             voting = quorum.next_change(seen.quorum, voters, addresses)
     views = pod_views(children, running)
     unsafe = unsafe_to_stop(seen, running, voting)
-    rolling = next_restart(views, min(wanted, running), seen, unsafe)
+    is_rolling = bool(cluster.status and cluster.status.rollout)
+    rolling = next_restart(views, min(wanted, running), seen, unsafe, rolling=is_rolling)
     allowed, words = allows(cluster.spec.maintenance_windows or (), now)
     if not allowed:
         scale, rolling = scaling.held(scale, words), rollout.held(rolling, words)
@@ -149,6 +150,7 @@ def pod_views(children: Children, running: int) -> list[PodView]:
             ready=is_ready(pod),
             outdated=provisioning.pod_is_outdated(pod, stateful_set),
             deleting="deletionTimestamp" in pod["metadata"],
+            why=provisioning.why_outdated(pod, stateful_set),
         )
         for index, pod in sorted(children.pods.items())
         if index < running
@@ -166,8 +168,10 @@ def unsafe_to_stop(seen: Seen, running: int, voting: QuorumStep) -> dict[int, st
     return quorum.unsafe_to_stop(seen.quorum) | rollout.unsafe_to_stop(seen.health)
 
 
-def next_restart(views: list[PodView], staying: int, seen: Seen, unsafe: Mapping[int, str] | None) -> Step:
-    """The next restart, of brokers that do not leave."""
+def next_restart(
+    views: list[PodView], staying: int, seen: Seen, unsafe: Mapping[int, str] | None, *, rolling: bool
+) -> Step:
+    """The next restart, of brokers that do not leave. `rolling`: the last round was in a rolling change."""
     controller = seen.view.controller if isinstance(seen.view, ClusterView) else None
     leader = seen.quorum.leader if isinstance(seen.quorum, QuorumView) else controller
     lagging: Mapping[int, str] = {}
@@ -179,4 +183,5 @@ def next_restart(views: list[PodView], staying: int, seen: Seen, unsafe: Mapping
     if isinstance(seen.health, ClusterHealth):
         lagging = rollout.behind(seen.health)
         single = {id: str(name) for id, name in seen.health.single.items()}
-    return rollout.next_step([v for v in views if v.id < staying], staying, leader, unsafe, lagging, single, idle)
+    staying_views = [v for v in views if v.id < staying]
+    return rollout.next_step(staying_views, staying, leader, unsafe, lagging, single, idle, rolling=rolling)

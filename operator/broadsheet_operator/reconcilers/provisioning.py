@@ -4,8 +4,8 @@ Pure: a Cluster, what already exists and the operator's own settings go in, obje
 
 Two rules keep brokers from restarting by surprise. The pod template changes only when one of its *inputs* does (the
 Cluster's spec, the image), and those are hashed into the annotation `broadsheet.io/inputs`: a newer operator that would
-render the same inputs differently leaves a running StatefulSet's template alone. And an image that the Cluster does not
-name is the one it was created with, not the newest operator's default.
+render the same inputs differently leaves a running StatefulSet's template alone. And an image that an operator has
+chosen stays although a newer operator would choose another one; one that the Cluster named goes when its name goes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
-from broadsheet_operator.reconcilers import scaling
+from broadsheet_operator.reconcilers import inputs, scaling
 from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
 from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
 from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered, server_properties
@@ -34,6 +34,10 @@ from broadsheet_operator.reconcilers.server_properties import Address, Place, re
 INPUTS = "broadsheet.io/inputs"
 CLUSTER_ID = "broadsheet.io/cluster-id"
 CLUSTER_LABEL = "broadsheet.io/cluster"
+CHOSEN = "broadsheet.io/chosen-image"
+"""Annotation of the StatefulSet: the image that an operator has chosen; empty while the Cluster names one."""
+RENDERED = "broadsheet.io/rendered"
+"""Annotation of the StatefulSet: a hash of its pod template as the operator rendered it."""
 QUORUM = "broadsheet.io/quorum"
 FORMED = "formed"
 """Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
@@ -79,10 +83,15 @@ def children(
     names += ["pod-disruption-budget", "stateful-set"]
     rendered = [_render(name, context) for name in names]
     stateful_set = rendered[-1]
+    rendered_hash = _hash(stateful_set["spec"]["template"])
+    stateful_set["metadata"]["annotations"][RENDERED] = rendered_hash
     if existing.stateful_set is not None:
         _keep_what_cannot_change(stateful_set, existing.stateful_set)
-        if _inputs_of(existing.stateful_set) == context["inputs_hash"]:
+        known = (existing.stateful_set["metadata"].get("annotations") or {}).get(RENDERED)
+        # Rendered by this release and different nevertheless: somebody has edited it, and it is put back.
+        if known != rendered_hash and _inputs_of(existing.stateful_set) == context["inputs_hash"]:
             _keep_template(stateful_set, existing.stateful_set)
+            stateful_set["metadata"]["annotations"][RENDERED] = known or ""
     return rendered
 
 
@@ -142,6 +151,11 @@ def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> 
     have = pod["metadata"].get("annotations", {}).get(INPUTS)
     want = stateful_set["spec"]["template"]["metadata"].get("annotations", {}).get(INPUTS)
     return None if have == want else "PodHasOldRevision"
+
+
+def why_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str:
+    """Which difference a restart is for; empty where the pod does not say what it was started with."""
+    return inputs.difference(pod, stateful_set["spec"]["template"])
 
 
 def cluster_id(cluster: Cluster, existing: Existing) -> str:
@@ -227,7 +241,7 @@ def _context(
 ) -> dict[str, Any]:
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     identity = cluster_id(cluster, existing)
-    image = cluster.spec.image or _image_of(existing.stateful_set) or settings.image
+    image = cluster.spec.image or _chosen_image(existing.stateful_set) or settings.image
     template = brokers.template
     properties = server_properties(cluster, place(cluster, brokers, identity, existing))
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
@@ -268,13 +282,16 @@ def _context(
         "template_labels": (template.labels if template else None) or {},
         "template_annotations": (template.annotations if template else None) or {},
         "node_selector": template.node_selector if template else None,
-        "tolerations": [_plain(t) for t in template.tolerations or ()] if template else None,
+        "tolerations": [_plain(t) for t in template.tolerations] if template and template.tolerations else None,
         "affinity": _plain(template.affinity) if template and template.affinity else None,
         "priority_class_name": template.priority_class_name if template else None,
         "max_unavailable": most_unavailable(cluster) if evictable is None else evictable,
         "when_scaled": _when_scaled(brokers),
     }
-    context["inputs_hash"] = _hash(_template_inputs(context, properties))
+    started_with = _template_inputs(context, properties)
+    context["inputs_hash"] = _hash(started_with)
+    context["annotations"] = {INPUTS: context["inputs_hash"], CHOSEN: "" if cluster.spec.image else image}
+    context["started_with"] = {inputs.ANNOTATION: inputs.remembered(started_with)}
     context["metadata"] = _metadata_maker(cluster, labels)
     return context
 
@@ -350,10 +367,16 @@ def _inputs_of(stateful_set: Mapping[str, Any]) -> str | None:
     return None if value is None else str(value)
 
 
-def _image_of(stateful_set: Mapping[str, Any] | None) -> str | None:
+def _chosen_image(stateful_set: Mapping[str, Any] | None) -> str | None:
+    """The image that an operator has chosen for a running Cluster; None while there is no such choice.
+
+    It is not read back from the pod template, where the Cluster's own image or a person's edit may be, unless the
+    StatefulSet is from before choices were remembered.
+    """
     if stateful_set is None:
         return None
-    return str(stateful_set["spec"]["template"]["spec"]["containers"][0]["image"])
+    known = (stateful_set["metadata"].get("annotations") or {}).get(CHOSEN)
+    return str(stateful_set["spec"]["template"]["spec"]["containers"][0]["image"]) if known is None else known or None
 
 
 def _plain(model: SpecModel) -> dict[str, Any]:

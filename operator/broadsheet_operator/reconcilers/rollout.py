@@ -25,6 +25,8 @@ class PodView:
     outdated: str | None
     """Why it must restart (a reason as Strimzi has it), or None."""
     deleting: bool = False
+    why: str = ""
+    """Which difference the restart is for, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def next_step(
     lagging: Mapping[int, str] | None = None,
     single: Mapping[int, str] | None = None,
     idle: Collection[int] = (),
+    *,
+    rolling: bool = False,
 ) -> Step:
     """`unsafe`: for each broker id that must not stop now, what forbids it; None when nobody could say.
 
@@ -80,17 +84,19 @@ def next_step(
     has to be back before the next one goes. `single`: for each broker a partition that nobody else keeps. `idle`:
     brokers that keep nothing and have no vote: nobody waits for them, and one without a node holds nothing up.
 
+    `rolling`: the round before was in a rolling change. It is over when the broker that was restarted last is back.
+
     A pod that is not ready and outdated is restarted whatever the others do: it serves nobody, and the change may be
     what heals it.
     """
     outdated = [pod for pod in pods if pod.outdated and not pod.deleting]
+    absent = sorted(set(range(replicas)) - {pod.id for pod in pods if pod.ready and not pod.deleting} - set(idle))
     if not outdated:
-        return Step(None, "")
+        return _last_one(absent, lagging) if rolling else Step(None, "")
     names = f"{len(outdated)} of {replicas} brokers to restart" if len(outdated) > 1 else "1 broker to restart"
     stuck = next((pod for pod in outdated if not pod.ready), None)
     if stuck is not None:
-        return Step(stuck, f"restarting broker {stuck.id}, which is not ready; {names}")
-    absent = sorted(set(range(replicas)) - {pod.id for pod in pods if pod.ready and not pod.deleting} - set(idle))
+        return Step(stuck, f"restarting broker {stuck.id}, which is not ready{_why(stuck)}; {names}")
     if absent:
         return Step(None, f"waiting until broker {', '.join(map(str, absent))} is ready; {names}")
     if unsafe is None:
@@ -102,9 +108,22 @@ def next_step(
     for pod in ordered:
         if pod.id not in unsafe:
             alone = f" ({single[pod.id]} has no other replica)" if single and pod.id in single else ""
-            return Step(pod, f"restarting broker {pod.id}{alone}; {names}")
+            return Step(pod, f"restarting broker {pod.id}{alone}{_why(pod)}; {names}")
     first = ordered[0]
     return Step(None, f"broker {first.id} waits: {unsafe[first.id]}; {names}", blocked=True)
+
+
+def _why(pod: PodView) -> str:
+    return f": {pod.why}" if pod.why else ""
+
+
+def _last_one(absent: Sequence[int], lagging: Mapping[int, str] | None) -> Step:
+    """Every pod is as it should be; the broker that was restarted last may still be on its way."""
+    if absent:
+        return Step(None, f"waiting until broker {', '.join(map(str, absent))} is ready; no other is left to restart")
+    for broker, partition in sorted((lagging or {}).items()):
+        return Step(None, f"broker {broker} is not back in the ISR of {partition} yet; no other is left to restart")
+    return Step(None, "")
 
 
 def held(step: Step, words: str) -> Step:

@@ -179,21 +179,87 @@ def test_a_broker_that_is_taken_away_while_it_starts_does_not_use_up_its_grace_p
 def test_a_newer_operator_leaves_a_running_template_alone() -> None:
     old = rendered(BASE)["StatefulSet"]
     old["spec"]["template"]["spec"]["containers"][0]["args"] = ["as an older operator wrote them"]
+    old["metadata"]["annotations"][provisioning.RENDERED] = "by another release"
     new = rendered(BASE, Existing(stateful_set=old))["StatefulSet"]
     assert new["spec"]["template"] == old["spec"]["template"]
-    changed = rendered({**BASE, "image": "broker:2"}, Existing(stateful_set=old))["StatefulSet"]
-    assert changed["spec"]["template"]["spec"]["containers"][0]["args"] != ["as an older operator wrote them"]
+    assert new["metadata"]["annotations"][provisioning.RENDERED] == "by another release"
 
 
-def test_a_cluster_keeps_the_image_it_was_created_with() -> None:
-    old = rendered(BASE)["StatefulSet"]
-    newer = Settings(image="broker:9")
-    children = provisioning.children(cluster({**BASE, "config": {"log.roll.hours": "1"}}), Existing(old), newer)
-    assert children[-1]["spec"]["template"]["spec"]["containers"][0]["image"] == "broker:1"
+def test_a_template_that_somebody_has_edited_is_put_back() -> None:
+    """It was kept as if an older operator had rendered it."""
+    fresh = rendered(BASE)["StatefulSet"]
+    edited = rendered(BASE)["StatefulSet"]
+    edited["spec"]["template"]["spec"]["containers"][0]["image"] = "localhost/nothing:none"
+    assert rendered(BASE, Existing(stateful_set=edited))["StatefulSet"] == fresh
 
 
-def claim(size: str, identity: str = "") -> dict[str, Any]:
-    annotations = {provisioning.CLUSTER_ID: identity} if identity else {}
+def image_of(spec: dict[str, Any], existing: dict[str, Any] | None, operator: str = "broker:1") -> str:
+    children = provisioning.children(cluster(spec), Existing(stateful_set=existing), Settings(image=operator))
+    image: str = children[-1]["spec"]["template"]["spec"]["containers"][0]["image"]
+    return image
+
+
+def test_a_cluster_keeps_the_image_that_an_operator_has_chosen() -> None:
+    running = rendered(BASE)["StatefulSet"]
+    assert image_of(BASE, running, "broker:2") == "broker:1", "a newer operator restarts no broker"
+    assert image_of({**BASE, "image": "mine:7"}, running) == "mine:7"
+
+
+def test_an_image_that_is_taken_back_goes() -> None:
+    """The StatefulSet kept the broken image for ever, since the default was read back from it."""
+    broken = rendered({**BASE, "image": "localhost/nothing:none"})["StatefulSet"]
+    assert image_of(BASE, broken) == "broker:1"
+    assert image_of(BASE, broken, "broker:2") == "broker:2", "as a new Cluster would have it"
+
+
+def test_the_image_of_a_cluster_from_before_choices_were_remembered_stays() -> None:
+    running = rendered(BASE)["StatefulSet"]
+    del running["metadata"]["annotations"][provisioning.CHOSEN]
+    assert image_of(BASE, running, "broker:2") == "broker:1"
+
+
+def test_a_host_may_be_the_rack() -> None:
+    """Two topologySpreadConstraints with one key are refused by the API server."""
+    spec = {"brokers": {"rack": {"topologyKey": "kubernetes.io/hostname"}}}
+    constraints = rendered(spec)["StatefulSet"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [c["topologyKey"] for c in constraints] == ["kubernetes.io/hostname"]
+    both = rendered(BASE)["StatefulSet"]["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [c["topologyKey"] for c in both] == [provisioning.ZONE, "kubernetes.io/hostname"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"image": "broker:2"}, "image changed from broker:1 to broker:2"),
+        ({"config": {"log.roll.hours": "5"}}, "log.roll.hours set to 5"),
+        ({"brokers": {"resources": {"requests": {"cpu": 1}}}}, 'resources set to {"requests": {"cpu": 1}}'),
+        ({"config": {"ssl.key.password": "x"}}, "a property changed whose value is a secret"),
+        (
+            {"listeners": [{"name": "plain", "port": 9095}]},
+            "advertised listeners changed from PLAIN://$(POD_NAME).news-brokers.paper.svc:9092,CONTROLLER://",
+        ),
+    ],
+)
+def test_a_restart_says_which_difference_it_is_for(change: dict[str, Any], words: str) -> None:
+    before = rendered(BASE)["StatefulSet"]
+    pod = before["spec"]["template"]
+    after = rendered({**BASE, **change}, Existing(stateful_set=before))["StatefulSet"]
+    assert provisioning.pod_is_outdated(pod, after) == "PodHasOldRevision"
+    assert provisioning.why_outdated(pod, after).startswith(words)
+    assert "x" not in pod["metadata"]["annotations"].values()
+
+
+def test_a_property_that_changes_or_goes_is_named_with_its_values() -> None:
+    first = rendered({**BASE, "config": {"log.roll.hours": "5", "log.dirs.max": "1"}})["StatefulSet"]
+    second = rendered({**BASE, "config": {"log.roll.hours": "7"}}, Existing(stateful_set=first))["StatefulSet"]
+    words = provisioning.why_outdated(first["spec"]["template"], second)
+    assert words == "log.dirs.max 1 removed; log.roll.hours changed from 5 to 7"
+    no_memory = {"metadata": {"annotations": {}}}
+    assert provisioning.why_outdated(no_memory, second) == "", "a pod from before inputs were remembered"
+
+
+def claim(size: str, cluster_id: str | None = None) -> dict[str, Any]:
+    annotations = {"broadsheet.io/cluster-id": cluster_id} if cluster_id else {}
     metadata = {"name": "data-news-brokers-0", "annotations": annotations}
     return {"metadata": metadata, "spec": {"resources": {"requests": {"storage": size}}}}
 

@@ -14,9 +14,14 @@ from broadsheet_operator.reconcilers.rollout import PodView, behind, evictable, 
 
 
 def pod(
-    number: int, *, ready: bool = True, outdated: str | None = "PodHasOldRevision", deleting: bool = False
+    number: int,
+    *,
+    ready: bool = True,
+    outdated: str | None = "PodHasOldRevision",
+    deleting: bool = False,
+    why: str = "",
 ) -> PodView:
-    return PodView(number, f"news-brokers-{number}", f"uid-{number}", ready, outdated, deleting)
+    return PodView(number, f"news-brokers-{number}", f"uid-{number}", ready, outdated, deleting, why)
 
 
 CURRENT: dict[str, Any] = {"outdated": None}
@@ -174,3 +179,20 @@ def test_other_namespaces_need_leave(rules: list[dict[str, str]] | None, namespa
 def test_a_cluster_is_named_with_or_without_its_namespace() -> None:
     assert cluster_of(topic("news")) == ("team-a", "news")
     assert cluster_of(topic("paper/news")) == ("paper", "news")
+
+
+def test_a_rollout_is_over_when_the_last_broker_is_back() -> None:
+    """Its text was gone while the broker that was restarted last was still starting."""
+    pods = [pod(0, **CURRENT), pod(1, ready=False, **CURRENT), pod(2, **CURRENT)]
+    assert next_step(pods, 3, 0, {}).words == "", "a broker that starts by itself is no rollout"
+    waiting = next_step(pods, 3, 0, {}, rolling=True)
+    assert waiting.words == "waiting until broker 1 is ready; no other is left to restart"
+    back = [pod(n, **CURRENT) for n in range(3)]
+    lagging = next_step(back, 3, 0, {}, {1: "orders-0"}, rolling=True)
+    assert lagging.words == "broker 1 is not back in the ISR of orders-0 yet; no other is left to restart"
+    assert next_step(back, 3, 0, {}, {}, rolling=True).words == ""
+
+
+def test_a_restart_names_its_reason() -> None:
+    step = next_step([pod(0, why="image changed from a to b")], 1, 0, {})
+    assert step.words == "restarting broker 0: image changed from a to b; 1 broker to restart"
