@@ -83,17 +83,18 @@ def _parser() -> argparse.ArgumentParser:
     format_.add_argument(
         "--ignore-formatted", "-g", action="store_true", help="leave directories alone that are formatted already"
     )
-    format_.add_argument(
+    quorum = format_.add_mutually_exclusive_group()
+    quorum.add_argument(
         "--standalone", "-s", action="store_true", help="make a quorum that can grow, with this node as its first voter"
     )
-    format_.add_argument(
+    quorum.add_argument(
         "--initial-controllers",
         "-I",
         default="",
         metavar="ID@HOST:PORT:DIRECTORY,...",
         help="make a quorum that can grow, with these first voters",
     )
-    format_.add_argument(
+    quorum.add_argument(
         "--no-initial-controllers", "-N", action="store_true", help="make a node that joins a quorum which can grow"
     )
     format_.add_argument(

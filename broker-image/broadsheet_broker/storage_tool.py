@@ -81,9 +81,10 @@ def format_directories(
     With neither, a node without controller.quorum.voters joins as an observer.
     """
     _check_cluster_id(cluster_id)
-    _check_quorum(config, standalone or bool(initial_controllers))
     if standalone and initial_controllers:
         raise StorageError("--standalone and --initial-controllers exclude each other.")
+    if standalone or initial_controllers:
+        _check_quorum(config, "--standalone" if standalone else "--initial-controllers")
     first_voters = _parse_voters(config, initial_controllers) if initial_controllers else None
     levels = _levels(release, features or {})
     found = _formatted_before(environment.files, config, cluster_id, ignore_formatted)
@@ -271,11 +272,11 @@ def _check_cluster_id(cluster_id: str) -> None:
         )
 
 
-def _check_quorum(config: BrokerConfig, standalone: bool) -> None:
-    if standalone and config.quorum_voters:
-        raise StorageError("--standalone makes a dynamic quorum: leave out controller.quorum.voters.")
-    if standalone and not config.is_controller:
-        raise StorageError("--standalone needs a node with the controller role in process.roles.")
+def _check_quorum(config: BrokerConfig, option: str) -> None:
+    if config.quorum_voters:
+        raise StorageError(f"{option} makes a dynamic quorum: leave out controller.quorum.voters.")
+    if not config.is_controller:
+        raise StorageError(f"{option} needs a node with the controller role in process.roles.")
 
 
 def _levels(release: str | None, features: Mapping[str, int]) -> dict[str, int]:

@@ -13,7 +13,7 @@ import pytest
 
 from broadsheet_broker.metadata import MetadataCache
 from broadsheet_broker.node import MetadataNode
-from broadsheet_broker.storage_tool import StorageError, format_directories, load_identity
+from broadsheet_broker.storage_tool import load_identity
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest, DeleteTopicState
 from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
@@ -25,7 +25,6 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_request import (
 from broadsheet_broker.wire.messages.incremental_alter_configs_response import IncrementalAlterConfigsResponse
 from broadsheet_broker.wire.messages.topic_record import TopicRecord
 from tests.support.controllers import (
-    CLUSTER_ID,
     broker_config,
     durable,
     environment,
@@ -274,48 +273,6 @@ def test_a_dynamic_quorum_of_one_keeps_its_voter_in_the_log(tmp_path: Path) -> N
                 assert len(node.metadata.image.topics_by_name) == restart + 1
                 await node.controller.raft.write_snapshot()
         assert '"data_version":1' in (tmp_path / "__cluster_metadata-0" / "quorum-state").read_text()
-
-    asyncio.run(run())
-
-
-def test_directories_of_others_are_refused_in_words(tmp_path: Path) -> None:
-    async def run() -> None:
-        env = environment()
-        format_directories(env, broker_config(tmp_path), CLUSTER_ID)
-        load_identity(env, broker_config(tmp_path))
-        with pytest.raises(StorageError, match=f"belongs to cluster {CLUSTER_ID}, and this node is configured for"):
-            load_identity(env, broker_config(tmp_path, broadsheet_cluster_id="another-cluster"))
-        with pytest.raises(StorageError, match="belongs to node 1, and this node is node 2"):
-            load_identity(env, broker_config(tmp_path, node_id="2", controller_quorum_voters="2@localhost:9093"))
-        with pytest.raises(StorageError, match="already formatted for cluster"):
-            format_directories(env, broker_config(tmp_path), CLUSTER_ID)
-
-    asyncio.run(run())
-
-
-def test_an_unformatted_directory_is_refused_unless_a_cluster_id_is_configured(tmp_path: Path) -> None:
-    async def run() -> None:
-        env = environment()
-        with pytest.raises(StorageError, match=r"is not formatted\. Format it with"):
-            load_identity(env, broker_config(tmp_path / "a", broadsheet_cluster_id=""))
-        identity = load_identity(env, broker_config(tmp_path / "b"))
-        assert identity.cluster_id == CLUSTER_ID
-        text = (tmp_path / "b" / "meta.properties").read_text()
-        assert "version=1\n" in text and "node.id=1\n" in text and f"cluster.id={CLUSTER_ID}\n" in text
-        (tmp_path / "c").mkdir()
-        (tmp_path / "c" / "orders-0").mkdir()
-        with pytest.raises(StorageError, match=r"has no meta\.properties, yet it is not empty \(orders-0\)"):
-            load_identity(env, broker_config(tmp_path / "c"))
-
-    asyncio.run(run())
-
-
-def test_a_damaged_meta_properties_is_refused(tmp_path: Path) -> None:
-    async def run() -> None:
-        env = environment()
-        (tmp_path / "meta.properties").write_text("version=1\nnode.id=1\n")
-        with pytest.raises(StorageError, match=r"is damaged: cluster\.id is missing"):
-            load_identity(env, broker_config(tmp_path))
 
     asyncio.run(run())
 
