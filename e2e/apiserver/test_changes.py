@@ -119,3 +119,18 @@ def test_a_property_that_needs_no_restart_is_said_by_an_event(
     api.resource("Cluster", "news", {**SPEC, "config": {"num.network.threads": "4"}})
     note = "altered without a restart: num.network.threads=4"
     wait_until(lambda: any(note in text for _, text in api.notes("news")), "an event of the change")
+
+
+def test_a_topic_that_was_deleted_in_kafka_is_made_again_with_a_warning(
+    api: Api, operator: OperatorThread, kubelet: Kubelet
+) -> None:
+    api.resource("Cluster", "news", SPEC)
+    kubelet.run("news")
+    api.ready("Cluster", "news")
+    api.resource("Topic", "orders", {"cluster": "news", "partitions": 2})
+    api.ready("Topic", "orders")
+    del operator.kafka.topics["orders"]
+    api.resource("Topic", "orders", {"cluster": "news", "partitions": 2, "config": {"retention.ms": 5}})
+    note = "the topic orders was deleted in Kafka, and its records are gone: create with 2 partitions"
+    wait_until(lambda: ("RecordsLost", note) in api.notes("orders"), "a warning")
+    assert operator.kafka.topics["orders"][0] == 2

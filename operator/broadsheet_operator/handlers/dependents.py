@@ -307,8 +307,11 @@ class Dependents:
         if body is None:
             return 0.0
         before = _status_of(kind, body)
+        severity, reason = "Normal", "Created" if outcome.created else "Updated"
+        if outcome.lost:
+            severity, reason = "Warning", "RecordsLost"
         for words in outcome.done:
-            self._writer.event(body, "Normal", "Created" if outcome.created else "Updated", words)
+            self._writer.event(body, severity, reason, words)
         said = before.condition("Ready") if before else None
         for failure in outcome.failures:
             if said is None or failure.message not in said.message:  # once, however often it is tried again

@@ -38,6 +38,8 @@ class Outcome:
     """What was changed in Kafka, in words."""
     created: bool = False
     """The topic was made in this round."""
+    lost: bool = False
+    """It was made again: it had been deleted in Kafka with its records."""
     pending: bool = False
     """Actions are left; look again soon."""
     release: bool = False
@@ -99,6 +101,7 @@ def reconcile_topics(
     done: dict[Key, list[str]] = {}
     failures: dict[Key, list[Failure]] = {}
     created: set[Key] = set()
+    lost: set[Key] = set()
     if todo:
         for (key, action), failure in zip(todo, gateway.apply_topics([a for _, a in todo]), strict=True):
             if failure is None:
@@ -107,13 +110,15 @@ def reconcile_topics(
                 failures.setdefault(key, []).append(failure)
         touched = {key for key, _ in todo}
         # What was created a moment ago is ours: the second look must not ask whether to adopt it.
-        created = {key for key, action in todo if isinstance(action, CreateTopic) and key not in failures}
+        made = {key: action for key, action in todo if isinstance(action, CreateTopic) and key not in failures}
+        created, lost = set(made), {key for key, action in made.items() if action.lost}
         plans |= look([t for t in topics if topic_key(t) in touched], failures, created)
     return {
         key: Outcome(
             plan.status,
             tuple(done.get(key, ())),
             key in created,
+            key in lost,
             bool(plan.actions) or plan.soon,
             plan.release,
             plan.parting_words,
@@ -178,6 +183,7 @@ def reconcile_groups(
         key: Outcome(
             plan.status,
             tuple(done.get(key, ())),
+            False,
             False,
             bool(plan.actions),
             plan.release,

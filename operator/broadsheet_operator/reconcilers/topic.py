@@ -13,6 +13,7 @@ from datetime import datetime
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.api.quantities import format_size
 from broadsheet_operator.api.topic import Adoption, Reassignment, Topic, TopicStatus
+from broadsheet_operator.reconcilers import own_topics
 from broadsheet_operator.reconcilers.conditions import (
     Reason,
     Statement,
@@ -91,6 +92,9 @@ def plan_topic(
     if unseen is not None:
         return _said(desired, now, waiting(unseen.reason, unseen.message))
     assert not isinstance(cluster, Failure) and not isinstance(observed, Failure)
+    protected = own_topics.refusal(desired, observed)
+    if protected:
+        return _said(desired, now, stuck(Reason.NOT_SUPPORTED, protected))
     if observed is None:
         return _plan_creation(desired, cluster, now, failures, terms)
     wanted, refusals = _difference(desired, observed, cluster, terms)
@@ -144,7 +148,8 @@ def _plan_creation(
     if too_many:
         return _said(desired, now, stuck(Reason.NOT_SUPPORTED, too_many))
     configs = {key: value for key, value in spec.configs().items() if value is not None}
-    action = CreateTopic(desired.topic_name, spec.partitions, spec.replication_factor, configs)
+    lost = bool(desired.status and desired.status.topic_id)
+    action = CreateTopic(desired.topic_name, spec.partitions, spec.replication_factor, configs, lost=lost)
     if failures:
         return TopicPlan((action,), _said(desired, now, _failed(failures)).status)
     told = working(Reason.CREATING, action.words())
@@ -189,7 +194,8 @@ def config_difference(wanted: Mapping[str, str | None], observed: TopicView) -> 
             if view.overridden and key not in wanted and key not in UNTOUCHED_CONFIGS
         )
     )
-    return changes, resets
+    # Kafka has created its own topics with overrides, and does not create them again when they go.
+    return changes, () if own_topics.is_own(observed.name, observed) else resets
 
 
 def _same_value(key: str, wanted: str, current: str | None) -> bool:

@@ -28,11 +28,15 @@ class CreateTopic:
     partitions: int | None
     replication_factor: int | None
     configs: Mapping[str, str]
+    lost: bool = False
+    """It was there before: somebody has deleted it in Kafka."""
 
     def words(self) -> str:
         """For events and logs."""
         count = "the default number of" if self.partitions is None else str(self.partitions)
-        return f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
+        words = f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
+        gone = f"the topic {self.name} was deleted in Kafka, and its records are gone: " if self.lost else ""
+        return gone + words
 
 
 @dataclass(frozen=True, slots=True)
