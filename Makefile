@@ -10,7 +10,7 @@ TEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test e2e bench simulate kubernetes lint generate locks docs clean
+.PHONY: help install quickstart check test e2e bench simulate kubernetes lint generate locks pictures docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ locks: install ## requirements/*.lock anew from pyproject.toml: what the images 
 	echo hatchling | $(LOCK) --output-file requirements/build.lock -
 	$(LOCK) --output-file requirements/broker.lock pyproject.toml
 	$(LOCK) --extra operator --output-file requirements/operator.lock pyproject.toml
+
+pictures: install ## draw the pictures of the documentation that are new or have changed; needs npm and Debian's chromium
+	$(BIN)/python tools/site_pictures.py
 
 docs: install ## build the documentation strictly into site/
 	$(BIN)/mkdocs build --strict --quiet
