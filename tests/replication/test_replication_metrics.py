@@ -22,5 +22,10 @@ def test_partitions_are_reported_by_the_names_dashboards_know(tmp_path: Path) ->
         assert families["kafka_topic_partition_leader_is_preferred"][first] == 1
         assert families["kafka_cluster_partition_atminisr"][first] == 1
         assert len(families["kafka_log_log_size"]) == 3
+        evictions = "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total"
+        assert families[evictions] == {(): 0}
+        bench.replicas.sessions.evictions += 1
+        families = {family.name: dict(family.samples) for family in bench.environment.metrics.families()}
+        assert families[evictions] == {(): 1}
 
     run(tmp_path, scenario)

@@ -31,6 +31,7 @@ from broadsheet_broker.controller import (
 )
 from broadsheet_broker.controller.brokers import Registration
 from broadsheet_broker.controller.heartbeats import Sessions, State, next_state
+from broadsheet_broker.controller.metrics import Elections
 from broadsheet_broker.controller.names import NameIndex
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.controller.plan import MAX_RECORDS, Context, Plan
@@ -120,6 +121,7 @@ class ActiveController:
         self._pending = image
         """`image` with everything that was appended since."""
         self._began_at = image.offset
+        self._elections = Elections(environment.metrics)
         self._names = NameIndex(image.topics_by_name)
         self._orders: dict[PendingAppend, None] = {}
         self._deposed: KafkaError | None = None
@@ -402,6 +404,7 @@ class ActiveController:
         self._orders[order] = None
         assert offset >= self._pending.offset + len(records), "the log gives every record an offset of its own"
         self._pending = delta.apply(offset, self._epoch, self._environment.clock.time_ms())
+        self._elections.count(delta)
         for gone in delta.deleted_topics.values():
             self._names.discard(gone.name)
         for topic in delta.changed_topics.values():

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 from broadsheet_broker.config import BrokerConfig
+from broadsheet_broker.controller import metrics as controller_metrics
 from broadsheet_broker.controller.active import ActiveController, PendingAppend
 from broadsheet_broker.controller.orders import ORDERS, carry_out
 from broadsheet_broker.log.errors import is_passing
@@ -38,6 +39,7 @@ from broadsheet_broker.node.quorum import raft_settings, voter_set
 from broadsheet_broker.node.registration import NodeRegistration
 from broadsheet_broker.node.reign import Reign
 from broadsheet_broker.node.stepping_aside import SteppingAside, may_step_aside
+from broadsheet_broker.raft import metrics as raft_metrics
 from broadsheet_broker.raft.node import Committed, RaftNode, SnapshotSource
 from broadsheet_broker.raft.snapshot import SnapshotId
 from broadsheet_broker.raft.voters import ReplicaKey
@@ -94,6 +96,8 @@ class MetadataNode:
         self.producer_ids = ProducerIds(environment, config.node_id, lambda: self.broker_epoch, self.order)
         self.automatic_topics = AutomaticTopics(config, metadata, self.order, self._spawn)
         metadata.subscribe(self._notice_departures)
+        if config.is_controller:
+            controller_metrics.register(environment.metrics, lambda: metadata.image, lambda: self._active is not None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiters: list[asyncio.Future[None]] = []
         self._directory_lost = False
@@ -103,7 +107,7 @@ class MetadataNode:
 
     def _make_raft(self) -> RaftNode:
         identity = self.identity
-        return RaftNode(
+        node = RaftNode(
             self._environment,
             identity.metadata_directory,
             ReplicaKey(self._config.node_id, identity.metadata_directory_id),
@@ -115,6 +119,8 @@ class MetadataNode:
             endpoints={name: (item.host, item.port) for name, item in self.registration.controller_endpoints().items()},
             bootstrap_servers=self._config.bootstrap_servers,
         )
+        raft_metrics.register(self._environment, node)
+        return node
 
     @property
     def cluster_id(self) -> str:

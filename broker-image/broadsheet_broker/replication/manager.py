@@ -64,11 +64,11 @@ class ReplicaManager:
     ) -> None:
         self.environment = environment
         self.config = config
-        self.logs = logs
+        self.logs: LogManager = logs
         self.metadata = metadata
         self.broker_id: int = config.node_id
         self.turn = AppendTurn(environment.loop)
-        self.sessions = FetchSessions(
+        self.sessions: FetchSessions = FetchSessions(
             config.get_int("max.incremental.fetch.session.cache.slots"), environment.random, environment
         )
         self.fetch_max_bytes = min(config.get_int("fetch.max.bytes"), ANSWER_BYTES)

@@ -84,36 +84,51 @@ _LOG_FAMILIES: tuple[tuple[str, str, Measure], ...] = (
 )
 
 
+_BROKER: tuple[tuple[str, str, Callable[[ReplicaManager], float]], ...] = (
+    (
+        "kafka_server_replicamanager_offlinereplicacount",
+        "Replicas whose log cannot be opened.",
+        lambda replicas: replicas.offline_count,
+    ),
+    (
+        "kafka_server_replicafetchermanager_maxlag",
+        "Records by which the furthest replica here is behind its leader.",
+        lambda replicas: replicas.largest_lag,
+    ),
+    (
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "Log directories that failed.",
+        lambda replicas: len(replicas.logs.offline_directories),
+    ),
+    (
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        "Fetch sessions in the cache.",
+        lambda replicas: len(replicas.sessions),
+    ),
+    (
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        "Partitions in all fetch sessions.",
+        lambda replicas: replicas.sessions.partition_count,
+    ),
+)
+
+_EVICTIONS = (
+    "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
+    "Fetch sessions that were given up to make room for others.",
+)
+
+
 def register(metrics: Metrics, replicas: ReplicaManager) -> None:
     """Add gauges and the collector of partition families to the broker's registry."""
     for name, help, test in _MANAGER:
         metrics.gauge(f"kafka_server_replicamanager_{name}", help, _counting(replicas, test))
-    metrics.gauge(
-        "kafka_server_replicamanager_offlinereplicacount",
-        "Replicas whose log cannot be opened.",
-        lambda: replicas.offline_count,
-    )
-    metrics.gauge(
-        "kafka_server_replicafetchermanager_maxlag",
-        "Records by which the furthest replica here is behind its leader.",
-        lambda: replicas.largest_lag,
-    )
-    metrics.gauge(
-        "kafka_log_logmanager_offlinelogdirectorycount",
-        "Log directories that failed.",
-        lambda: len(replicas.logs.offline_directories),
-    )
-    metrics.gauge(
-        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
-        "Fetch sessions in the cache.",
-        lambda: len(replicas.sessions),
-    )
-    metrics.gauge(
-        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
-        "Partitions in all fetch sessions.",
-        lambda: replicas.sessions.partition_count,
-    )
+    for name, help, measure in _BROKER:
+        metrics.gauge(name, help, _measuring(replicas, measure))
     metrics.collector(lambda: _families(replicas))
+
+
+def _measuring(replicas: ReplicaManager, measure: Callable[[ReplicaManager], float]) -> Callable[[], float]:
+    return lambda: measure(replicas)
 
 
 def _counting(replicas: ReplicaManager, test: Callable[[Partition], bool]) -> Callable[[], float]:
@@ -121,6 +136,8 @@ def _counting(replicas: ReplicaManager, test: Callable[[Partition], bool]) -> Ca
 
 
 def _families(replicas: ReplicaManager) -> Iterator[Family]:
+    name, help = _EVICTIONS
+    yield Family(name, "counter", help, [((), replicas.sessions.evictions)])
     held = list(replicas.partitions())
     led = [partition for partition in held if partition.is_leader]
     topics = dict.fromkeys(partition.topic for partition in led if partition.index == 0)
