@@ -14,7 +14,7 @@ from broadsheet_operator.api.cluster import ClusterStatus
 from broadsheet_operator.api.consumer_group import ConsumerGroupStatus
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.api.topic import TopicStatus
-from broadsheet_operator.handlers.store import Store
+from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kubernetes import ApiGateway, Kind
 from broadsheet_operator.reconcilers.conditions import NO_FIGURES, conditions, ready
@@ -92,7 +92,7 @@ async def write(api: Api, model: type[Status], *statuses: dict[str, Any]) -> lis
     await config.load_kube_config(str(api.server.kubeconfig), client_configuration=configuration)
     kind, read = SPECS[model][0], []
     async with client.ApiClient(configuration) as api_client:
-        writer = Writer(ApiGateway(api_client, "test"), Store())
+        writer = Writer(ApiGateway(api_client, "test"), KubernetesStore())
         before: Status | None = None
         for values in statuses:
             body = api.one(kind.kind, "one")

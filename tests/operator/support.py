@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from broadsheet_operator.handlers.operator import Operator
+from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind
 from broadsheet_operator.kubernetes import Kind, KubernetesError
 from broadsheet_operator.reconcilers.provisioning import Settings
 from broadsheet_operator.settings import OperatorSettings
@@ -177,15 +178,16 @@ class FakeKubernetes:
 class Stage:
     """An operator on both fakes; used as `async with Stage() as stage`."""
 
-    def __init__(self, timing: OperatorSettings = NO_RESYNC) -> None:
+    def __init__(self, timing: OperatorSettings = NO_RESYNC, kinds: Sequence[DependentKind] = DEPENDENTS) -> None:
         self.settings = Settings(image="broker:1")
         self.kubernetes = FakeKubernetes()
         self.kafka = FakeKafka()
         self.kafka.pods = lambda: self._broker_pods("news")
         self.timing = timing
+        self.kinds = kinds
 
     async def __aenter__(self) -> Stage:
-        self.operator = Operator(self.kubernetes, self.settings, self._connect, self.timing)
+        self.operator = Operator(self.kubernetes, self.settings, self._connect, self.timing, self.kinds)
         self.kubernetes.watch = self.operator.observe
         return self
 
@@ -206,7 +208,7 @@ class Stage:
 
     def apply(self, kind: str, name: str, spec: Mapping[str, Any], namespace: str = "paper") -> None:
         """What kubectl apply does, with the whole spec."""
-        key = (Kind[{"ConsumerGroup": "CONSUMER_GROUP"}.get(kind, kind.upper())], namespace, name)
+        key = (Kind.of({"apiVersion": API, "kind": kind}), namespace, name)
         old = self.kubernetes.objects.get(key, {})
         metadata = old.get("metadata", {"name": name, "namespace": namespace})
         self.kubernetes.put({**old, "apiVersion": API, "kind": kind, "metadata": metadata, "spec": dict(spec)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -332,6 +332,8 @@ class ClusterStatus(Status):
 
 class Cluster(Resource):
     """A Kafka cluster: brokers of ours, or one that someone else runs."""
+
+    PLURAL: ClassVar[str] = "clusters"
 
     api_version: Literal["broadsheet.io/v1alpha1"] = API_VERSION
     kind: Literal["Cluster"] = "Cluster"

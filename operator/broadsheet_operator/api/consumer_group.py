@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -11,7 +11,7 @@ from broadsheet_operator.api.meta import (
     API_VERSION,
     ClusterReference,
     DeletionPolicy,
-    Resource,
+    Dependent,
     SpecModel,
     Status,
     StatusModel,
@@ -225,8 +225,11 @@ class ConsumerGroupStatus(Status):
     """The reset that was done or passed over and is not done again; empty while the spec has none."""
 
 
-class ConsumerGroup(Resource):
+class ConsumerGroup(Dependent):
     """A consumer group: the reading club, how far each section is read and whether someone falls behind."""
+
+    PLURAL: ClassVar[str] = "consumergroups"
+    NAME_FIELD: ClassVar[str] = "groupId"
 
     api_version: Literal["broadsheet.io/v1alpha1"] = API_VERSION
     kind: Literal["ConsumerGroup"] = "ConsumerGroup"
@@ -237,3 +240,8 @@ class ConsumerGroup(Resource):
     def group_id(self) -> str:
         """The id in Kafka."""
         return self.spec.group_id or self.metadata.name
+
+    @property
+    def kafka_name(self) -> str:
+        """The id in Kafka."""
+        return self.group_id

@@ -70,7 +70,6 @@ class Definition:
     """What a CRD has beside its schema."""
 
     model: type[Resource]
-    plural: str
     short_names: tuple[str, ...]
     categories: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -146,7 +145,6 @@ def _reset_needs(to: str, name: str) -> Rule:
 DEFINITIONS = (
     Definition(
         Cluster,
-        "clusters",
         ("bsc",),
         ("broadsheet", "all"),
         (
@@ -235,7 +233,6 @@ DEFINITIONS = (
     ),
     Definition(
         Topic,
-        "topics",
         ("bst",),
         ("broadsheet",),
         (
@@ -281,7 +278,6 @@ DEFINITIONS = (
     ),
     Definition(
         ConsumerGroup,
-        "consumergroups",
         ("bsg",),
         ("broadsheet",),
         (
@@ -333,7 +329,7 @@ def definition(what: Definition) -> Schema:
     names = {
         "kind": kind,
         "listKind": f"{kind}List",
-        "plural": what.plural,
+        "plural": what.model.PLURAL,
         "singular": kind.lower(),
         "shortNames": list(what.short_names),
         "categories": list(what.categories),
@@ -363,7 +359,7 @@ def definition(what: Definition) -> Schema:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{what.plural}.{GROUP}"},
+        "metadata": {"name": f"{what.model.PLURAL}.{GROUP}"},
         "spec": {"group": GROUP, "scope": "Namespaced", "names": names, "versions": [version]},
     }
 
@@ -494,7 +490,7 @@ def render(what: Definition) -> str:
 
 def files() -> dict[str, str]:
     """File name to content, of all CRDs."""
-    return {f"{d.plural}.yaml": render(d) for d in DEFINITIONS}
+    return {f"{d.model.PLURAL}.yaml": render(d) for d in DEFINITIONS}
 
 
 def main(arguments: list[str]) -> int:

@@ -19,15 +19,12 @@ from pydantic_core import ErrorDetails
 from broadsheet_operator.api.cluster import THROTTLE_HELP, THROTTLE_PATTERN, Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import TIME_ZONE_PATTERN, WINDOW_DURATION_HELP, WINDOW_DURATION_PATTERN
-from broadsheet_operator.api.meta import API_VERSION, Resource
+from broadsheet_operator.api.meta import API_VERSION, Dependent, Resource
 from broadsheet_operator.api.topic import Topic
 
-AnyResource = Cluster | Topic | ConsumerGroup
-KINDS: dict[str, type[Cluster] | type[Topic] | type[ConsumerGroup]] = {
-    "Cluster": Cluster,
-    "Topic": Topic,
-    "ConsumerGroup": ConsumerGroup,
-}
+AnyResource = Cluster | Dependent
+KINDS: dict[str, type[Cluster] | type[Dependent]] = {model.__name__: model for model in (Cluster, Topic, ConsumerGroup)}
+"""The kinds of resources, by what `kind` says."""
 MANIFEST_BYTES = 16 * 1024 * 1024
 
 

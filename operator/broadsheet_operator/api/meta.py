@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.fields import FieldInfo
+
+from broadsheet_operator.api.keys import ResourceKey
 
 GROUP = "broadsheet.io"
 VERSION = "v1alpha1"
@@ -226,12 +228,43 @@ def without_empty(value: Any) -> Any:
 
 
 class Resource(BaseModel):
-    """Base of the three kinds."""
+    """Base of all kinds."""
+
+    PLURAL: ClassVar[str]
+    """The kind's name in URLs and on command lines."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     metadata: ObjectMeta
 
+    @property
+    def key(self) -> ResourceKey:
+        """Namespace and name."""
+        return ResourceKey(self.metadata.namespace, self.metadata.name)
+
     def manifest(self) -> dict[str, Any]:
         """The resource as plain data with Kubernetes' field names, without what is unset."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Dependent(Resource):
+    """Base of what belongs to a Cluster: something in Kafka that a resource declares."""
+
+    NAME_FIELD: ClassVar[str]
+    """The field of spec that holds its name in Kafka; left out, the resource's own name is meant."""
+
+    api_version: Any
+    kind: Any
+    spec: Any
+    status: Any = None
+
+    @property
+    def kafka_name(self) -> str:
+        """The name of the thing in Kafka."""
+        return str(self.manifest()["spec"].get(self.NAME_FIELD) or self.metadata.name)
+
+    @property
+    def cluster_key(self) -> ResourceKey:
+        """The Cluster that spec.cluster names, as `name` or `namespace/name`."""
+        namespace, _, name = self.spec.cluster.rpartition("/")
+        return ResourceKey(namespace or self.metadata.namespace, name)

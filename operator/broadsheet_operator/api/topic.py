@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -14,7 +14,7 @@ from broadsheet_operator.api.meta import (
     ConfigKeys,
     ConfigMap,
     DeletionPolicy,
-    Resource,
+    Dependent,
     SpecModel,
     Status,
     StatusModel,
@@ -167,8 +167,11 @@ class TopicStatus(Status):
     """Progress while replicas move."""
 
 
-class Topic(Resource):
+class Topic(Dependent):
     """A topic in a Kafka cluster: the newspaper, with its sections (partitions) and its archive (retention)."""
+
+    PLURAL: ClassVar[str] = "topics"
+    NAME_FIELD: ClassVar[str] = "topicName"
 
     api_version: Literal["broadsheet.io/v1alpha1"] = API_VERSION
     kind: Literal["Topic"] = "Topic"
@@ -179,3 +182,8 @@ class Topic(Resource):
     def topic_name(self) -> str:
         """The name in Kafka."""
         return self.spec.topic_name or self.metadata.name
+
+    @property
+    def kafka_name(self) -> str:
+        """The name in Kafka."""
+        return self.topic_name

@@ -12,7 +12,7 @@ from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.handlers.attempts import Attempts
-from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.store import Key, KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
@@ -31,7 +31,7 @@ from broadsheet_operator.reconcilers.spreading import internal_factor
 class BrokerRounds:
     """Looks, asks, and carries out what `reconcilers.broker_round` has planned."""
 
-    def __init__(self, api: Kubernetes, store: Store, writer: Writer, sizes_seconds: float) -> None:
+    def __init__(self, api: Kubernetes, store: KubernetesStore, writer: Writer, sizes_seconds: float) -> None:
         self._api = api
         self._store = store
         self._writer = writer
@@ -58,11 +58,11 @@ class BrokerRounds:
         """What Kubernetes has of a Cluster now, as the watches have reported it."""
         claims = tuple(
             claim
-            for at, claim in self._store.all(Kind.VOLUME_CLAIM)
+            for at, claim in self._store.list(Kind.VOLUME_CLAIM)
             if at.namespace == key.namespace and claim["metadata"].get("labels", {}).get(CLUSTER_LABEL) == key.name
         )
         pods: dict[int, Mapping[str, Any]] = {}
-        for at, pod in self._store.all(Kind.POD):
+        for at, pod in self._store.list(Kind.POD):
             labels = pod["metadata"].get("labels", {})
             number = pod_number(key.name, at.name)
             if at.namespace == key.namespace and labels.get(CLUSTER_LABEL) == key.name and number is not None:

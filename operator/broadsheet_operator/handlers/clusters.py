@@ -16,9 +16,9 @@ from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
 from broadsheet_operator.handlers.brokers import BrokerRounds
-from broadsheet_operator.handlers.dependents import known_fields, utc_now
+from broadsheet_operator.handlers.dependents import utc_now
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.store import Key, KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
@@ -50,7 +50,7 @@ class Clusters:
     def __init__(
         self,
         api: Kubernetes,
-        store: Store,
+        store: KubernetesStore,
         writer: Writer,
         defaults: Settings,
         session_for: SessionFor,

@@ -1,4 +1,4 @@
-"""Topics and ConsumerGroups: from dirty keys of one cluster to rounds, statuses, events and finalizers."""
+"""Resources that belong to a Cluster: from dirty keys of one cluster to rounds, statuses, events and finalizers."""
 
 from __future__ import annotations
 
@@ -12,38 +12,30 @@ from typing import Any
 from pydantic import ValidationError
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus
 from broadsheet_operator.api.manifests import ManifestError, parse
-from broadsheet_operator.api.meta import DeletionPolicy, Status
-from broadsheet_operator.api.topic import Topic, TopicStatus
+from broadsheet_operator.api.meta import DeletionPolicy, Dependent, Status
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.store import Key, KubernetesResources, KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
-from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
-from broadsheet_operator.kubernetes import Kind, KubernetesError
-from broadsheet_operator.reconcilers import consumer_group
-from broadsheet_operator.reconcilers.access import Dependent, cluster_of, refusal
+from broadsheet_operator.kafka.dependents import DependentKind
+from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
+from broadsheet_operator.kubernetes import Kind, KubernetesError, kind_of
+from broadsheet_operator.reconcilers.access import refusal
 from broadsheet_operator.reconcilers.conditions import (
     NO_FIGURES,
-    Figures,
     Reason,
     Statement,
     stuck,
     waiting,
     with_statements,
 )
-from broadsheet_operator.reconcilers.observed import GroupView
-from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
+from broadsheet_operator.reconcilers.rivals import rivals
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
 
 WRITES_AT_ONCE = 20
 """Status writes in flight: the API server answers about 270 a second so, and more are no faster."""
-FIGURES = {
-    Kind.TOPIC: Figures(dict.fromkeys(("size", "reassignment"), True)),
-    Kind.CONSUMER_GROUP: consumer_group.FIGURES,
-}
 
 
 class Dependents:
@@ -51,23 +43,26 @@ class Dependents:
 
     def __init__(
         self,
-        store: Store,
+        store: KubernetesStore,
         writer: Writer,
         session_of: Callable[[Key, Cluster], Awaitable[Session | None]],
+        kinds: Mapping[Kind, DependentKind],
         settings: OperatorSettings = DEFAULTS,
     ) -> None:
         """`session_of`: what talks to a Cluster, None while it is not ready."""
         self._store = store
+        self._resources = KubernetesResources(store)
         self._writer = writer
         self._session_of = session_of
         self._settings = settings
+        self._kinds = kinds
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing anew."""
         self._declared: dict[tuple[Kind, Key], tuple[Any, Dependent]] = {}
         """Topics by what was read of them when they were parsed: a thousand are not parsed anew for each batch."""
-        self.group_views: dict[Key, GroupView] = {}
-        """The last look at each group: exact figures for /metrics."""
+        self.views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in kinds}
+        """The last look at each thing of a kind whose rounds keep one: exact figures for /metrics."""
 
     # -- routing ------------------------------------------------------------------------------------------------------
 
@@ -80,7 +75,7 @@ class Dependents:
         resource = await self._read(kind, body)
         if resource is None:
             return 0.0
-        target = Key(*cluster_of(resource))
+        target = resource.cluster_key
         cluster = self._cluster(target)
         declared = self._store.get(Kind.CLUSTER, target)
         if declared is None or declared["metadata"].get("deletionTimestamp"):
@@ -103,17 +98,16 @@ class Dependents:
             message = f"the Cluster {target} is not ready yet"
             await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_READY, message))
             return 0.0
-        queue = session.topics if kind is Kind.TOPIC else session.groups
-        queue.add(key)
+        session.queues[kind.kind].add(key)
         return 0.0
 
     def forget(self, kind: Kind, key: Key) -> None:
         self._writer.forget(kind, key)
         self._parsed.pop((kind, key), None)
         self._declared.pop((kind, key), None)
-        if kind is Kind.CONSUMER_GROUP:
-            self._histories.samples.pop(key, None)
-            self.group_views.pop(key, None)
+        self.views[kind].pop(key, None)
+        if kind is Kind.CONSUMER_GROUP:  # topics may have the same names
+            self._histories.forget(key)
 
     async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
         """The resource as a model. What the schema lets through and the model does not is said in its status."""
@@ -127,24 +121,18 @@ class Dependents:
             return resource
         except (ManifestError, ValidationError) as error:
             generation = body["metadata"].get("generation", 1)
-            empty: Status = TopicStatus() if kind is Kind.TOPIC else ConsumerGroupStatus()
             statements = stuck("InvalidResource", str(error)[:4000])
             now = utc_now()
-            before = _status_of(kind, body)
-            after = with_statements(before, empty, statements, generation, now)
+            before = self._status_of(kind, body)
+            after = with_statements(before, self._kinds[kind].empty_status(), statements, generation, now)
             await self._writer.status(kind, body, before, after, NO_FIGURES, now)
             if body["metadata"].get("deletionTimestamp"):
                 await self._writer.hold(kind, body, False)
             return None
 
     def _cluster(self, key: Key) -> Cluster | None:
-        body = self._store.get(Kind.CLUSTER, key)
-        if body is None:
-            return None
-        try:
-            return Cluster.model_validate(known_fields(body))
-        except ValidationError:
-            return None
+        cluster = self._resources.get(Cluster.__name__, key)
+        return cluster if isinstance(cluster, Cluster) else None
 
     async def _without_cluster(
         self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: Key, going: bool
@@ -164,8 +152,8 @@ class Dependents:
         namespace = self._store.get(Kind.NAMESPACE, Key("", resource.metadata.namespace))
         if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
             return False
-        name = resource.topic_name if isinstance(resource, Topic) else resource.group_id
-        note = f"{resource.kind} {Key.of(body)}: {name} stays in Kafka, because the whole namespace is being deleted"
+        what = f"{resource.kind} {Key.of(body)}: {resource.kafka_name}"
+        note = f"{what} stays in Kafka, because the whole namespace is being deleted"
         self._writer.event({**namespace, "apiVersion": "v1", "kind": "Namespace"}, "Warning", "Orphaned", note)
         await self._writer.hold(kind, body, False)
         return True
@@ -173,11 +161,7 @@ class Dependents:
     async def _say(self, kind: Kind, body: Mapping[str, Any], resource: Dependent, statements: list[Statement]) -> None:
         now = utc_now()
         generation = resource.metadata.generation
-        after: Status
-        if isinstance(resource, Topic):
-            after = with_statements(resource.status, TopicStatus(), statements, generation, now)
-        else:
-            after = with_statements(resource.status, ConsumerGroupStatus(), statements, generation, now)
+        after = with_statements(resource.status, self._kinds[kind].empty_status(), statements, generation, now)
         await self._writer.status(kind, body, resource.status, after, NO_FIGURES, now)
 
     async def _release(self, kind: Kind, body: Mapping[str, Any], words: str) -> None:
@@ -187,47 +171,30 @@ class Dependents:
 
     # -- rounds -------------------------------------------------------------------------------------------------------
 
-    async def topics(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
-        """A round for Topics of one cluster."""
-        topics: dict[Key, Topic] = {}
-        failed: set[Key] = set()
-        for key, resource in await self._batch(Kind.TOPIC, session, batch, failed):
-            assert isinstance(resource, Topic)
-            topics[key] = resource
-        declared = self._declared_in(Kind.TOPIC, session.cluster)
-        rivals = topic_rivals([topic for topic in declared if isinstance(topic, Topic)])
-        times = [time.monotonic()]
+    async def round(self, row: DependentKind, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
+        """A round for resources of one kind and cluster."""
+        kind, failed = kind_of(row.model), set[Key]()
+        found = dict(await self._batch(kind, session, batch, failed))
         cluster = self._cluster(session.cluster)
-        spec = cluster.spec if cluster else None
-        outcomes = await session.topic_lane.call(reconcile_topics, list(topics.values()), rivals, utc_now, spec)
+        task = Task(
+            resources=list(found.values()),
+            clock=utc_now,
+            rivals=rivals(self._declared_in(kind, session.cluster)),
+            cluster=cluster.spec if cluster else None,
+            histories=self._histories,
+        )
+        times = [time.monotonic()]
+        outcomes = await session.lane(row).call(row.round, task)
         times.append(time.monotonic())
-        again = await self._finish(Kind.TOPIC, {key: outcomes[key] for key in topics})
+        self.views[kind] |= {key: outcomes[key].view for key in found if outcomes[key].view is not None}
+        again = await self._finish(kind, {key: outcomes[key] for key in found})
         kafka, kubernetes = times[1] - times[0], time.monotonic() - times[1]
         logger.debug(
-            "%s: %d topics: %.3f s in Kafka, %.3f s in writing", session.cluster, len(topics), kafka, kubernetes
+            "%s: %d %s: %.3f s in Kafka, %.3f s in writing", session.cluster, len(found), row.plural, kafka, kubernetes
         )
-        return again | dict.fromkeys(failed)
-
-    async def groups(self, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
-        """A round for ConsumerGroups of one cluster; each is looked at again after a while."""
-        groups: dict[Key, ConsumerGroup] = {}
-        failed: set[Key] = set()
-        for key, resource in await self._batch(Kind.CONSUMER_GROUP, session, batch, failed):
-            assert isinstance(resource, ConsumerGroup)
-            groups[key] = resource
-        declared = self._declared_in(Kind.CONSUMER_GROUP, session.cluster)
-        rivals = group_rivals([group for group in declared if isinstance(group, ConsumerGroup)])
-        outcomes = await session.group_lane.call(
-            reconcile_groups, list(groups.values()), rivals, self._histories, utc_now
-        )
-        for key in groups:
-            view = outcomes[key].view
-            if view is not None:
-                self.group_views[key] = view
-        again = dict(await self._finish(Kind.CONSUMER_GROUP, {key: outcomes[key] for key in groups}))
-        for key in groups:
-            if key not in again and self._store.get(Kind.CONSUMER_GROUP, key) is not None:
-                again[key] = self._settings.group_seconds
+        delay = row.ready_seconds(self._settings)
+        if delay > 0:
+            again |= {key: delay for key in found if key not in again and self._store.get(kind, key) is not None}
         return again | dict.fromkeys(failed)
 
     async def _batch(
@@ -254,7 +221,7 @@ class Dependents:
         """The resource behind a key, with its finalizer; None when nothing is to be done for it in this Cluster."""
         body = self._store.get(kind, key)
         resource = await self._read(kind, body) if body is not None else None
-        if body is None or resource is None or Key(*cluster_of(resource)) != at or refusal(resource, cluster):
+        if body is None or resource is None or resource.cluster_key != at or refusal(resource, cluster):
             return None
         if cluster.spec.paused:
             await self._say(kind, body, resource, waiting(Reason.PAUSED, f"the Cluster {at} is paused"))
@@ -268,7 +235,7 @@ class Dependents:
         """All resources of a kind that declare something in a cluster, those that are being deleted too: of two for
         one thing the older one that stays wins, and the other may not take the thing with it."""
         found: list[Dependent] = []
-        for key, body in self._store.all(kind):
+        for key, body in self._store.list(kind):
             metadata = body["metadata"]
             version = (metadata["uid"], metadata.get("generation"), metadata.get("deletionTimestamp"))
             known = self._declared.get((kind, key))
@@ -278,7 +245,7 @@ class Dependents:
                 except (ManifestError, ValidationError):
                     continue
                 known = self._declared[kind, key] = (version, resource)
-            if Key(*cluster_of(known[1])) == cluster:
+            if known[1].cluster_key == cluster:
                 found.append(known[1])
         return found
 
@@ -306,7 +273,7 @@ class Dependents:
         body = self._store.get(kind, key)
         if body is None:
             return 0.0
-        before = _status_of(kind, body)
+        before = self._status_of(kind, body)
         severity, reason = "Normal", "Created" if outcome.created else "Updated"
         if outcome.lost:
             severity, reason = "Warning", "RecordsLost"
@@ -322,7 +289,9 @@ class Dependents:
                 await self._writer.hold(kind, body, False)
             return 0.0
         told = bool(outcome.done or outcome.failures)
-        await self._writer.status(kind, body, before, outcome.status, FIGURES[kind], utc_now(), announce=not told)
+        await self._writer.status(
+            kind, body, before, outcome.status, self._kinds[kind].figures, utc_now(), announce=not told
+        )
         if outcome.failures:
             return None
         condition = outcome.status.condition("Ready")
@@ -330,12 +299,17 @@ class Dependents:
         if stalled is not None and stalled.status == "True":
             return 0.0  # only a change of the resource or a resync makes a difference
         if condition is None or condition.status != "True":
-            absent = condition is not None and condition.reason == Reason.GROUP_NOT_FOUND
-            if kind is Kind.CONSUMER_GROUP:
-                return self._settings.absent_group_seconds if absent else self._settings.group_seconds
-            held = condition is not None and condition.reason == Reason.WAITING_FOR_WINDOW
-            return self._settings.held_seconds if held else self._settings.unfinished_seconds
+            return self._kinds[kind].unready_seconds(self._settings, condition)
         return 0.0
+
+    def _status_of(self, kind: Kind, body: Mapping[str, Any]) -> Status | None:
+        status = body.get("status")
+        if not status:
+            return None
+        try:
+            return self._kinds[kind].status.model_validate(status)
+        except ValidationError:
+            return None  # not written by this operator: overwrite it
 
 
 def utc_now() -> datetime:
@@ -343,22 +317,7 @@ def utc_now() -> datetime:
 
 
 def read_dependent(kind: Kind, body: Mapping[str, Any]) -> Dependent:
-    """The model of a Topic or ConsumerGroup as the API server holds it."""
+    """The model of a resource that belongs to a Cluster, as the API server holds it."""
     resource = parse(known_fields(body), f"{kind.kind} {Key.of(body)}")
-    assert isinstance(resource, Topic if kind is Kind.TOPIC else ConsumerGroup)
+    assert isinstance(resource, Dependent)
     return resource
-
-
-def known_fields(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec", "status") if key in body}
-
-
-def _status_of(kind: Kind, body: Mapping[str, Any]) -> TopicStatus | ConsumerGroupStatus | None:
-    status = body.get("status")
-    if not status:
-        return None
-    model: type[TopicStatus] | type[ConsumerGroupStatus] = TopicStatus if kind is Kind.TOPIC else ConsumerGroupStatus
-    try:
-        return model.model_validate(status)
-    except ValidationError:
-        return None  # written by a stranger: overwrite it

@@ -34,9 +34,9 @@ class OperatorCollector:
         if operator is None:
             return
         resources = GaugeMetricFamily("broadsheet_resources", "Resources there are.", labels=["kind", "ready"])
-        for kind in (Kind.CLUSTER, Kind.TOPIC, Kind.CONSUMER_GROUP):
+        for kind in (Kind.CLUSTER, *operator.kinds):
             tally: dict[str, int] = {}
-            for _, body in operator.store.all(kind):
+            for _, body in operator.store.list(kind):
                 conditions = body.get("status", {}).get("conditions", ())
                 ready = next((str(c["status"]) for c in conditions if c["type"] == "Ready"), "Unknown")
                 tally[ready] = tally.get(ready, 0) + 1
@@ -75,7 +75,7 @@ class OperatorCollector:
             "kafka_consumergroup_group_max_lag_seconds", "Age of the oldest unread record.", labels=labels[:3]
         )
         now = utc_now()
-        for key, view in list(operator.dependents.group_views.items()):
+        for key, view in list(operator.dependents.views[Kind.CONSUMER_GROUP].items()):
             body = operator.store.get(Kind.CONSUMER_GROUP, key)
             if body is None:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
@@ -13,16 +13,16 @@ from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.store import Key, KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
+from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind, name_in_kafka
 from broadsheet_operator.kafka.lane import GatewayFactory
-from broadsheet_operator.kubernetes import Kind, Kubernetes
+from broadsheet_operator.kubernetes import Kind, Kubernetes, kind_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
 
-DEPENDENTS = (Kind.TOPIC, Kind.CONSUMER_GROUP)
 CHILDREN = (
     Kind.STATEFUL_SET,
     Kind.POD,
@@ -45,12 +45,15 @@ class Operator:
         defaults: Settings,
         gateway_factory: GatewayFactory,
         settings: OperatorSettings = DEFAULTS,
+        kinds: Sequence[DependentKind] = DEPENDENTS,
     ) -> None:
         self.settings = settings
-        self.store = Store()
+        self.kinds = {kind_of(row.model): row for row in kinds}
+        """The kinds that belong to a Cluster."""
+        self.store = KubernetesStore()
         self.writer = Writer(api, self.store)
         self.sessions: dict[Key, Session] = {}
-        self.dependents = Dependents(self.store, self.writer, self._session_of, settings)
+        self.dependents = Dependents(self.store, self.writer, self._session_of, self.kinds, settings)
         self.clusters = Clusters(
             api,
             self.store,
@@ -96,7 +99,7 @@ class Operator:
             self._observed[kind, key] = meaning
             if not self.store.put(kind, body) and not changed:
                 return  # the echo of a write of ours, or a watch that began anew
-        if kind in DEPENDENTS:
+        if kind in self.kinds:
             if changed:
                 self._routes.add((kind, key))
             if event == "DELETED":
@@ -115,21 +118,21 @@ class Operator:
 
     def _wake_rivals(self, kind: Kind, gone: Mapping[str, Any]) -> None:
         """A resource that gave way to this one may speak now."""
-        for key, body in self.store.all(kind):
-            if _name_in_kafka(kind, body) == _name_in_kafka(kind, gone):
+        for key, body in self.store.list(kind):
+            if name_in_kafka(self.kinds[kind], body) == name_in_kafka(self.kinds[kind], gone):
                 self._routes.add((kind, key))
 
     def _route_dependents_of(self, cluster: Key) -> None:
-        for kind in DEPENDENTS:
-            for key, body in self.store.all(kind):
+        for kind in self.kinds:
+            for key, body in self.store.list(kind):
                 reference = str(body.get("spec", {}).get("cluster", ""))
                 namespace, _, name = reference.rpartition("/")
                 if Key(namespace or key.namespace, name) == cluster:
                     self._routes.add((kind, key))
 
     def _route_namespace(self, namespace: str) -> None:
-        for kind in DEPENDENTS:
-            for key, _ in self.store.all(kind):
+        for kind in self.kinds:
+            for key, _ in self.store.list(kind):
                 if key.namespace == namespace:
                     self._routes.add((kind, key))
 
@@ -150,10 +153,10 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync_seconds * random.uniform(0.9, 1.1))
             self.resyncs += 1
-            for key, _ in self.store.all(Kind.CLUSTER):
+            for key, _ in self.store.list(Kind.CLUSTER):
                 self._clusters_queue.add(key)
-            for kind in DEPENDENTS:
-                for key, _ in self.store.all(kind):
+            for kind in self.kinds:
+                for key, _ in self.store.list(kind):
                     self._routes.add((kind, key))
 
     # -- sessions -----------------------------------------------------------------------------------------------------
@@ -170,8 +173,8 @@ class Operator:
         while (session := self.sessions.get(cluster)) is not None and session.servers != servers:
             await self._close_session(cluster)
         if session is None:
-            rounds = self.dependents.topics, self.dependents.groups
-            session = Session(cluster, servers, self._factory, *rounds, self.settings)
+            kinds, work = tuple(self.kinds.values()), self.dependents.round
+            session = Session(cluster, servers, self._factory, kinds, work, self.settings)
             self.sessions[cluster] = session
             self._route_dependents_of(cluster)
         return session
@@ -186,9 +189,3 @@ def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:
     """What of a resource is somebody else's doing: our own status writes are not."""
     metadata = body["metadata"]
     return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid")
-
-
-def _name_in_kafka(kind: Kind, body: Mapping[str, Any]) -> str:
-    """The name of the topic or group that a resource declares, as far as it can be told without a model of it."""
-    field = "topicName" if kind is Kind.TOPIC else "groupId"
-    return str(body.get("spec", {}).get(field) or body["metadata"]["name"])

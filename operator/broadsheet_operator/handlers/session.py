@@ -7,38 +7,37 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.store import Key
+from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.lane import GatewayFactory, Lane, Lanes
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
-Work = Callable[["Session", list[Key]], Awaitable[Mapping[Key, float | None]]]
+Work = Callable[[DependentKind, "Session", list[Key]], Awaitable[Mapping[Key, float | None]]]
 
 
 class Session:
-    """One Kafka cluster. Topics, groups and brokers have a lane each: slow lag queries delay no topic and no drain."""
+    """One Kafka cluster. Brokers and each kind of dependents have a lane: slow lag queries delay no topic or drain."""
 
     def __init__(
         self,
         cluster: Key,
         servers: Sequence[str],
         factory: GatewayFactory,
-        topics: Work,
-        groups: Work,
+        kinds: Sequence[DependentKind],
+        work: Work,
         settings: OperatorSettings = DEFAULTS,
     ) -> None:
+        """`work`: reconciles a batch of one kind."""
         self.cluster = cluster
         self.servers = tuple(servers)
-        self._lanes = Lanes(str(cluster), servers, factory)
-        self.topics: BatchQueue[Key] = BatchQueue(
-            f"topics of {cluster}",
-            lambda batch: topics(self, batch),
-            linger_seconds=settings.topic_linger_seconds,
-            largest=settings.largest_batch,
-            settings=settings,
-        )
-        self.groups: BatchQueue[Key] = BatchQueue(
-            f"groups of {cluster}",
-            lambda batch: groups(self, batch),
-            linger_seconds=settings.group_linger_seconds,
+        self.lanes = Lanes(str(cluster), servers, factory)
+        self.queues = {kind.name: self._queue(kind, work, settings) for kind in kinds}
+        """By the name of the kind."""
+
+    def _queue(self, kind: DependentKind, work: Work, settings: OperatorSettings) -> BatchQueue[Key]:
+        return BatchQueue(
+            f"{kind.plural} of {self.cluster}",
+            lambda batch: work(kind, self, batch),
+            linger_seconds=kind.linger_seconds(settings),
             largest=settings.largest_batch,
             settings=settings,
         )
@@ -46,19 +45,13 @@ class Session:
     @property
     def cluster_lane(self) -> Lane:
         """For the Cluster's own round: health, restarts, drains, the quorum."""
-        return self._lanes["cluster"]
+        return self.lanes["cluster"]
 
-    @property
-    def topic_lane(self) -> Lane:
-        """For Topics."""
-        return self._lanes["topics"]
-
-    @property
-    def group_lane(self) -> Lane:
-        """For ConsumerGroups."""
-        return self._lanes["groups"]
+    def lane(self, kind: DependentKind) -> Lane:
+        """For the resources of a kind."""
+        return self.lanes[kind.plural]
 
     async def close(self) -> None:
-        await self.topics.close()
-        await self.groups.close()
-        await asyncio.gather(*map(asyncio.wrap_future, self._lanes.close()))
+        for queue in self.queues.values():
+            await queue.close()
+        await asyncio.gather(*map(asyncio.wrap_future, self.lanes.close()))

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from broadsheet_operator.kubernetes.kinds import Kind
+from pydantic import ValidationError
+
+from broadsheet_operator.api.keys import ResourceKey
+from broadsheet_operator.api.manifests import KINDS
+from broadsheet_operator.api.meta import Resource
+from broadsheet_operator.kubernetes.kinds import Kind, kind_of
 
 Body = Mapping[str, Any]
 
 
-class Key(NamedTuple):
-    """An object by its namespace and name."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-    @classmethod
-    def of(cls, body: Body) -> Key:
-        return cls(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+Key = ResourceKey
 
 
-class Store:
+class KubernetesStore:
     """Objects by kind and key."""
 
     def __init__(self) -> None:
-        self._objects: dict[Kind, dict[Key, Body]] = {kind: {} for kind in Kind}
+        self._objects: dict[Kind, dict[Key, Body]] = defaultdict(dict)
 
     def put(self, kind: Kind, body: Body) -> bool:
         """Take in an object; False if this very version of it is here already, which stays the same Python object."""
@@ -45,11 +40,44 @@ class Store:
     def get(self, kind: Kind, key: Key) -> Body | None:
         return self._objects[kind].get(key)
 
-    def all(self, kind: Kind) -> Iterator[tuple[Key, Body]]:
+    def list(self, kind: Kind) -> Iterator[tuple[Key, Body]]:
         yield from list(self._objects[kind].items())
 
     def count(self, kind: Kind) -> int:
         return len(self._objects[kind])
+
+
+class KubernetesResources:
+    """The project's own resources in a KubernetesStore, as models: a `ResourceReader`."""
+
+    def __init__(self, store: KubernetesStore) -> None:
+        self._store = store
+
+    def get(self, kind: str, key: ResourceKey) -> Resource | None:
+        """One resource by its kind and key."""
+        body = self._store.get(kind_of(KINDS[kind]), key)
+        return _resource(kind, body) if body is not None else None
+
+    def list(self, kind: str) -> Sequence[Resource]:
+        """All resources of a kind, by key."""
+        found = (_resource(kind, body) for _, body in sorted(self._store.list(kind_of(KINDS[kind])), key=_key))
+        return [resource for resource in found if resource is not None]
+
+
+def _key(item: tuple[ResourceKey, Body]) -> ResourceKey:
+    return item[0]
+
+
+def _resource(kind: str, body: Body) -> Resource | None:
+    try:
+        return KINDS[kind].model_validate(known_fields(body))
+    except ValidationError:
+        return None
+
+
+def known_fields(body: Body) -> dict[str, Any]:
+    """What a model has of an object."""
+    return {key: body[key] for key in ("apiVersion", "kind", "metadata", "spec", "status") if key in body}
 
 
 def slim(body: Body) -> Body:

@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from broadsheet_operator.handlers.operator import CHILDREN, DEPENDENTS, Operator
-from broadsheet_operator.kubernetes import Kind
+from broadsheet_operator.handlers.operator import CHILDREN, Operator
+from broadsheet_operator.kafka.dependents import DEPENDENTS
+from broadsheet_operator.kubernetes import Kind, kind_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL
 from broadsheet_operator.settings import OperatorSettings
 
-WATCHED = (Kind.CLUSTER, *DEPENDENTS, *CHILDREN, Kind.NAMESPACE)
+WATCHED = (Kind.CLUSTER, *(kind_of(row.model) for row in DEPENDENTS), *CHILDREN, Kind.NAMESPACE)
 GRACE_SECONDS = 30
 """How much longer than the API server kopf waits before it ends a watch itself."""
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.meta import Status
-from broadsheet_operator.handlers.store import Key, Store
+from broadsheet_operator.handlers.store import Key, KubernetesStore
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write, without_refused
 
@@ -27,7 +27,7 @@ EVENTS_KEPT = 5000
 class Writer:
     """Status, events and finalizers."""
 
-    def __init__(self, api: Kubernetes, store: Store) -> None:
+    def __init__(self, api: Kubernetes, store: KubernetesStore) -> None:
         self._api = api
         self._store = store
         self._last_status: dict[tuple[Kind, Key], datetime] = {}

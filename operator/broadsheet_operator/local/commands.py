@@ -14,9 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from broadsheet_operator.api.manifests import AnyResource, ManifestError, load_paths
+from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, load_paths
 from broadsheet_operator.local import tables
-from broadsheet_operator.local.store import Key, Store
+from broadsheet_operator.local.store import FileStore, Key
 from broadsheet_operator.reconcilers.conditions import Reason
 
 
@@ -66,7 +66,7 @@ def interrupted() -> Iterator[threading.Event]:
             signal.signal(number, old)
 
 
-def hold(store: Store, data: str) -> Any:
+def hold(store: FileStore, data: str) -> Any:
     """Prepare the state directory and become the one who runs in it."""
     try:
         store.prepare()
@@ -88,7 +88,7 @@ def up(paths: Sequence[str], data: str, output: str) -> int:
     from broadsheet_operator.local.cluster import CannotStart
     from broadsheet_operator.local.runtime import Runtime
 
-    store = Store(data)
+    store = FileStore(data)
     say = speaker(output)
     held = hold(store, data)
     runtime = Runtime(paths, store, say)
@@ -109,8 +109,8 @@ def up(paths: Sequence[str], data: str, output: str) -> int:
         held.__exit__(None, None, None)
 
 
-def _running(data: str) -> Store:
-    store = Store(data)
+def _running(data: str) -> FileStore:
+    store = FileStore(data)
     if store.runner() is None:
         raise Refused(
             f"nothing runs in {data}: start it with `broadsheet up -f FILE`, or name its directory with --data"
@@ -141,7 +141,7 @@ def apply(paths: Sequence[str], data: str, timeout: float, output: str) -> int:
     return 0 if all(r["ready"] for r in results) else 1
 
 
-def _wait_until_settled(store: Store, key: Key, deadline: float, timeout: float) -> tuple[bool, str]:
+def _wait_until_settled(store: FileStore, key: Key, deadline: float, timeout: float) -> tuple[bool, str]:
     """Whether the resource became what was asked, and what there is to say."""
     words = "nobody has looked at it yet"
     while True:
@@ -172,14 +172,12 @@ def _wait_until_settled(store: Store, key: Key, deadline: float, timeout: float)
 
 def get(kind: str | None, names: Sequence[str], data: str, output: str) -> int:
     """Print resources."""
-    store = Store(data)
+    store = FileStore(data)
     if store.runner() is None:
         if not (store.directory / "resources").is_dir():
             raise Refused(f"there is nothing in {data}: start with `broadsheet up -f FILE`, or use --data")
         print(f"note: nothing runs in {data}; this is how it was", file=sys.stderr)
-    resources = [e.resource for e in store.entries().values()]
-    if kind is not None:
-        resources = [r for r in resources if type(r).__name__ == kind]
+    resources = [resource for name in ([kind] if kind else KINDS) for resource in store.list(name)]
     if names:
         by_name = {r.metadata.name: r for r in resources}
         missing = [n for n in names if n not in by_name]
@@ -227,7 +225,7 @@ def delete(targets: Sequence[Key], paths: Sequence[str], data: str, timeout: flo
     return 0 if all(r["deleted"] for r in results) else 1
 
 
-def _delete_one(store: Store, kind: str, name: str, deadline: float, timeout: float) -> tuple[bool, str]:
+def _delete_one(store: FileStore, kind: str, name: str, deadline: float, timeout: float) -> tuple[bool, str]:
     """Whether it is gone, and what became of it or why it is still there."""
     before = store.entry(kind, name)
     if before is None or not store.mark_deleted(kind, name, awaited=True):

@@ -22,7 +22,7 @@ from broadsheet_operator.local import tables
 from broadsheet_operator.local.cluster import CannotStart
 from broadsheet_operator.local.commands import Refused, example_file, hold, interrupted
 from broadsheet_operator.local.runtime import Runtime
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 
 TOPIC, GROUP = "orders", "example-consumer"
 READY_SECONDS, STEP_SECONDS = 60.0, 30.0
@@ -49,7 +49,7 @@ def quickstart(*, once: bool, data: str, port: int | None) -> int:
 
 def _run(show: Show, directory: str, *, once: bool, port: int | None) -> int:
     file = example_file()
-    store = Store(directory)
+    store = FileStore(directory)
     held = hold(store, directory)
     news: list[tuple[str, str]] = []
 

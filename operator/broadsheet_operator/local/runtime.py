@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.manifests import AnyResource, ManifestError, load_paths, manifest_files
-from broadsheet_operator.api.meta import Condition, Status
-from broadsheet_operator.api.topic import Topic
+from broadsheet_operator.api.meta import Condition, Dependent, Status
+from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind
 from broadsheet_operator.kafka.gateway import KafkaGateway
-from broadsheet_operator.kafka.rounds import Histories, Outcome, reconcile_groups, reconcile_topics
+from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
-from broadsheet_operator.local.store import APPLIED, Entry, Key, Store
+from broadsheet_operator.local.store import APPLIED, Entry, FileStore, Key
 from broadsheet_operator.reconcilers.conditions import Reason, Statement, waiting, with_statements
-from broadsheet_operator.reconcilers.rivals import group_rivals, topic_rivals
+from broadsheet_operator.reconcilers.rivals import rivals
 
 TICK_SECONDS = 0.1
 """How often files and processes are looked at."""
-TOPIC_SECONDS, GROUP_SECONDS = 2.0, 1.0
-"""How often everything is looked at again, though nothing was declared anew."""
 SOON_SECONDS = 0.2
 """When to look again after something was left to do."""
 SETTLE_SECONDS = 1.0
@@ -64,8 +62,8 @@ class Watched:
 class Round:
     """A round for all resources of one kind of one cluster, under way in the cluster's lane."""
 
-    resources: Sequence[Topic | ConsumerGroup]
-    done: Future[tuple[dict[tuple[str, str], Outcome], float]]
+    resources: Sequence[Dependent]
+    done: Future[tuple[Mapping[ResourceKey, Outcome], float]]
     """The outcomes, and the CPU seconds that they took."""
 
 
@@ -75,13 +73,15 @@ class Runtime:
     def __init__(
         self,
         paths: Sequence[str],
-        store: Store,
+        store: FileStore,
         say: Callable[[str, str], None],
         *,
         adapt: Callable[[AnyResource], AnyResource] = lambda resource: resource,
         command: Callable[[Path], list[str]] = broker_command,
+        kinds: Sequence[DependentKind] = DEPENDENTS,
     ) -> None:
         self.store = store
+        self._kinds = {kind.name: kind for kind in kinds}
         self.clusters: dict[str, LocalCluster] = {}
         self.entries: dict[Key, Entry] = {}
         self._watched = [Watched(p) for p in paths]
@@ -290,43 +290,35 @@ class Runtime:
 
     # What is done about it
 
-    def _places(self) -> dict[tuple[str, str], list[Topic | ConsumerGroup]]:
-        """Topics and ConsumerGroups by their kind and cluster."""
-        result: dict[tuple[str, str], list[Topic | ConsumerGroup]] = {}
+    def _places(self) -> dict[tuple[str, str], list[Dependent]]:
+        """What belongs to a Cluster, by kind and cluster."""
+        result: dict[tuple[str, str], list[Dependent]] = {}
         for (kind, _), entry in self.entries.items():
-            if not isinstance(entry.resource, Cluster):
-                cluster = entry.resource.spec.cluster.rpartition("/")[2]
-                result.setdefault((kind, cluster), []).append(entry.resource)
+            if isinstance(entry.resource, Dependent) and kind in self._kinds:
+                result.setdefault((kind, entry.resource.cluster_key.name), []).append(entry.resource)
         return result
 
-    def _begin(self, place: tuple[str, str], resources: Sequence[Topic | ConsumerGroup]) -> None:
+    def _begin(self, place: tuple[str, str], resources: Sequence[Dependent]) -> None:
         """Begin a round, or say why there can be none now."""
-        kind, name = place
-        now = time.monotonic()
-        self._due[place] = now + (TOPIC_SECONDS if kind == "Topic" else GROUP_SECONDS)
+        kind, name = self._kinds[place[0]], place[1]
+        self._due[place] = time.monotonic() + kind.local_seconds
         if not self._reachable(name, resources):
             return
-        cluster = self.clusters[name]
-        if kind == "Topic":
-            topics = [r for r in resources if isinstance(r, Topic)]
-            rivals, spec = topic_rivals(topics), cluster.resource.spec
-
-            def work(gateway: KafkaGateway) -> dict[tuple[str, str], Outcome]:
-                return reconcile_topics(gateway, topics, rivals, utc_now, spec)
-        else:
-            groups = [r for r in resources if isinstance(r, ConsumerGroup)]
-            rivals = group_rivals(groups)
-
-            def work(gateway: KafkaGateway) -> dict[tuple[str, str], Outcome]:
-                return reconcile_groups(gateway, groups, rivals, self._histories, utc_now)
-
-        self._rounds[place] = Round(resources, cluster.lane(kind).submit(_timed, work))
+        task = Task(
+            resources=resources,
+            clock=utc_now,
+            rivals=rivals(resources),
+            cluster=self.clusters[name].resource.spec,
+            histories=self._histories,
+        )
+        done = self.clusters[name].lane(kind.plural).submit(_timed, kind.round, task)
+        self._rounds[place] = Round(resources, done)
 
     def _is_ready(self, cluster_name: str) -> bool:
         cluster = self.clusters.get(cluster_name)
         return cluster is not None and cluster.ready
 
-    def _reachable(self, cluster_name: str, resources: Sequence[Topic | ConsumerGroup]) -> bool:
+    def _reachable(self, cluster_name: str, resources: Sequence[Dependent]) -> bool:
         """Whether the cluster of these resources can be asked now; if not, their statuses say why."""
         if self._is_ready(cluster_name):
             return True
@@ -342,9 +334,9 @@ class Runtime:
                 self._excuse(resource, waiting(Reason.CLUSTER_NOT_FOUND, words))
         return False
 
-    def _excuse(self, resource: Topic | ConsumerGroup, told: list[Statement]) -> None:
+    def _excuse(self, resource: Dependent, told: list[Statement]) -> None:
         kind = type(resource).__name__
-        base = resource.status or _empty_status(resource)
+        base = resource.status or self._kinds[kind].empty_status(resource)
         status = with_statements(resource.status, base, told, resource.metadata.generation, utc_now())
         self._write((kind, resource.metadata.name), status)
 
@@ -357,7 +349,7 @@ class Runtime:
             current = self.entries.get(key)
             if current is None or current.resource.metadata.uid != resource.metadata.uid:
                 continue  # deleted meanwhile, and perhaps another one of the same name is declared
-            outcome = outcomes[resource.metadata.namespace, resource.metadata.name]
+            outcome = outcomes[resource.key]
             for words in outcome.done:
                 self._say(f"{kind.lower()}/{key[1]}", words)
             if outcome.release:
@@ -377,7 +369,8 @@ class Runtime:
         self.store.remove(*key, resource.metadata.uid, words)
         self.entries.pop(key, None)
         self._told.pop(key, None)
-        self._histories.samples.pop((resource.metadata.namespace, key[1]), None)
+        if key[0] == ConsumerGroup.__name__:  # topics may have the same names
+            self._histories.forget(resource.key)
 
     def _write(self, key: Key, status: Status) -> None:
         """Keep a status, write it if it is another one, and say what a person wants to hear of it."""
@@ -401,19 +394,10 @@ class Runtime:
 
 
 def _timed(
-    gateway: KafkaGateway, work: Callable[[KafkaGateway], dict[tuple[str, str], Outcome]]
-) -> tuple[dict[tuple[str, str], Outcome], float]:
+    gateway: KafkaGateway, work: Callable[[KafkaGateway, Task], Mapping[ResourceKey, Outcome]], task: Task
+) -> tuple[Mapping[ResourceKey, Outcome], float]:
     before = time.thread_time()
-    return work(gateway), time.thread_time() - before
-
-
-def _empty_status(resource: Topic | ConsumerGroup) -> Any:
-    from broadsheet_operator.api.consumer_group import ConsumerGroupStatus
-    from broadsheet_operator.api.topic import TopicStatus
-
-    if isinstance(resource, Topic):
-        return TopicStatus(topic_name=resource.topic_name)
-    return ConsumerGroupStatus(group_id=resource.group_id)
+    return work(gateway, task), time.thread_time() - before
 
 
 def _gist(ready: Condition) -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from broadsheet_operator.api.changes import refused_changes
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, Mistake, parse
 from broadsheet_operator.reconcilers.conditions import format_time
 
@@ -41,8 +42,8 @@ class Entry:
     origin: str
 
 
-class Store:
-    """Resources and statuses in a directory."""
+class FileStore:
+    """Resources and statuses in a directory: a `ResourceReader`, and what changes them. Keys have no namespace."""
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory).absolute()
@@ -78,6 +79,16 @@ class Store:
                 if entry is not None:
                     found[kind, path.stem] = entry
         return found
+
+    def get(self, kind: str, key: ResourceKey) -> AnyResource | None:
+        """One resource by its kind and key."""
+        entry = self._read(kind, key.name)
+        return entry.resource if entry is not None else None
+
+    def list(self, kind: str) -> Sequence[AnyResource]:
+        """All resources of a kind, by key."""
+        found = (self._read(kind, path.stem) for path in sorted((self._resources / kind).glob("*.json")))
+        return [entry.resource for entry in found if entry is not None]
 
     def entry(self, kind: str, name: str) -> Entry | None:
         """One resource with its status; None if it is not declared."""

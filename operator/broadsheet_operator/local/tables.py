@@ -10,16 +10,16 @@ from typing import Any
 import yaml
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.manifests import AnyResource
+from broadsheet_operator.api.crd import DEFINITIONS
+from broadsheet_operator.api.manifests import KINDS, AnyResource
 from broadsheet_operator.api.quantities import format_duration
 
 Cell = Callable[[Any], object]
-PLURALS = {"Cluster": "clusters", "Topic": "topics", "ConsumerGroup": "consumergroups"}
 NAMES = {
-    **dict.fromkeys(("cluster", "clusters", "bsc"), "Cluster"),
-    **dict.fromkeys(("topic", "topics", "bst"), "Topic"),
-    **dict.fromkeys(("consumergroup", "consumergroups", "bsg", "group", "groups"), "ConsumerGroup"),
-}
+    word: definition.model.__name__
+    for definition in DEFINITIONS
+    for word in (definition.model.__name__.lower(), definition.model.PLURAL, *definition.short_names)
+} | dict.fromkeys(("group", "groups"), "ConsumerGroup")
 """What people may type for a kind."""
 
 
@@ -93,9 +93,14 @@ EXTRA: dict[str, list[tuple[str, Cell]]] = {
 }
 
 
+def _columns(kind: str) -> list[tuple[str, Cell]]:
+    """A kind without columns of its own shows what all have."""
+    return COLUMNS.get(kind) or [("NAME", lambda r: r.metadata.name), ("CLUSTER", lambda r: r.spec.cluster), *_REST]
+
+
 def table(kind: str, resources: Sequence[AnyResource], *, wide: bool = False) -> str:
     """Resources of one kind, a line each."""
-    columns = COLUMNS[kind] + (EXTRA[kind] if wide else [])
+    columns = _columns(kind) + (EXTRA.get(kind, _WIDE) if wide else [])
     rows = [[name for name, _ in columns]]
     rows += [[_text(cell(resource)) for _, cell in columns] for resource in resources]
     return align(rows)
@@ -104,7 +109,7 @@ def table(kind: str, resources: Sequence[AnyResource], *, wide: bool = False) ->
 def tables(resources: Sequence[AnyResource], *, wide: bool = False) -> str:
     """A table for each kind that there is."""
     parts = []
-    for kind in COLUMNS:
+    for kind in KINDS:
         some = [r for r in resources if type(r).__name__ == kind]
         if some:
             parts.append(table(kind, some, wide=wide))

@@ -1,23 +1,9 @@
-"""Who may keep Topics and ConsumerGroups of which Cluster. Pure."""
+"""Which namespaces may declare resources of which Cluster. Pure."""
 
 from __future__ import annotations
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.consumer_group import ConsumerGroup
-from broadsheet_operator.api.topic import Topic
-
-Dependent = Topic | ConsumerGroup
-
-
-def cluster_of(resource: Dependent) -> tuple[str, str]:
-    """Namespace and name of the Cluster that a resource refers to: `name`, or `namespace/name`."""
-    namespace, _, name = resource.spec.cluster.rpartition("/")
-    return namespace or resource.metadata.namespace, name
-
-
-def kafka_name(resource: Dependent) -> str:
-    """The name of the topic or group in Kafka."""
-    return resource.topic_name if isinstance(resource, Topic) else resource.group_id
+from broadsheet_operator.api.meta import Dependent
 
 
 def refusal(resource: Dependent, cluster: Cluster) -> str:
@@ -33,7 +19,7 @@ def refusal(resource: Dependent, cluster: Cluster) -> str:
             f"the Cluster {home}/{cluster.metadata.name} does not let the namespace {namespace} keep resources of it; "
             f"add it to spec.allowedNamespaces there"
         )
-    name = kafka_name(resource)
+    name = resource.kafka_name
     if any(name.startswith(rule.prefix or "") for rule in matching):
         return ""
     prefixes = " or ".join(repr(rule.prefix) for rule in matching)

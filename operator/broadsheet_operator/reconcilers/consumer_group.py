@@ -89,23 +89,26 @@ def query_of(desired: ConsumerGroup) -> GroupQuery:
     return GroupQuery(tuple(sorted(topics)), time_ms)
 
 
-def plan_group(
-    desired: ConsumerGroup,
-    observed: GroupView | Failure,
-    history: Sequence[Sample],
-    now: datetime,
-    *,
-    rival: str | None = None,
-    failures: Sequence[Failure] = (),
-) -> GroupPlan:
-    """Actions and status for one ConsumerGroup. `history` ends with the sample of this observation.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSeen:
+    """A group as it was seen, now and before."""
 
-    `rival` names an older ConsumerGroup for the same group: only that one resets or deletes.
-    """
+    group: GroupView | Failure
+    history: Sequence[Sample] = ()
+    """Ends with the sample of this observation."""
+    rival: str | None = None
+    """An older ConsumerGroup for the same group: only that one resets or deletes."""
+    failures: Sequence[Failure] = ()
+    """What went wrong when the actions of the previous plan were applied."""
+
+
+def plan_group(desired: ConsumerGroup, seen: GroupSeen, now: datetime) -> GroupPlan:
+    """Actions and status for one ConsumerGroup."""
+    observed = seen.group
     if desired.metadata.deletion_timestamp is not None:
-        return _plan_deletion(desired, observed, now, failures, rival)
-    if rival is not None:
-        message = f"{rival} declares the group {desired.group_id} already and is older; delete one of the two"
+        return _plan_deletion(desired, seen, now)
+    if seen.rival is not None:
+        message = f"{seen.rival} declares the group {desired.group_id} already and is older; delete one of the two"
         return GroupPlan((), _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)))
     if isinstance(observed, Failure):
         return GroupPlan((), _said(desired, now, waiting(observed.reason, observed.message)))
@@ -117,7 +120,7 @@ def plan_group(
         done = record(desired, reset, plan, observed, now)
         if not reset.dry_run:
             actions = (CommitOffsets(desired.group_id, dict(plan.offsets)),)
-    status = _status(desired, observed, history, now, _tell(desired, observed, plan, failures))
+    status = _status(desired, observed, seen.history, now, _tell(desired, observed, plan, seen.failures))
     status = status.model_copy(update={"settled_reset": settled(desired, plan)})
     if done is not None and not actions:
         status = status.model_copy(update=outcome(done))
@@ -234,13 +237,8 @@ def totals(partitions: Sequence[PartitionLag]) -> tuple[int | None, int | None]:
     return (sum(lags) if lags else None), (max(seconds) if seconds else None)
 
 
-def _plan_deletion(
-    desired: ConsumerGroup,
-    observed: GroupView | Failure,
-    now: datetime,
-    failures: Sequence[Failure],
-    rival: str | None,
-) -> GroupPlan:
+def _plan_deletion(desired: ConsumerGroup, seen: GroupSeen, now: datetime) -> GroupPlan:
+    observed, rival, failures = seen.group, seen.rival, seen.failures
     group = desired.group_id
     gone = _said(desired, now, working(Reason.DELETING, ""))
     if desired.spec.deletion_policy is DeletionPolicy.RETAIN:

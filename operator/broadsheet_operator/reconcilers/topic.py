@@ -15,6 +15,7 @@ from broadsheet_operator.api.quantities import format_size
 from broadsheet_operator.api.topic import Adoption, Reassignment, Topic, TopicStatus
 from broadsheet_operator.reconcilers import own_topics
 from broadsheet_operator.reconcilers.conditions import (
+    Figures,
     Reason,
     Statement,
     conditions,
@@ -64,27 +65,32 @@ UNTOUCHED_CONFIGS = frozenset({LEADER_THROTTLED, FOLLOWER_THROTTLED})
 NO_TERMS = Terms()
 
 
-def plan_topic(
-    desired: Topic,
-    observed: TopicView | Failure | None,
-    cluster: ClusterView | Failure,
-    now: datetime,
-    *,
-    rival: str | None = None,
-    failures: Sequence[Failure] = (),
-    just_created: bool = False,
-    terms: Terms = NO_TERMS,
-) -> TopicPlan:
-    """Actions and status for one Topic.
+FIGURES = Figures(dict.fromkeys(("size", "reassignment"), True))
+"""They change while nobody does anything."""
 
-    `observed` is None when the cluster has no such topic; `rival` names an older Topic resource for the same topic;
-    `failures` are what went wrong when the actions of the previous plan were applied; `just_created` says that one of
-    them made the topic, so there is nothing to adopt; `terms` say when and how fast replicas may move.
-    """
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSeen:
+    """A topic and what surrounds it, as it was seen."""
+
+    topic: TopicView | Failure | None
+    """None: the cluster has no such topic."""
+    cluster: ClusterView | Failure
+    rival: str | None = None
+    """An older Topic resource for the same topic."""
+    failures: Sequence[Failure] = ()
+    """What went wrong when the actions of the previous plan were applied."""
+    just_created: bool = False
+    """One of those actions made the topic, so there is nothing to adopt."""
+
+
+def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO_TERMS) -> TopicPlan:
+    """Actions and status for one Topic. `terms` say when and how fast replicas may move."""
+    observed, cluster, failures = seen.topic, seen.cluster, seen.failures
     if desired.metadata.deletion_timestamp is not None:
-        return _plan_deletion(desired, observed, now, rival=rival, failures=failures)
-    if rival is not None:
-        message = f"{rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
+        return _plan_deletion(desired, seen, now)
+    if seen.rival is not None:
+        message = f"{seen.rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
         told = _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)).status
         # Whatever it had before, the topic is not this resource's now: its deletion must not take the topic with it.
         return TopicPlan((), told.model_copy(update={"topic_id": None}))
@@ -99,7 +105,7 @@ def plan_topic(
         return _plan_creation(desired, cluster, now, failures, terms)
     wanted, refusals = _difference(desired, observed, cluster, terms)
     moves = plan_moves(desired, observed, cluster, terms)
-    if not just_created and not _is_ours(desired, observed):
+    if not seen.just_created and not _is_ours(desired, observed):
         refused = _adoption_refused(desired, [*wanted, *moves.actions], [*refusals, *filter(None, [moves.held])])
         if refused:
             return TopicPlan((), _status(desired, observed, stuck(Reason.TOPIC_EXISTS, refused), now, ours=False))
@@ -301,19 +307,12 @@ def _status(
     )
 
 
-def _plan_deletion(
-    desired: Topic,
-    observed: TopicView | Failure | None,
-    now: datetime,
-    *,
-    rival: str | None,
-    failures: Sequence[Failure],
-) -> TopicPlan:
+def _plan_deletion(desired: Topic, seen: TopicSeen, now: datetime) -> TopicPlan:
     """Delete the topic only when asked to, and only if it is this resource's own."""
-    name = desired.topic_name
+    name, observed = desired.topic_name, seen.topic
     kept = _said(desired, now, working(Reason.DELETING, "")).status
-    if rival is not None:
-        return TopicPlan((), kept, True, f"the topic {name} stays: it belongs to {rival}")
+    if seen.rival is not None:
+        return TopicPlan((), kept, True, f"the topic {name} stays: it belongs to {seen.rival}")
     if desired.spec.deletion_policy is DeletionPolicy.RETAIN:
         words = "there is no topic" if observed is None else f"the topic {name} and its records stay"
         return TopicPlan((), kept, True, f"{words} (deletionPolicy Retain)")
@@ -326,5 +325,5 @@ def _plan_deletion(
     if observed.internal:
         return TopicPlan((), kept, True, f"the topic {name} stays: it is one of Kafka's own")
     action = DeleteTopic(name, observed.topic_id)
-    told = _failed(failures) if failures else working(Reason.DELETING, action.words())
+    told = _failed(seen.failures) if seen.failures else working(Reason.DELETING, action.words())
     return TopicPlan((action,), _status(desired, observed, told, now))

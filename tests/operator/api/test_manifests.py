@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from broadsheet_operator.api.manifests import ManifestError, load_paths, load_text, parse
 from broadsheet_operator.local.example import QUICKSTART
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 
 ROOT = Path(__file__).parents[3]
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load((Path(__file__).parent / "manifest-table.yaml").read_text())
@@ -26,7 +26,7 @@ def manifest(kind: str, spec: Any, name: str = "x") -> dict[str, Any]:
 def test_good_manifest_is_taken_and_survives_a_round_trip(row: dict[str, Any], tmp_path: Path) -> None:
     resource = parse(manifest(row["kind"], row["spec"], row.get("name", "x")))
     if "old" in row:
-        store = Store(tmp_path)
+        store = FileStore(tmp_path)
         store.prepare()
         store.apply(parse(manifest(row["kind"], row["old"])))
         store.apply(resource)
@@ -38,7 +38,7 @@ def test_good_manifest_is_taken_and_survives_a_round_trip(row: dict[str, Any], t
 def test_bad_manifest_is_refused_in_words_that_help(row: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as refused:
         if "old" in row:
-            store = Store(tmp_path)
+            store = FileStore(tmp_path)
             store.prepare()
             store.apply(parse(manifest(row["kind"], row["old"])))
             store.apply(parse(manifest(row["kind"], row["spec"])))

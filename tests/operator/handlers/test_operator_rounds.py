@@ -13,6 +13,7 @@ import pytest
 from broadsheet_operator.handlers import clusters, dependents
 from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
+from broadsheet_operator.kafka.dependents import DEPENDENTS
 from broadsheet_operator.kubernetes import Kind, KubernetesError
 from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import Failure, LackingPartition, TopicPartition
@@ -21,6 +22,7 @@ from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
 from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import Stage, merged
 
+TOPICS, GROUPS = DEPENDENTS
 BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
 
 
@@ -75,7 +77,7 @@ async def test_a_second_look_writes_nothing(stage: Stage) -> None:
         await stage.reason(Kind.TOPIC, f"orders-{number}", "Ready")
     session = stage.operator.sessions[Key("paper", "news")]
     before = list(stage.kubernetes.writes)
-    again = await stage.operator.dependents.topics(session, [Key("paper", f"orders-{n}") for n in range(50)])
+    again = await stage.operator.dependents.round(TOPICS, session, [Key("paper", f"orders-{n}") for n in range(50)])
     await stage.operator.clusters.reconcile([Key("paper", "news")])
     assert again == {}
     assert stage.kubernetes.writes == before
@@ -435,7 +437,7 @@ async def test_a_group_that_does_not_exist_is_no_error_loop(stage: Stage) -> Non
     await stage.reason(Kind.CONSUMER_GROUP, "readers", "GroupNotFound")
     before = list(stage.kubernetes.writes)
     session = stage.operator.sessions[Key("paper", "news")]
-    again = await stage.operator.dependents.groups(session, [Key("paper", "readers")])
+    again = await stage.operator.dependents.round(GROUPS, session, [Key("paper", "readers")])
     assert all(delay is not None and delay >= 1 for delay in again.values()), "looked at again, not as a failure"
     assert stage.kubernetes.writes == before
 

@@ -20,7 +20,7 @@ def test_two_that_find_other_bootstrap_servers_at_once_share_one_session() -> No
         async with Stage() as stage:
             operator, cluster = stage.operator, Key("paper", "news")
             old = await operator._session_for(cluster, ("old:9092",))
-            await old.topic_lane.call(lambda gateway: None)
+            await old.cluster_lane.call(lambda gateway: None)
             one, other = await asyncio.gather(
                 operator._session_for(cluster, ("new:9092",)), operator._session_for(cluster, ("new:9092",))
             )

@@ -9,7 +9,7 @@ import pytest
 
 from broadsheet_operator.local import runtime as module
 from broadsheet_operator.local.runtime import Runtime
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 
 TOPIC = """
 apiVersion: broadsheet.io/v1alpha1
@@ -25,7 +25,7 @@ class Bench:
         self.file = directory / "topics.yaml"
         self.file.write_text(text)
         self.said: list[str] = []
-        self.store = Store(directory / "state")
+        self.store = FileStore(directory / "state")
         self.now = 0.0
         self.runtime = Runtime([str(self.file)], self.store, lambda what, words: self.said.append(f"{what}: {words}"))
         self.runtime.start()

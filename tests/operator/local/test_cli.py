@@ -11,7 +11,7 @@ import pytest
 
 from broadsheet_operator import cli
 from broadsheet_operator.api.manifests import parse
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 
 HEAVY = ("pydantic", "kafka", "yaml", "kubernetes", "kopf", "argparse")
 HEAVY_SERVICES = ("kopf", "kubernetes", "kafka")
@@ -83,7 +83,7 @@ def test_unknown_kinds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    store = Store(tmp_path / "state")
+    store = FileStore(tmp_path / "state")
     store.prepare()
     head = {"apiVersion": "broadsheet.io/v1alpha1", "metadata": {"name": "orders"}}
     store.apply(parse({**head, "kind": "Topic", "spec": {"cluster": "quickstart"}}))

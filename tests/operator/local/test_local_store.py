@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.api.manifests import parse
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 
 
 def topic(name: str = "orders", **spec: Any) -> Any:
@@ -17,13 +17,13 @@ def topic(name: str = "orders", **spec: Any) -> Any:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    made = Store(tmp_path / "state")
+def store(tmp_path: Path) -> FileStore:
+    made = FileStore(tmp_path / "state")
     made.prepare()
     return made
 
 
-def test_created_then_unchanged_then_configured(store: Store) -> None:
+def test_created_then_unchanged_then_configured(store: FileStore) -> None:
     assert [store.apply(topic()), store.apply(topic()), store.apply(topic(partitions=3))] == [
         "created",
         "unchanged",
@@ -36,7 +36,7 @@ def test_created_then_unchanged_then_configured(store: Store) -> None:
     assert entry.resource.metadata.creation_timestamp.endswith("Z")
 
 
-def test_the_fingerprint_changes_with_declarations_and_not_with_statuses(store: Store) -> None:
+def test_the_fingerprint_changes_with_declarations_and_not_with_statuses(store: FileStore) -> None:
     first = store.fingerprint()
     store.apply(topic())
     second = store.fingerprint()
@@ -47,7 +47,7 @@ def test_the_fingerprint_changes_with_declarations_and_not_with_statuses(store: 
     assert entry.resource.status.partitions == 3  # type: ignore[union-attr]
 
 
-def test_deletion_is_asked_for_and_then_done(store: Store) -> None:
+def test_deletion_is_asked_for_and_then_done(store: FileStore) -> None:
     store.apply(topic())
     assert not store.mark_deleted("Topic", "nope")
     assert store.mark_deleted("Topic", "orders")
@@ -58,7 +58,7 @@ def test_deletion_is_asked_for_and_then_done(store: Store) -> None:
     assert store.entries() == {}
 
 
-def test_what_was_declared_anew_meanwhile_is_not_removed(store: Store) -> None:
+def test_what_was_declared_anew_meanwhile_is_not_removed(store: FileStore) -> None:
     store.apply(topic())
     old = store.entry("Topic", "orders")
     assert old is not None
@@ -68,18 +68,18 @@ def test_what_was_declared_anew_meanwhile_is_not_removed(store: Store) -> None:
     assert store.entry("Topic", "orders") is not None
 
 
-def test_one_runner_at_a_time(store: Store) -> None:
+def test_one_runner_at_a_time(store: FileStore) -> None:
     assert store.runner() is None
     with store.running():
         runner = store.runner()
         assert runner is not None
         assert runner["pid"]
-        with pytest.raises(BlockingIOError), Store(store.directory).running():
+        with pytest.raises(BlockingIOError), FileStore(store.directory).running():
             pass
     assert store.runner() is None
 
 
-def test_what_became_of_a_resource_is_kept_only_for_a_deletion_that_is_awaited(store: Store) -> None:
+def test_what_became_of_a_resource_is_kept_only_for_a_deletion_that_is_awaited(store: FileStore) -> None:
     for awaited in (False, True):
         store.apply(topic())
         entry = store.entry("Topic", "orders")

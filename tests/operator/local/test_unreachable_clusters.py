@@ -16,7 +16,7 @@ import yaml
 
 from broadsheet_operator.local.broker import answers
 from broadsheet_operator.local.runtime import Runtime
-from broadsheet_operator.local.store import Store
+from broadsheet_operator.local.store import FileStore
 from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ class Up:
         self.said: list[str] = []
         self.longest = 0.0
         self.runtime = Runtime(
-            [str(file)], Store(directory / "state"), lambda what, words: self.said.append(f"{what}: {words}")
+            [str(file)], FileStore(directory / "state"), lambda what, words: self.said.append(f"{what}: {words}")
         )
         self.runtime.start()
 

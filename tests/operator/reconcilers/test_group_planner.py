@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,24 +11,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadsheet_operator.api.consumer_group import ConsumerGroup, ConsumerGroupStatus, Verdict
+from broadsheet_operator.reconcilers import consumer_group as planner
 from broadsheet_operator.reconcilers.conditions import should_write
 from broadsheet_operator.reconcilers.consumer_group import (
     FIGURES,
     CommitOffsets,
     DeleteGroup,
     GroupPlan,
-    plan_group,
+    GroupSeen,
     query_of,
 )
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, remember, sample, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupView, MemberView, TopicPartition
 from broadsheet_operator.reconcilers.resets import outcome
-from broadsheet_operator.reconcilers.rivals import group_rivals
+from broadsheet_operator.reconcilers.rivals import rivals as rivals_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOW_MS = int(NOW.timestamp() * 1000)
 A, B, C = (TopicPartition("orders", i) for i in range(3))
 READER = MemberView("m-1", "reader", "10.0.0.1", None, (A, B))
+
+
+def plan_group(
+    desired: ConsumerGroup, group: GroupView | Failure, history: Sequence[Sample], now: datetime, **more: Any
+) -> GroupPlan:
+    return planner.plan_group(desired, GroupSeen(group=group, history=history, **more), now)
 
 
 def group(spec: dict[str, Any] | None = None, **metadata: Any) -> ConsumerGroup:
@@ -339,7 +347,7 @@ def test_deletion_waits_for_members_and_then_deletes() -> None:
 def test_of_two_resources_for_one_group_the_younger_one_gives_way() -> None:
     older = group(name="a", namespace="x", creationTimestamp="2026-01-01T00:00:00Z")
     younger = group({"groupId": "a"}, namespace="x", creationTimestamp="2026-01-02T00:00:00Z")
-    rivals = group_rivals([younger, older])
+    rivals = rivals_of([younger, older])
     assert rivals == {("x", "g"): "consumergroup/a in namespace x"}
     plan = plan_group(younger, view(), [], NOW, rival=rivals["x", "g"])
     assert plan.actions == ()
@@ -349,7 +357,7 @@ def test_of_two_resources_for_one_group_the_younger_one_gives_way() -> None:
 def test_a_resource_that_gave_way_takes_no_group_with_it() -> None:
     going = group({"deletionPolicy": "Delete"}, deletionTimestamp="2026-01-01T00:00:00Z")
     staying = group({"groupId": "g"}, name="other")
-    rival = group_rivals([going, staying])["", "g"]
+    rival = rivals_of([going, staying])["", "g"]
     plan = plan_group(going, view(members=0), [], NOW, rival=rival)
     assert plan.actions == () and plan.release
     assert "belongs to consumergroup/other" in plan.parting_words

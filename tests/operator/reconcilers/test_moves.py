@@ -13,9 +13,17 @@ from hypothesis import strategies as st
 
 from broadsheet_operator.api.cluster import ClusterSpec
 from broadsheet_operator.api.topic import Topic, TopicStatus
+from broadsheet_operator.reconcilers import topic as planner
 from broadsheet_operator.reconcilers.moves import DEFAULT_RATE, Terms, terms_of
-from broadsheet_operator.reconcilers.observed import BrokerView, ClusterView, ConfigView, PartitionView, TopicView
-from broadsheet_operator.reconcilers.topic import TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.observed import (
+    BrokerView,
+    ClusterView,
+    ConfigView,
+    Failure,
+    PartitionView,
+    TopicView,
+)
+from broadsheet_operator.reconcilers.topic import NO_TERMS, TopicPlan, TopicSeen
 from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_THROTTLED,
     LEADER_THROTTLED,
@@ -27,6 +35,18 @@ from broadsheet_operator.reconcilers.topic_actions import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MIB = 2**20
+
+
+def plan_topic(
+    desired: Topic,
+    topic: TopicView | Failure | None,
+    cluster: ClusterView | Failure,
+    now: datetime,
+    *,
+    terms: Terms = NO_TERMS,
+    **more: Any,
+) -> TopicPlan:
+    return planner.plan_topic(desired, TopicSeen(topic=topic, cluster=cluster, **more), now, terms)
 
 
 def topic(factor: int | None, **more: Any) -> Topic:

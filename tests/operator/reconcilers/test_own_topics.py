@@ -11,7 +11,7 @@ import pytest
 from broadsheet_operator.api.topic import Topic
 from broadsheet_operator.reconcilers.observed import BrokerView, ClusterView, ConfigView, PartitionView, TopicView
 from broadsheet_operator.reconcilers.own_topics import CHANGEABLE
-from broadsheet_operator.reconcilers.topic import TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.topic import TopicPlan, TopicSeen, plan_topic
 from broadsheet_operator.reconcilers.topic_actions import AlterConfigs, CreateTopic
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ OFFSETS = TopicView(
 
 def plan(spec: dict[str, Any], observed: TopicView | None = OFFSETS, name: str = "__consumer_offsets") -> TopicPlan:
     resource = {"metadata": {"name": "x"}, "spec": {"cluster": "q", "topicName": name, "adoption": "Always", **spec}}
-    return plan_topic(Topic.model_validate(resource), observed, CLUSTER, NOW)
+    return plan_topic(Topic.model_validate(resource), TopicSeen(topic=observed, cluster=CLUSTER), NOW)
 
 
 def stalled(found: TopicPlan) -> str:
@@ -79,7 +79,7 @@ def test_a_topic_that_was_deleted_in_kafka_is_made_again_and_said_to_have_lost_i
             "status": {"topicId": "id-1", "conditions": []},
         }
     )
-    action = plan_topic(desired, None, CLUSTER, NOW).actions[0]
+    action = plan_topic(desired, TopicSeen(topic=None, cluster=CLUSTER), NOW).actions[0]
     assert isinstance(action, CreateTopic) and action.lost
     words = "the topic orders was deleted in Kafka, and its records are gone: create with 2 partitions"
     assert action.words() == words

@@ -8,7 +8,7 @@ import pytest
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.topic import Topic
-from broadsheet_operator.reconcilers.access import cluster_of, refusal
+from broadsheet_operator.reconcilers.access import refusal
 from broadsheet_operator.reconcilers.observed import ClusterHealth, LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.rollout import PodView, behind, evictable, held, next_step, unsafe_to_stop
 
@@ -177,8 +177,8 @@ def test_other_namespaces_need_leave(rules: list[dict[str, str]] | None, namespa
 
 
 def test_a_cluster_is_named_with_or_without_its_namespace() -> None:
-    assert cluster_of(topic("news")) == ("team-a", "news")
-    assert cluster_of(topic("paper/news")) == ("paper", "news")
+    assert topic("news").cluster_key == ("team-a", "news")
+    assert topic("paper/news").cluster_key == ("paper", "news")
 
 
 def test_a_rollout_is_over_when_the_last_broker_is_back() -> None:

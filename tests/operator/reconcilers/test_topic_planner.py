@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.api.topic import Topic
+from broadsheet_operator.reconcilers import topic as planner
+from broadsheet_operator.reconcilers.moves import Terms
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
     ClusterView,
@@ -16,8 +18,8 @@ from broadsheet_operator.reconcilers.observed import (
     PartitionView,
     TopicView,
 )
-from broadsheet_operator.reconcilers.rivals import topic_rivals
-from broadsheet_operator.reconcilers.topic import TopicPlan, plan_topic
+from broadsheet_operator.reconcilers.rivals import rivals as rivals_of
+from broadsheet_operator.reconcilers.topic import NO_TERMS, TopicPlan, TopicSeen
 from broadsheet_operator.reconcilers.topic_actions import (
     AddPartitions,
     AlterConfigs,
@@ -28,6 +30,18 @@ from broadsheet_operator.reconcilers.topic_actions import (
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ONE = ClusterView("id", 0, (BrokerView(0),))
 THREE = ClusterView("id", 0, tuple(BrokerView(i, rack=f"zone-{i}") for i in range(3)))
+
+
+def plan_topic(
+    desired: Topic,
+    topic: TopicView | Failure | None,
+    cluster: ClusterView | Failure,
+    now: datetime,
+    *,
+    terms: Terms = NO_TERMS,
+    **more: Any,
+) -> TopicPlan:
+    return planner.plan_topic(desired, TopicSeen(topic=topic, cluster=cluster, **more), now, terms)
 
 
 def topic(spec: dict[str, Any] | None = None, **metadata: Any) -> Topic:
@@ -217,7 +231,7 @@ def test_the_older_of_two_resources_wins_and_the_other_says_so() -> None:
             "spec": {"cluster": "q", "topicName": "orders", "deletionPolicy": "Delete"},
         }
     )
-    rivals = topic_rivals([newer, older])
+    rivals = rivals_of([newer, older])
     assert rivals == {("", "again"): "topic/orders"}
     plan = plan_topic(newer, there(), ONE, NOW, rival=rivals["", "again"])
     assert (plan.actions, ready(plan)) == ((), ("False", "ResourceConflict"))
@@ -238,7 +252,7 @@ def test_whoever_gives_way_can_never_delete_the_topic() -> None:
             "spec": {"cluster": "q", "topicName": "orders"},
         }
     )
-    assert topic_rivals([going, staying]) == {("", "orders"): "topic/z"}
+    assert rivals_of([going, staying]) == {("", "orders"): "topic/z"}
 
 
 def test_deletion_keeps_the_topic_by_default() -> None:
