@@ -17,7 +17,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from tests.support.virtual_time import VirtualLoop
 
 if TYPE_CHECKING:
-    from broadsheet_broker.replication.fetching import Fetch
+    from broadsheet_broker.replication.fetch_request import Fetch
 
 TOPIC_ID = UUID("6a2f41a3-c54c-4f4a-9d2c-6e2f5cbe1e77")
 

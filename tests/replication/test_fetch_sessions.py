@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broadsheet_broker.replication.fetching import Fetch, Row
+from broadsheet_broker.replication.fetch_request import Fetch, Row
 from broadsheet_broker.replication.sessions import EVICTABLE_AFTER_SECONDS, FetchSessions, next_epoch
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic, ForgottenTopic

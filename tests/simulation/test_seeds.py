@@ -18,7 +18,7 @@ from broadsheet_broker.log.producer_state import ProducerState
 from broadsheet_broker.metadata.delta import merge_partition
 from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.raft import quorum_state
-from broadsheet_broker.replication.fetching import Fetch
+from broadsheet_broker.replication.fetch_request import Fetch
 from broadsheet_broker.replication.partition import Partition
 from tests.simulation.__main__ import parse_seeds, run_all
 from tests.simulation.faults import make_schedule

@@ -10,7 +10,7 @@ from broadsheet_broker.config.key import text_of
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import ClusterImage, ConfigResource, ResourceType
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Subscriber = Callable[[MetadataDelta, ClusterImage], None]
 
@@ -39,7 +39,7 @@ class MetadataCache:
             try:
                 subscriber(delta, image)
             except Exception:
-                log.exception("A room failed to take up the cluster metadata at offset %d", image.offset)
+                logger.exception("A room failed to take up the cluster metadata at offset %d", image.offset)
 
     @property
     def topic_defaults(self) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.primitives import uuid_text
 from broadsheet_broker.wire.records import BatchHeader, iterate_batches
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 DIRECTORY: Final = f"{CLUSTER_METADATA_TOPIC}-0"
 TOPIC_ID: Final = uuid.UUID(int=1)
@@ -77,7 +77,7 @@ class MetadataLog:
         newest = self.snapshots[-1].offset if self.snapshots else 0
         if newest and (self.log.log_end_offset < newest or 0 <= self.log.latest_epoch < self.snapshots[-1].epoch):
             # The log is synced before a snapshot of it is written: a file was lost, or the snapshot was fetched.
-            log.warning("%s ends before snapshot %d and begins anew there", self.directory, newest)
+            logger.warning("%s ends before snapshot %d and begins anew there", self.directory, newest)
             self.log.truncate_fully_and_start_at(newest)
         elif start > self.log.log_start_offset:
             self.log.advance_log_start_offset(start, self.log.log_end_offset)
@@ -98,7 +98,7 @@ class MetadataLog:
             try:
                 snapshot = read_snapshot(self._files, self.path(id))
             except KafkaError as error:
-                log.error("%s; trying an older snapshot", error.message)
+                logger.error("%s; trying an older snapshot", error.message)
                 damaged.append(id)
                 continue
             self.snapshots = [kept for kept in self.snapshots if kept not in damaged]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from broadsheet_broker.wire.errors import ErrorCode
 
 if TYPE_CHECKING:
-    from broadsheet_broker.replication.fetching import Fetch
+    from broadsheet_broker.replication.fetch_request import Fetch
     from broadsheet_broker.replication.partition import Partition
     from broadsheet_broker.wire.messages.produce_response import PartitionProduceResponse
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Written(Protocol):
@@ -78,13 +78,13 @@ class AppendTurn:
             try:
                 partition.flush()
             except Exception:
-                log.exception("writing to %r failed", partition)
+                logger.exception("writing to %r failed", partition)
                 partition.flush_error = ErrorCode.UNKNOWN_SERVER_ERROR
         for each in waiting:
             try:
                 each.written()
             except Exception:
-                log.exception("answering an append failed")
+                logger.exception("answering an append failed")
         for partition in dirty:
             partition.flush_error = None
         fetches, self._fetches = self._fetches, []
@@ -92,7 +92,7 @@ class AppendTurn:
             try:
                 fetch.complete()
             except Exception:
-                log.exception("answering a delayed fetch failed")
+                logger.exception("answering a delayed fetch failed")
         self._scheduled = False
         if self._dirty or self._waiting or self._fetches:  # a callback has appended
             self._schedule()

@@ -66,7 +66,7 @@ class IsrChanges(Protocol):
         ...
 
 
-class Cluster(Protocol):
+class PartitionHost(Protocol):
     """What a partition asks of its broker."""
 
     lag_ms: int

@@ -19,10 +19,10 @@ from broadsheet_broker.log.errors import kept
 from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ResourceType
 from broadsheet_broker.replication import metrics, selector
 from broadsheet_broker.replication.appending import AppendTurn, InternalAppend, RefusedAppend
-from broadsheet_broker.replication.fetchers import Fetchers
 from broadsheet_broker.replication.in_sync import ANY_EPOCH, IsrAnswered, IsrChange, IsrChanges
 from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.replication.reopening import Reopening
+from broadsheet_broker.replication.replica_fetchers import ReplicaFetchers
 from broadsheet_broker.replication.sessions import FetchSessions, Position
 from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
-    from broadsheet_broker.replication.fetching import Fetch, Reader
+    from broadsheet_broker.replication.fetch_request import Fetch, Reader
     from broadsheet_broker.seams import Environment
     from broadsheet_broker.wire.peers import Peers
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LeadershipCallback = Callable[[str, int, int | None], None]
 """Topic, partition, and the leader epoch in which this broker leads it now, or None when it does not."""
@@ -93,7 +93,7 @@ class ReplicaManager:
         self.leader_throttle = Throttle()
         """leader.replication.throttled.rate"""
         self.prefers_own_rack = config.get_optional_str("replica.selector.class") == selector.RACK_AWARE
-        self._fetchers: Fetchers | None = None
+        self._fetchers: ReplicaFetchers | None = None
         self._isr_changes: IsrChanges | None = None
         self._shrink_timer: asyncio.TimerHandle | None = None
         self._throttled: dict[tuple[str, str], ThrottledReplicas] = {}
@@ -117,7 +117,7 @@ class ReplicaManager:
     def connect(self, peers: Peers, isr_changes: IsrChanges) -> None:
         """Be one of several brokers: copy from leaders, and have ISRs changed. Call before the first `apply`."""
         self._isr_changes = isr_changes
-        self._fetchers = Fetchers(
+        self._fetchers = ReplicaFetchers(
             self.environment,
             self.config,
             self.metadata,
@@ -134,7 +134,7 @@ class ReplicaManager:
                 offsets = read_offsets(self.environment.files, path)
             except (CheckpointError, OSError) as error:
                 # Nothing is lost: the high watermark is found again once the ISR has fetched.
-                log.error("%s: starting from the log start offsets instead", error)
+                logger.error("%s: starting from the log start offsets instead", error)
                 offsets = {}
             self._recovered.update(offsets)
             self._checkpointed[directory] = offsets
@@ -250,7 +250,7 @@ class ReplicaManager:
         except (KafkaError, OSError, ValueError) as error:
             reason = kept(error)
             if str(reason) != str(self._offline.get((name, index))):  # it may be tried again and again
-                log.error("%s-%d is offline: %s", name, index, error)
+                logger.error("%s-%d is offline: %s", name, index, error)
             self._offline[name, index] = reason
             return None
         self._offline.pop((name, index), None)
@@ -286,7 +286,7 @@ class ReplicaManager:
         try:
             self.logs.delete(partition.topic, partition.index)
         except (KafkaError, OSError) as error:
-            log.error("the log of %s-%d could not be deleted: %s", partition.topic, partition.index, error)
+            logger.error("the log of %s-%d could not be deleted: %s", partition.topic, partition.index, error)
 
     def _forget(self, partition: Partition, code: ErrorCode) -> None:
         """Stop serving a replica: whoever waits for it or holds it hears `code`."""
@@ -317,7 +317,7 @@ class ReplicaManager:
                 try:
                     self.logs.set_aside(own)
                 except (KafkaError, OSError) as error:
-                    log.error("%s-%d cannot be set aside: %s", own.topic, own.partition, error)
+                    logger.error("%s-%d cannot be set aside: %s", own.topic, own.partition, error)
 
     def _delete_topic(self, topic: TopicImage) -> None:
         for partition in list(self._by_id.get(topic.id, {}).values()):
@@ -332,7 +332,7 @@ class ReplicaManager:
         try:
             self.logs.delete(name, index)
         except (KafkaError, OSError) as error:
-            log.error("the log of %s-%d could not be moved aside: %s", name, index, error)
+            logger.error("the log of %s-%d could not be moved aside: %s", name, index, error)
 
     def _reconfigure(self, name: str) -> None:
         partitions = self._by_name.get(name)
@@ -550,7 +550,7 @@ class ReplicaManager:
         try:
             write_offsets(self.environment.files, f"{directory}/{CHECKPOINT}", offsets)
         except OSError as error:
-            log.error("the high watermark checkpoint of %s was not written: %s", directory, error)
+            logger.error("the high watermark checkpoint of %s was not written: %s", directory, error)
         else:
             self._checkpointed[directory] = offsets
 

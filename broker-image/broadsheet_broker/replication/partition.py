@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from broadsheet_broker.replication import isr_changes
-from broadsheet_broker.replication.in_sync import ANY_EPOCH, Alone, Cluster, Follower, IsrChange
+from broadsheet_broker.replication.in_sync import ANY_EPOCH, Alone, Follower, IsrChange, PartitionHost
+from broadsheet_broker.replication.isr import about_to_join, propose_member, propose_without_laggards
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Partition:
         counters: TopicCounters,
         high_watermark: int = 0,
         min_insync_replicas: int = 1,
-        cluster: Cluster = _ALONE,
+        cluster: PartitionHost = _ALONE,
     ) -> None:
         self.topic = topic
         self.index = index
@@ -405,7 +405,7 @@ class Partition:
         started = log_start_offset != follower.log_start_offset
         follower.fetched(log_end_offset, log_start_offset, self.flushed_end_offset, now_ms)
         if replica not in self.maximal_isr:
-            isr_changes.propose_member(self, follower)
+            propose_member(self, follower)
         if moved:
             self._advance_high_watermark()
         if started:
@@ -414,7 +414,7 @@ class Partition:
     def shrink_isr(self, now_ms: int) -> None:
         """Propose to leave out followers that lag for too long."""
         if self.is_leader and self.pending_isr is None and len(self.isr) > 1:
-            isr_changes.propose_without_laggards(self, now_ms)
+            propose_without_laggards(self, now_ms)
 
     def _advance_high_watermark(self) -> bool:
         """Recompute as the leader; True (and everybody told) when it moved."""
@@ -423,7 +423,7 @@ class Partition:
             isr = self.maximal_isr
             for replica, follower in self.followers.items():
                 end = follower.log_end_offset
-                if end < mark and (replica in isr or isr_changes.about_to_join(self, follower)):
+                if end < mark and (replica in isr or about_to_join(self, follower)):
                     mark = end
         if mark <= self.high_watermark or len(self.isr) < self.effective_min_insync_replicas:
             return False

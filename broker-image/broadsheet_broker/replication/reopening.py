@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from broadsheet_broker.log import LogManager
     from broadsheet_broker.seams import Environment
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 10.0
 
 
-class Hosts(Protocol):
+class ReopeningHost(Protocol):
     """What trying again needs of the ReplicaManager."""
 
     environment: Environment
@@ -30,7 +30,7 @@ class Hosts(Protocol):
 class Reopening:
     """Looks at the offline partitions from time to time, beginning when it is made."""
 
-    def __init__(self, hosts: Hosts, offline: Mapping[tuple[str, int], Exception]) -> None:
+    def __init__(self, hosts: ReopeningHost, offline: Mapping[tuple[str, int], Exception]) -> None:
         """`offline`: topic and index of each partition that should be here and is not, and why; read, never written."""
         self._hosts = hosts
         self._offline = offline
@@ -64,7 +64,7 @@ class Reopening:
             try:
                 await self._open(*key)
             except Exception:
-                log.exception("%s-%d could not be tried again", *key)
+                logger.exception("%s-%d could not be tried again", *key)
         if not self._ended:
             self._timer = self._loop.call_later(INTERVAL_SECONDS, self._look)
 
@@ -75,4 +75,4 @@ class Reopening:
         if (topic, index) in self._offline and not self._ended:
             self._hosts.take_again(topic, index)
             if (topic, index) not in self._offline:
-                log.info("%s-%d could be opened now and is served again", topic, index)
+                logger.info("%s-%d could be opened now and is served again", topic, index)

@@ -18,7 +18,7 @@ from uuid import UUID
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
-    from broadsheet_broker.replication.fetching import Fetch
+    from broadsheet_broker.replication.fetch_request import Fetch
     from broadsheet_broker.replication.partition import Partition
     from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic, ForgottenTopic
     from broadsheet_broker.wire.messages.fetch_response import PartitionData

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from broadsheet_broker.replication.fetcher import Fetcher, Following
+from broadsheet_broker.replication.replica_fetcher import Fetcher, Following
 from broadsheet_broker.replication.throttle import Throttle
 from broadsheet_broker.wire.messages.list_offsets_request import (
     ListOffsetsPartition,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.list_offsets_response import ListOffsetsResponse
     from broadsheet_broker.wire.peers import PeerError, Peers
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 LIST_OFFSETS_VERSION = 9
 _LATEST, _EARLIEST = -1, -2
@@ -35,7 +35,7 @@ _LANE = "replica"
 """Questions that must not wait behind a Fetch."""
 
 
-class Fetchers:
+class ReplicaFetchers:
     """Starts, moves and ends the copying of partitions (Kafka's ReplicaFetcherManager)."""
 
     def __init__(
@@ -146,7 +146,7 @@ class _RangeQuestion:
 
     __slots__ = ("_epoch", "_fetcher", "_fetchers", "_following", "_start")
 
-    def __init__(self, fetchers: Fetchers, fetcher: Fetcher, following: Following) -> None:
+    def __init__(self, fetchers: ReplicaFetchers, fetcher: Fetcher, following: Following) -> None:
         self._fetchers = fetchers
         self._fetcher = fetcher
         self._following = following
@@ -183,7 +183,7 @@ class _RangeQuestion:
         if answer is not None and answer.topics and answer.topics[0].partitions:
             row = answer.topics[0].partitions[0]
         if row is None or row.error_code or row.offset < 0:
-            log.debug("no range of %r: %s", following.partition, error or (row and row.error_code))
+            logger.debug("no range of %r: %s", following.partition, error or (row and row.error_code))
             self._fetcher.later(following)
         elif place == _EARLIEST:
             self._start = row.offset

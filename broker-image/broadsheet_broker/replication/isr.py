@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from broadsheet_broker.replication.partition import Partition
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _REFUSED = (ErrorCode.OPERATION_NOT_ATTEMPTED, ErrorCode.INELIGIBLE_REPLICA)
 """The controller has changed nothing: the ISR is what it was."""
@@ -50,7 +50,7 @@ def propose_member(partition: Partition, follower: Follower) -> None:
         and partition.cluster.may_join_isr(follower.broker_id, follower.broker_epoch)
     ):
         isr = (*partition.isr, follower.broker_id)
-        log.info("%s-%d: %s joins the ISR %s", partition.topic, partition.index, follower.broker_id, partition.isr)
+        logger.info("%s-%d: %s joins the ISR %s", partition.topic, partition.index, follower.broker_id, partition.isr)
         partition.maximal_isr = isr
         _propose(partition, isr)
 
@@ -64,7 +64,7 @@ def propose_without_laggards(partition: Partition, now_ms: int) -> None:
         if replica == partition.broker_id or (follower is not None and follower.is_caught_up(end, now_ms, lag_ms)):
             stay.append(replica)
     if len(stay) < len(partition.isr):
-        log.info(
+        logger.info(
             "%s-%d: the ISR shrinks from %s to %s; the others have not had everything below offset %d for %d ms",
             *(partition.topic, partition.index, partition.isr, stay, end, lag_ms),
         )
@@ -94,10 +94,10 @@ def _answered(partition: Partition, change: IsrChange) -> IsrAnswered:
             return
         partition.cluster.isr_refused()
         if outcome in _REFUSED:
-            log.info("%s-%d: the ISR stays as it was: %s", partition.topic, partition.index, outcome.name)
+            logger.info("%s-%d: the ISR stays as it was: %s", partition.topic, partition.index, outcome.name)
             partition.commit_isr(partition.isr)
         elif outcome not in _OVERTAKEN:
-            log.warning("%s-%d: the ISR was not changed: %s", partition.topic, partition.index, outcome.name)
+            logger.warning("%s-%d: the ISR was not changed: %s", partition.topic, partition.index, outcome.name)
             partition.cluster.alter_partition_later(change, answered)
 
     return answered

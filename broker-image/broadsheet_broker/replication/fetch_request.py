@@ -24,7 +24,7 @@ CONSUMER = -1
 UNDEFINED_EPOCH = -1
 
 
-class Hosts(Protocol):
+class FetchHost(Protocol):
     """What reading needs of the ReplicaManager."""
 
     def locate(self, position: Position) -> Partition: ...
@@ -74,7 +74,7 @@ class Fetch:
 
     def __init__(
         self,
-        hosts: Hosts,
+        hosts: FetchHost,
         session: FetchSession,
         answer: Callable[[list[Row]], None],
         *,

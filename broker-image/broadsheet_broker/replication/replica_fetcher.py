@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.fetch_response import FetchResponse, PartitionData
     from broadsheet_broker.wire.peers import Address, PeerError, Peers
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FETCH_VERSION = 17
 NO_SESSION = 0
@@ -47,7 +47,7 @@ _SESSION_ERRORS = (
 )
 
 
-class FetcherHosts(Protocol):
+class ReplicaFetcherHost(Protocol):
     """What a fetcher needs of its broker."""
 
     loop: asyncio.AbstractEventLoop
@@ -118,7 +118,7 @@ class Following:
 class Fetcher:
     """Copies partitions from one leader."""
 
-    def __init__(self, hosts: FetcherHosts, leader_id: int, number: int) -> None:
+    def __init__(self, hosts: ReplicaFetcherHost, leader_id: int, number: int) -> None:
         self._hosts = hosts
         self.leader_id = leader_id
         self._lane = f"fetch-{number}"
@@ -345,7 +345,7 @@ class Fetcher:
         self._in_flight -= 1
         if answer is None:
             if not self._failures:
-                log.info("%s: fetching from it is tried again: %s", self, error)
+                logger.info("%s: fetching from it is tried again: %s", self, error)
             self._back_off()
             return
         if answer.error_code:
@@ -416,7 +416,7 @@ class Fetcher:
         before = own.log_end_offset, own.latest_epoch
         target = truncation_offset(own, epoch, end_offset)
         if target < before[0]:
-            log.info(
+            logger.info(
                 "%s-%d: the leader's epoch %d ended at %d; cutting this log from %d to %d",
                 *(partition.topic, partition.index, epoch, end_offset, before[0], target),
             )
@@ -435,7 +435,7 @@ class Fetcher:
             self.pause(following)  # there is a newer leader: the metadata will tell
         else:
             if following.failures == 3:
-                log.info(
+                logger.info(
                     "%s-%d: leader %d answers %s",
                     partition.topic,
                     partition.index,
@@ -450,13 +450,13 @@ class Fetcher:
         own_end = partition.log.log_end_offset
         try:
             if end < own_end:
-                log.warning(
+                logger.warning(
                     "%s-%d: the leader's log ends at %d, before ours at %d: cutting it",
                     *(partition.topic, partition.index, end, own_end),
                 )
                 self._hosts.truncate(partition, end)
             elif start > own_end:
-                log.info(
+                logger.info(
                     "%s-%d: the leader's log begins at %d, ours ends at %d: starting again",
                     *(partition.topic, partition.index, start, own_end),
                 )
@@ -476,7 +476,7 @@ class Fetcher:
         """This broker could not take what it was given."""
         partition = following.partition
         if not following.failures:
-            log.error("%s-%d is not copied: %s", partition.topic, partition.index, failure)
+            logger.error("%s-%d is not copied: %s", partition.topic, partition.index, failure)
         self.pause(following, self._pause_of(following))
 
     def _pause_of(self, following: Following) -> float:
@@ -489,7 +489,7 @@ class Fetcher:
             self._new_life()
             self._send_if_useful()
         else:
-            log.info("%r: the leader refuses: %s", self, code.name)
+            logger.info("%r: the leader refuses: %s", self, code.name)
             self._back_off()
 
     def _back_off(self) -> None:
