@@ -438,3 +438,13 @@ def test_group_ids_are_kept_apart() -> None:
     assert bench.state() == "Stable"
     assert bench.state("another") == "CompletingRebalance"
     assert {row["group"] for row in bench.coordinator.snapshot()} == {GROUP, "another"}
+
+
+def test_member_ids_that_are_never_used_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadsheet_broker.coordinators.groups.classic.joining.MOST_PENDING_JOINS", 3)
+    bench = Bench()
+    given = [bench.join().one.member_id for _ in range(5)]
+    assert list(bench.group.pending_joins) == given[2:]
+    assert bench.join(given[0]).one.error_code == ErrorCode.UNKNOWN_MEMBER_ID
+    bench.join(given[4])
+    assert list(bench.group.members) == [given[4]]

@@ -80,6 +80,57 @@ def test_a_throttled_client_is_asked_to_pause_in_its_answer(run: Run) -> None:
     run(work())
 
 
+def test_parked_requests_hear_that_their_client_is_gone(run: Run) -> None:
+    held: list[Request[HeartbeatRequest]] = []
+    gone: list[int] = []
+
+    def park(services: Any, request: Request[HeartbeatRequest]) -> None:
+        held.append(request)
+        number = request.body.generation_id
+        request.on_gone = lambda: gone.append(number) if number != 2 else gone.append(1 // 0)
+
+    async def work() -> None:
+        server, client = await serve(api(HEARTBEAT, park))
+        client.send(b"".join(frame(HEARTBEAT, 4, n, HeartbeatRequest(generation_id=n)) for n in range(4)))
+        await until(lambda: len(held) == 4)
+        held[0].answer(HeartbeatResponse())
+        held[3].answer(HeartbeatResponse())  # answered, and not out yet: those before it are missing
+        await client.receive_message(HEARTBEAT, 4)
+        await client.close()
+        await until(lambda: not server.connections)
+        assert gone == [1]  # the defect of request 2 harms nobody
+        await server.stop()
+
+    run(work())
+
+
+def test_handlers_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadsheet_broker.network.dispatch.MOST_TASKS", 3)
+    wanted = asyncio.Event()
+
+    async def wait(services: Any, request: Request[HeartbeatRequest]) -> None:
+        await wanted.wait()
+        request.answer(HeartbeatResponse())
+
+    async def work() -> None:
+        server, gone = await serve(api(HEARTBEAT, wait))
+        gone.send(b"".join(frame(HEARTBEAT, 4, n, HeartbeatRequest()) for n in range(3)))
+        await until(lambda: server.queued_bytes > 0)
+        await gone.close()  # its handlers still wait
+        client = await Client.connect(server.bound_ports["PLAINTEXT"])
+        client.send(frame(HEARTBEAT, 4, 7, HeartbeatRequest()))
+        _, answer = await client.receive_message(HEARTBEAT, 4)
+        assert answer.error_code == ErrorCode.REQUEST_TIMED_OUT
+        wanted.set()
+        while answer.error_code:  # until the handlers have ended
+            client.send(frame(HEARTBEAT, 4, 8, HeartbeatRequest()))
+            _, answer = await client.receive_message(HEARTBEAT, 4)
+        await client.close()
+        await server.stop()
+
+    run(work())
+
+
 def test_many_requests_in_one_read_are_answered_in_order(run: Run) -> None:
     async def work() -> None:
         server, client = await serve(api(HEARTBEAT, echo_generation))

@@ -18,6 +18,7 @@ from broadsheet_broker.wire.messages.heartbeat_response import HeartbeatResponse
 from broadsheet_broker.wire.peers import Address, PeerError
 from tests.support.network import api, make_config, make_server
 from tests.support.simulated_loop import Simulation
+from tests.support.waiting import until
 
 HEARTBEAT, FETCH = 12, 1
 
@@ -245,3 +246,32 @@ def test_a_silent_machine_is_reached_again() -> None:
     simulation.run(other, call())
     assert answers.kinds == ["timeout", "answer"]
     simulation.end()
+
+
+def test_requests_that_wait_for_one_node_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadsheet_broker.network.peers.MOST_WAITING", 3)
+    held: list[Any] = []
+
+    async def story() -> None:
+        environment = Environment(asyncio.get_running_loop())
+        server, address = await start(environment, lambda services, request: held.append(request))
+        peers, answers, others = NodePeers(environment, "broker-1"), Answers(), Answers()
+        for number in range(5):  # not connected yet
+            peers.send(2, address, ask(number), 4, answers, timeout=5)
+        found = await answers.wait(2)
+        assert answers.kinds == ["closed", "closed"]
+        assert "3 earlier requests wait for an answer" in str(found[0])
+        await until(lambda: len(held) == 3)
+        peers.send(2, address, ask(), 4, answers, timeout=5)  # all of them in flight
+        await answers.wait(3)
+        peers.send(2, address, ask(9), 4, others, timeout=5, lane="another")
+        await until(lambda: len(held) == 4)
+        for request in held:
+            echo(None, request)
+        await answers.wait(6)
+        await others.wait(1)
+        assert answers.kinds == ["closed"] * 3 + ["answer"] * 3
+        await peers.close()
+        await server.stop()
+
+    run(story())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.registry import serves
@@ -42,7 +41,7 @@ def _refuse(body: DeleteRecordsRequest, version: int, error: KafkaError) -> Dele
 @serves(21, "DeleteRecords", (0, 2), refuse=_refuse)
 def delete_records(services: Services, request: Request[DeleteRecordsRequest]) -> None:
     response = DeleteRecordsResponse()
-    waits: list[tuple[Partition, int, DeleteRecordsPartitionResult]] = []
+    waits: list[_Wait] = []
     for topic in request.body.topics:
         result = DeleteRecordsTopicResult(name=topic.name)
         response.topics.append(result)
@@ -51,7 +50,7 @@ def delete_records(services: Services, request: Request[DeleteRecordsRequest]) -
             result.partitions.append(row)
             try:
                 partition = _led(services, topic.name, wanted.partition_index)
-                waits.append((partition, partition.delete_records_before(wanted.offset), row))
+                waits.append(_Wait(partition, partition.delete_records_before(wanted.offset), row))
             except KafkaError as error:
                 row.error_code = error.code
     _Pending(services.environment.loop, request, response, waits).start(request.body.timeout_ms)
@@ -77,7 +76,7 @@ class _Pending:
         loop: asyncio.AbstractEventLoop,
         request: Request[DeleteRecordsRequest],
         response: DeleteRecordsResponse,
-        waits: list[tuple[Partition, int, DeleteRecordsPartitionResult]],
+        waits: list[_Wait],
     ) -> None:
         self._loop = loop
         self._request = request
@@ -87,26 +86,50 @@ class _Pending:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, timeout_ms: int) -> None:
-        for partition, offset, row in self._waits:
-            row.error_code = ErrorCode.REQUEST_TIMED_OUT
-            row.low_watermark = partition.low_watermark
-            partition.on_low_watermark(offset, partial(self._deleted, partition, row))
+        waits = self._waits
+        for wait in waits:
+            wait.row.error_code = ErrorCode.REQUEST_TIMED_OUT
+            wait.row.low_watermark = wait.partition.low_watermark
+            wait.pending = self
+            wait.partition.on_low_watermark(wait.offset, wait)
         if self._open:
-            self._timer = self._loop.call_later(max(timeout_ms, 0) / 1000, self._answer)
-        elif not self._waits:
-            self._answer()
+            self._timer = self._loop.call_later(max(timeout_ms, 0) / 1000, self.answer)
+            self._request.on_gone = self.answer
+        elif not waits:
+            self.answer()
 
-    def _deleted(self, partition: Partition, row: DeleteRecordsPartitionResult, code: ErrorCode) -> None:
-        if not self._open:
-            return  # answered already: it took too long
-        row.error_code = code
-        row.low_watermark = -1 if code else partition.low_watermark
+    def deleted(self) -> None:
+        """One of the partitions is done."""
         self._open -= 1
         if not self._open:
-            self._answer()
+            self.answer()
 
-    def _answer(self) -> None:
-        self._open = 0
+    def answer(self) -> None:
+        """Answer with what there is, and wait for nothing any longer."""
+        waits, self._waits = self._waits, []
+        for wait in waits:
+            wait.pending = None
+            wait.partition.stop_waiting_for_start(wait.offset, wait)
         if self._timer is not None:
             self._timer.cancel()
         self._request.answer(self._response)
+
+
+class _Wait:
+    """One partition of a pending DeleteRecords."""
+
+    __slots__ = ("offset", "partition", "pending", "row")
+
+    def __init__(self, partition: Partition, offset: int, row: DeleteRecordsPartitionResult) -> None:
+        self.partition = partition
+        self.offset = offset
+        self.row = row
+        self.pending: _Pending | None = None
+
+    def __call__(self, code: ErrorCode) -> None:
+        if self.pending is None:
+            return  # answered already: it took too long
+        self.row.error_code = code
+        self.row.low_watermark = -1 if code else self.partition.low_watermark
+        pending, self.pending = self.pending, None
+        pending.deleted()

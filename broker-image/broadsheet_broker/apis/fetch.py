@@ -78,7 +78,7 @@ def fetch(services: Services, request: Request[FetchRequest]) -> None:
         request.answer(FetchResponse(error_code=error.code))
         return
     max_bytes = min(body.max_bytes, replicas.fetch_max_bytes)
-    Fetch(
+    waiting = Fetch(
         replicas,
         context.session,
         _Answer(services, request, context),
@@ -87,7 +87,9 @@ def fetch(services: Services, request: Request[FetchRequest]) -> None:
         min_bytes=min(body.min_bytes, max_bytes),
         max_bytes=max_bytes,
         reader=_reader(replicas, request, replica_id),
-    ).start(services.environment.loop, body.max_wait_ms)
+    )
+    request.on_gone = waiting.complete
+    waiting.start(services.environment.loop, body.max_wait_ms)
 
 
 def _reader(replicas: ReplicaManager, request: Request[FetchRequest], replica_id: int) -> Reader:

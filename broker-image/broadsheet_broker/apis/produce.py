@@ -130,7 +130,9 @@ def produce(services: Services, request: Request[ProduceRequest]) -> None:
             appended.append((partition, last + 1, row))
     finish = partial(_finish, services, request, responses)
     if appended:
-        replicas.turn.after_flush(PendingProduce(services.environment.loop, acks, body.timeout_ms, appended, finish))
+        pending = PendingProduce(services.environment.loop, acks, body.timeout_ms, appended, finish)
+        request.on_gone = pending.abandon
+        replicas.turn.after_flush(pending)
     else:
         finish()
 

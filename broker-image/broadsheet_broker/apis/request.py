@@ -8,6 +8,7 @@ and answered with UNKNOWN_SERVER_ERROR, in the shape of that API's answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -42,7 +43,17 @@ class Connection(Protocol):
 class Request(Generic[Body]):
     """A decoded request. Subclassed by the network, which knows how to send."""
 
-    __slots__ = ("api_key", "body", "client_id", "connection", "correlation_id", "received", "throttle_ms", "version")
+    __slots__ = (
+        "api_key",
+        "body",
+        "client_id",
+        "connection",
+        "correlation_id",
+        "on_gone",
+        "received",
+        "throttle_ms",
+        "version",
+    )
 
     def __init__(
         self,
@@ -64,6 +75,9 @@ class Request(Generic[Body]):
         """Environment.monotonic() (seconds) when the last byte arrived."""
         self.throttle_ms = 0
         """How long the client is asked to pause: its answer carries this, whatever the API (KIP-219)."""
+        self.on_gone: Callable[[], None] | None = None
+        """Called once if the connection ends before the request is answered. A handler that parks a request for a time
+        that the client chooses sets it, so that nothing waits for a client that is gone."""
 
     def answer(self, message: Any) -> None:
         """Send the response message, encoded in the request's version. Call exactly once, now or later."""

@@ -132,8 +132,10 @@ class KafkaConnection(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
         self._server.forget(self, self._pending_bytes)
-        self._pending.clear()
+        pending, self._pending = self._pending, deque()
         self._pending_bytes = 0
+        for request in pending:
+            self._server.abandon(request)
         self._out.clear()
         self._drop_buffer()
         self._transport = None

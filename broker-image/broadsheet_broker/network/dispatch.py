@@ -59,6 +59,12 @@ class ServedApi:
 
 API_VERSIONS = 18
 
+MOST_TASKS = 10_000
+"""Requests whose handlers wait (for the controller, say), also of clients that are gone; the next ones are refused."""
+
+
+_TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the controller; try again."
+
 
 class Dispatcher:
     """Calls handlers, and answers for those that fail."""
@@ -91,6 +97,10 @@ class Dispatcher:
             return
         if result is not None:
             assert isinstance(result, Coroutine)
+            if len(self._tasks) >= MOST_TASKS:
+                result.close()
+                self._failed(api, request, KafkaError(ErrorCode.REQUEST_TIMED_OUT, _TOO_MANY))
+                return
             task = self._loop.create_task(self._await(api, request, result))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -32,6 +32,10 @@ CONNECT_TIMEOUT_SECONDS = 2.0
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """A longer answer is taken for something that is not Kafka."""
 
+MOST_WAITING = 1_000
+"""Requests of one lane without an answer. Nodes keep a few in flight; more than this means that orders of clients pile
+up for a node that does not answer, and the next one fails at once."""
+
 _CHUNK = 16 * 1024
 """Bytes read at a time while it is unknown how long the next answer is."""
 
@@ -74,6 +78,10 @@ class NodePeers:
         found = self._lanes.get((node_id, lane))
         if found is None:
             found = self._lanes[node_id, lane] = _Lane(self, node_id, lane, address)
+        if found.waiting >= MOST_WAITING:
+            error = PeerError("closed", f"{found}: {MOST_WAITING} earlier requests wait for an answer")
+            self.loop.call_soon(self.finish, waiting, None, error)
+            return
         waiting.timer = self.loop.call_later(timeout, found.timed_out, waiting, timeout)
         found.send(address, waiting)
 
@@ -134,7 +142,7 @@ class _Lane:
         self._name = name
         self._address = address
         self._unsent: deque[_Waiting] = deque()
-        """Requests that wait for a connection."""
+        """Requests that wait for a connection; with those in flight, at most `MOST_WAITING`."""
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
@@ -142,6 +150,11 @@ class _Lane:
 
     def __str__(self) -> str:
         return f"node {self._node_id} at {self._address.host}:{self._address.port}"
+
+    @property
+    def waiting(self) -> int:
+        """Requests without an answer."""
+        return len(self._unsent) + (0 if self._connection is None else self._connection.waiting)
 
     def send(self, address: Address, waiting: _Waiting) -> None:
         if address != self._address:
@@ -305,6 +318,11 @@ class _Connection(asyncio.BufferedProtocol):
         self._in_flight.append(waiting)
         if self._transport is not None:
             self._transport.writelines([head, *buffers])
+
+    @property
+    def waiting(self) -> int:
+        """Requests in flight."""
+        return len(self._in_flight)
 
     def take_all(self) -> list[_Waiting]:
         """Everything without an answer, which from now on is somebody else's business."""

@@ -43,6 +43,7 @@ class PendingRequest(Request[Any]):
         self.connection = connection
         self.received = received
         self.throttle_ms = 0
+        self.on_gone = None
         self._api = api
         self._size = size
         self.answered = False
@@ -57,6 +58,7 @@ class PendingRequest(Request[Any]):
             message.throttle_time_ms = self.throttle_ms
         buffers = message.encode(self.version)
         self.answered = True
+        self.on_gone = None
         size = sum(map(len, buffers))
         if self.version >= self._api.flexible_header_from:
             header = _FLEXIBLE_ANSWER.pack(size + 5, self.correlation_id)
@@ -70,9 +72,11 @@ class PendingRequest(Request[Any]):
         if self.answered:
             raise RuntimeError(f"{self._api.name} was answered twice")
         self.answered = True
+        self.on_gone = None
         self.connection.complete(self, [], 0, self._size)
         self._api.latency.observe(self.connection.now() - self.received)
 
     def hang_up(self) -> None:
         self.answered = True
+        self.on_gone = None
         self.connection.close()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.apis.registry import Api
     from broadsheet_broker.apis.request import Services
     from broadsheet_broker.config import BrokerConfig
+    from broadsheet_broker.network.pending import PendingRequest
     from broadsheet_broker.seams import Environment
 
 log = logging.getLogger(__name__)
@@ -185,6 +186,15 @@ class Server:
         self._hosts[connection.host] -= 1
         if not self._hosts[connection.host]:
             del self._hosts[connection.host]
+
+    def abandon(self, request: PendingRequest) -> None:
+        """The client of an unanswered request is gone: whatever is parked for it may go; never raises."""
+        gone, request.on_gone = request.on_gone, None
+        if gone is not None:
+            try:
+                gone()
+            except Exception:
+                log.exception("a request of API %d could not be dropped", request.api_key)
 
     def count_rejected(self) -> None:
         self._rejected.value += 1

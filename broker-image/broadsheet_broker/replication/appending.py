@@ -151,6 +151,11 @@ class PendingProduce:
                 self._timer.cancel()
             self._finish()
 
+    def abandon(self) -> None:
+        """The client is gone: wait for nothing any longer."""
+        self._timeout_ms = 0
+        self._expire()
+
     def _expire(self) -> None:
         if not self._open:
             return

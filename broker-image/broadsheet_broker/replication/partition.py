@@ -551,6 +551,12 @@ class Partition:
                 self._start_waiters = []
             self._start_waiters.append((offset, callback))
 
+    def stop_waiting_for_start(self, offset: int, callback: CommitCallback) -> None:
+        """Take back `on_low_watermark`: while a replica is missing, what gave up would pile up here."""
+        if self._start_waiters is not None:
+            with contextlib.suppress(ValueError):  # called back already
+                self._start_waiters.remove((offset, callback))
+
     def _release_start_waiters(self) -> None:
         if self._start_waiters is None:
             return

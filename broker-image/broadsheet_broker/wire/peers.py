@@ -24,7 +24,8 @@ class PeerError(Exception):
     * `timeout`: nothing came in time, or the node cannot be reached at all (no route, unknown host).
     * `refused`: the machine is there and nobody listens; the request never left.
     * `reset`: the connection ended before the answer. With a `refused` after it, the process is dead.
-    * `closed`: this side hung up (`disconnect`, `close`), or gave the connection up for another request's sake.
+    * `closed`: this side hung up (`disconnect`, `close`), or gave the connection up for another request's sake, or too
+      many requests wait for that node already.
     * `protocol`: what came back is not Kafka's protocol.
     """
 

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 MEMBER_ID_REQUIRED_FROM = 4
 """JoinGroup version from which a dynamic member gets its id first and joins with it (KIP-394)."""
+MOST_PENDING_JOINS = 10_000
+"""Member ids of a group that were given out and not used yet. The oldest is taken back for a further one: its client,
+if it is still there, is told UNKNOWN_MEMBER_ID and asks for another."""
 SKIP_ASSIGNMENT_FROM = 9
 """JoinGroup version that can tell a leader to leave the assignment as it is (KIP-814)."""
 
@@ -107,6 +110,8 @@ class Joining:
                 self._join_replacing(group, group.members[known], member_id, request, context, turn, reply)
                 return
         elif context.version >= MEMBER_ID_REQUIRED_FROM:
+            if len(group.pending_joins) >= MOST_PENDING_JOINS:
+                group.remove(next(iter(group.pending_joins)))
             deadline = turn.now + request.session_timeout_ms / 1000
             group.pending_joins[member_id] = group.wake_by(deadline)
             turn.reply(reply, join_error(ErrorCode.MEMBER_ID_REQUIRED, member_id))
