@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -49,7 +50,7 @@ class OperatorThread:
         if not all_namespaces:
             options += ["--namespace", namespace]
         self._options = parser().parse_args(options)
-        self._settings = settings
+        self._settings = replace(settings, http_port=free_port())
         self.kafka = FakeKafka()
         self.kafka.pods = lambda: [0]
         self.process: Process | None = None
@@ -70,8 +71,13 @@ class OperatorThread:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """As SIGTERM would; nothing happens if it has ended already."""
         assert self._loop is not None and self.process is not None
-        self._loop.call_soon_threadsafe(self.process.stop)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self.process.stop)
         self._thread.join(30)
         assert not self._thread.is_alive(), "the operator did not end"
 

@@ -17,6 +17,7 @@ from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
 from broadsheet_operator.handlers.brokers import BrokerRounds
 from broadsheet_operator.handlers.dependents import utc_now
+from broadsheet_operator.handlers.ownership import Ownership
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
@@ -56,6 +57,7 @@ class Clusters:
         session_for: SessionFor,
         close_session: Callable[[Key], Awaitable[None]],
         became_ready: Callable[[Key], None],
+        ownership: Ownership,
         settings: OperatorSettings = DEFAULTS,
     ) -> None:
         self._api = api
@@ -66,6 +68,9 @@ class Clusters:
         self._session_for = session_for
         self._close_session = close_session
         self._became_ready = became_ready
+        self._ownership = ownership
+        self._standing_by: dict[Key, str] = {}
+        """What was said of Clusters that another operator looks after: an event reports it once."""
         self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds)
         self._refused: dict[Key, RefusedBefore] = {}
         """What the API server has refused, so that it is not asked again each second."""
@@ -100,6 +105,13 @@ class Clusters:
         if body is None:
             await self._forget(key)
             return 0.0
+        was_ours = self._ownership.is_ours(body)
+        body, other = await self._ownership.claim(body)
+        if other:
+            return await self._stand_by(key, body, other)
+        if not was_ours:
+            self._store.put(Kind.CLUSTER, body)
+            self._became_ready(key)
         try:
             cluster = read_cluster(body)
         except (ManifestError, ValidationError) as error:
@@ -123,10 +135,18 @@ class Clusters:
             logger.warning("Cluster %s: %s", key, problem)
         return None if attempts.failed else delay
 
+    async def _stand_by(self, key: Key, body: Mapping[str, Any], words: str) -> float:
+        """Leave a Cluster to another operator. Seconds until it is looked at again."""
+        await self._close_session(key)
+        if self._standing_by.get(key) != words:
+            self._writer.event(body, "Warning", "AnotherOperator", words)
+        self._standing_by[key] = words
+        return self._settings.held_seconds
+
     async def _forget(self, key: Key) -> None:
         self._writer.forget(Kind.CLUSTER, key)
         self._looked_at.discard(key)
-        for known in (self._unknown, self._refused, self._applied, self._pod_seen):
+        for known in (self._unknown, self._refused, self._applied, self._pod_seen, self._standing_by):
             known.pop(key, None)
         self._rounds.forget(key)
         await self._close_session(key)

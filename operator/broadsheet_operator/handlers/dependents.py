@@ -48,6 +48,7 @@ class Dependents:
         session_of: Callable[[Key, Cluster], Awaitable[Session | None]],
         kinds: Mapping[Kind, DependentKind],
         settings: OperatorSettings = DEFAULTS,
+        is_ours: Callable[[Mapping[str, Any]], bool] = lambda cluster: True,
     ) -> None:
         """`session_of`: what talks to a Cluster, None while it is not ready."""
         self._store = store
@@ -56,6 +57,7 @@ class Dependents:
         self._session_of = session_of
         self._settings = settings
         self._kinds = kinds
+        self._is_ours = is_ours
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing anew."""
@@ -81,6 +83,8 @@ class Dependents:
         if declared is None or declared["metadata"].get("deletionTimestamp"):
             await self._without_cluster(kind, body, resource, target, declared is not None)
             return 0.0
+        if not self._is_ours(declared):
+            return 0.0  # another operator looks after the Cluster, or this one has not begun to
         if await self._namespace_is_going(kind, body, resource):
             return 0.0
         if cluster is None:  # it is there, and so may be what a deletion must remove: wait until it can be read

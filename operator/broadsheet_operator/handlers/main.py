@@ -137,6 +137,7 @@ class Process:
             Settings(image=self.options.broker_image),
             self._factory,
             self.settings,
+            lease=f"{self.options.lease_namespace}/{self.options.lease_name}",
         )
         self.operator = operator
         settings = kopf.OperatorSettings()

@@ -11,6 +11,7 @@ from typing import Any
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
+from broadsheet_operator.handlers.ownership import Ownership
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import Key, KubernetesStore
@@ -46,14 +47,17 @@ class Operator:
         gateway_factory: GatewayFactory,
         settings: OperatorSettings = DEFAULTS,
         kinds: Sequence[DependentKind] = DEPENDENTS,
+        lease: str = "",
     ) -> None:
+        """`lease`: namespace/name of the Lease that this operator holds; empty: no other operator is thought of."""
         self.settings = settings
         self.kinds = {kind_of(row.model): row for row in kinds}
         """The kinds that belong to a Cluster."""
         self.store = KubernetesStore()
         self.writer = Writer(api, self.store)
         self.sessions: dict[Key, Session] = {}
-        self.dependents = Dependents(self.store, self.writer, self._session_of, self.kinds, settings)
+        ownership = Ownership(api, lease, settings.lease_seconds)
+        self.dependents = Dependents(self.store, self.writer, self._session_of, self.kinds, settings, ownership.is_ours)
         self.clusters = Clusters(
             api,
             self.store,
@@ -62,6 +66,7 @@ class Operator:
             self._session_for,
             self._close_session,
             self._route_dependents_of,
+            ownership,
             settings,
         )
         self._factory = gateway_factory

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from broadsheet_operator.api.crd import DEFINITIONS, definition, files
+from broadsheet_operator.api.crd import DEFINITIONS, PLACES, definition, files
 
-CRDS = Path(__file__).parents[3] / "crds"
+ROOT = Path(__file__).parents[3]
 FORBIDDEN = {"$ref", "$defs", "anyOf", "allOf", "oneOf", "const", "title", "uniqueItems", "patternProperties"}
 FORBIDDEN |= {"exclusiveMinimum", "exclusiveMaximum", "additionalItems", "x-nullable", "x-set", "x-atomic"}
 
@@ -33,7 +33,8 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
 
 def test_crds_are_fresh() -> None:
     """Run `python -m broadsheet_operator.api.crd` after a change of the models."""
-    assert {p.name: p.read_text() for p in CRDS.glob("*.yaml")} == files()
+    for place in PLACES:
+        assert {p.name: p.read_text() for p in (ROOT / place).glob("*.yaml")} == files(), place
 
 
 @pytest.mark.parametrize("kind", ["Cluster", "Topic", "ConsumerGroup"])
@@ -71,7 +72,7 @@ def test_names_and_subresources() -> None:
 
 
 def test_columns_show_what_really_is() -> None:
-    topic = yaml.safe_load((CRDS / "topics.yaml").read_text())["spec"]["versions"][0]["additionalPrinterColumns"]
+    topic = yaml.safe_load((ROOT / "crds/topics.yaml").read_text())["spec"]["versions"][0]["additionalPrinterColumns"]
     paths = {c["name"]: c["jsonPath"] for c in topic}
     assert paths["Partitions"] == ".status.partitions"
     assert paths["In-Sync"] == ".status.inSync"
