@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import re
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -33,3 +34,16 @@ def test_tests_import_nothing_from_e2e() -> None:
 def test_operator_is_a_folder_and_not_a_package() -> None:
     """With an `__init__.py` it could hide the standard library's `operator`."""
     assert not (ROOT / "operator/__init__.py").exists()
+
+
+def test_the_logger_of_a_module_is_called_logger() -> None:
+    """`log` is a partition's log in the broker, and a reader should not have to look up which one is meant."""
+    packages = ("broker-image/broadsheet_broker", "operator/broadsheet_operator")
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line}"
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.match(r"\s*\w+\s*(:[^=]*)?=\s*logging\.getLogger\(", line) and not re.match(r"logger\b", line)
+    ]
+    assert not wrong

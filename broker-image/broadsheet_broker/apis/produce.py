@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.wire.messages.produce_request import ProduceRequest
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ADMIN_CLIENT_ID = "__admin_client"
 """The client id that may write to internal topics (Kafka's AdminUtils)."""
@@ -184,7 +184,7 @@ def _finish(services: Services, request: Request[ProduceRequest], responses: lis
                 break
     if request.body.acks == 0:
         if failed:
-            log.info("closing the connection of %s: a produce with acks=0 failed", request.client_id)
+            logger.info("closing the connection of %s: a produce with acks=0 failed", request.client_id)
             request.hang_up()
         else:
             request.answer_nothing()

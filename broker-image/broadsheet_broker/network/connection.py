@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.network.dispatch import ServedApi
     from broadsheet_broker.network.server import Server
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _TRUSTED = 2 * 1024 * 1024
 """Bytes of buffer that an announced request gets before they have arrived."""
@@ -388,7 +388,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
     # -- the end ------------------------------------------------------------------------------------------------------
 
     def _reject(self, reason: str) -> None:
-        log.info("closing the connection of %s on listener %s: %s", self.host, self.listener, reason)
+        logger.info("closing the connection of %s on listener %s: %s", self.host, self.listener, reason)
         self._server.count_rejected()
         self.close()
 

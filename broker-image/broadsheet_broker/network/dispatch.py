@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.seams.metrics import Latency, Metrics
     from broadsheet_broker.wire.schema import Message
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class ServedApi:
@@ -114,7 +114,7 @@ class Dispatcher:
 
     def _failed(self, api: ServedApi, request: Request[Any], error: Exception) -> None:
         if not isinstance(error, KafkaError):
-            log.error(
+            logger.error(
                 "%s version %d from client %r at %s failed", api.name, request.version, request.client_id,
                 request.connection.host, exc_info=error,
             )  # fmt: skip
@@ -127,7 +127,7 @@ class Dispatcher:
                 request.answer(answer)
                 return
         except Exception:
-            log.exception("no error answer for %s version %d", api.name, request.version)
+            logger.exception("no error answer for %s version %d", api.name, request.version)
         request.hang_up()
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.config import Listener
     from broadsheet_broker.seams import Environment
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
 _LARGEST_HEAD = 8192
@@ -143,7 +143,7 @@ class HttpConnection(asyncio.Protocol):
         try:
             status, kind, body = self._endpoint.respond(target.split(b"?")[0])
         except Exception:
-            log.exception("cannot answer %s", target.decode("latin-1"))
+            logger.exception("cannot answer %s", target.decode("latin-1"))
             status, kind, body = 503, "text/plain; charset=utf-8", b"failed; the log of the broker has the reason\n"
         option = headers.get(b"connection", b"")
         keep = option != b"close" if minor == b"1" else option == b"keep-alive"

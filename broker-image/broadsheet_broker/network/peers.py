@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.seams import Buffer, Environment
     from broadsheet_broker.wire.schema import Message
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BACKOFF_SECONDS = 0.02
 """Pause after a first failure to connect; doubles with every further one (reconnect.backoff.ms)."""
@@ -259,7 +259,7 @@ class _Lane:
             self._fail(waiting, "reset", reason)
 
     def bad_answer(self, connection: _Connection, reason: str) -> None:
-        log.warning("%s does not answer in Kafka's protocol: %s", self, reason)
+        logger.warning("%s does not answer in Kafka's protocol: %s", self, reason)
         if self._connection is connection:
             self._failures += 1
             self._hang_up("protocol", reason)

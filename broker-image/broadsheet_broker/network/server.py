@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.network.pending import PendingRequest
     from broadsheet_broker.seams import Environment
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _REFUSALS_LOGGED_EVERY = 10.0
 """Seconds between two log lines about refused connections."""
@@ -194,7 +194,7 @@ class Server:
             try:
                 gone()
             except Exception:
-                log.exception("a request of API %d could not be dropped", request.api_key)
+                logger.exception("a request of API %d could not be dropped", request.api_key)
 
     def count_rejected(self) -> None:
         self._rejected.value += 1
@@ -230,7 +230,7 @@ class Server:
         now = self.now()
         if now - self._refusal_logged >= _REFUSALS_LOGGED_EVERY:
             self._refusal_logged = now
-            log.warning(
+            logger.warning(
                 "refused %d connection(s), the last one of %s: max.connections is %d, max.connections.per.ip %d",
                 self._refused, host, self._most_connections, self._most_of_host.get(host, self._most_per_host),
             )  # fmt: skip
@@ -257,7 +257,7 @@ class Server:
         now = self.now()
         for connection in list(self.connections):
             if self._idle_seconds > 0 and now - connection.last_active > self._idle_seconds and not connection.busy:
-                log.debug("closing the idle connection of %s on listener %s", connection.host, connection.listener)
+                logger.debug("closing the idle connection of %s on listener %s", connection.host, connection.listener)
                 connection.abort()
             elif now - connection.last_active > 1.0:
                 connection.shrink()

@@ -164,6 +164,7 @@ class Partition:
         """The last write failed, and that was told."""
         self._unwritten_bytes = 0
         self._commit_waiters: deque[tuple[int, CommitCallback]] | None = None
+        """Requests without an answer (what gives up is taken out) and coordinators' appends, which bound themselves."""
         self._start_waiters: list[tuple[int, CommitCallback]] | None = None
         self._watchers: dict[Watcher, bool] = {}
 

@@ -16,7 +16,7 @@ from kafka import KafkaAdminClient
 from broadsheet_operator.kafka.failures import failure_of_exception
 from broadsheet_operator.reconcilers.observed import Failure
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 CLIENT_ID = "broadsheet"
 REQUESTS_IN_FLIGHT = 64
@@ -102,4 +102,4 @@ class Wire:
             try:
                 admin.close()
             except Exception as error:
-                log.debug("while closing: %s", error)
+                logger.debug("while closing: %s", error)
