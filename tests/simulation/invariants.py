@@ -60,9 +60,22 @@ class Invariants:
         for partition in replicas.partitions():
             log = partition.log
             state = (partition.leader_epoch, partition.high_watermark, log.log_end_offset, log.log_start_offset)
-            if seen.get(partition) != state:
+            before = seen.get(partition)
+            if before != state:
+                if before is not None:
+                    self._compare(node, partition, before, state)
                 self._look_at_partition(node, partition)
                 seen[partition] = state
+
+    def _compare(self, node: Node, partition: Any, before: tuple[int, ...], now: tuple[int, ...]) -> None:
+        """What never goes back as long as a broker has a replica open, whether it leads or follows."""
+        what = f"{node.name} has {partition.topic}-{partition.index}"
+        if now[0] < before[0]:
+            raise InvariantBroken(f"{what} go back from leader epoch {before[0]} to {now[0]}")
+        if now[1] < before[1]:
+            raise InvariantBroken(f"{what} take its high watermark back from {before[1]} to {now[1]}")
+        if now[3] < before[3]:
+            raise InvariantBroken(f"{what} begin at {now[3]}, and it began at {before[3]} before")
 
     def _look_at_partition(self, node: Node, partition: Any) -> None:
         name, index = partition.topic, partition.index

@@ -141,6 +141,16 @@ def test_a_controller_that_forgets_who_is_eligible_is_noticed(monkeypatch: pytes
     assert "was committed" in run(438, brokers=3).complaints[0]
 
 
+def test_a_follower_that_takes_its_high_watermark_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    move = Partition._move_high_watermark
+
+    def moody(self: Partition, mark: int) -> None:
+        move(self, mark if self.is_leader or mark % 7 else 0)
+
+    monkeypatch.setattr(Partition, "_move_high_watermark", moody)
+    assert "take its high watermark back" in first_complaint(5, brokers=3)
+
+
 def test_a_controller_that_lets_a_fenced_broker_lead_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broadsheet_broker.controller.brokers.broker_went", lambda *_, **__: [])
     assert "led by a broker that is fenced" in first_complaint(5, brokers=3)
