@@ -27,6 +27,7 @@ def pages() -> dict[pathlib.Path, str]:
         PAGES / "apis.md": NOTE + apis_page(),
         PAGES / "configuration.md": NOTE + configuration_page(),
         PAGES / "resources.md": NOTE + resources_page(),
+        PAGES / "conditions.md": NOTE + conditions_page(),
         PAGES / "cli.md": NOTE + cli_page(),
     }
 
@@ -166,6 +167,33 @@ def _fields(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str
         items = field.get("items", {})
         if isinstance(items, dict):
             yield from _fields(items, path + "[].")
+
+
+def conditions_page() -> str:
+    from broadsheet_operator.reconcilers.reasons import CONDITIONS, Health, Reason
+
+    lines = [
+        "# Conditions and reasons",
+        "",
+        "Every status has conditions as Kubernetes' own objects have them. `observedGeneration` behind "
+        "`metadata.generation` means that the operator has not acted on the last change yet.",
+        "",
+        "| condition | what it says |",
+        "| --- | --- |",
+        *(f"| `{name}` | {words} |" for name, words in CONDITIONS.items()),
+        "",
+        "The reason of a condition is one word, for programs and alerts; its message is for people. A resource that is "
+        "not Ready for a *bad* reason, and that the operator is not changing, is reported as a Warning event.",
+    ]
+    headings = {
+        Health.GOOD: "Good: nothing is to be done",
+        Health.WAITING: "Waiting: nothing is wrong",
+        Health.BAD: "Bad: a person should look",
+    }
+    for health, heading in headings.items():
+        lines += ["", f"## {heading}", "", "| reason | meaning | what to do |", "| --- | --- | --- |"]
+        lines += [f"| `{r}` | {r.meaning} | {r.remedy} |" for r in sorted(Reason) if r.health is health]
+    return "\n".join(lines) + "\n"
 
 
 def cli_page() -> str:

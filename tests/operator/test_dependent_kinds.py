@@ -22,7 +22,8 @@ from broadsheet_operator.local import cluster as local_cluster
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import FileStore
 from broadsheet_operator.local.tables import tables
-from broadsheet_operator.reconcilers.conditions import NO_FIGURES, Reason, ready, stuck, with_statements
+from broadsheet_operator.reconcilers.conditions import NO_FIGURES, ready, stuck, with_statements
+from broadsheet_operator.reconcilers.reasons import Reason
 from tests.operator.support import FakeKafka, Stage
 from tests.support.waiting import wait_until
 

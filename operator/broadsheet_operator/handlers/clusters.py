@@ -35,6 +35,7 @@ from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
 from broadsheet_operator.reconcilers.pods import not_created, state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
@@ -314,7 +315,7 @@ class Clusters:
         before = _status_of(body)
         generation = body["metadata"].get("generation", 1)
         now = utc_now()
-        after = with_statements(before, ClusterStatus(), stuck("InvalidResource", words[:4000]), generation, now)
+        after = with_statements(before, ClusterStatus(), stuck(Reason.INVALID_RESOURCE, words[:4000]), generation, now)
         await self._writer.status(Kind.CLUSTER, body, before, after, NO_FIGURES, now)
         if body["metadata"].get("deletionTimestamp"):
             await self._writer.hold(Kind.CLUSTER, body, False)

@@ -21,14 +21,8 @@ from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.kubernetes import Kind, KubernetesError, kind_of
 from broadsheet_operator.reconcilers.access import refusal
-from broadsheet_operator.reconcilers.conditions import (
-    NO_FIGURES,
-    Reason,
-    Statement,
-    stuck,
-    waiting,
-    with_statements,
-)
+from broadsheet_operator.reconcilers.conditions import NO_FIGURES, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
@@ -93,7 +87,7 @@ class Dependents:
             return 0.0
         refused = refusal(resource, cluster)
         if refused:
-            await self._say(kind, body, resource, stuck("NamespaceNotAllowed", refused))
+            await self._say(kind, body, resource, stuck(Reason.NAMESPACE_NOT_ALLOWED, refused))
             if resource.metadata.deletion_timestamp:
                 await self._release(kind, body, f"{resource.spec.cluster} was never changed by this resource")
             return 0.0
@@ -125,7 +119,7 @@ class Dependents:
             return resource
         except (ManifestError, ValidationError) as error:
             generation = body["metadata"].get("generation", 1)
-            statements = stuck("InvalidResource", str(error)[:4000])
+            statements = stuck(Reason.INVALID_RESOURCE, str(error)[:4000])
             now = utc_now()
             before = self._status_of(kind, body)
             after = with_statements(before, self._kinds[kind].empty_status(), statements, generation, now)

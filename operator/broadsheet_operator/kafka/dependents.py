@@ -17,7 +17,8 @@ from broadsheet_operator.api.topic import Topic, TopicStatus
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.rounds import Outcome, Task, reconcile_groups, reconcile_topics
 from broadsheet_operator.reconcilers import consumer_group, topic
-from broadsheet_operator.reconcilers.conditions import Figures, Reason
+from broadsheet_operator.reconcilers.conditions import Figures
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.settings import OperatorSettings
 
 

@@ -22,6 +22,7 @@ from broadsheet_operator.kafka.topics import metadata_request
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, MemberView, TopicPartition
+from broadsheet_operator.reconcilers.reasons import Reason
 
 LATEST, EARLIEST = -1, -2
 FETCH_BYTES = 64 * 1024
@@ -110,7 +111,7 @@ def _find_coordinators(wire: Wire, groups: Sequence[str]) -> dict[str, int | Fai
     )
     if isinstance(answer, Failure):
         return dict.fromkeys(groups, answer)
-    missing = Failure("CoordinatorNotAvailable", "the cluster did not name the group's coordinator")
+    missing = Failure(Reason.COORDINATOR_NOT_AVAILABLE, "the cluster did not name the group's coordinator")
     result: dict[str, int | Failure] = dict.fromkeys(groups, missing)
     for found in answer.coordinators:
         what = f"find the coordinator of {found.key}"
@@ -136,7 +137,7 @@ def _describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, _D
             if entry.error_code == GROUP_ID_NOT_FOUND:
                 if "not a classic group" in (getattr(entry, "error_message", None) or ""):
                     words = f"{entry.group_id} uses the new consumer protocol (KIP-848), which cannot be watched yet"
-                    draft.failure = Failure("NotSupported", words, retriable=False)
+                    draft.failure = Failure(Reason.NOT_SUPPORTED, words, retriable=False)
                 draft.state = "Dead"
                 continue
             draft.failure = failure_of_code(entry.error_code, None, f"look at the group {entry.group_id}")

@@ -16,6 +16,7 @@ from kafka.protocol.metadata import MetadataRequest
 from broadsheet_operator.kafka.failures import failure_of_code
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.observed import Failure
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_RATE,
     FOLLOWER_THROTTLED,
@@ -103,7 +104,7 @@ def _alter_topics(wire: Wire, changes: Mapping[str, Mapping[str, str | None]]) -
         r.resource_name: failure_of_code(r.error_code, r.error_message, f"limit the copying of {r.resource_name}")
         for r in answer.responses
     }
-    missing = Failure("KafkaError", "the cluster did not say what became of a limit")
+    missing = Failure(Reason.KAFKA_ERROR, "the cluster did not say what became of a limit")
     return {name: done.get(name, missing) for name in changes}
 
 

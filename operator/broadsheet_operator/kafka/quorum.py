@@ -15,6 +15,7 @@ from broadsheet_operator.kafka.quorum_messages import (
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.observed import Failure, QuorumView, ReplicaView
 from broadsheet_operator.reconcilers.quorum import AddVoter, RemoveVoter, VoterChange
+from broadsheet_operator.reconcilers.reasons import Reason
 
 METADATA_TOPIC = "__cluster_metadata"
 ADD_TIMEOUT_MS = 5000
@@ -35,7 +36,7 @@ def observe_quorum(wire: Wire) -> QuorumView | Failure:
     if failure is None and rows:
         failure = failure_of_code(rows[0].error_code, None, "look at the metadata quorum")
     if failure is not None or not rows:
-        return failure or Failure("KafkaError", "the cluster says nothing of its metadata quorum")
+        return failure or Failure(Reason.KAFKA_ERROR, "the cluster says nothing of its metadata quorum")
     row = rows[0]
     now = max((v.last_fetch_timestamp for v in row.current_voters), default=0)
     return QuorumView(

@@ -28,6 +28,7 @@ from broadsheet_operator.reconcilers.observed import (
     PartitionView,
     TopicView,
 )
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_THROTTLED,
     LEADER_THROTTLED,
@@ -120,7 +121,7 @@ def _observe(wire: Wire, names: Sequence[str]) -> dict[str, TopicView | Failure 
         configs, moving, sizes = _details(wire, found, nodes)
         rates = moves.observe_rates(wire, nodes) if any(_is_limited(c) for c in configs.values()) else {}
         for name, topic in found.items():
-            what = configs.get(name, Failure("KafkaError", f"the cluster left out the configuration of {name}"))
+            what = configs.get(name, Failure(Reason.KAFKA_ERROR, f"the cluster left out the configuration of {name}"))
             details = Details(moving.get(name, {}), sizes.get(name, {}) if sizes is not None else None, rates)
             result[name] = what if isinstance(what, Failure) else _view(topic, what, details)
     return {name: result.get(name) for name in names}
@@ -244,7 +245,7 @@ def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | N
         for some in batches(chosen):
             by_name: dict[str, Failure | None] = apply(wire, [a for _, a in some])
             for i, action in some:
-                missing = Failure("KafkaError", f"the cluster did not say what became of {action.name}")
+                missing = Failure(Reason.KAFKA_ERROR, f"the cluster did not say what became of {action.name}")
                 outcome[i] = by_name.get(action.name, missing)
     return [outcome[i] for i in range(len(actions))]
 

@@ -15,6 +15,7 @@ from kafka import KafkaAdminClient
 
 from broadsheet_operator.kafka.failures import failure_of_exception
 from broadsheet_operator.reconcilers.observed import Failure
+from broadsheet_operator.reconcilers.reasons import Reason
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Wire:
             answers: list[Any | Failure] = admin._manager.run(self._send_all, admin, calls)
         except Exception as error:
             answers = [failure_of_exception(error, call.what) for call in calls]
-        if all(isinstance(a, Failure) and a.reason in ("Unreachable", "InternalError") for a in answers):
+        if all(isinstance(a, Failure) and a.reason in (Reason.UNREACHABLE, Reason.INTERNAL_ERROR) for a in answers):
             # Start afresh next time: the brokers may have come back under other addresses.
             self.close()
         return answers

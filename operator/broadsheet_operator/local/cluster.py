@@ -33,9 +33,10 @@ from broadsheet_operator.local.broker import (
     port_in_use,
 )
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
-from broadsheet_operator.reconcilers.conditions import Reason, Statement, stuck
+from broadsheet_operator.reconcilers.conditions import Statement, stuck
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 from broadsheet_operator.reconcilers.properties import unknown
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.server_properties import server_properties
 

@@ -17,7 +17,7 @@ from typing import Any
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, load_paths
 from broadsheet_operator.local import tables
 from broadsheet_operator.local.store import FileStore, Key
-from broadsheet_operator.reconcilers.conditions import Reason
+from broadsheet_operator.reconcilers.reasons import Reason
 
 
 class Refused(Exception):

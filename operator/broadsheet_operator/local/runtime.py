@@ -25,7 +25,8 @@ from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
 from broadsheet_operator.local.store import APPLIED, Entry, FileStore, Key
-from broadsheet_operator.reconcilers.conditions import Reason, Statement, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import Statement, waiting, with_statements
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
 
 TICK_SECONDS = 0.1

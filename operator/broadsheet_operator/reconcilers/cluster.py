@@ -7,16 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from broadsheet_operator.api.cluster import BrokerStatus, Cluster, ClusterStatus
-from broadsheet_operator.reconcilers.conditions import (
-    Reason,
-    Statement,
-    conditions,
-    ready,
-    stuck,
-    waiting,
-    working,
-)
+from broadsheet_operator.reconcilers.conditions import Statement, conditions, ready, stuck, waiting, working
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.windows import allows
 
@@ -143,7 +136,7 @@ def overriding_statements(
     if refused:
         return stuck(Reason.KUBERNETES_REFUSED, "; ".join(refused))
     if failure is not None:
-        reason = "InvalidConfig" if failure.reason == "InvalidRequest" else failure.reason
+        reason = Reason.INVALID_CONFIG if failure.reason is Reason.INVALID_REQUEST else failure.reason
         return waiting(failure.reason, failure.message) if failure.retriable else stuck(reason, failure.message)
     if refusal:
         return stuck(Reason.NOT_SUPPORTED, refusal)

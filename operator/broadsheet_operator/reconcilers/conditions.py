@@ -8,51 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
 
 from broadsheet_operator.api.meta import Condition, Status, without_empty
+from broadsheet_operator.reconcilers.reasons import Health, Reason, health_of
 
 S = TypeVar("S", bound=Status)
 MESSAGE_LIMIT = 2048
 
 TruthValue = Literal["True", "False", "Unknown"]
-
-
-class Reason:
-    """Reasons of conditions. Those that Strimzi has are named as there, because people's alerts know them."""
-
-    READY = "Ready"
-    CREATING = "Creating"
-    UPDATING = "Updating"
-    WAITING_FOR_WINDOW = "WaitingForMaintenanceWindow"
-    REASSIGNING = "Reassigning"
-    DELETING = "Deleting"
-    PAUSED = "Paused"
-    NOT_SUPPORTED = "NotSupported"
-    RESOURCE_CONFLICT = "ResourceConflict"
-    KAFKA_ERROR = "KafkaError"
-    TOPIC_EXISTS = "TopicExists"
-    PARTITION_OFFLINE = "PartitionOffline"
-    UNDER_REPLICATED = "UnderReplicated"
-    ALL_IN_SYNC = "AllInSync"
-    CLUSTER_NOT_FOUND = "ClusterNotFound"
-    CLUSTER_NOT_READY = "ClusterNotReady"
-    GROUP_NOT_FOUND = "GroupNotFound"
-    GROUP_NOT_EMPTY = "GroupNotEmpty"
-    BROKER_DOWN = "BrokerDown"
-    QUORUM_LOST = "QuorumLost"
-    LAG_TOO_HIGH = "LagTooHigh"
-    WITHIN_LIMITS = "WithinLimits"
-    RESET_DONE = "ResetDone"
-    RESET_REFUSED = "ResetRefused"
-    RESET_PASSED_OVER = "ResetPassedOver"
-    RESET_PLANNED = "ResetPlanned"
-    STATUS_REFUSED = "StatusRefused"
-    KUBERNETES_REFUSED = "RefusedByKubernetes"
-    KUBERNETES_FAILED = "KubernetesError"
-
-
-IN_ORDER = frozenset(
-    {Reason.PAUSED, Reason.WAITING_FOR_WINDOW, Reason.CLUSTER_NOT_READY, Reason.GROUP_NOT_FOUND, Reason.DELETING}
-)
-"""Why something is not Ready although nothing is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +22,7 @@ class Statement:
 
     type: str
     status: TruthValue
-    reason: str
+    reason: Reason
     message: str = ""
 
 
@@ -70,17 +31,17 @@ def ready(message: str = "") -> list[Statement]:
     return [Statement("Ready", "True", Reason.READY, message)]
 
 
-def working(reason: str, message: str) -> list[Statement]:
+def working(reason: Reason, message: str) -> list[Statement]:
     """It is not yet as declared, and someone is at it."""
     return [Statement("Ready", "False", reason, message), Statement("Reconciling", "True", reason, message)]
 
 
-def stuck(reason: str, message: str) -> list[Statement]:
+def stuck(reason: Reason, message: str) -> list[Statement]:
     """It will not become as declared unless somebody changes something."""
     return [Statement("Ready", "False", reason, message), Statement("Stalled", "True", reason, message)]
 
 
-def waiting(reason: str, message: str) -> list[Statement]:
+def waiting(reason: Reason, message: str) -> list[Statement]:
     """It is not as declared; it may become so by itself."""
     return [Statement("Ready", "False", reason, message)]
 
@@ -102,7 +63,7 @@ def conditions(
             Condition(
                 type=s.type,
                 status=s.status,
-                reason=s.reason,
+                reason=str(s.reason),
                 message=s.message if len(s.message) <= MESSAGE_LIMIT else s.message[: MESSAGE_LIMIT - 3] + "...",
                 last_transition_time=before.last_transition_time if before and unchanged else format_time(now),
                 observed_generation=generation,
@@ -144,7 +105,7 @@ def is_bad_news(status: Status) -> bool:
     """Whether a person should look: not Ready, nobody is at it, and not because of something that is in order."""
     current, reconciling = status.condition("Ready"), status.condition("Reconciling")
     busy = reconciling is not None and reconciling.status == "True"
-    return current is not None and current.status != "True" and not busy and current.reason not in IN_ORDER
+    return current is not None and current.status != "True" and not busy and health_of(current.reason) is Health.BAD
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.api.quantities import format_duration, parse_duration, parse_time
 from broadsheet_operator.reconcilers.conditions import (
     Figures,
-    Reason,
     Statement,
     conditions,
     ready,
@@ -29,6 +28,7 @@ from broadsheet_operator.reconcilers.conditions import (
 )
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.resets import ResetPlan, open_reset, outcome, plan_reset, record, settled
 
 DEFAULT_WINDOW_MS = 300_000

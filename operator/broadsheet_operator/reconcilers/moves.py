@@ -15,10 +15,10 @@ from datetime import datetime
 from broadsheet_operator.api.cluster import ClusterSpec
 from broadsheet_operator.api.quantities import UNLIMITED, format_rate, format_size, parse_size
 from broadsheet_operator.api.topic import Reassignment, Topic
-from broadsheet_operator.reconcilers.conditions import Reason
 from broadsheet_operator.reconcilers.limits import Copy, limit_of
 from broadsheet_operator.reconcilers.observed import ClusterView, PartitionView, TopicView
 from broadsheet_operator.reconcilers.placement import plan_replicas
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_THROTTLED,
     LEADER_THROTTLED,
@@ -67,7 +67,7 @@ class MovePlan:
     actions: tuple[TopicAction, ...] = ()
     held: str = ""
     """What is asked for and may not begin now, in words."""
-    reason: str = ""
+    reason: Reason = Reason.WAITING_FOR_WINDOW
     """With `held`: the reason of the condition."""
     throttled: bool = False
     """Whether a limit of ours is in force, or about to be."""
@@ -80,12 +80,12 @@ def plan_moves(desired: Topic, observed: TopicView, cluster: ClusterView, terms:
     name, factor = desired.topic_name, desired.spec.replication_factor
     wanted = _wanted(observed.partitions, factor, cluster) if factor is not None else {}
     starts = {index: replicas for index, replicas in wanted.items() if replicas is not None}
-    held, reason = "", ""
+    held, reason = "", Reason.WAITING_FOR_WINDOW
     if starts and terms.hold:
-        held, reason = f"{Reassign(name, starts).words()}: {terms.hold}", Reason.WAITING_FOR_WINDOW
+        held = f"{Reassign(name, starts).words()}: {terms.hold}"
     elif factor != observed.replication_factor and will_do(factor, terms):
         short = too_many_replicas(factor, cluster)
-        held, reason = (f"waits for brokers: {short}", Reason.BROKER_DOWN) if short else ("", "")
+        held, reason = (f"waits for brokers: {short}" if short else ""), Reason.BROKER_DOWN
     changes = {index: replicas for index, replicas in wanted.items() if replicas is None or not terms.hold}
     limited = _limited(observed)
     remembered = _remembered(desired)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from broadsheet_operator.reconcilers.reasons import Reason
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Something did not work. An error is a value here: it becomes the reason and message of a condition."""
 
-    reason: str
-    """One word: Timeout, Unreachable, KafkaError, NotSupported, Unauthorized ..."""
+    reason: Reason
     message: str
     """A sentence for people, with Kafka's own words where it has some."""
     retriable: bool = True

@@ -16,7 +16,6 @@ from broadsheet_operator.api.topic import Adoption, Reassignment, Topic, TopicSt
 from broadsheet_operator.reconcilers import own_topics
 from broadsheet_operator.reconcilers.conditions import (
     Figures,
-    Reason,
     Statement,
     conditions,
     ready,
@@ -35,6 +34,7 @@ from broadsheet_operator.reconcilers.moves import (
     will_do,
 )
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, PartitionView, TopicView
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_THROTTLED,
     LEADER_THROTTLED,
