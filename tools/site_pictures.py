@@ -107,8 +107,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Called by mkdocs with each finished page: names in the first column of a table may break at their dots."""
-    return NAME.sub(lambda name: name.group(0).replace(".", ".<wbr>"), html)
+    """Called by mkdocs with each finished page: names in the first column of a table may break between their words."""
+    return NAME.sub(lambda name: re.sub("[._]", r"\g<0><wbr>", name.group(0)), html)
 
 
 def draw(picture: Picture, folder: pathlib.Path) -> None:

@@ -46,7 +46,8 @@ def test_no_page_leaves_drawing_to_the_browser(tool: ModuleType) -> None:
         assert "```mermaid" not in tool.with_drawings(page.read_text(), depth), page
 
 
-def test_names_in_a_first_column_break_at_their_dots(tool: ModuleType) -> None:
+def test_names_in_a_first_column_break_between_their_words(tool: ModuleType) -> None:
     html = "<tr>\n<td><code>log.retention.ms</code></td>\n<td><code>a.b</code></td>\n</tr>"
     assert "<code>log.<wbr>retention.<wbr>ms</code>" in tool.on_page_content(html)
     assert "<code>a.b</code>" in tool.on_page_content(html)
+    assert "group_<wbr>lag</code>" in tool.on_page_content(html.replace("log.retention.ms", "group_lag"))
