@@ -33,9 +33,15 @@ from broadsheet_broker.wire.records import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Services
-    from broadsheet_broker.replication import Partition
+    from broadsheet_broker.replication import Partition, ReplicaManager
     from broadsheet_broker.seams import Buffer
-    from broadsheet_broker.wire.messages.produce_request import ProduceRequest
+    from broadsheet_broker.wire.messages.produce_request import (
+        PartitionProduceData,
+        ProduceRequest,
+        TopicProduceData,
+    )
+
+    _Appended = tuple[Partition, int, PartitionProduceResponse]
 
 logger = logging.getLogger(__name__)
 
@@ -83,58 +89,62 @@ def produce(services: Services, request: Request[ProduceRequest]) -> None:
     """
     body = request.body
     replicas = services.replicas
-    version = request.version
-    by_id = version >= TOPIC_IDS_FROM
-    acks = body.acks
     now_ms = services.environment.clock.time_ms()
-    appended: list[tuple[Partition, int, PartitionProduceResponse]] = []
+    appended: list[_Appended] = []
     responses: list[TopicProduceResponse] = []
     for topic in body.topic_data:
-        rows: list[PartitionProduceResponse] = []
+        rows = [_append(replicas, request, topic, data, now_ms, appended) for data in topic.partition_data]
         responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
-        for data in topic.partition_data:
-            index = data.index
-            partition = None
-            try:
-                if acks not in _VALID_ACKS:
-                    raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
-                if by_id:
-                    partition = replicas.partition_by_id(topic.topic_id, index)
-                else:
-                    partition = replicas.partition(topic.name, index)
-                if partition.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT_ID:
-                    raise KafkaError(
-                        ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {partition.topic}"
-                    )
-                counters = partition.counters
-                counters.produce_requests += 1
-                records = data.records
-                if records is None or isinstance(records, list) or len(records) < HEADER_BYTES:
-                    raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
-                _check_batch(records, version)
-                info = partition.append(records, acks, now_ms)
-            except KafkaError as error:
-                rows.append(_refusal(index, error, partition))
-                continue
-            first, last = info.first_offset, info.last_offset
-            row = PartitionProduceResponse(
-                index=index,
-                base_offset=first,
-                log_append_time_ms=info.log_append_time,
-                log_start_offset=partition.log.log_start_offset,
-            )
-            rows.append(row)
-            if not info.duplicate:
-                counters.messages_in += last - first + 1
-                counters.bytes_in += len(records)
-            appended.append((partition, last + 1, row))
     finish = partial(_finish, services, request, responses)
     if appended:
-        pending = PendingProduce(services.environment.loop, acks, body.timeout_ms, appended, finish)
+        pending = PendingProduce(services.environment.loop, body.acks, body.timeout_ms, appended, finish)
         request.on_gone = pending.abandon
         replicas.turn.after_flush(pending)
     else:
         finish()
+
+
+def _append(
+    replicas: ReplicaManager,
+    request: Request[ProduceRequest],
+    topic: TopicProduceData,
+    data: PartitionProduceData,
+    now_ms: int,
+    appended: list[_Appended],
+) -> PartitionProduceResponse:
+    """Append the batch of one partition, note it in `appended`, and return its row of the answer; or a refusal."""
+    partition = None
+    acks = request.body.acks
+    try:
+        if acks not in _VALID_ACKS:
+            raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
+        if request.version >= TOPIC_IDS_FROM:
+            partition = replicas.partition_by_id(topic.topic_id, data.index)
+        else:
+            partition = replicas.partition(topic.name, data.index)
+        if partition.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT_ID:
+            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {partition.topic}")
+        counters = partition.counters
+        counters.produce_requests += 1
+        records = data.records
+        if records is None or isinstance(records, list) or len(records) < HEADER_BYTES:
+            raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
+        _check_batch(records, request.version)
+        info = partition.append(records, acks, now_ms)
+    except KafkaError as error:
+        return _refusal(data.index, error, partition)
+    first, last = info.first_offset, info.last_offset
+    row = PartitionProduceResponse(
+        index=data.index,
+        base_offset=first,
+        log_append_time_ms=info.log_append_time,
+        log_start_offset=partition.log.log_start_offset,
+    )
+    if not info.duplicate:
+        counters.messages_in += last - first + 1
+        counters.bytes_in += len(records)
+    appended.append((partition, last + 1, row))
+    return row
 
 
 def _check_batch(records: Buffer, version: int) -> None:
