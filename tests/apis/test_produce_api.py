@@ -310,7 +310,7 @@ def test_leadership_is_told_and_the_high_watermark_survives(tmp_path: Path) -> N
         assert told == [("orders", 0, None), ("orders", 0, 1), ("orders", 0, None), ("orders", 0, 3)]
         await bench.call(0, 9, request(batch(b"a", b"b"), acks=1))
         bench.replicas.partition("orders", 0).update_follower(2, 1, 0, 0)
-        bench.replicas.checkpoint_high_watermarks()
+        bench.replicas.watermarks.checkpoint()
         assert (tmp_path / "replication-offset-checkpoint").read_text() == "0\n1\norders 0 1\n"
 
     run(tmp_path, scenario)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from broadsheet_broker.metadata.image import BrokerInfo, ClusterImage, Endpoint
 from broadsheet_broker.replication.fetch_request import Fetch, Reader, Row
 from broadsheet_broker.replication.selector import NO_PREFERENCE, preferred_replica
-from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
+from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas, ThrottledTopics
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic
 from tests.replication.support import Stage, State
 
@@ -106,3 +106,12 @@ def test_a_consumer_is_sent_to_a_replica_in_its_rack_that_can_serve_it(
     partition = SimpleNamespace(broker_id=1, isr=isr, followers=followers)
     image = ClusterImage(brokers={1: broker(1, "a"), **{each.id: each for each in brokers}})
     assert preferred_replica(partition, image, "PLAINTEXT", "b", 5) == chosen  # type: ignore[arg-type]
+
+
+def test_a_deleted_topic_leaves_no_throttle_behind() -> None:
+    throttled = ThrottledTopics(1)
+    throttled.read("orders", {"leader.replication.throttled.replicas": "*"})
+    throttled.read("quiet", {"leader.replication.throttled.replicas": ""})
+    assert throttled
+    throttled.forget("orders")
+    assert not throttled

@@ -41,11 +41,6 @@ class MetadataCache:
             except Exception:
                 logger.exception("A room failed to take up the cluster metadata at offset %d", image.offset)
 
-    @property
-    def topic_defaults(self) -> Mapping[str, str]:
-        """What a topic without values of its own has."""
-        return self._defaults
-
     def topic_config(self, name: str) -> Mapping[str, str]:
         """The effective configuration of a topic, by Kafka's topic properties."""
         own = self.image.configs.get(ConfigResource(ResourceType.TOPIC, name))

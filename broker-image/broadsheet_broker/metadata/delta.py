@@ -68,10 +68,6 @@ class _Changes(Generic[K, V]):
     def map(self) -> Mapping[K, V]:
         return self._base if self._copy is None else self._copy
 
-    @property
-    def touched(self) -> bool:
-        return self._copy is not None
-
     def get(self, key: K) -> V | None:
         return self.map.get(key)
 
@@ -152,10 +148,6 @@ class MetadataDelta:
         self._scram = _Changes(base.scram)
         self._tokens = _Changes(base.delegation_tokens)
         self._next_producer_id = base.next_producer_id
-
-    @property
-    def features_changed(self) -> bool:
-        return self._features.touched
 
     def note_features(self, levels: Mapping[str, int]) -> None:
         """Take finalized levels as they are in another image."""

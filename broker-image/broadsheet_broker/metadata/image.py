@@ -27,8 +27,6 @@ DIRECTORY_MIGRATING: Final = uuid.UUID(int=0)
 """A replica from before log directories had ids."""
 DIRECTORY_UNASSIGNED: Final = uuid.UUID(int=1)
 """The broker has not said yet in which of its directories the replica lives."""
-DIRECTORY_LOST: Final = uuid.UUID(int=2)
-"""The replica was in a directory that is offline now."""
 
 METADATA_VERSION: Final = "metadata.version"
 """The feature that says which records, in which versions, the metadata log may hold (KIP-778)."""

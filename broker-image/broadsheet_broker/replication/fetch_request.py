@@ -195,7 +195,7 @@ class Fetch:
         return partition.last_stable_offset if self.read_committed else partition.high_watermark
 
     def _readable_bytes(self, partition: Partition) -> int:
-        return partition.written_bytes if self.replica_id >= 0 else partition.visible_bytes
+        return partition.bytes.written if self.replica_id >= 0 else partition.bytes.visible
 
     def _read(self, positions: Iterable[Position], size: int = 0) -> tuple[list[Row], int, bool]:
         """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.

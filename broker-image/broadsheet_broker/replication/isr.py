@@ -113,3 +113,17 @@ def _accepted(partition: Partition, answer: IsrAnswer) -> None:
     partition.cluster.isr_changed(len(answer.isr) - len(partition.isr))
     partition.partition_epoch = answer.partition_epoch
     partition.commit_isr(answer.isr)
+
+
+def credit_followers(partition: Partition) -> None:
+    """Whoever has everything up to here had it when its broker fetched last, even if not this partition.
+
+    (A quiet partition is left out of incremental fetches and answers.)
+    """
+    end = partition.flushed_end_offset
+    seen = partition.cluster.last_fetch_ms
+    for follower in partition.followers.values():
+        if follower.log_end_offset == end:
+            last = seen.get(follower.broker_id, 0)
+            if last > follower.caught_up_ms:
+                follower.caught_up_ms = last

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECKPOINT
-from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import kept
 from broadsheet_broker.metadata.image import DIRECTORY_UNASSIGNED, ResourceType
@@ -24,12 +22,13 @@ from broadsheet_broker.replication.partition import ALL_ACKS, Partition
 from broadsheet_broker.replication.reopening import Reopening
 from broadsheet_broker.replication.replica_fetchers import ReplicaFetchers
 from broadsheet_broker.replication.sessions import FetchSessions, Position
-from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas
+from broadsheet_broker.replication.throttle import Throttle, ThrottledTopics
+from broadsheet_broker.replication.watermarks import Watermarks, parent_of
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
     from broadsheet_broker.config import BrokerConfig
-    from broadsheet_broker.log import Log, LogManager, StorageError
+    from broadsheet_broker.log import LogManager, StorageError
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
@@ -48,9 +47,6 @@ until the client has taken it, and nobody else is served while it is read: some 
 
 ISR_RETRY_SECONDS = 0.1
 """Pause before a proposal is sent again that the controller could not carry out."""
-
-_LEADER_THROTTLED = "leader.replication.throttled.replicas"
-_FOLLOWER_THROTTLED = "follower.replication.throttled.replicas"
 
 _READ_BYTES = 1024 * 1024
 """How much `read_committed_log` takes from a log at a time."""
@@ -81,11 +77,12 @@ class ReplicaManager:
         self.may_be_replaced: Callable[[], bool] = lambda: False
         """Whether others may lead what this broker leads, as far as it knows."""
         self._leadership_callbacks: list[LeadershipCallback] = []
-        self._recovered: dict[tuple[str, int], int] = {}
-        """High watermarks from the checkpoints, until their partitions are opened."""
-        self._checkpointed: dict[str, dict[tuple[str, int], int]] = {}
-        self._checkpoint_timer: asyncio.TimerHandle | None = None
-        self._checkpoint_task: asyncio.Task[None] | None = None
+        self.watermarks = Watermarks(
+            environment,
+            logs,
+            config.get_int("replica.high.watermark.checkpoint.interval.ms") / 1000,
+            self.partitions,
+        )
         self._reopening: Reopening | None = None
         self._parsed_config: tuple[Mapping[str, str], LogConfig] | None = None
         self.lag_ms = config.get_int("replica.lag.time.max.ms")
@@ -96,8 +93,7 @@ class ReplicaManager:
         self._fetchers: ReplicaFetchers | None = None
         self._isr_changes: IsrChanges | None = None
         self._shrink_timer: asyncio.TimerHandle | None = None
-        self._throttled: dict[tuple[str, str], ThrottledReplicas] = {}
-        """By topic and property; only what is not empty."""
+        self._throttled = ThrottledTopics(self.broker_id)
         self._isr_shrinks = environment.metrics.counter(
             "kafka_server_replicamanager_isrshrinks_total", "ISRs of partitions led here that lost a member."
         )
@@ -123,21 +119,12 @@ class ReplicaManager:
             self.metadata,
             self.logs,
             peers,
-            lambda partition: self._is_throttled(partition, _FOLLOWER_THROTTLED),
+            self._throttled.follower_is_held_back,
         )
 
     def start(self) -> None:
         """Read the high watermark checkpoints and write them from now on. Call before the first `apply`."""
-        for directory in self.logs.directories:
-            path = f"{directory}/{CHECKPOINT}"
-            try:
-                offsets = read_offsets(self.environment.files, path)
-            except (CheckpointError, OSError) as error:
-                # Nothing is lost: the high watermark is found again once the ISR has fetched.
-                logger.error("%s: starting from the log start offsets instead", error)
-                offsets = {}
-            self._recovered.update(offsets)
-            self._checkpointed[directory] = offsets
+        self.watermarks.start()
         tell = self.logs.on_directory_failure
 
         def directory_failed(path: str, error: StorageError) -> None:
@@ -145,35 +132,28 @@ class ReplicaManager:
             tell(path, error)
 
         self.logs.on_directory_failure = directory_failed
-        self._schedule_checkpoint()
         self._schedule_shrinking()
         self._reopening = Reopening(self, self._offline)
 
     def _lose_directory(self, path: str, error: StorageError) -> None:
         """Every partition in a failed log directory is offline until the broker starts again."""
-        for partition in [found for found in self.partitions() if _parent(found.log) == path]:
+        for partition in [found for found in self.partitions() if parent_of(found.log) == path]:
             self._offline[partition.topic, partition.index] = error
             self._forget(partition, ErrorCode.KAFKA_STORAGE_ERROR)
 
     async def close(self) -> None:
         """Finish what this loop turn appended and write the checkpoints. The logs are closed by their manager."""
         self._stop_copying()
-        if self._checkpoint_timer is not None:
-            self._checkpoint_timer.cancel()
-            self._checkpoint_timer = None
-        if self._checkpoint_task is not None:
-            await asyncio.wait([self._checkpoint_task])
+        await self.watermarks.stop()
         if self._reopening is not None:
             await self._reopening.close()
         self.turn.flush()
-        self.checkpoint_high_watermarks()
+        self.watermarks.checkpoint()
 
     def kill(self) -> None:
         """End as a killed process would: no timer of ours fires again, nothing more is written (simulation)."""
         self._stop_copying()
-        if self._checkpoint_timer is not None:
-            self._checkpoint_timer.cancel()
-            self._checkpoint_timer = None
+        self.watermarks.kill()
         if self._reopening is not None:
             self._reopening.kill()
         self.turn.kill()
@@ -262,14 +242,14 @@ class ReplicaManager:
             broker_id=self.broker_id,
             queue=self.turn,
             counters=self.environment.metrics.topic(name),
-            high_watermark=self._recovered.pop((name, index), 0),
+            high_watermark=self.watermarks.take(name, index),
             min_insync_replicas=config.min_insync_replicas,
             cluster=self,
         )
         partitions = self._by_name.get(name)
         if partitions is None:
             partitions = self._by_name[name] = self._by_id[topic.id] = {}
-            self._read_throttles(name)
+            self._throttled.read(name, self.metadata.topic_config(name))
         partitions[index] = partition
         return partition
 
@@ -325,6 +305,7 @@ class ReplicaManager:
         for name, index in [key for key in self._offline if key[0] == topic.name]:
             self._give_up(name, index)
         self.environment.metrics.forget_topic(topic.name)
+        self._throttled.forget(topic.name)
 
     def _give_up(self, name: str, index: int) -> None:
         """A replica that cannot be served is wanted here no more; its log is kept under another name if it is there."""
@@ -339,7 +320,7 @@ class ReplicaManager:
         if not partitions:
             return
         config = self._log_config(name)
-        self._read_throttles(name)
+        self._throttled.read(name, self.metadata.topic_config(name))
         for partition in partitions.values():
             partition.log.reconfigure(config)
             partition.require_replicas(config.min_insync_replicas)
@@ -356,26 +337,6 @@ class ReplicaManager:
     def _dynamic_int(self, name: str) -> int:
         value = self.metadata.broker_config(name)
         return self.config.get_int(name) if value is None else int(value)
-
-    def _read_throttles(self, name: str) -> None:
-        values = self.metadata.topic_config(name)
-        for key in (_LEADER_THROTTLED, _FOLLOWER_THROTTLED):
-            text = values.get(key)
-            found = ThrottledReplicas(text, self.broker_id) if text else None
-            if found:
-                self._throttled[name, key] = found
-            else:
-                self._throttled.pop((name, key), None)
-
-    def _is_throttled(self, partition: Partition, key: str) -> bool:
-        """Whether a throttle of this broker applies; a replica in the ISR is never held back."""
-        found = self._throttled.get((partition.topic, key)) if self._throttled else None
-        return found is not None and partition.index in found and self.broker_id not in partition.isr
-
-    def _leader_throttles(self, partition: Partition, replica: int) -> bool:
-        """Whether what a follower is sent of a partition led here counts against the throttle."""
-        found = self._throttled.get((partition.topic, _LEADER_THROTTLED)) if self._throttled else None
-        return found is not None and partition.index in found and replica not in partition.isr
 
     def on_leadership_change(self, callback: LeadershipCallback) -> None:
         """Call back whenever this broker begins or ceases to lead a partition."""
@@ -443,13 +404,13 @@ class ReplicaManager:
         """False while the throttle of leaders holds a follower back."""
         return (
             not self._throttled
-            or not self._leader_throttles(partition, replica)
+            or not self._throttled.leader_counts(partition, replica)
             or self.leader_throttle.delay(self.environment.monotonic()) <= 0
         )
 
     def sent_to_follower(self, partition: Partition, replica: int, size: int) -> None:
         self._bytes_out.value += size
-        if self._throttled and self._leader_throttles(partition, replica):
+        if self._throttled and self._throttled.leader_counts(partition, replica):
             self.leader_throttle.record(size, self.environment.monotonic())
 
     @property
@@ -532,47 +493,3 @@ class ReplicaManager:
                 return
             yield bytes(fetched.data)
             offset = fetched.next_offset
-
-    # -- high watermark checkpoint ------------------------------------------------------------------------------------
-
-    def checkpoint_high_watermarks(self) -> None:
-        """Write `replication-offset-checkpoint` of every log directory where something has moved. Blocks."""
-        for directory, offsets in self._moved():
-            self._write_checkpoint(directory, offsets)
-
-    def _moved(self) -> list[tuple[str, dict[tuple[str, int], int]]]:
-        current: dict[str, dict[tuple[str, int], int]] = {directory: {} for directory in self.logs.directories}
-        for partition in self.partitions():
-            current.setdefault(_parent(partition.log), {})[partition.topic, partition.index] = partition.high_watermark
-        return [(path, offsets) for path, offsets in current.items() if offsets != self._checkpointed.get(path)]
-
-    def _write_checkpoint(self, directory: str, offsets: dict[tuple[str, int], int]) -> None:
-        try:
-            write_offsets(self.environment.files, f"{directory}/{CHECKPOINT}", offsets)
-        except OSError as error:
-            logger.error("the high watermark checkpoint of %s was not written: %s", directory, error)
-        else:
-            self._checkpointed[directory] = offsets
-
-    def _schedule_checkpoint(self) -> None:
-        interval = self.config.get_int("replica.high.watermark.checkpoint.interval.ms") / 1000
-        self._checkpoint_timer = self.environment.loop.call_later(interval, self._begin_checkpoint)
-
-    def _begin_checkpoint(self) -> None:
-        moved = self._moved()
-        if moved:
-            self._checkpoint_task = self.environment.loop.create_task(self._checkpoint_off_loop(moved))
-        else:
-            self._schedule_checkpoint()
-
-    async def _checkpoint_off_loop(self, moved: Iterable[tuple[str, dict[tuple[str, int], int]]]) -> None:
-        for directory, offsets in moved:
-            await self.environment.offload(self._write_checkpoint, directory, offsets)
-        self._checkpoint_task = None
-        if self._checkpoint_timer is not None:
-            self._schedule_checkpoint()
-
-
-def _parent(partition_log: Log) -> str:
-    """The log directory that holds a partition's directory."""
-    return partition_log.directory.rpartition("/")[0]

@@ -16,11 +16,13 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from broadsheet_broker.replication.in_sync import ANY_EPOCH, Alone, Follower, IsrChange, PartitionHost
-from broadsheet_broker.replication.isr import about_to_join, propose_member, propose_without_laggards
+from broadsheet_broker.replication.in_sync import ANY_EPOCH, Follower, IsrChange
+from broadsheet_broker.replication.isr import about_to_join, credit_followers, propose_member, propose_without_laggards
+from broadsheet_broker.replication.readable_bytes import ReadableBytes
+from broadsheet_broker.replication.surroundings import Alone, AppendQueue, LeadershipState, PartitionHost, Watcher
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
@@ -34,36 +36,8 @@ CommitCallback = Callable[[ErrorCode], None]
 
 NO_LEADER = -1
 ALL_ACKS = -1
-_MOST_NOTES = 64
 _ALONE = Alone()
 _IN_DOUBT = "Another broker may lead this partition by now; this one waits for the controller."
-
-
-class LeadershipState(Protocol):
-    """What the metadata image says of one partition (`PartitionImage`)."""
-
-    @property
-    def replicas(self) -> Sequence[int]: ...
-    @property
-    def isr(self) -> Sequence[int]: ...
-    @property
-    def leader(self) -> int: ...
-    @property
-    def leader_epoch(self) -> int: ...
-    @property
-    def partition_epoch(self) -> int: ...
-
-
-class Watcher(Protocol):
-    """A reader's place in a partition that waits for more."""
-
-    def wake(self) -> None: ...
-
-
-class AppendQueue(Protocol):
-    """Where a partition says that it has bytes to write before the answers of this loop turn go out."""
-
-    def needs_flush(self, partition: Partition) -> None: ...
 
 
 class Partition:
@@ -74,10 +48,10 @@ class Partition:
         "_fails",
         "_queue",
         "_start_waiters",
-        "_unreplicated",
         "_unwritten_bytes",
         "_watchers",
         "broker_id",
+        "bytes",
         "cluster",
         "counters",
         "dirty",
@@ -100,8 +74,6 @@ class Partition:
         "retired",
         "topic",
         "topic_id",
-        "visible_bytes",
-        "written_bytes",
     )
 
     def __init__(
@@ -146,14 +118,7 @@ class Partition:
         self.high_watermark: int = min(max(high_watermark, log.log_start_offset), end)
         self.flushed_end_offset = end
         """Log end offset up to which the operating system has the bytes: what may be acknowledged."""
-        self.written_bytes = end - self.high_watermark
-        """Bytes of batches written since this object was made: what followers may read. Readers compare two values.
-        (What was in the log above the high watermark before counts as one byte per record.)"""
-        self.visible_bytes = 0
-        """The part of them below the high watermark: what consumers may read."""
-        self._unreplicated: deque[tuple[int, int]] | None = None
-        """Log end offset and `written_bytes` after writes above the high watermark. Made when the first one comes: an
-        empty deque takes 600 bytes, and there may be thousands of partitions."""
+        self.bytes = ReadableBytes(end - self.high_watermark)
         self.dirty = False
         """True while the log holds appends of this loop turn that are not written yet."""
         self.flush_error: ErrorCode | None = None
@@ -336,29 +301,16 @@ class Partition:
             return
         self._fails = False
         if self.followers:
-            self._credit_followers()
+            credit_followers(self)
         self._written(size)
         if not (self.is_leader and self._advance_high_watermark()) and self._watchers:
             self.wake_readers()  # followers read up to the log end
 
     def _written(self, size: int) -> None:
         self.flushed_end_offset = self.log.log_end_offset
-        self.written_bytes += size
+        self.bytes.written += size
         if len(self.replicas) > 1:
-            self._note_written()
-
-    def _credit_followers(self) -> None:
-        """Whoever has everything up to here had it when its broker fetched last, even if not this partition.
-
-        (A quiet partition is left out of incremental fetches and answers.)
-        """
-        end = self.flushed_end_offset
-        seen = self.cluster.last_fetch_ms
-        for follower in self.followers.values():
-            if follower.log_end_offset == end:
-                last = seen.get(follower.broker_id, 0)
-                if last > follower.caught_up_ms:
-                    follower.caught_up_ms = last
+            self.bytes.note(self.flushed_end_offset)
 
     def on_high_watermark(self, offset: int, callback: CommitCallback) -> None:
         """Call back with NONE once the high watermark has reached `offset`, with an error if leadership ends first.
@@ -379,15 +331,6 @@ class Partition:
         if self._commit_waiters is not None:
             with contextlib.suppress(ValueError):  # called back already
                 self._commit_waiters.remove((offset, callback))
-
-    def _note_written(self) -> None:
-        """Remember where this write ended; a follower that stands still for long makes the notes coarser, not more."""
-        notes = self._unreplicated
-        if notes is None:
-            notes = self._unreplicated = deque()
-        elif len(notes) >= _MOST_NOTES:
-            notes.pop()
-        notes.append((self.flushed_end_offset, self.written_bytes))
 
     # -- the followers of a leader ------------------------------------------------------------------------------------
 
@@ -433,15 +376,7 @@ class Partition:
 
     def _move_high_watermark(self, mark: int) -> None:
         self.high_watermark = mark
-        if mark >= self.flushed_end_offset:
-            self.visible_bytes = self.written_bytes
-            self._unreplicated = None
-        else:
-            visible = self.visible_bytes + 1  # at the least: a reader that waits for one byte has it now
-            notes = self._unreplicated
-            while notes and notes[0][0] <= mark:
-                visible = notes.popleft()[1]
-            self.visible_bytes = min(visible, self.written_bytes)
+        self.bytes.committed(mark, self.flushed_end_offset)
         waiters = self._commit_waiters
         while waiters and waiters[0][0] <= mark:
             waiters.popleft()[1](ErrorCode.NONE)
@@ -488,7 +423,7 @@ class Partition:
         """The log was cut to `end`. Below the high watermark that is a loss, if there were records: a new replica
         begins its log at the leader's start, and again before that if a batch reaches over it."""
         self.flushed_end_offset = end
-        self._unreplicated = None
+        self.bytes.forget_notes()
         if self.high_watermark > end:
             if self.high_watermark > start_before:
                 logger.warning(

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
+from broadsheet_broker.replication.following import Following
 from broadsheet_broker.replication.truncation import start_within_batch, truncation_offset
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_request import (
@@ -71,48 +72,6 @@ class ReplicaFetcherHost(Protocol):
     def start_again(self, partition: Partition, offset: int) -> None: ...
     def ask_range(self, fetcher: Fetcher, following: Following) -> None: ...
     def replicated(self, size: int) -> None: ...
-
-
-class Following:
-    """One partition that a fetcher copies."""
-
-    __slots__ = (
-        "active",
-        "failures",
-        "in_session",
-        "leader_end",
-        "leader_epoch",
-        "partition",
-        "sent_epoch",
-        "sent_number",
-        "sent_offset",
-        "timer",
-    )
-
-    def __init__(self, partition: Partition) -> None:
-        self.partition = partition
-        self.leader_epoch = partition.leader_epoch
-        self.active = True
-        """False while it pauses: it is in no request then."""
-        self.in_session = False
-        self.leader_end = 0
-        """High watermark that the leader told last."""
-        self.sent_offset = -1
-        self.sent_epoch = -1
-        self.sent_number = 0
-        """The request that spoke of it last: what earlier ones are answered about it is old."""
-        self.failures = 0
-        self.timer: asyncio.TimerHandle | None = None
-
-    @property
-    def lag(self) -> int:
-        """Records up to the leader's high watermark that are not here yet."""
-        return max(0, self.leader_end - self.partition.flushed_end_offset)
-
-    def stop_timer(self) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
 
 class Fetcher:

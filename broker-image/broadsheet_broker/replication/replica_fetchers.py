@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from broadsheet_broker.replication.replica_fetcher import Fetcher, Following
+from broadsheet_broker.replication.following import Following
+from broadsheet_broker.replication.replica_fetcher import Fetcher
 from broadsheet_broker.replication.throttle import Throttle
 from broadsheet_broker.wire.messages.list_offsets_request import (
     ListOffsetsPartition,

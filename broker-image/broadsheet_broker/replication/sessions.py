@@ -85,7 +85,7 @@ class Position:
         self.sent_high_watermark = -1
         self.sent_log_start_offset = -1
         self.seen_bytes = 0
-        """`Partition.visible_bytes` when this position began to wait."""
+        """`ReadableBytes.visible` when this position began to wait."""
 
     def update(self, wanted: FetchPartition) -> None:
         self.fetch_offset = wanted.fetch_offset

@@ -7,6 +7,14 @@ partition:broker). A replica in the ISR is never held back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broadsheet_broker.replication.partition import Partition
+
+LEADER_REPLICAS = "leader.replication.throttled.replicas"
+FOLLOWER_REPLICAS = "follower.replication.throttled.replicas"
 UNLIMITED = 2**63 - 1
 _BURST_SECONDS = 1.0
 """How much of the rate may be used at once after a quiet time (Kafka measures over windows of a second)."""
@@ -63,3 +71,44 @@ class ThrottledReplicas:
 
     def __contains__(self, partition: int) -> bool:
         return self._all or partition in self._partitions
+
+
+class ThrottledTopics:
+    """The throttled replicas of every topic that has a replica here. False when there are none."""
+
+    __slots__ = ("_broker_id", "_found")
+
+    def __init__(self, broker_id: int) -> None:
+        self._broker_id = broker_id
+        self._found: dict[tuple[str, str], ThrottledReplicas] = {}
+        """By topic and property; only what is not empty."""
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def read(self, topic: str, values: Mapping[str, str]) -> None:
+        """Take up the properties of a topic."""
+        for key in (LEADER_REPLICAS, FOLLOWER_REPLICAS):
+            text = values.get(key)
+            found = ThrottledReplicas(text, self._broker_id) if text else None
+            if found:
+                self._found[topic, key] = found
+            else:
+                self._found.pop((topic, key), None)
+
+    def forget(self, topic: str) -> None:
+        """The topic was deleted."""
+        for key in (LEADER_REPLICAS, FOLLOWER_REPLICAS):
+            self._found.pop((topic, key), None)
+
+    def follower_is_held_back(self, partition: Partition) -> bool:
+        """Whether copying to this broker counts against its throttle; not while its replica is in the ISR."""
+        return self._applies(partition, FOLLOWER_REPLICAS) and self._broker_id not in partition.isr
+
+    def leader_counts(self, partition: Partition, replica: int) -> bool:
+        """Whether what a follower is sent of a partition led here counts against the throttle."""
+        return self._applies(partition, LEADER_REPLICAS) and replica not in partition.isr
+
+    def _applies(self, partition: Partition, key: str) -> bool:
+        found = self._found.get((partition.topic, key)) if self._found else None
+        return found is not None and partition.index in found
