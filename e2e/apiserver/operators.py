@@ -122,6 +122,12 @@ class OperatorProcess:
     def last_words(self, lines: int = 30) -> str:
         return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
 
+    def kill(self) -> None:
+        """SIGKILL: nothing is given back."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()

@@ -210,10 +210,23 @@ class Dependents:
             except KubernetesError as error:  # one resource that cannot be written to stops no other
                 logger.warning("%s %s: %s", kind.kind, key, error)
                 failed.add(key)
+                if not error.retriable:
+                    await self._say_refused(kind, key, error)
                 continue
             if resource is not None:
                 found.append((key, resource))
         return found
+
+    async def _say_refused(self, kind: Kind, key: Key, error: KubernetesError) -> None:
+        """The API server does not take the finalizer, without which nothing is done that a deletion has to undo."""
+        body = self._store.get(kind, key)
+        resource = await self._read(kind, body) if body is not None else None
+        if body is None or resource is None:
+            return
+        try:
+            await self._say(kind, body, resource, stuck(Reason.KUBERNETES_REFUSED, error.message))
+        except KubernetesError as again:
+            logger.warning("%s %s: %s", kind.kind, key, again)
 
     async def _prepared(self, kind: Kind, at: Key, cluster: Cluster, key: Key) -> Dependent | None:
         """The resource behind a key, with its finalizer; None when nothing is to be done for it in this Cluster."""

@@ -485,3 +485,60 @@ def test_a_resync_reverts_drift() -> None:
             await stage.until(lambda: stage.kafka.topics["orders"][1] == {"retention.ms": "5"}, "drift to be reverted")
 
     asyncio.run(scene())
+
+
+@staged
+async def test_a_finalizer_that_is_refused_is_said_and_stops_no_other_topic(stage: Stage) -> None:
+    def refuse(verb: str, kind: Kind, name: str) -> KubernetesError | None:
+        refused = verb == "patch" and name == "guarded"
+        return KubernetesError(403, "Forbidden", "a policy forbids finalizers") if refused else None
+
+    stage.kubernetes.refuse = refuse
+    stage.apply("Topic", "guarded", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    guarded = await stage.reason(Kind.TOPIC, "guarded", "RefusedByKubernetes")
+    stalled = {c["type"]: c["message"] for c in guarded["status"]["conditions"]}["Stalled"]
+    assert stalled == "a policy forbids finalizers"
+    assert "guarded" not in stage.kafka.topics, "nothing is made that a deletion could not undo"
+
+
+PERIODS = (
+    "resync_seconds",
+    "held_seconds",
+    "unfinished_seconds",
+    "absent_group_seconds",
+    "group_seconds",
+    "cluster_ready_seconds",
+)
+MORE_REPLICAS = {"cluster": "news", "partitions": 1, "replicationFactor": 2, "adoption": "Always"}
+
+
+@pytest.mark.parametrize(
+    ("period", "kind", "spec"),
+    [
+        ("held_seconds", "Topic", MORE_REPLICAS),
+        ("unfinished_seconds", "Topic", MORE_REPLICAS),
+        ("absent_group_seconds", "ConsumerGroup", {"cluster": "news"}),
+        ("group_seconds", "ConsumerGroup", {"cluster": "news", "groupId": "there"}),
+        ("cluster_ready_seconds", "Cluster", BROKERS),
+    ],
+)
+def test_what_changes_without_an_event_is_looked_at_again(period: str, kind: str, spec: dict[str, Any]) -> None:
+    """The premise of each period, while every other one is longer than this test."""
+    closed = [{"schedule": "0 3 29 2 *", "duration": "1m"}] if period == "held_seconds" else []
+    timing = OperatorSettings(**{**dict.fromkeys(PERIODS, 900.0), period: 0.02})
+    what = {"Topic": "topics", "ConsumerGroup": "groups", "Cluster": "cluster"}[kind]
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), Stage(timing) as stage:
+            stage.kafka.put_group("there", {TopicPartition("orders", 0): 3}, 5)
+            stage.kafka.topics["one"] = (1, {})
+            two = {"brokers": {"replicas": 2, "storage": {"size": "1Gi"}}}
+            stage.apply("Cluster", "news", {**two, "maintenanceWindows": closed})
+            await stage.reason(Kind.CLUSTER, "news", "Ready")
+            if kind != "Cluster":
+                stage.apply(kind, "one", spec)
+            await stage.until(lambda: stage.kafka.calls.count(what) >= 5, "look after look")
+
+    asyncio.run(scene())
