@@ -66,8 +66,7 @@ def page() -> str:
 
 
 _LAYERS_LEGEND = """\
-A module may import modules of its own layer's package and of every layer below. Packages side by side do not import
-each other. A dashed one is planned.
+What is in a box may be imported from every box above it. A dashed box is planned.
 """
 
 
@@ -85,24 +84,15 @@ def state_diagram(machine: Machine) -> str:
 
 def layer_diagram(name: str, layers: Iterable[str]) -> str:
     """A mermaid flow chart of the layers of an import contract, highest first. `name`: of the contract."""
-    rows = [[part.strip() for part in layer.replace("|", ":").split(":")] for layer in layers]
     lines = ["```mermaid", "flowchart TD", f"    accTitle: Layers: {name}"]
-    dashed = []
-    for row in rows:
-        for part in row:
-            package = part.strip("()")
-            lines.append(f'    {_id(package)}["{package}"]')
-            if package != part:
-                dashed.append(_id(package))
-    for upper, lower in itertools.pairwise(rows):
-        for above in upper:
-            lines += [f"    {_id(above.strip('()'))} --> {_id(below.strip('()'))}" for below in lower]
-    lines += [f"    style {package} stroke-dasharray: 4" for package in dashed]
+    count = 0
+    for count, layer in enumerate(layers, 1):
+        packages = [part.strip() for part in layer.replace("|", ":").split(":")]
+        lines.append(f'    layer{count}["{" · ".join(package.strip("()") for package in packages)}"]')
+        if all(package.startswith("(") for package in packages):
+            lines.append(f"    style layer{count} stroke-dasharray: 4")
+    lines += [f"    layer{above} --> layer{above + 1}" for above in range(1, count)]
     return "\n".join([*lines, "```", ""])
-
-
-def _id(name: str) -> str:
-    return "layer_" + name.strip("_").replace(".", "_")
 
 
 def _name(state: Enum) -> str:
