@@ -43,13 +43,13 @@ def _throttled_replicas(value: Value) -> str | None:
 
 
 BROKER_LOG_KEYS = (
-    Key("log.dirs", LIST, None, "Directories of the logs, by comma."),
-    Key("log.dir", LIST, "/tmp/kafka-logs", "Directories of the logs when log.dirs is not set."),
+    Key("log.dirs", LIST, None, "Directories of the logs, separated by commas."),
+    Key("log.dir", LIST, "/tmp/kafka-logs", "Directories of the logs, used when log.dirs is not set."),
     Key(
         "num.recovery.threads.per.data.dir", INT, "2",
-        "Threads that open logs, per directory.", at_least(1), CLUSTER_WIDE,
+        "Threads per directory that open logs at start.", at_least(1), CLUSTER_WIDE,
     ),
-    Key("log.retention.check.interval.ms", LONG, "300000", "How often (ms) old segments are looked for.", at_least(1)),
+    Key("log.retention.check.interval.ms", LONG, "300000", "How often (ms) retention is checked.", at_least(1)),
     Key(
         "log.flush.offset.checkpoint.interval.ms", INT, "60000",
         "How often (ms) recovery points are saved.", at_least(0),
@@ -60,24 +60,25 @@ BROKER_LOG_KEYS = (
     ),
     Key(
         "log.flush.scheduler.interval.ms", LONG, _LONG_MAX,
-        "How often (ms) to look for logs that flush.ms wants synced; the default of log.flush.interval.ms, too.",
+        "How often (ms) flush.ms is checked; also the default of log.flush.interval.ms.",
     ),
     Key("log.retention.minutes", INT, None, "log.retention.ms in minutes; used when that is not set."),
     Key("log.retention.hours", INT, "168", "log.retention.ms in hours; used when neither ms nor minutes is set."),
     Key("log.roll.hours", INT, "168", "log.roll.ms in hours; used when that is not set.", at_least(1)),
     Key("log.roll.jitter.hours", INT, "0", "log.roll.jitter.ms in hours; used when that is not set.", at_least(0)),
-    Key("log.cleaner.enable", BOOLEAN, "true", "Compact the logs whose topics ask for it."),
+    Key("log.cleaner.enable", BOOLEAN, "true", "Whether logs with the cleanup policy compact are compacted."),
     Key("log.cleaner.threads", INT, "1", "", at_least(0), CLUSTER_WIDE, no_effect="one log is compacted at a time"),
     Key(
         "log.cleaner.backoff.ms", LONG, "15000",
-        "Pause (ms) of the cleaner when no log is dirty.", at_least(0), CLUSTER_WIDE,
+        "Pause (ms) of the cleaner when there is nothing to compact.", at_least(0), CLUSTER_WIDE,
     ),
     Key(
         "log.cleaner.dedupe.buffer.size", LONG, "134217728",
-        "Most bytes for the cleaner's map of keys.", None, CLUSTER_WIDE,
+        "Maximum bytes for the map of keys of the cleaner.", None, CLUSTER_WIDE,
     ),
     Key(
-        "producer.id.expiration.ms", INT, "86400000", "A producer id silent for so long (ms) is forgotten.",
+        "producer.id.expiration.ms", INT, "86400000",
+        "Time (ms) after which the state of an inactive producer id is removed.",
         at_least(1), CLUSTER_WIDE,
     ),
 )  # fmt: skip
@@ -126,7 +127,7 @@ _PAIRS = (
     ),
     _pair(
         "compression.type", "compression.type", STRING, "producer",
-        "Codec of the stored batches; producer: as they come.", _CODECS,
+        "Codec of stored batches; producer: as they arrive.", _CODECS,
     ),
     _pair("compression.gzip.level", "compression.gzip.level", INT, "-1", "", _gzip_level, no_effect=_LEVEL),
     _pair("compression.lz4.level", "compression.lz4.level", INT, "9", "", between(1, 17), no_effect=_LEVEL),
@@ -137,14 +138,14 @@ _PAIRS = (
     ),
     _pair(
         "file.delete.delay.ms", "log.segment.delete.delay.ms", LONG, "60000",
-        "Pause (ms) between dropping a file and removing it.", at_least(0),
+        "Time (ms) between the deletion of a segment and that of its files.", at_least(0),
     ),
     _pair(
         "flush.messages", "log.flush.interval.messages", LONG, _LONG_MAX,
-        "Records after which the log is synced to disk.", at_least(1),
+        "Records after which the log is flushed to disk.", at_least(1),
     ),
     _pair(
-        "flush.ms", "log.flush.interval.ms", LONG, None, "Time (ms) after which the log is synced to disk.",
+        "flush.ms", "log.flush.interval.ms", LONG, None, "Time (ms) after which the log is flushed to disk.",
         topic_default=_LONG_MAX, topic_allowed=at_least(0), more=("log.flush.scheduler.interval.ms",),
     ),
     _pair(
@@ -153,51 +154,51 @@ _PAIRS = (
     ),
     _pair(
         "max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms", LONG, _LONG_MAX,
-        "Longest time (ms) a record stays out of compaction.", at_least(1),
+        "Longest time (ms) before a record can be compacted.", at_least(1),
     ),
     _pair("max.message.bytes", "message.max.bytes", INT, "1048588", "The largest record batch.", at_least(0)),
     _pair(
         "message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms", LONG, "3600000",
-        "How far (ms) a timestamp may lie in the future.", at_least(0),
+        "How far (ms) a timestamp may be in the future.", at_least(0),
     ),
     _pair(
         "message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms", LONG, _LONG_MAX,
-        "How far (ms) a timestamp may lie in the past.", at_least(0),
+        "How far (ms) a timestamp may be in the past.", at_least(0),
     ),
     _pair(
         "message.timestamp.type", "log.message.timestamp.type", STRING, "CreateTime",
-        "Whose clock stamps the records: the producer's or the broker's.", _TIMESTAMPS,
+        "The clock of the timestamps: the producer's or the broker's.", _TIMESTAMPS,
     ),
     _pair(
         "min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio", DOUBLE, "0.5",
-        "Share of the log that must be new before it is compacted.", between(0, 1),
+        "Share of the log that must be uncompacted before it is compacted.", between(0, 1),
     ),
     _pair(
         "min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms", LONG, "0",
-        "Shortest time (ms) a record stays out of compaction.", at_least(0),
+        "Shortest time (ms) before a record is compacted.", at_least(0),
     ),
     _pair(
         "min.insync.replicas", "min.insync.replicas", INT, "1",
-        "In-sync replicas that a write with acks=all needs.", at_least(1),
+        "In-sync replicas that a write with acks=all requires.", at_least(1),
     ),
     _pair(
         "retention.bytes", "log.retention.bytes", LONG, "-1",
-        "Size of a partition above which old segments go; -1: no limit.",
+        "Size in bytes of a partition above which old segments are deleted; -1: no limit.",
     ),
     _pair(
-        "retention.ms", "log.retention.ms", LONG, None, "Age (ms) above which old segments go; -1: no limit.",
+        "retention.ms", "log.retention.ms", LONG, None, "Age (ms) above which old segments are deleted; -1: no limit.",
         topic_default="604800000", topic_allowed=at_least(-1), more=("log.retention.minutes", "log.retention.hours"),
     ),
     _pair(
         "segment.bytes", "log.segment.bytes", INT, "1073741824",
-        "Size at which a segment is closed.", at_least(_MIB),
+        "Size in bytes at which a segment is closed.", at_least(_MIB),
     ),
     _pair(
         "segment.index.bytes", "log.index.size.max.bytes", INT, "10485760",
-        "Largest size of a segment's index.", at_least(4),
+        "Maximum size in bytes of the index of a segment.", at_least(4),
     ),
     _pair(
-        "segment.jitter.ms", "log.roll.jitter.ms", LONG, None, "Random time (ms) by which segments close earlier.",
+        "segment.jitter.ms", "log.roll.jitter.ms", LONG, None, "Random time (ms) by which segments are closed earlier.",
         topic_default="0", topic_allowed=at_least(0), more=("log.roll.jitter.hours",),
     ),
     _pair(
@@ -206,7 +207,7 @@ _PAIRS = (
     ),
     _pair(
         "unclean.leader.election.enable", "unclean.leader.election.enable", BOOLEAN, "false",
-        "Whether a replica out of sync may become leader, and records be lost.",
+        "Whether a replica outside of the ISR may become the leader; records may be lost.",
     ),
 )  # fmt: skip
 
@@ -225,7 +226,7 @@ _TOPIC_ONLY = (
     ),
     Key(
         "follower.replication.throttled.replicas", LIST, "",
-        "Replicas that copy at follower.replication.throttled.rate: *, or pairs partition:broker.",
+        "Replicas that fetch at follower.replication.throttled.rate: *, or pairs partition:broker.",
         _throttled_replicas,
     ),
     Key("internal.segment.bytes", INT, None, "", at_least(1), no_effect="internal to Apache Kafka"),
