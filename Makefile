@@ -55,6 +55,7 @@ lint: install ## ruff, mypy --strict, import-linter
 generate: install ## what is made from tables and models: messages, crds/, docs/reference and the pictures; tests fail when it is stale
 	$(BIN)/python tools/messages/generate.py
 	$(BIN)/python -m broadsheet_operator.api.crd
+	$(BIN)/python tools/metrics.py
 	$(BIN)/python tools/reference.py
 	$(BIN)/python tools/pictures.py
 

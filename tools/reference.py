@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import pathlib
 import sys
@@ -28,6 +29,7 @@ def pages() -> dict[pathlib.Path, str]:
         PAGES / "configuration.md": NOTE + configuration_page(),
         PAGES / "resources.md": NOTE + resources_page(),
         PAGES / "conditions.md": NOTE + conditions_page(),
+        PAGES / "metrics.md": NOTE + metrics_page(),
         PAGES / "cli.md": NOTE + cli_page(),
     }
 
@@ -193,6 +195,25 @@ def conditions_page() -> str:
     for health, heading in headings.items():
         lines += ["", f"## {heading}", "", "| reason | meaning | what to do |", "| --- | --- | --- |"]
         lines += [f"| `{r}` | {r.meaning} | {r.remedy} |" for r in sorted(Reason) if r.health is health]
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    catalogue = json.loads((ROOT / "tools/metrics.json").read_text())
+    lines = [
+        "# Metrics",
+        "",
+        "Brokers and the operator answer `/metrics` in Prometheus's text format: brokers on port 9404 on Kubernetes, "
+        "elsewhere on `broadsheet.http.listener`; the operator on port 8080. Names are those of Kafka's JMX exporter "
+        "rules and of kafka_exporter, so that dashboards work; what neither has begins with `broadsheet_`. Metrics of "
+        "topics have a sample for each topic and one without labels for the whole broker.",
+    ]
+    for who, heading in (("broker", "Brokers and controllers"), ("operator", "The operator")):
+        lines += ["", f"## {heading}", "", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
+        for row in catalogue[who]:
+            labels = ", ".join(f"`{label}`" for label in row["labels"])
+            words = row["help"].replace("|", "\\|")
+            lines.append(f"| `{row['name']}` | {row['type']} | {labels} | {words} |")
     return "\n".join(lines) + "\n"
 
 

@@ -19,6 +19,8 @@ PROPERTIES: Mapping[str, str] = {
     "broadsheet.min.insync.replicas.of.cluster": "set min.insync.replicas; it holds for the whole cluster",
     "broker.id": _NUMBERED,
     "broker.rack": "declare racks in brokers.rack",
+    "broadsheet.auto.format": "a new directory is formatted when its broker starts",
+    "broadsheet.cluster.id": "it is made with the cluster and never changes",
     "cluster.id": "it is made with the cluster and never changes",
     "control.plane.listener.name": _LISTENERS,
     "controller.listener.names": _LISTENERS,
