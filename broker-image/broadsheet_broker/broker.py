@@ -233,7 +233,7 @@ def _directory_of(replicas: ReplicaManager) -> Callable[[str, int], str | None]:
 
     def of(topic: str, index: int) -> str | None:
         try:
-            return replicas.partition(topic, index).log.directory.rpartition("/")[0]
+            return replicas.partition(topic, index).log.parent
         except KafkaError:
             return None
 

@@ -108,7 +108,7 @@ def test_a_compacted_log(environment: Environment, tmp_path: Path) -> None:
         rows = [(NOW_MS + number, f"key-{number % 10}".encode(), value, []), (NOW_MS + number, b"always", b"y", [])]
         log.append_as_leader(memoryview(build_batch(rows, compression=number % 5)), 0, NOW_MS)
         log.flush_appends()
-    cleaning = Cleaning(log, 0, log.segments[-1].base_offset, NOW_MS, 2**20)
+    cleaning = Cleaning(log.segments, 0, log.segments[-1].base_offset, NOW_MS, 2**20)
     for step in cleaning.clean():
         run: Callable[[], None] | None = step
         if run is not None:

@@ -268,7 +268,7 @@ def test_a_full_disk_fails_the_append_and_nothing_else() -> None:
     before = environment.files.read_bytes(f"{DIRECTORY}/{0:020d}.log")
     environment.files.capacity = environment.files.used_bytes() + 100
     told: list[object] = []
-    log.on_failure = lambda *arguments: told.append(arguments)
+    log.segments.on_failure = told.append
     log.append_as_leader(batch("b", producer_id=1, producer_epoch=0, base_sequence=1), 4, NOW_MS)
     log.append_as_leader(batch("c", producer_id=1, producer_epoch=0, base_sequence=2), 4, NOW_MS)
     with pytest.raises(StorageError) as error:
@@ -321,7 +321,7 @@ def test_an_io_error_is_told_to_the_owner_of_the_directory() -> None:
     environment = memory_environment()
     log = open_log(environment)
     told: list[StorageError] = []
-    log.on_failure = lambda log, error: told.append(error)
+    log.segments.on_failure = told.append
     environment.files.fault = lambda operation, path: errno.EIO if operation == "append" else None
     log.append_as_leader(batch("a"), 0, NOW_MS)
     with pytest.raises(StorageError):

@@ -41,7 +41,7 @@ COMPACT = LogConfig(
 
 def clean(log: Log, first_dirty: int = 0, now_ms: int = NOW_MS, map_bytes: int = 2**20) -> int:
     """One pass over all closed segments; returns the next first dirty offset."""
-    cleaning = Cleaning(log, first_dirty, log.segments[-1].base_offset, now_ms, map_bytes)
+    cleaning = Cleaning(log.segments, first_dirty, log.segments[-1].base_offset, now_ms, map_bytes)
     with contextlib.closing(cleaning.clean()) as steps:
         for step in steps:
             if step is not None:
@@ -191,7 +191,7 @@ def test_truncation_meanwhile_gives_the_copy_up() -> None:
     environment = memory_environment()
     log = open_log(environment, config=COMPACT)
     filled(log)
-    steps = Cleaning(log, 0, log.segments[-1].base_offset, NOW_MS, 2**20).clean()
+    steps = Cleaning(log.segments, 0, log.segments[-1].base_offset, NOW_MS, 2**20).clean()
     step = next(steps)
     while step is None:
         step = next(steps)
@@ -224,7 +224,7 @@ def test_a_crash_at_any_point_of_a_cleaning_loses_no_key(seed: int) -> None:
     environment.files.fault = fault
     try:
         clean(log)
-        log.purge()
+        log.segments.purge()
     except Crash:
         pass
     environment.files.fault = None
@@ -288,7 +288,7 @@ def test_records_above_the_end_of_cleaning_do_not_supersede_those_below() -> Non
     append(log, keyed(("a", "not committed")))
     log.roll(NOW_MS)
     append(log, keyed(("c", "1")))
-    cleaning = Cleaning(log, 0, high_watermark, NOW_MS, 2**20)
+    cleaning = Cleaning(log.segments, 0, high_watermark, NOW_MS, 2**20)
     with contextlib.closing(cleaning.clean()) as steps:
         for step in steps:
             if step is not None:

@@ -88,7 +88,7 @@ def test_starting_again_elsewhere_leaves_nothing() -> None:
     assert (log.log_start_offset, log.log_end_offset, log.size) == (500, 500, 0)
     assert log.epochs.entries() == []
     assert append(log, batch("a"), epoch=6).first_offset == 500
-    log.purge()
+    log.segments.purge()
     environment.files.kill()
     assert values_of(open_log(environment, config=SMALL)) == [(500, "a")]
 
@@ -114,7 +114,7 @@ def test_retention_by_time_takes_old_segments_and_finally_the_active_one() -> No
     log.delete_old_segments(NOW_MS + HOUR * 2, 20)
     assert (log.log_start_offset, log.log_end_offset, log.size) == (20, 20, 0)
     assert append(log, batch("next"), epoch=9).first_offset == 20
-    log.purge()
+    log.segments.purge()
     assert not [name for name in environment.files.list(DIRECTORY) if name.endswith(".deleted")]
 
 

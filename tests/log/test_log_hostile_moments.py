@@ -94,7 +94,7 @@ def test_a_topic_can_be_deleted_on_a_full_disk() -> None:
         for partition in range(2):
             append(manager.get_or_create("orders", partition, ORDERS, CONFIG), batch("a"))
             manager.get_or_create("orders", partition, ORDERS, CONFIG).sync()
-        await manager.checkpoint_recovery_points()
+        await manager.housekeeping.checkpoint_recovery_points()
         environment.files.capacity = environment.files.used_bytes()
         manager.delete("orders", 0)
         assert manager.directories == [ROOT]
@@ -159,8 +159,8 @@ def test_running_out_of_descriptors_does_not_cost_the_directory() -> None:
     failures: list[StorageError] = []
     log = open_log(environment)
     append(log, batch("a"))
-    log.on_failure = lambda _, error: failures.append(error)
-    log._pool.close(log.segments[-1])
+    log.segments.on_failure = failures.append
+    log.segments.pool.close(log.segments[-1])
     environment.files.fault = lambda operation, path: errno.EMFILE if operation == "open" else None
     log.append_as_leader(batch("b"), 0, NOW_MS)
     with pytest.raises(StorageError):
@@ -282,7 +282,7 @@ def test_a_log_that_cannot_be_compacted_does_not_keep_others_from_it(failure: Ex
         bad = logs[0]
 
         def fail(self: Cleaning, group: list[Segment]) -> Generator[Step, None, None]:
-            if self.log is bad:
+            if self.segments is bad.segments:
                 raise failure
             return clean_group(self, group)
 
@@ -331,7 +331,7 @@ def test_a_replica_that_began_again_lower_is_not_emptied_by_its_old_log_start() 
         log = manager.get_or_create("orders", 0, ORDERS, CONFIG)
         append(log, batch(*"abcdefghij"))
         log.advance_log_start_offset(9, 10)
-        await manager.checkpoint_log_start_offsets()
+        await manager.housekeeping.checkpoint_log_start_offsets()
         manager.prepare_truncation(log, 2)
         log.truncate_to(2)
         assert log.log_start_offset == 2
@@ -350,7 +350,7 @@ def test_a_read_of_less_than_nothing_is_no_failure_of_the_disk(tmp_path: Path) -
     environment.files = LocalFiles()  # type: ignore[assignment]
     failures: list[StorageError] = []
     log = Log.open(environment, str(tmp_path / "orders-0"), config=LogConfig())
-    log.on_failure = lambda _, error: failures.append(error)
+    log.segments.on_failure = failures.append
     append(log, batch("a"))
     assert log.read(0, -5).next_offset == 1
     assert log.read(0, -5, min_one=False).data == b""

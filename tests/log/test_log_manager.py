@@ -127,9 +127,9 @@ def test_a_deleted_log_is_gone_at_once_and_its_files_later() -> None:
         await manager.start()
         log = manager.get_or_create("orders", 0, ORDERS, config)
         append(log, batch("a"))
-        await manager.checkpoint_recovery_points()
+        await manager.housekeeping.checkpoint_recovery_points()
         log.sync()
-        await manager.checkpoint_recovery_points()
+        await manager.housekeeping.checkpoint_recovery_points()
         manager.delete("orders", 0)
         assert manager.get("orders", 0) is None
         with pytest.raises(StorageError):
@@ -265,14 +265,14 @@ def test_retention_and_checkpoints_run_from_time_to_time() -> None:
         for number in range(20):
             append(log, batch(f"{number}" * 30))
         environment.clock.now_ms += 5000
-        await manager.check_retention()
+        await manager.housekeeping.check_retention()
         assert log.log_start_offset == 20
         assert not [name for name in environment.files.list(log.directory) if name.endswith(".deleted")]
-        await manager.checkpoint_recovery_points()
+        await manager.housekeeping.checkpoint_recovery_points()
         assert read_offsets(environment.files, f"{ROOT}/recovery-point-offset-checkpoint") == {("orders", 0): 20}
         append(log, batch("x", "y"))
         log.advance_log_start_offset(21, 22)
-        await manager.checkpoint_log_start_offsets()
+        await manager.housekeeping.checkpoint_log_start_offsets()
         assert read_offsets(environment.files, f"{ROOT}/log-start-offset-checkpoint") == {("orders", 0): 21}
         environment.files.kill()
         again = manager_of(environment, config=config)
@@ -404,7 +404,7 @@ def test_logs_are_synced_as_often_as_the_two_settings_say() -> None:
         log = manager.get_or_create("orders", 0, ORDERS, config)
         append(log, batch("a"))
         environment.clock.now_ms = NOW_MS + 499
-        await manager.flush_dirty_logs()
+        await manager.housekeeping.flush_dirty_logs()
         assert log.recovery_point == 0
         environment.clock.now_ms = NOW_MS + 500
         await until(lambda: log.recovery_point == 1)

@@ -68,7 +68,7 @@ def test_a_log_opened_again_in_a_directory_that_is_lost_meanwhile_is_not_served(
         other = manager.get_or_create("orders", 1, ORDERS, CONFIG)
         trying = asyncio.ensure_future(manager.open_again("orders", 0))
         await asyncio.sleep(0)
-        manager._lose(ROOT, StorageError("the disk is gone"))
+        manager.lose(ROOT, StorageError("the disk is gone"))
         assert not await trying
         assert other.directory.startswith("/more") or other.offline is not None
         assert manager.get("orders", 0) is None

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from broadsheet_broker.log import Log, StorageError
+from broadsheet_broker.log import StorageError
 from tests.log.support import append, batch, memory_environment, open_log
 
 
 def test_no_room_for_the_leader_epochs_is_no_failed_fsync() -> None:
     environment = memory_environment()
     log = open_log(environment)
-    lost: list[Log] = []
-    log.on_failure = lambda own, error: lost.append(own)
+    lost: list[StorageError] = []
+    log.segments.on_failure = lost.append
     append(log, batch("a"), epoch=1)
     environment.files.capacity = environment.files.used_bytes()
     with pytest.raises(StorageError, match="no room"):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from broadsheet_broker.log.writing import forget_pending
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.config_record import ConfigRecord
 from broadsheet_broker.wire.messages.delete_records_request import (
@@ -430,7 +429,7 @@ def test_a_full_disk_of_a_follower_holds_up_that_partition_only_for_a_while(tmp_
                 nonlocal failures
                 if failures and log.has_pending:
                     failures -= 1
-                    forget_pending(log)
+                    log.tail.forget()
                     raise OSError(28, "No space left on device")
                 write()
 

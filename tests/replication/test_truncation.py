@@ -162,7 +162,7 @@ def test_a_cut_survives_a_crash_although_the_checkpoint_knew_more(tmp_path: Path
         await cluster.brokers[1].produce(b"a")
         await alone(cluster, 1, b"x", b"y")
         cluster.brokers[1].partition().log.sync()
-        await cluster.brokers[1].logs.checkpoint_recovery_points()
+        await cluster.brokers[1].logs.housekeeping.checkpoint_recovery_points()
         assert "orders 0 3" in (tmp_path / "1" / "recovery-point-offset-checkpoint").read_text()
         cluster.now_ms += 31_000
         cluster.lead(2, isr=[2])

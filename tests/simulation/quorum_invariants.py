@@ -68,7 +68,7 @@ class QuorumInvariants:
             return  # it has not read its quorum-state yet; or could not write it, and takes no part any more
         own = (node.id, node.lives)
         self._look_at_election(node, raft, leads)
-        if log._pending:  # reading would write it: later
+        if log.tail.pending:  # reading would write it: later
             del self._seen[node.id]
             return
         self._match(node, node_raft, own, raft.flushed_end)

@@ -99,8 +99,8 @@ def test_a_broker_that_acknowledges_what_it_does_not_write_is_noticed(monkeypatc
 
     def forgetful(self: Partition) -> None:
         log: Any = self.log
-        if log.log_end_offset % 37 == 5 and log._pending:
-            log._pending.clear()
+        if log.log_end_offset % 37 == 5 and log.tail.pending:
+            log.tail.pending.clear()
         flush(self)
 
     monkeypatch.setattr(Partition, "flush", forgetful)

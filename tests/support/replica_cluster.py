@@ -225,9 +225,8 @@ class Broker:
     def kill(self) -> None:
         self.replicas.kill()
         self.logs.closing = True
-        for timer in self.logs._timers.values():
-            timer.cancel()
-        for directory in self.logs._live.values():
+        self.logs.housekeeping.kill()
+        for directory in self.logs.live.values():
             directory.unlock()
 
 

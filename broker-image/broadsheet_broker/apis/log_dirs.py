@@ -35,7 +35,7 @@ def describe_log_dirs(services: Services, request: Request[DescribeLogDirsReques
     held: dict[str, list[Partition]] = {}
     for partition in services.replicas.partitions():
         if wanted is None or (partition.topic, partition.index) in wanted:
-            held.setdefault(partition.log.directory.rpartition("/")[0], []).append(partition)
+            held.setdefault(partition.log.parent, []).append(partition)
     response = DescribeLogDirsResponse()
     for directory in services.replicas.logs.directories:
         response.results.append(_describe(services, directory, held.get(directory, [])))

@@ -1,4 +1,4 @@
-"""Giving batches their offsets and queueing them, as a leader and as a follower; `writing` puts them into the file."""
+"""Giving batches their offsets and queueing them, as a leader and as a follower; `Tail` puts them into the file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from broadsheet_broker.wire.records import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.config import LogConfig
-    from broadsheet_broker.log.log import Log
+    from broadsheet_broker.log.tail import Tail
+    from broadsheet_broker.seams import Buffer
 
 CLIENT = "client"
 """Origin of an append: a producer. Everything is checked."""
@@ -44,11 +45,15 @@ _SMALL_CRC_BYTES = 256 * 1024
 
 
 def append_as_leader(
-    log: Log, records: memoryview | bytes | bytearray, leader_epoch: int, now_ms: int, origin: str
+    tail: Tail, records: memoryview | bytes | bytearray, leader_epoch: int, now_ms: int, origin: str
 ) -> AppendInfo:
-    """What `Log.append_as_leader` does."""
-    if log.offline is not None:
-        raise log.offline.again()
+    """Give the batch (a client sends exactly one) its offsets and queue it.
+
+    The bytes must stay as they are until they are written. A writable view is changed in place.
+    """
+    offline = tail.segments.offline
+    if offline is not None:
+        raise offline.again()
     view = records if type(records) is memoryview else memoryview(records)
     client = origin == CLIENT
     size = len(view)
@@ -56,33 +61,33 @@ def append_as_leader(
         raise CorruptRecordError(f"{size} bytes are too few for a record batch")
     row = HEADER.unpack_from(view)
     if row[1] + LOG_OVERHEAD_BYTES == size:
-        return _append_batch(log, view, row, leader_epoch, now_ms, client)
+        return _append_batch(tail, view, row, leader_epoch, now_ms, client)
     if client:
         if row[3] == MAGIC and LOG_OVERHEAD_BYTES + row[1] < size and row[1] >= HEADER_BYTES - LOG_OVERHEAD_BYTES:
             raise KafkaError(ErrorCode.INVALID_RECORD, "a produce request carries one record batch per partition")
         raise CorruptRecordError(f"record batch with a length of {row[1]} bytes in {size} bytes")
-    return _append_several(log, view, leader_epoch, now_ms)
+    return _append_several(tail, view, leader_epoch, now_ms)
 
 
-def _append_several(log: Log, view: memoryview, leader_epoch: int, now_ms: int) -> AppendInfo:
-    first, last, position, latest = log._end, log._end - 1, 0, -1
+def _append_several(tail: Tail, view: memoryview, leader_epoch: int, now_ms: int) -> AppendInfo:
+    first, last, position, latest = tail.end, tail.end - 1, 0, -1
     while position < len(view):
         header = parse_header(view, position)
         if not 0 < header.size <= len(view) - position:
             raise CorruptRecordError(f"record batch with a length of {header.batch_length} bytes")
         part = view[position : position + header.size]
-        info = _append_batch(log, part, HEADER.unpack_from(part), leader_epoch, now_ms, False)
+        info = _append_batch(tail, part, HEADER.unpack_from(part), leader_epoch, now_ms, False)
         last, latest = info.last_offset, max(latest, info.max_timestamp)
         position += header.size
-    return AppendInfo(first, last, now_ms if log._config.log_append_time else -1, latest, len(view))
+    return AppendInfo(first, last, now_ms if tail.segments.config.log_append_time else -1, latest, len(view))
 
 
 def _append_batch(
-    log: Log, view: memoryview, row: tuple[int, ...], leader_epoch: int, now_ms: int, client: bool
+    tail: Tail, view: memoryview, row: tuple[int, ...], leader_epoch: int, now_ms: int, client: bool
 ) -> AppendInfo:
     (base, _, _, magic, crc, attributes, delta, _, max_timestamp, producer_id, epoch, sequence, count) = row
     size = len(view)
-    config = log._config
+    config = tail.segments.config
     if magic != MAGIC:
         raise CorruptRecordError(f"record batch with magic {magic}; only magic {MAGIC} is supported")
     if size > config.max_message_bytes:
@@ -105,7 +110,7 @@ def _append_batch(
     last_sequence = -1
     if producer_id >= 0 and not attributes & CONTROL_FLAG:
         last_sequence = (sequence + delta) & 0x7FFFFFFF if sequence >= 0 else -1
-        producers = log.producers
+        producers = tail.producers
         if client:
             known = producers.find_duplicate(producer_id, epoch, sequence, last_sequence)
             if known is not None:
@@ -130,45 +135,42 @@ def _append_batch(
             ErrorCode.RECORD_LIST_TOO_LARGE,
             f"record batch of {size} bytes, more than segment.bytes={config.segment_bytes}",
         )
-    offset = log._end
+    offset = tail.end
     last_offset = offset + delta
-    active = log._active
+    active = tail.active
     if (
         active.size + size > config.segment_bytes
         or last_offset - active.base_offset > MAX_RELATIVE_OFFSET
-        or roll_due(log, max_timestamp, now_ms)
+        or roll_due(tail, max_timestamp, now_ms)
     ):
-        roll(log, now_ms)
-        active = log._active
-    if log._mark is None:
-        log._mark = (offset, active.mark())
+        roll(tail, now_ms)
+    parts: tuple[Buffer, ...]
     if view.readonly:
         head = bytearray(view[:16])
         _OFFSET.pack_into(head, 0, offset)
         _EPOCH.pack_into(head, 12, leader_epoch)
-        log._pending.append(head)
-        log._pending.append(view[16:])
+        parts = (head, view[16:])
     else:
         _OFFSET.pack_into(view, 0, offset)
         _EPOCH.pack_into(view, 12, leader_epoch)
-        log._pending.append(view)
-    active.note(last_offset, max_timestamp, size, config.index_interval_bytes)
-    log._end = last_offset + 1
-    if leader_epoch != log.epochs.latest:
-        log.epochs.assign(leader_epoch, offset)
+        parts = (view,)
+    tail.add(parts, last_offset, max_timestamp, size)
+    if leader_epoch != tail.epochs.latest:
+        tail.epochs.assign(leader_epoch, offset)
     if producer_id >= 0:
-        _note_producer(log, view, attributes, producer_id, epoch, sequence, last_sequence, offset, max_timestamp)
+        _note_producer(tail, view, attributes, producer_id, epoch, sequence, last_sequence, offset, max_timestamp)
     return AppendInfo(offset, last_offset, append_time, max_timestamp, size)
 
 
-def append_as_follower(log: Log, records: memoryview | bytes | bytearray) -> AppendInfo:
-    """What `Log.append_as_follower` does."""
-    if log.offline is not None:
-        raise log.offline.again()
+def append_as_follower(tail: Tail, records: memoryview | bytes | bytearray) -> AppendInfo:
+    """Queue batches fetched from the leader as they are; an incomplete last batch is left out."""
+    offline = tail.segments.offline
+    if offline is not None:
+        raise offline.again()
     view = records if type(records) is memoryview else memoryview(records)
-    config = log._config
+    config = tail.segments.config
     first, latest, position, total = -1, -1, 0, len(view)
-    now_ms = log.environment.clock.time_ms()
+    now_ms = tail.segments.environment.clock.time_ms()
     while total - position >= HEADER_BYTES:
         header = BatchHeader(*HEADER.unpack_from(view, position))
         size = header.batch_length + LOG_OVERHEAD_BYTES
@@ -179,31 +181,26 @@ def append_as_follower(log: Log, records: memoryview | bytes | bytearray) -> App
             raise CorruptRecordError(f"what the leader sent at byte {position} is no record batch: {header!r}")
         if crc32c(part[21:]) != header.crc:
             raise CorruptRecordError(f"batch at offset {header.base_offset} from the leader has a wrong CRC")
-        if header.base_offset < log._end:
+        if header.base_offset < tail.end:
             raise KafkaError(
                 ErrorCode.OFFSET_OUT_OF_RANGE,
-                f"batch at offset {header.base_offset} from the leader, where {log._end} or more is expected",
+                f"batch at offset {header.base_offset} from the leader, where {tail.end} or more is expected",
             )
-        active = log._active
+        active = tail.active
         if (
             active.size + size > config.segment_bytes
             or header.last_offset - active.base_offset > MAX_RELATIVE_OFFSET
-            or roll_due(log, header.max_timestamp, now_ms)
+            or roll_due(tail, header.max_timestamp, now_ms)
         ):
-            roll(log, now_ms, header.base_offset)
-            active = log._active
-        if log._mark is None:
-            log._mark = (log._end, active.mark())
-        log._pending.append(part)
-        active.note(header.last_offset, header.max_timestamp, size, config.index_interval_bytes)
-        log._end = header.last_offset + 1
-        log.epochs.assign(header.partition_leader_epoch, header.base_offset)
+            roll(tail, now_ms, header.base_offset)
+        tail.add((part,), header.last_offset, header.max_timestamp, size)
+        tail.epochs.assign(header.partition_leader_epoch, header.base_offset)
         if header.producer_id >= 0:
             last_sequence = (
                 advance_sequence(header.base_sequence, header.last_offset_delta) if header.base_sequence >= 0 else -1
             )
             _note_producer(
-                log,
+                tail,
                 part,
                 header.attributes,
                 header.producer_id,
@@ -216,11 +213,11 @@ def append_as_follower(log: Log, records: memoryview | bytes | bytearray) -> App
         first = header.base_offset if first < 0 else first
         latest = max(latest, header.max_timestamp)
         position += size
-    return AppendInfo(first, log._end - 1, -1, latest, position)
+    return AppendInfo(first, tail.end - 1, -1, latest, position)
 
 
 def _note_producer(
-    log: Log,
+    tail: Tail,
     batch: memoryview,
     attributes: int,
     producer_id: int,
@@ -234,13 +231,13 @@ def _note_producer(
     if attributes & CONTROL_FLAG:
         marker = read_marker(batch)
         if marker is not None:
-            completed = log.producers.apply_marker(producer_id, epoch, *marker, first_offset, timestamp)
+            completed = tail.producers.apply_marker(producer_id, epoch, *marker, first_offset, timestamp)
             if completed is not None:
-                log._completed.append(completed)
+                tail.complete(completed)
     else:
         transactional = attributes & TRANSACTIONAL_FLAG != 0
-        log.producers.apply(
-            producer_id, epoch, sequence, last_sequence, first_offset, log._end - 1, timestamp, transactional
+        tail.producers.apply(
+            producer_id, epoch, sequence, last_sequence, first_offset, tail.end - 1, timestamp, transactional
         )
 
 

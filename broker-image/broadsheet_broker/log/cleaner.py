@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
-    DELETED_SUFFIX,
     INDEX_SUFFIX,
     INDEX_SUFFIXES,
     LOG_SUFFIX,
@@ -47,7 +46,7 @@ from broadsheet_broker.wire.records import (
 )
 
 if TYPE_CHECKING:
-    from broadsheet_broker.log.log import Log
+    from broadsheet_broker.log.segments import Segments
 
 Step = Callable[[], None] | None
 
@@ -99,37 +98,39 @@ def _short(key: bytes) -> bytes:
 class _PooledFile:
     """A segment's file, opened again when the pool has closed it between two steps."""
 
-    __slots__ = ("_log", "_segment")
+    __slots__ = ("_segment", "_segments")
 
-    def __init__(self, log: Log, segment: Segment) -> None:
-        self._log = log
+    def __init__(self, segments: Segments, segment: Segment) -> None:
+        self._segments = segments
         self._segment = segment
 
     def read(self, offset: int, size: int) -> bytes:
-        return self._log._pool.file(self._segment).read(offset, size)
+        return self._segments.file(self._segment).read(offset, size)
 
 
 class Cleaning:
     """One pass over one log."""
 
-    def __init__(self, log: Log, first_dirty_offset: int, end_offset: int, now_ms: int, map_bytes: int) -> None:
-        self.log = log
+    def __init__(
+        self, segments: Segments, first_dirty_offset: int, end_offset: int, now_ms: int, map_bytes: int
+    ) -> None:
+        self.segments = segments
         self.first_dirty_offset = first_dirty_offset
         self.end_offset = end_offset
         """The first offset that may not be cleaned: at most the active segment's base."""
         self.now_ms = now_ms
         self.map = OffsetMap(map_bytes)
-        self.generation = log._generation
+        self.generation = segments.generation
         self.open_transactions: set[int] = set()
         """Producers with transactional records since their last marker."""
         self.aborted: list[AbortedTransaction] = []
 
     def clean(self) -> Generator[Step, None, None]:
         """Do the pass; afterwards `map.end_offset` is the new first dirty offset. Raises CleaningAborted."""
-        closed = [segment for segment in self.log.segments[:-1] if segment.base_offset < self.end_offset]
+        closed = [segment for segment in self.segments[:-1] if segment.base_offset < self.end_offset]
         for segment in closed:
             if segment.aborted:
-                self.aborted += read_aborted(self.log.files, segment.stem)
+                self.aborted += read_aborted(self.segments.files, segment.stem)
         try:
             yield from self.build_map(closed)
             self.open_transactions.clear()
@@ -139,7 +140,7 @@ class Cleaning:
             raise KafkaError(ErrorCode.CORRUPT_MESSAGE, f"a closed segment is damaged {error}") from error
 
     def check_unchanged(self) -> None:
-        if self.log._generation != self.generation or self.log.offline is not None:
+        if self.segments.generation != self.generation or self.segments.offline is not None:
             raise CleaningAborted("the log was truncated or deleted meanwhile")
 
     # The map.
@@ -170,7 +171,7 @@ class Cleaning:
 
     def batches(self, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
         self.check_unchanged()
-        file = _PooledFile(self.log, segment)
+        file = _PooledFile(self.segments, segment)
         for position, header in walk(file, 0, segment.size, segment.base_offset):
             self.check_unchanged()
             yield position, header, memoryview(file.read(position, header.size))
@@ -188,13 +189,13 @@ class Cleaning:
         smaller ones."""
         group: list[Segment] = []
         size = index = 0
-        config = self.log.config
+        config = self.segments.config
         for segment in segments:
             own_index = self.index_bytes(segment)
             if group and (
                 size + segment.size > config.segment_bytes
                 or index + own_index > config.segment_index_bytes
-                or self.log.segments[self.log.segments.index(segment) + 1].base_offset - group[0].base_offset
+                or self.segments[self.segments.index(segment) + 1].base_offset - group[0].base_offset
                 > MAX_RELATIVE_OFFSET
             ):
                 yield group
@@ -207,12 +208,12 @@ class Cleaning:
 
     def index_bytes(self, segment: Segment) -> int:
         """Size of the larger of a closed segment's two indexes."""
-        files = self.log.files
+        files = self.segments.files
         paths = (segment.stem + INDEX_SUFFIX, segment.stem + TIME_INDEX_SUFFIX)
         return max(files.size(path) if files.exists(path) else 0 for path in paths)
 
     def clean_group(self, group: list[Segment]) -> Generator[Step, None, None]:
-        files = self.log.files
+        files = self.segments.files
         first = group[0]
         copy = Segment(first.stem, first.base_offset, 0, created_ms=group[-1].created_ms, jitter_ms=first.jitter_ms)
         copy.begin_empty()
@@ -229,7 +230,9 @@ class Cleaning:
                     kept = self.filter(header, batch)
                     if kept is not None:
                         new = BatchHeader(*HEADER.unpack_from(kept))
-                        copy.note(new.last_offset, new.max_timestamp, len(kept), self.log.config.index_interval_bytes)
+                        copy.note(
+                            new.last_offset, new.max_timestamp, len(kept), self.segments.config.index_interval_bytes
+                        )
                         waiting.append(kept)
                         size += len(kept)
                     if size >= _WRITE_BYTES:
@@ -257,32 +260,25 @@ class Cleaning:
 
     def remove_copy(self, stem: str, suffix: str) -> None:
         for part in (LOG_SUFFIX, *INDEX_SUFFIXES):
-            self.log.files.remove(stem + part + suffix)
+            self.segments.files.remove(stem + part + suffix)
 
     def swap(self, group: list[Segment], copy: Segment) -> None:
         """Put the copy in the place of its sources; runs without a pause."""
-        log, files = self.log, self.log.files
+        segments, files = self.segments, self.segments.files
         names = [LOG_SUFFIX, INDEX_SUFFIX, TIME_INDEX_SUFFIX]
         if copy.aborted:
             names.append(TRANSACTION_INDEX_SUFFIX)
         for name in reversed(names):  # the .log last: a .swap of it says that the copy is complete
             files.rename(copy.stem + name + CLEANED_SUFFIX, copy.stem + name + SWAP_SUFFIX)
-        files.sync_directory(log.directory)
+        files.sync_directory(segments.directory)
         for segment in group:
-            log._pool.close(segment)
-            for suffix in (LOG_SUFFIX, *INDEX_SUFFIXES):
-                old = segment.stem + suffix
-                if suffix == LOG_SUFFIX or files.exists(old):
-                    files.rename(old, old + DELETED_SUFFIX)
-                    log.trash.append(old + DELETED_SUFFIX)
+            segments.set_aside(segment)
         for name in names:
             files.rename(copy.stem + name + SWAP_SUFFIX, copy.stem + name)
         copy.offsets.path = copy.offsets.path.removesuffix(CLEANED_SUFFIX)
         copy.times.path = copy.times.path.removesuffix(CLEANED_SUFFIX)
-        at = log.segments.index(group[0])
-        log.segments[at : at + len(group)] = [copy]
-        log.refresh()
-        files.sync_directory(log.directory)
+        segments.replace(group, copy)
+        files.sync_directory(segments.directory)
 
     def filter(self, header: BatchHeader, batch: memoryview) -> bytes | bytearray | memoryview | None:
         """The batch as it goes into the copy; None when nothing of it is needed any more."""
@@ -298,7 +294,7 @@ class Cleaning:
             kept = [record for record in records if self.is_needed(record, expired)]
         horizon = None
         if not header.has_delete_horizon and any(record.value is None for record in kept):
-            horizon = self.now_ms + self.log.config.delete_retention_ms
+            horizon = self.now_ms + self.segments.config.delete_retention_ms
         if not kept:
             return rebuild(header, [], None) if self.is_last_of_producer(header) else None
         if len(kept) == len(records) and horizon is None:
@@ -323,13 +319,13 @@ class Cleaning:
             self.open_transactions.discard(header.producer_id)
             return batch
         if not header.has_delete_horizon:
-            return rebuild(header, decode_records(batch), self.now_ms + self.log.config.delete_retention_ms)
+            return rebuild(header, decode_records(batch), self.now_ms + self.segments.config.delete_retention_ms)
         if not expired:
             return batch
         return rebuild(header, [], None) if self.is_last_of_producer(header) else None
 
     def is_last_of_producer(self, header: BatchHeader) -> bool:
-        entry = self.log.producers.producers.get(header.producer_id)
+        entry = self.segments.producers.producers.get(header.producer_id)
         if entry is None:
             return False
         if entry.batches:

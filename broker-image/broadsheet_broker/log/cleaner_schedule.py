@@ -15,8 +15,8 @@ from broadsheet_broker.log.errors import PASSING, StorageError
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
+    from broadsheet_broker.log.keeper import LogKeeper
     from broadsheet_broker.log.log import Log
-    from broadsheet_broker.log.manager import LogManager
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 class CleanerSchedule:
     """Cleans the dirtiest log first, one at a time, in small steps between the broker's other work."""
 
-    def __init__(self, manager: LogManager) -> None:
-        self._manager = manager
+    def __init__(self, keeper: LogKeeper) -> None:
+        self._keeper = keeper
         self._dirty_from: dict[str, dict[TopicPartition, int]] = {}
         """Per log directory, the first dirty offset of each log."""
         self.uncleanable: dict[TopicPartition, str] = {}
@@ -41,7 +41,7 @@ class CleanerSchedule:
                 return
 
     def _first_dirty(self, log: Log) -> int:
-        parent = log.directory.rpartition("/")[0]
+        parent = log.parent
         offsets = self._dirty_from.get(parent)
         if offsets is None:
             try:
@@ -58,14 +58,14 @@ class CleanerSchedule:
     def _end(self, log: Log, first: int, now_ms: int) -> int:
         """The first offset that may not be cleaned: active segment, undecided transactions, and the first of the
         segments with dirty batches that is younger than min.compaction.lag.ms."""
-        end = min(log.segments[-1].base_offset, log.last_stable_offset(self._manager.high_watermark_of(log)))
+        end = min(log.segments[-1].base_offset, log.last_stable_offset(self._keeper.high_watermark_of(log)))
         lag = log.config.min_compaction_lag_ms
         if lag > 0:
             for segment, following in pairwise(log.segments):
                 if following.base_offset <= first:
                     continue
                 if segment.max_timestamp < -1:
-                    segment.load_max_timestamp(log.files, log._pool.file(segment))
+                    segment.load_max_timestamp(log.files, log.segments.file(segment))
                 if segment.max_timestamp > now_ms - lag:
                     return min(end, segment.base_offset)
         return end
@@ -73,8 +73,8 @@ class CleanerSchedule:
     def _next(self) -> tuple[Log, int, int] | None:
         """The dirtiest log above its min.cleanable.dirty.ratio (or beyond max.compaction.lag.ms), and its range."""
         best: tuple[float, Log, int, int] | None = None
-        now_ms = self._manager.environment.clock.time_ms()
-        for log in self._manager:
+        now_ms = self._keeper.environment.clock.time_ms()
+        for log in self._keeper:
             config = log.config
             key = log.topic, log.partition
             if not config.compacts or log.offline is not None or key in self.uncleanable or key in self._passed_over:
@@ -116,15 +116,15 @@ class CleanerSchedule:
                 dirty += segment.size
                 since = segment.first_timestamp
                 if since is None:
-                    since = segment.load_first_timestamp(log._pool.file(segment))
+                    since = segment.load_first_timestamp(log.segments.file(segment))
                 oldest = min(oldest, since if since > 0 else segment.created_ms)
         return (dirty / (clean + dirty) if dirty else 0.0), oldest
 
     async def _clean(self, log: Log, first: int, end: int) -> bool:
         """False when the next look should wait: the broker stops, or this log is changing."""
-        environment = self._manager.environment
+        environment = self._keeper.environment
         cleaning = Cleaning(
-            log, first, end, environment.clock.time_ms(), self._manager.settings.cleaner_dedupe_buffer_bytes
+            log.segments, first, end, environment.clock.time_ms(), self._keeper.settings.cleaner_dedupe_buffer_bytes
         )
         before = log.size
         try:
@@ -134,7 +134,7 @@ class CleanerSchedule:
                         await asyncio.sleep(0)
                     else:
                         await environment.offload(step)
-                    if self._manager.closing:
+                    if self._keeper.closing:
                         return False
         except CleaningAborted as error:
             logger.info("cleaning of %s-%d was given up: %s", log.topic, log.partition, error)
@@ -157,8 +157,8 @@ class CleanerSchedule:
             return True
         logger.debug("cleaned %s-%d: %d -> %d bytes", log.topic, log.partition, before, log.size)
         self._remember(log, cleaning.map.end_offset)
-        if log.trash:
-            await environment.offload(log.purge)
+        if log.segments.trash:
+            await environment.offload(log.segments.purge)
         return True
 
     def _give_up(self, log: Log, error: Exception) -> None:
@@ -169,7 +169,7 @@ class CleanerSchedule:
         )
 
     def _remember(self, log: Log, offset: int) -> None:
-        parent = log.directory.rpartition("/")[0]
+        parent = log.parent
         offsets = self._dirty_from.setdefault(parent, {})
         offsets[log.topic, log.partition] = offset
         self._drop_gone(offsets)
@@ -179,7 +179,7 @@ class CleanerSchedule:
             logger.warning("%s/%s was not written: %s", parent, CLEANER_CHECKPOINT, error)
 
     def _drop_gone(self, offsets: dict[TopicPartition, int]) -> None:
-        for partition in [key for key in offsets if self._manager.get(*key) is None]:
+        for partition in [key for key in offsets if self._keeper.get(*key) is None]:
             del offsets[partition]
 
     def forget(self, topic: str, partition: int) -> None:

@@ -6,38 +6,22 @@ import asyncio
 import errno
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from broadsheet_broker.log.checkpoints import TopicPartition
 from broadsheet_broker.log.cleaner_schedule import CleanerSchedule
-from broadsheet_broker.log.config import NEVER_MS, LogConfig
-from broadsheet_broker.log.errors import FULL_DISK, PASSING, CorruptLogError, StorageError
-from broadsheet_broker.log.file_pool import DEFAULT_LIMIT, FilePool
+from broadsheet_broker.log.config import LogConfig
+from broadsheet_broker.log.errors import PASSING, CorruptLogError, StorageError
+from broadsheet_broker.log.file_pool import FilePool
+from broadsheet_broker.log.housekeeping import Housekeeping
+from broadsheet_broker.log.keeper import LogManagerSettings
 from broadsheet_broker.log.log import Log
 from broadsheet_broker.log.log_directory import DELETE_SUFFIX, STRAY_SUFFIX, LogDirectory
 from broadsheet_broker.log.recovery import split_directory_name
 from broadsheet_broker.seams import Environment
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LogManagerSettings:
-    """Broker properties, with Kafka's defaults."""
-
-    retention_check_interval_ms: int = 300_000
-    flush_scheduler_interval_ms: int = NEVER_MS
-    """How often to look for logs that flush.ms wants synced; at least with every checkpoint."""
-    flush_offset_checkpoint_interval_ms: int = 60_000
-    flush_start_offset_checkpoint_interval_ms: int = 60_000
-    recovery_threads: int = 2
-    producer_id_expiration_ms: int = 24 * 3600 * 1000
-    cleaner_enable: bool = True
-    cleaner_backoff_ms: int = 15_000
-    cleaner_dedupe_buffer_bytes: int = 16 * 1024 * 1024
-    """Bound of the memory for one cleaning; Kafka's 128 MiB are held at all times, ours only while it cleans."""
-    open_files: int = DEFAULT_LIMIT
 
 
 class LogManager:
@@ -63,16 +47,16 @@ class LogManager:
         self.pool = FilePool(environment.files, self.settings.open_files)
         self.offline_directories: dict[str, StorageError] = {}
         self.cleaner = CleanerSchedule(self)
+        self.housekeeping = Housekeeping(self)
         self._all_directories = list(directories)
-        self._live: dict[str, LogDirectory] = {}
+        self.live: dict[str, LogDirectory] = {}
+        """The directories that are in use, by path."""
         self._logs: dict[TopicPartition, Log] = {}
-        self._failed: dict[TopicPartition, tuple[str, StorageError]] = {}
+        self.failed: dict[TopicPartition, tuple[str, StorageError]] = {}
         """Partitions whose log cannot be opened: their directory and why."""
         self._opening: set[TopicPartition] = set()
         """Those of them that a thread tries again."""
         self._doomed: list[str] = []
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self.closing = False
         self.complete = False
         """Set by the owner when every partition that was here before has been asked for: from then on a partition
@@ -83,16 +67,16 @@ class LogManager:
     @property
     def directories(self) -> list[str]:
         """Paths of the live log directories."""
-        return list(self._live)
+        return list(self.live)
 
     def directory_id(self, path: str) -> uuid.UUID | None:
-        directory = self._live.get(path)
+        directory = self.live.get(path)
         return directory.directory_id if directory is not None else None
 
     @property
     def previous_broker_epoch(self) -> int:
         """The broker epoch of the last stop if that was clean in every directory, else -1 (KIP-966)."""
-        return min((directory.previous_broker_epoch for directory in self._live.values()), default=-1)
+        return min((directory.previous_broker_epoch for directory in self.live.values()), default=-1)
 
     def get(self, topic: str, partition: int) -> Log | None:
         return self._logs.get((topic, partition))
@@ -103,9 +87,13 @@ class LogManager:
     def __len__(self) -> int:
         return len(self._logs)
 
+    def logs(self) -> Mapping[TopicPartition, Log]:
+        """The logs by topic and partition."""
+        return self._logs
+
     def failure(self, topic: str, partition: int) -> StorageError | None:
         """Why this partition's log could not be opened."""
-        failed = self._failed.get((topic, partition))
+        failed = self.failed.get((topic, partition))
         return failed[1] if failed is not None else None
 
     # Start.
@@ -123,23 +111,16 @@ class LogManager:
                 names = directory.partitions()
                 self._doomed += [f"{path}/{name}" for name in directory.doomed()]
             except OSError as error:
-                self._lose(path, StorageError(f"{path}: this log directory cannot be used: {error}", error))
+                self.lose(path, StorageError(f"{path}: this log directory cannot be used: {error}", error))
                 continue
-            self._live[path] = directory
+            self.live[path] = directory
             await self._open_all(directory, names)
-        if not self._live:
+        if not self.live:
             reasons = "; ".join(str(error) for error in self.offline_directories.values())
             raise StorageError(f"none of log.dirs can be used: {reasons}")
-        settings = self.settings
-        self._every("retention", settings.retention_check_interval_ms, self.check_retention)
-        if settings.flush_scheduler_interval_ms < settings.flush_offset_checkpoint_interval_ms:
-            self._every("flush", max(settings.flush_scheduler_interval_ms, 1), self.flush_dirty_logs)
-        self._every("recovery", settings.flush_offset_checkpoint_interval_ms, self.checkpoint_recovery_points)
-        self._every("start", settings.flush_start_offset_checkpoint_interval_ms, self.checkpoint_log_start_offsets)
-        if settings.cleaner_enable:
-            self._every("clean", settings.cleaner_backoff_ms, self.cleaner.run)
+        self.housekeeping.start(self.cleaner.run)
         if self._doomed:
-            self._run(self._remove_doomed())
+            self.housekeeping.run(self._remove_doomed())
 
     async def _open_all(self, directory: LogDirectory, names: list[str]) -> None:
         """A few at a time, so that recovery of many logs needs the memory of a few."""
@@ -151,19 +132,19 @@ class LogManager:
                 try:
                     log = await self.environment.offload(self._open, directory, name, partition)
                 except StorageError as error:
-                    self._failed[partition] = (directory.path, error.again())
+                    self.failed[partition] = (directory.path, error.again())
                     logger.error("%s stays offline: %s", name, error)
                     continue
                 except Exception as error:
                     path = f"{directory.path}/{name}"
-                    self._failed[partition] = (directory.path, StorageError(f"{path}: cannot be opened: {error!r}"))
+                    self.failed[partition] = (directory.path, StorageError(f"{path}: cannot be opened: {error!r}"))
                     logger.exception("%s stays offline", name)
                     continue
                 self._admit(partition, log)
 
         await asyncio.gather(*(worker() for _ in range(min(self.settings.recovery_threads, max(1, len(names))))))
         for partition, point in directory.recovery_points.items():
-            if point and partition not in self._logs and partition not in self._failed:
+            if point and partition not in self._logs and partition not in self.failed:
                 logger.warning(
                     "%s: the checkpoint knows %s-%d up to offset %d, but its directory is gone",
                     directory.path,
@@ -188,19 +169,19 @@ class LogManager:
         known = self._logs.get(partition)
         if known is not None:
             error = StorageError(f"{log.directory} and {known.directory} hold the same partition. Move one away")
-            self._failed[partition] = (log.directory.rpartition("/")[0], error)
+            self.failed[partition] = (log.parent, error)
             logger.error("%s", error)
             del self._logs[partition]
             return
-        log.on_failure = self._on_log_failure
-        log.on_full_disk = self._on_full_disk
+        log.segments.on_failure = partial(self._on_log_failure, log)
+        log.segments.on_full_disk = self._on_full_disk
         self._logs[partition] = log
 
     async def open_again(self, topic: str, partition: int) -> bool:
         """Try a log anew that could not be opened at the start; True when it is open now."""
         key = (topic, partition)
-        path, _ = self._failed[key]
-        directory = self._live.get(path)
+        path, _ = self.failed[key]
+        directory = self.live.get(path)
         if directory is None:
             return False
         log: Log | None = None
@@ -215,19 +196,19 @@ class LogManager:
             logger.exception("%s-%d stays offline", topic, partition)
         finally:
             self._opening.discard(key)
-        wanted = key in self._failed
-        if self._live.get(path) is not directory:
+        wanted = key in self.failed
+        if self.live.get(path) is not directory:
             failure = self.offline_directories[path]
         if log is not None and not self.closing and wanted and failure is None:
-            del self._failed[key]
+            del self.failed[key]
             self._admit(key, log)
             return True
         if log is not None:
             log.close_files()
-        if not wanted and path in self._live:  # `delete` left it to us
+        if not wanted and path in self.live:  # `delete` left it to us
             self._move_aside(path, topic, partition)
         elif wanted and failure is not None:
-            self._failed[key] = path, failure
+            self.failed[key] = path, failure
         return False
 
     def _open_existing(self, directory: LogDirectory, name: str, partition: TopicPartition) -> Log:
@@ -258,12 +239,12 @@ class LogManager:
         if log is not None:
             if topic_id is None or log.topic_id is None or log.topic_id == topic_id:
                 if log.topic_id is None and topic_id is not None:
-                    self._identify(log, topic_id)
+                    log.identify(topic_id)
                 log.reconfigure(config)
                 return log
             logger.warning("%s holds an earlier topic of that name (id %s)", log.directory, log.topic_id)
             self._remove(log, STRAY_SUFFIX)
-        failed = self._failed.get(key)
+        failed = self.failed.get(key)
         if failed is not None:
             raise failed[1].again()
         if key in self._opening:
@@ -271,17 +252,17 @@ class LogManager:
                 f"{topic}-{partition}: a log of an earlier topic of that name is being opened",
                 OSError(errno.EBUSY, "it has to be moved aside first"),
             )
-        if not self._live:
+        if not self.live:
             raise StorageError("every log directory is offline")
         path = self._path_of(directory_id)
         if path is None and self.offline_directories and (directory_id is not None or not self.complete):
             offline = ", ".join(self.offline_directories)
             reason = f"{topic}-{partition} may be in {offline}, which is offline"
             if directory_id is None:  # once everything that was here is found, it must not pass for a new one
-                self._failed[key] = next(iter(self.offline_directories)), StorageError(reason)
+                self.failed[key] = next(iter(self.offline_directories)), StorageError(reason)
             raise StorageError(reason)
         path = path or self._emptiest()
-        directory = self._live[path]
+        directory = self.live[path]
         try:
             directory.forget(key)
         except OSError as error:
@@ -289,43 +270,36 @@ class LogManager:
         log = Log.open(
             self.environment, f"{path}/{topic}-{partition}", config=config, topic_id=topic_id, pool=self.pool
         )
-        log.on_failure = self._on_log_failure
-        log.on_full_disk = self._on_full_disk
+        log.segments.on_failure = partial(self._on_log_failure, log)
+        log.segments.on_full_disk = self._on_full_disk
         self._logs[key] = log
         return log
 
     def _not_made(self, path: str, error: OSError) -> StorageError:
         failure = StorageError(f"{path}: no log can be made here: {error}", error)
-        return failure if error.errno in PASSING else self._lose(path, failure)
+        return failure if error.errno in PASSING else self.lose(path, failure)
 
     def _path_of(self, directory_id: uuid.UUID | None) -> str | None:
         """The live directory with that id."""
         if directory_id is None:
             return None
-        return next((path for path, found in self._live.items() if found.directory_id == directory_id), None)
+        return next((path for path, found in self.live.items() if found.directory_id == directory_id), None)
 
     def _emptiest(self) -> str:
         """The live directory with the fewest logs."""
-        if len(self._live) == 1:
-            return next(iter(self._live))
-        counts = dict.fromkeys(self._live, 0)
+        if len(self.live) == 1:
+            return next(iter(self.live))
+        counts = dict.fromkeys(self.live, 0)
         for log in self._logs.values():
-            counts[log.directory.rpartition("/")[0]] += 1
+            counts[log.parent] += 1
         return min(counts, key=lambda path: counts[path])
-
-    def _identify(self, log: Log, topic_id: uuid.UUID) -> None:
-        from broadsheet_broker.log.checkpoints import write_topic_id
-
-        write_topic_id(self.environment.files, log.directory, topic_id)
-        log.topic_id = topic_id
-        log._directory_dirty = True
 
     def delete(self, topic: str, partition: int) -> None:
         """The log is gone at once (renamed, so also after a crash); its files go after file.delete.delay.ms."""
         log = self._logs.get((topic, partition))
         if log is None:
-            failed = self._failed.pop((topic, partition), None)
-            if failed is not None and failed[0] in self._live and (topic, partition) not in self._opening:
+            failed = self.failed.pop((topic, partition), None)
+            if failed is not None and failed[0] in self.live and (topic, partition) not in self._opening:
                 self._move_aside(failed[0], topic, partition)
             return
         target = self._remove(log, DELETE_SUFFIX)
@@ -353,12 +327,12 @@ class LogManager:
                 logger.warning("%s was deleted; its damaged log is kept as %s", source, target)
             self._forget(parent, (topic, partition))
         except OSError as error:
-            raise self._lose(parent, StorageError(f"{source}: cannot be moved aside: {error}", error)) from error
+            raise self.lose(parent, StorageError(f"{source}: cannot be moved aside: {error}", error)) from error
 
     def _forget(self, parent: str, key: TopicPartition) -> None:
         """Take a partition out of its directory's checkpoints. On a full disk, where deleting must go on, that has to
         wait until a log of that name is made."""
-        directory = self._live.get(parent)
+        directory = self.live.get(parent)
         if directory is not None:
             try:
                 directory.forget(key)
@@ -369,7 +343,7 @@ class LogManager:
 
     def prepare_truncation(self, log: Log, offset: int) -> None:
         """Call before a log is cut to `offset`, so that a crash between the two leaves nothing that looks like loss."""
-        directory = self._live.get(log.directory.rpartition("/")[0])
+        directory = self.live.get(log.parent)
         if directory is not None:
             directory.lower_recovery_point((log.topic, log.partition), offset)
 
@@ -378,7 +352,7 @@ class LogManager:
         parent, _, name = log.directory.rpartition("/")
         target = f"{parent}/{self._new_name(log.topic, log.partition, suffix)}"
         log.close_files()
-        log.offline = StorageError(f"{name} was deleted")
+        log.segments.take_offline(StorageError(f"{name} was deleted"))
         del self._logs[key]
         self.cleaner.forget(*key)
         files = self.environment.files
@@ -387,13 +361,13 @@ class LogManager:
             files.sync_directory(parent)
             self._forget(parent, key)
         except OSError as error:
-            raise self._lose(parent, StorageError(f"{log.directory}: cannot be deleted: {error}", error)) from error
+            raise self.lose(parent, StorageError(f"{log.directory}: cannot be deleted: {error}", error)) from error
         return target
 
     def _begin_removal(self, path: str) -> None:
         if not self.closing:  # else the next start sees to it
             self._doomed.append(path)
-            self._run(self._remove_doomed())
+            self.housekeeping.run(self._remove_doomed())
 
     async def _remove_doomed(self) -> None:
         while self._doomed and not self.closing:  # what is left then, the next start removes
@@ -416,136 +390,33 @@ class LogManager:
 
     def _lose_directory_of(self, log: Log, error: StorageError) -> None:
         if self._logs.get((log.topic, log.partition)) is log:  # else it was deleted, and its files with it
-            self._lose(log.directory.rpartition("/")[0], error)
+            self.lose(log.parent, error)
 
-    def _lose(self, path: str, error: StorageError) -> StorageError:
+    def lose(self, path: str, error: StorageError) -> StorageError:
         """Take a directory and all its logs offline; returns an error to raise."""
         error = error.again()
         if path in self.offline_directories:
             return error
         self.offline_directories[path] = error
         logger.error("log directory %s is offline: %s", path, error)
-        directory = self._live.pop(path, None)
+        directory = self.live.pop(path, None)
         for key, log in list(self._logs.items()):
-            if log.directory.rpartition("/")[0] == path:
-                log.offline = error
+            if log.parent == path:
+                log.segments.take_offline(error)
                 log.close_files()
-                self._failed[key] = (path, error)
+                self.failed[key] = (path, error)
                 del self._logs[key]
         if directory is not None:
             directory.unlock()
         self.on_directory_failure(path, error)
         return error.again()
 
-    # From time to time.
-
-    def _every(self, name: str, interval_ms: int, action: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            try:
-                await action()
-            except Exception:
-                logger.exception("%s failed; it is tried again", name)
-            finally:
-                if not self.closing:
-                    self._every(name, interval_ms, action)
-
-        self._timers[name] = self.environment.loop.call_later(interval_ms / 1000, lambda: self._run(run()))
-
-    def _run(self, coroutine: Coroutine[None, None, None]) -> None:
-        task = self.environment.loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def check_retention(self) -> None:
-        """Old segments, old producers, segments due to roll. Yields between logs, since each takes a moment."""
-        for log in list(self._logs.values()):
-            now_ms = self.environment.clock.time_ms()
-            try:
-                log.roll_if_needed(now_ms)
-                log.delete_old_segments(now_ms, self.high_watermark_of(log))
-            except StorageError as error:
-                logger.warning("retention of %s-%d: %s", log.topic, log.partition, error)
-            log.producers.remove_expired(now_ms, self.settings.producer_id_expiration_ms)
-            if log.trash:
-                await self.environment.offload(log.purge)
-            else:
-                await asyncio.sleep(0)
-
-    async def flush_dirty_logs(self) -> None:
-        """Sync the logs that were last synced flush.ms ago or earlier."""
-        for log in list(self._logs.values()):
-            due = log.synced_ms + log.config.flush_ms <= self.environment.clock.time_ms()
-            if due and log.recovery_point < log.log_end_offset:
-                await self._sync(log)
-
-    async def _sync(self, log: Log) -> None:
-        if log.offline is None:
-            try:
-                await self.environment.offload(log.sync)
-            except StorageError as error:
-                if log.offline is None:  # else it was deleted meanwhile
-                    logger.error("%s-%d: %s", log.topic, log.partition, error)
-
-    async def checkpoint_recovery_points(self) -> None:
-        """Sync what flush.ms or a rolled segment asks for, then store how far each log is durable."""
-        await self.flush_dirty_logs()
-        for log in list(self._logs.values()):
-            if log.recovery_point < log.segments[-1].base_offset:
-                await self._sync(log)
-        await self._store(LogDirectory.store_recovery_points, self._recovery_points)
-
-    async def checkpoint_log_start_offsets(self) -> None:
-        await self._store(LogDirectory.store_log_start_offsets, self._log_start_offsets)
-
-    async def _store(
-        self,
-        store: Callable[[LogDirectory, dict[TopicPartition, int], int], None],
-        values: Callable[[LogDirectory], dict[TopicPartition, int]],
-    ) -> None:
-        for directory in list(self._live.values()):
-            try:
-                await self.environment.offload(store, directory, values(directory), directory.changes)
-            except OSError as error:
-                self._checkpoint_failed(directory.path, error)
-
-    def _checkpoint_failed(self, path: str, error: OSError) -> None:
-        """A full disk is no reason to give the directory up: the old checkpoint stands, recovery takes longer."""
-        if error.errno in FULL_DISK:
-            logger.warning("%s: checkpoints are not written, the disk is full", path)
-        else:
-            self._lose(path, StorageError(f"{path}: checkpoints cannot be written: {error}", error))
-
-    def _recovery_points(self, directory: LogDirectory) -> dict[TopicPartition, int]:
-        points = self._kept(directory, directory.recovery_points)
-        for key, log in self._logs.items():
-            if log.directory.rpartition("/")[0] == directory.path:
-                points[key] = log.recovery_point
-        return points
-
-    def _log_start_offsets(self, directory: LogDirectory) -> dict[TopicPartition, int]:
-        """Only where the start is not simply that of the first segment, as Kafka has it."""
-        offsets = self._kept(directory, directory.log_start_offsets)
-        for key, log in self._logs.items():
-            if (
-                log.directory.rpartition("/")[0] == directory.path
-                and log.log_start_offset > log.segments[0].base_offset
-            ):
-                offsets[key] = log.log_start_offset
-        return offsets
-
-    def _kept(self, directory: LogDirectory, stored: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """What the checkpoint says of logs that could not be opened stays."""
-        return {key: stored[key] for key, (path, _) in self._failed.items() if path == directory.path and key in stored}
-
     # Stop.
 
     async def close(self, *, clean: bool = True, broker_epoch: int = -1) -> None:
         """Write everything out and mark the directories as cleanly stopped; or with `clean=False` just let go."""
         self.closing = True
-        for timer in self._timers.values():
-            timer.cancel()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks))
+        await self.housekeeping.close()
         unclean: set[str] = set()
         if clean:
             waiting = iter(list(self._logs.values()))
@@ -557,15 +428,15 @@ class LogManager:
                         await self.environment.offload(log.close)
                     except StorageError as error:
                         logger.error("%s-%d was not closed cleanly: %s", log.topic, log.partition, error)
-                        unclean.add(log.directory.rpartition("/")[0])
+                        unclean.add(log.parent)
 
             await asyncio.gather(*(worker() for _ in range(self.settings.recovery_threads * 2)))
-        for directory in self._live.values():
+        for directory in self.live.values():
             if clean:
                 # A log that was not recovered must be looked at again: without the marker, recovery does so.
                 unclean.update(
                     path
-                    for path, error in self._failed.values()
+                    for path, error in self.failed.values()
                     if path == directory.path and (not directory.clean or isinstance(error, CorruptLogError))
                 )
                 await self._close_directory(directory, marked=directory.path not in unclean, broker_epoch=broker_epoch)
@@ -576,8 +447,12 @@ class LogManager:
 
     async def _close_directory(self, directory: LogDirectory, *, marked: bool, broker_epoch: int) -> None:
         try:
-            await self.environment.offload(directory.store_recovery_points, self._recovery_points(directory))
-            await self.environment.offload(directory.store_log_start_offsets, self._log_start_offsets(directory))
+            await self.environment.offload(
+                directory.store_recovery_points, self.housekeeping.recovery_points(directory)
+            )
+            await self.environment.offload(
+                directory.store_log_start_offsets, self.housekeeping.log_start_offsets(directory)
+            )
             if marked:
                 await self.environment.offload(directory.write_marker, broker_epoch)
         except OSError as error:

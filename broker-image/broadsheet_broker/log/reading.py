@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.results import Fetched
@@ -12,54 +11,62 @@ from broadsheet_broker.seams import Buffer, File
 from broadsheet_broker.wire.records import HEADER, HEADER_BYTES, LOG_OVERHEAD_BYTES, MAGIC, BatchHeader
 
 if TYPE_CHECKING:
-    from broadsheet_broker.log.log import Log
+    from broadsheet_broker.log.segments import Segments
 
-_MAX_HINTS = 8
 _WALKED_BYTES = 128 * 1024
 """Up to here, looking for the last whole batch from the first one on costs less than asking the index."""
 
 
-def read_batches(log: Log, offset: int, max_bytes: int, limit: int, min_one: bool) -> Fetched:
-    """What `Log.read` returns for an offset that is in the log and below `limit`."""
-    hint = log._hints.get(offset)
-    number = bisect_right(log._bases, offset) - 1
-    while number < len(log.segments):
-        segment = log.segments[number]
-        file = log._pool.file(segment)
-        following = log._bases[number + 1] if number + 1 < len(log._bases) else log._end
-        end = segment.size if limit >= following else _position_of(log, segment, file, limit)
+def read_batches(
+    segments: Segments, log_end_offset: int, offset: int, max_bytes: int, limit: int, min_one: bool
+) -> Fetched:
+    """Whole batches from the one that holds `offset`, which is in the log and below `limit`; see `Log.read`."""
+    hint = segments.hints.get(offset)
+    number = segments.number_of(offset)
+    while number < len(segments):
+        segment = segments[number]
+        file = segments.file(segment)
+        following = segments.end_of(number, log_end_offset)
+        end = segment.size if limit >= following else _position_of(segments, segment, file, limit)
         if hint is not None and hint[0] is segment:
             position = hint[1]
         else:
-            position = _position_of(log, segment, file, offset)
+            position = _position_of(segments, segment, file, offset)
         if position < end:
-            return _read_segment(log, segment, file, position, end, following, max_bytes, min_one)
+            return _read_segment(segments, segment, file, position, end, following, max_bytes, min_one)
         if following >= limit:
             break
         number += 1
     return Fetched(b"", offset)
 
 
-def _position_of(log: Log, segment: Segment, file: File, offset: int) -> int:
+def _position_of(segments: Segments, segment: Segment, file: File, offset: int) -> int:
     """Where the first batch with `offset` or a later one begins; the segment's size when there is none."""
     if offset <= segment.base_offset:
         return 0
     try:
-        return segment.seek(log.files, file, offset)[0]
+        return segment.seek(segments.files, file, offset)[0]
     except BadBatchError as error:
         raise segment.corrupt(error) from error
 
 
 def _read_segment(
-    log: Log, segment: Segment, file: File, position: int, end: int, following: int, max_bytes: int, min_one: bool
+    segments: Segments,
+    segment: Segment,
+    file: File,
+    position: int,
+    end: int,
+    following: int,
+    max_bytes: int,
+    min_one: bool,
 ) -> Fetched:
     data = file.read_shared(position, min(max_bytes, end - position))
     if len(data) == end - position and end == segment.size:
-        _remember(log, following, segment, end)
+        segments.remember(following, segment, end)
         return Fetched(data, following, segment.base_offset, position)
-    next_offset, whole = _whole_batches(log, segment, file, position, data)
+    next_offset, whole = _whole_batches(segments, segment, file, position, data)
     if not whole:
-        first = _first_batch(log, segment, file, position)
+        first = _first_batch(segments, segment, file, position)
         if len(data) < first.size:
             if not min_one:
                 return Fetched(b"", first.base_offset, segment.base_offset, position)
@@ -67,11 +74,11 @@ def _read_segment(
         next_offset, whole = first.last_offset + 1, first.size
     if whole < len(data):
         data = data[:whole]
-    _remember(log, next_offset, segment, position + whole)
+    segments.remember(next_offset, segment, position + whole)
     return Fetched(data, next_offset, segment.base_offset, position)
 
 
-def _first_batch(log: Log, segment: Segment, file: File, position: int) -> BatchHeader:
+def _first_batch(segments: Segments, segment: Segment, file: File, position: int) -> BatchHeader:
     try:
         for _, header in walk(file, position, segment.size, segment.base_offset):
             return header
@@ -80,14 +87,14 @@ def _first_batch(log: Log, segment: Segment, file: File, position: int) -> Batch
     raise segment.corrupt(BadBatchError(position, "nothing"))
 
 
-def _whole_batches(log: Log, segment: Segment, file: File, position: int, data: Buffer) -> tuple[int, int]:
+def _whole_batches(segments: Segments, segment: Segment, file: File, position: int, data: Buffer) -> tuple[int, int]:
     """Offset after the last batch that is all in `data` (read at `position`), and the bytes up to there.
 
     Begins at the last batch that the index knows, so that many small batches are not all walked over.
     """
     at = 0
     if len(data) > _WALKED_BYTES:
-        at = segment.boundary_floor(log.files, file, position + len(data)) - position
+        at = segment.boundary_floor(segments.files, file, position + len(data)) - position
     if at <= 0 or at + HEADER_BYTES > len(data) or data[at + 16] != MAGIC:
         at = 0
     next_offset = -1
@@ -103,11 +110,3 @@ def _whole_batches(log: Log, segment: Segment, file: File, position: int, data: 
         at += size
         next_offset = row[0] + row[6] + 1
     return next_offset, at if next_offset >= 0 else 0
-
-
-def _remember(log: Log, offset: int, segment: Segment, position: int) -> None:
-    """A reader will probably go on at `offset`: spare it the index."""
-    hints = log._hints
-    if len(hints) >= _MAX_HINTS:
-        del hints[next(iter(hints))]
-    hints[offset] = (segment, position)

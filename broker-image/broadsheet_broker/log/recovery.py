@@ -16,16 +16,15 @@ the aborted transactions are rebuilt. Where the batches stop being valid, there 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from broadsheet_broker.log import checkpoints, scan
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import CorruptLogError, StorageError
 from broadsheet_broker.log.file_pool import FilePool
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
-from broadsheet_broker.log.log import Log
-from broadsheet_broker.log.producer_state import PRODUCER_ID_EXPIRATION_MS, ProducerState, SnapshotCorruptError
-from broadsheet_broker.log.replay import replay
+from broadsheet_broker.log.producer_state import PRODUCER_ID_EXPIRATION_MS, ProducerState
+from broadsheet_broker.log.replay import rebuild_producers
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
@@ -37,6 +36,8 @@ from broadsheet_broker.log.segment import (
     Segment,
     stem_of,
 )
+from broadsheet_broker.log.segments import Segments
+from broadsheet_broker.log.tail import Tail
 
 if TYPE_CHECKING:
     from broadsheet_broker.seams import Environment
@@ -61,7 +62,8 @@ def open_log(
     topic_id: uuid.UUID | None,
     pool: FilePool | None,
     producer_id_expiration_ms: int = PRODUCER_ID_EXPIRATION_MS,
-) -> Log:
+) -> Opened:
+    """Open or create the log of a directory named `<topic>-<partition>`; see `Log.open`."""
     opening = _Opening(environment, directory, config, recovery_point, log_start_offset, producer_id_expiration_ms)
     try:
         return opening.open(clean_shutdown, topic_id, pool)
@@ -71,6 +73,15 @@ def open_log(
         if isinstance(error, OSError):
             raise StorageError(f"{directory}: cannot be opened: {error}", error) from error
         raise
+
+
+class Opened(NamedTuple):
+    """What a log is made of."""
+
+    topic: str
+    partition: int
+    topic_id: uuid.UUID | None
+    tail: Tail
 
 
 class _Opening:
@@ -98,7 +109,7 @@ class _Opening:
         self.epochs = LeaderEpochs([])
         self.epochs_known = True
 
-    def open(self, clean: bool, topic_id: uuid.UUID | None, pool: FilePool | None) -> Log:
+    def open(self, clean: bool, topic_id: uuid.UUID | None, pool: FilePool | None) -> Opened:
         topic, partition = split_directory_name(self.directory.rsplit("/", 1)[-1])
         files = self.files
         fresh = not files.exists(self.directory)
@@ -118,30 +129,23 @@ class _Opening:
         self.epochs.truncate_from_end(end)
         self.epochs.truncate_from_start(start)
         producers = self.load_producers(start, end, rebuild_from=None if clean else self.recovery_point)
-        active = self.segments[-1]
-        pool = pool or FilePool(files)
-        for segment in self.segments[:-1]:
-            segment.close_file()
-        log = Log(
+        for segment in self.segments:
+            segment.close_file()  # opened again at its first use: a thousand idle partitions hold no descriptor
+        segments = Segments(
             self.environment,
             self.directory,
-            topic,
-            partition,
+            self.segments,
             config=self.config,
-            topic_id=topic_id,
-            segments=self.segments,
-            log_start_offset=start,
-            log_end_offset=end,
+            start_offset=start,
             recovery_point=end if clean else min(self.recovery_point, end),
             epochs=self.epochs,
             producers=producers,
             snapshots=self.snapshots,
-            pool=pool,
+            pool=pool or FilePool(files),
+            # The process that died may have made files whose names are not durable yet.
+            directory_dirty=fresh or not clean,
         )
-        active.close_file()  # opened again at its first use: a thousand idle partitions hold no descriptor
-        # The process that died may have made files whose names are not durable yet.
-        log._directory_dirty = fresh or not clean
-        return log
+        return Opened(topic, partition, topic_id, Tail(segments, end))
 
     # Files.
 
@@ -414,37 +418,28 @@ class _Opening:
                     segment.aborted = False
             newest = recovered[0].base_offset if recovered else end
         for offset in [offset for offset in self.snapshots if offset > end or offset < start]:
-            self.drop_snapshot(offset)
+            self.files.remove(self.snapshot_path(offset))
+            self.snapshots.remove(offset)
         state = ProducerState(start)
-        for offset in reversed([offset for offset in self.snapshots if offset <= newest]):
-            try:
-                state.load_snapshot(
-                    self.files.read_bytes(self.path(f"{offset:020d}{SNAPSHOT_SUFFIX}")),
-                    offset,
-                    self.now_ms,
-                    self.producer_id_expiration_ms,
-                )
-                break
-            except (SnapshotCorruptError, FileNotFoundError):
-                self.drop_snapshot(offset)
-        for number, segment in enumerate(self.segments):
-            if self.next_base(number, end) > state.end_offset:
-                self.open_file(segment)
-                assert segment.file is not None
-                try:
-                    replay(self.files, segment, state)
-                except scan.BadBatchError as error:
-                    raise segment.corrupt(error) from error
-        state.end_offset = end
-        state.commit()
+        rebuild_producers(
+            self.files,
+            self.segments,
+            state,
+            end,
+            self.snapshots,
+            self.snapshot_path,
+            self.open_file,
+            newest=newest,
+            now_ms=self.now_ms,
+            expiration_ms=self.producer_id_expiration_ms,
+        )
         return state
 
     def next_base(self, number: int, end: int) -> int:
         return self.segments[number + 1].base_offset if number + 1 < len(self.segments) else end
 
-    def drop_snapshot(self, offset: int) -> None:
-        self.files.remove(self.path(f"{offset:020d}{SNAPSHOT_SUFFIX}"))
-        self.snapshots.remove(offset)
+    def snapshot_path(self, offset: int) -> str:
+        return self.path(f"{offset:020d}{SNAPSHOT_SUFFIX}")
 
 
 def _offset_of(name: str) -> int:

@@ -23,7 +23,7 @@ from broadsheet_broker.replication.reopening import Reopening
 from broadsheet_broker.replication.replica_fetchers import ReplicaFetchers
 from broadsheet_broker.replication.sessions import FetchSessions, Position
 from broadsheet_broker.replication.throttle import Throttle, ThrottledTopics
-from broadsheet_broker.replication.watermarks import Watermarks, parent_of
+from broadsheet_broker.replication.watermarks import Watermarks
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class ReplicaManager:
 
     def _lose_directory(self, path: str, error: StorageError) -> None:
         """Every partition in a failed log directory is offline until the broker starts again."""
-        for partition in [found for found in self.partitions() if parent_of(found.log) == path]:
+        for partition in [found for found in self.partitions() if found.log.parent == path]:
             self._offline[partition.topic, partition.index] = error
             self._forget(partition, ErrorCode.KAFKA_STORAGE_ERROR)
 

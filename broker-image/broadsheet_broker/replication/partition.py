@@ -375,6 +375,7 @@ class Partition:
         return True
 
     def _move_high_watermark(self, mark: int) -> None:
+        assert mark > self.high_watermark, f"{self!r} would go back to {mark}"
         self.high_watermark = mark
         self.bytes.committed(mark, self.flushed_end_offset)
         waiters = self._commit_waiters

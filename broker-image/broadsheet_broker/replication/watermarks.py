@@ -11,7 +11,7 @@ from broadsheet_broker.log.checkpoints import HIGH_WATERMARK_CHECKPOINT as CHECK
 from broadsheet_broker.log.checkpoints import CheckpointError, read_offsets, write_offsets
 
 if TYPE_CHECKING:
-    from broadsheet_broker.log import Log, LogManager
+    from broadsheet_broker.log import LogManager
     from broadsheet_broker.replication.partition import Partition
     from broadsheet_broker.seams import Environment
 
@@ -80,7 +80,7 @@ class Watermarks:
     def _moved(self) -> list[tuple[str, Offsets]]:
         current: dict[str, Offsets] = {directory: {} for directory in self._logs.directories}
         for partition in self._partitions():
-            here = current.setdefault(parent_of(partition.log), {})
+            here = current.setdefault(partition.log.parent, {})
             here[partition.topic, partition.index] = partition.high_watermark
         return [(path, offsets) for path, offsets in current.items() if offsets != self._written.get(path)]
 
@@ -108,8 +108,3 @@ class Watermarks:
         self._task = None
         if self._timer is not None:
             self._schedule()
-
-
-def parent_of(log: Log) -> str:
-    """The log directory that holds a partition's directory."""
-    return log.directory.rpartition("/")[0]
