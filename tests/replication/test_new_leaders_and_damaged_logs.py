@@ -96,9 +96,9 @@ def test_a_disk_that_stays_full_is_told_of_once_until_it_has_room_again(caplog: 
         log.fail = failure
         stage.append(partition, b"a")
         stage.loop.settle()
-    assert [record.message for record in caplog.records if "takes no records" in record.message] == [
-        "orders-0 takes no records: full",
-        "orders-0 takes no records: full",
+    assert [record.message for record in caplog.records if "cannot append" in record.message] == [
+        "cannot append to orders-0: full",
+        "cannot append to orders-0: full",
     ]
 
 

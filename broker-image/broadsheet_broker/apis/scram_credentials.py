@@ -1,6 +1,6 @@
 """DescribeUserScramCredentials (key 50): mechanisms and iterations of the credentials in the metadata (KIP-554).
 
-None can be made here; Apache Kafka may have left some. The credentials themselves are told nobody.
+None can be made here; Apache Kafka may have left some. The credentials themselves are never returned.
 """
 
 from __future__ import annotations

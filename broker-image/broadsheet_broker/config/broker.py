@@ -18,7 +18,7 @@ from broadsheet_broker.config.passive_keys import REMOVED
 from broadsheet_broker.config.table import KEYS, REFUSED, nearest
 
 _ALIASES = {"cluster.id": "broadsheet.cluster.id"}
-"""Kafka keeps the cluster's id in meta.properties only; whoever writes it here means the id to format with."""
+"""Kafka keeps the cluster's id in meta.properties only; here it means the id to format with."""
 
 
 class BrokerConfig:
@@ -32,7 +32,7 @@ class BrokerConfig:
         self.values: dict[str, str] = {_ALIASES.get(name, name): text for name, text in values.items()}
         """What was set, as text: Kafka's static broker configuration."""
         self.warnings: list[str] = []
-        """What somebody should know at the start: keys that are unknown or removed."""
+        """Warnings to log at start: keys that are unknown or removed."""
         self.notes: list[str] = []
         """Keys that are accepted and have no effect, and why."""
         self._hostname = hostname

@@ -1,4 +1,4 @@
-"""What DescribeConfigs tells about a property: value, source, type, documentation, synonyms."""
+"""What DescribeConfigs returns for a property: value, source, type, documentation, synonyms."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LISTENER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address that a node listens on, or tells others."""
+    """One address that a node listens on, or publishes."""
 
     name: str
     """Upper case, as Kafka normalises it."""

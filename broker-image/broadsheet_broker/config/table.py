@@ -26,7 +26,7 @@ __all__ = ["KEYS", "REFUSED", "TOPIC_KEYS", "nearest"]
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """The name that was probably meant, or None when nothing is near."""
-    import difflib  # only when somebody mistyped
+    import difflib  # only for a typing mistake
 
     matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.85)
     return matches[0] if matches else None

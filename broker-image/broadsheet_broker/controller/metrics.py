@@ -22,7 +22,7 @@ ACTIVE: Final = (f"{_PREFIX}_activecontrollercount", "1 on the active controller
 GAUGES: Final[tuple[tuple[str, str, Callable[[ClusterImage], float]], ...]] = (
     (
         f"{_PREFIX}_activebrokercount",
-        "Brokers that take part.",
+        "Brokers that are not fenced.",
         lambda image: sum(not broker.fenced for broker in image.brokers.values()),
     ),
     (

@@ -21,13 +21,13 @@ class MetadataCache:
     def __init__(self, config: BrokerConfig) -> None:
         self._config = config
         self.image = ClusterImage()
-        """The newest image: what is committed, and has been told to every subscriber."""
+        """The newest image: what is committed and published to every subscriber."""
         self._subscribers: list[Subscriber] = []
         self._defaults = effective_topic_configs(config)
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """Call `subscriber(delta, image)` for each new image. Subscribe in the order in which they must hear: a delta
-        is told to all of them before any request that caused it is answered."""
+        reaches all of them before any request that caused it is answered."""
         self._subscribers.append(subscriber)
 
     def publish(self, delta: MetadataDelta, image: ClusterImage) -> None:

@@ -7,7 +7,7 @@ from broadsheet_broker.metadata.image import ClusterImage
 
 
 def difference(old: ClusterImage, new: ClusterImage) -> MetadataDelta:
-    """A delta for subscribers who know `old` and are about to see `new`. It is told of, never applied."""
+    """A delta for subscribers that know `old` and are about to see `new`. It is published, never applied."""
     delta = MetadataDelta(old)
     for topic_id, topic in old.topics_by_id.items():
         if topic_id not in new.topics_by_id:

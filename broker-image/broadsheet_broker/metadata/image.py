@@ -115,7 +115,7 @@ class BrokerInfo:
 
     id: int
     epoch: int
-    """The offset of its registration in the metadata log: tells one life of a broker from the next."""
+    """The offset of its registration in the metadata log: distinguishes one registration of a broker from the next."""
     incarnation_id: uuid.UUID
     endpoints: Mapping[str, Endpoint]
     """By the name of the listener."""
@@ -123,7 +123,7 @@ class BrokerInfo:
     """The range of levels that the broker supports, by feature."""
     rack: str | None = None
     fenced: bool = True
-    """A fenced broker is registered but takes no part: it leads nothing and clients do not see it."""
+    """A fenced broker is registered but not active: it leads nothing and clients do not see it."""
     in_controlled_shutdown: bool = False
     log_dirs: tuple[uuid.UUID, ...] = ()
     """Ids of the log directories that are online."""

@@ -1,4 +1,4 @@
-"""From committed records of the metadata log to published images: what every node does, whoever leads the quorum.
+"""From committed records of the metadata log to published images: what every node does, with any leader of the quorum.
 
 Until a node has caught up, what it reads is history: a broker that acted on it would lead partitions of former times.
 So records are gathered at first, and `release` publishes them as one image; from then on each commit is published.
@@ -108,6 +108,6 @@ class MetadataPublisher:
         self._cache.publish(delta, self._committed)
 
     def hold_back(self) -> None:
-        """Publish no more: this node stops."""
+        """Stop publishing: this node stops."""
         if self._gathered is None:
             self._gathered = MetadataDelta(self._committed)

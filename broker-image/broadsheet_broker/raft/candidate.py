@@ -9,7 +9,7 @@ from broadsheet_broker.raft.roles import Role
 
 
 class Candidate(Campaign):
-    """Leads when a majority has voted for it. After a lost election it waits a random while, and asks anew."""
+    """Leads when a majority has voted for it. After a lost election it waits for a random time and asks again."""
 
     role = Role.CANDIDATE
     pre_vote = False
@@ -34,7 +34,7 @@ class Candidate(Campaign):
         self.raft.become_leader(self.tally.granting)
 
     def lost(self) -> None:
-        """Candidates that ask at the same time take each other's votes: whoever waits less wins the next time."""
+        """Candidates that ask at the same time take each other's votes: the one that waits less wins the next time."""
         raft = self.raft
         raft.lost_elections += 1
         most = min(raft.settings.backoff_max_ms, 100.0 * 2 ** min(raft.lost_elections, 10))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Mean:
-    """Values added up, for a mean over whatever span somebody asks about."""
+    """Values added up, for a mean over any span."""
 
     __slots__ = ("count", "sum")
 

@@ -101,7 +101,7 @@ class Follower(RoleState):
         return voted is not None and voted.matches(vote.candidate)
 
     def not_answered(self, node_id: int, question: Question, failure: str) -> None:
-        """Nobody listens where the leader did: its process is dead, and nobody need wait for the fetch timeout."""
+        """The leader's port refuses connections: its process is dead, so the fetch timeout need not pass."""
         if node_id == self.leader_id and failure == "refused":
             self.succeed(self.raft.random.uniform(0, self.raft.settings.election_timeout_ms / 10))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.raft.machine import Raft
 
 OBSERVER_SESSION_MS = 300_000
-"""An observer that has not fetched for so long is forgotten."""
+"""An observer that has not fetched for this time is forgotten."""
 
 CHECK_QUORUM_FACTOR = 1.5
 """Fetch timeouts for which a leader may hear from less than a majority before it resigns."""

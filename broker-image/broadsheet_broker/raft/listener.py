@@ -1,4 +1,4 @@
-"""What the metadata log tells whoever keeps the state that it describes, and what it is told of the configuration."""
+"""The interface between the metadata log and the state machine on top of it, and its settings."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class RaftListener(Protocol):
         ...
 
     def handle_leader(self, epoch: int, leader_id: int | None) -> None:
-        """Who leads. A quorum of one is told of itself when everything in its log was handed over; a leader among
+        """Who leads. A quorum of one is notified of itself when everything in its log was handed over; a leader among
         several right before the `handle_commit` that ends in its own epoch, and so with all that was before.
 
-        When it leads no more, what it appended and has not seen committed is undecided.
+        When it no longer leads, what it appended and has not seen committed is undecided.
         """
         ...
 

@@ -144,7 +144,7 @@ class Raft:
         self.high_watermark = -1
         """Everything below is committed, as far as this replica has ever known."""
         self.installing: SnapshotId | None = None
-        """This snapshot is about to take the place of the log: nothing is fetched meanwhile, whoever leads."""
+        """This snapshot is about to take the place of the log: nothing is fetched meanwhile, from any leader."""
         self.is_stopping = False
         self.is_broken = False
         self.lost_elections = 0
@@ -176,7 +176,7 @@ class Raft:
 
     @property
     def leader_id(self) -> int | None:
-        """Who leads this epoch, as far as known; nobody when this replica did and has resigned."""
+        """The leader of this epoch, as far as known; None when this replica was it and has resigned."""
         return None if self.role is Role.RESIGNED else self.election.leader_id
 
     @property
@@ -223,7 +223,7 @@ class Raft:
             if self.state is state:
                 break
         else:
-            raise RaftError(f"no role comes to rest: {self.role.name} in epoch {self.epoch}")
+            raise RaftError(f"role transitions do not settle: {self.role.name} in epoch {self.epoch}")
         at = None if next_ms == NEVER else next_ms
         if at != self._timer:
             self._timer = at
@@ -297,7 +297,7 @@ class Raft:
         if leader_id is not None and address is not None:
             self._enter(Follower(self, leader_id, address))
         else:
-            # Nobody is disturbed by a pre-vote: at the start there is no reason to wait for long.
+            # A pre-vote disturbs no other replica, so there is no reason to wait for long at the start.
             wait = self.settings.election_timeout_ms * self.random.uniform(0.1, 1)
             self._enter(Unattached(self, self.now_ms + wait))
         self._tell(self.leader_id)
@@ -359,7 +359,7 @@ class Raft:
         self._tell(leader_id)
 
     def elect(self, election: ElectionState) -> None:
-        """Remember an epoch, its leader or a vote, durably before anybody hears of it."""
+        """Remember an epoch, its leader or a vote, durably before another replica learns of it."""
         if election.leader_epoch < self.epoch:
             raise RaftError(f"epoch {election.leader_epoch} after {self.epoch}")
         if election != self.election:
@@ -488,6 +488,6 @@ class Raft:
             if isinstance(state, Follower):
                 state.fetch_answered(node_id, question, answer)
             else:
-                self.outbox.back_off(node_id, self.now_ms)  # it knows no more than this replica
+                self.outbox.back_off(node_id, self.now_ms)  # it does not know more than this replica
         else:
             state.snapshot_answered(node_id, answer)

@@ -13,7 +13,7 @@ from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.wire.errors import ErrorCode
 
 UNKNOWN_KEY: Final = ReplicaKey(-1)
-"""Whoever does not say who he is: a tool, or a node that asks before it has an id."""
+"""A sender without an id: a tool, or a node that asks before it has one."""
 
 HIGHEST_OFFSET: Final = 2**63 - 1
 
@@ -50,7 +50,7 @@ class ElectionState:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A candidate, or with `pre_vote` somebody who might become one, asks for a vote."""
+    """A candidate, or with `pre_vote` a voter that may become one, asks for a vote."""
 
     epoch: int
     candidate: ReplicaKey
@@ -63,7 +63,7 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class BeginEpoch:
-    """The leader of an epoch tells a voter that it leads."""
+    """The leader of an epoch notifies a voter that it leads."""
 
     epoch: int
     leader_id: int
@@ -110,7 +110,7 @@ class FetchSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class UpdateVoter:
-    """A voter tells the leader where it is reached now."""
+    """A voter reports its new endpoints to the leader."""
 
     epoch: int
     voter: Voter
@@ -173,7 +173,7 @@ Answer = VoteAnswer | EpochAnswer | FetchAnswer | SnapshotAnswer
 
 @dataclass(frozen=True, slots=True)
 class ChangeAnswer:
-    """To a change of the voters that somebody ordered."""
+    """To a change of the voters that an operator ordered."""
 
     error: ErrorCode
     message: str | None = None
@@ -252,7 +252,7 @@ class AddVoter:
 
 @dataclass(frozen=True, slots=True)
 class RemoveVoter:
-    """An order: this replica votes no more."""
+    """An order: this replica no longer votes."""
 
     token: Any
     key: ReplicaKey
@@ -406,7 +406,7 @@ class ReplySnapshot:
 
 @dataclass(frozen=True, slots=True)
 class LeaderChanged:
-    """The listener learns who leads. A leader among several voters is told of itself with its first commit, which
+    """The listener learns who leads. A leader among several voters is reported with its first commit, which
     brings all that earlier leaders committed."""
 
     epoch: int

@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 _FAREWELL_SECONDS = 1.0
 """How long a leader that stops waits for the others to have heard of it."""
+_NOT_RUNNING = "This node has not joined the metadata quorum yet, or is stopping."
 
 
 class RaftNode:
@@ -166,7 +167,7 @@ class RaftNode:
     # Life.
 
     async def start(self) -> None:
-        """Load the snapshot into the listener, then take part in the quorum.
+        """Load the snapshot into the listener, then join the quorum.
 
         A quorum of one loads its log too and leads when this returns; others have to wait for a leader, and hear of
         what is committed from it.
@@ -223,7 +224,7 @@ class RaftNode:
         if self.failure is None:
             try:
                 await self._environment.offload(self.storage.log.close)
-            except StorageError as error:  # the next start looks at every batch anyway
+            except StorageError as error:  # the next start checks every batch anyway
                 logger.error("The metadata log was not closed cleanly: %s", error)
         else:
             self.storage.log.close_files()
@@ -337,13 +338,17 @@ class RaftNode:
     def ask(self, question: m.Question, reply: Callable[[m.Answer], None]) -> None:
         """Another replica's question; the reply may come now or later."""
         if not self.is_running:
-            raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
+            raise KafkaError(
+                ErrorCode.BROKER_NOT_AVAILABLE, "This node has not joined the metadata quorum yet, or is stopping."
+            )
         self.step(m.Asked(reply, question))
 
     async def change_voters(self, make: Callable[[Any], m.AddVoter | m.RemoveVoter]) -> m.ChangeAnswer:
         """Carry out the order that `make` makes of a token; the answer comes when it is committed or refused."""
         if not self.is_running:
-            raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, "This node does not take part in the quorum now.")
+            raise KafkaError(
+                ErrorCode.BROKER_NOT_AVAILABLE, "This node has not joined the metadata quorum yet, or is stopping."
+            )
         answer: asyncio.Future[m.ChangeAnswer] = self._environment.loop.create_future()
         self.step(make(lambda found: None if answer.done() else answer.set_result(found)))
         return await answer
@@ -367,7 +372,7 @@ class RaftNode:
                 self._carry_out(effect)
         except OSError as error:  # what could not be stored must not be promised: the effects after it are dropped
             self.fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, str(error)))
-        except Exception as error:  # a defect: nobody may rely on this replica any more
+        except Exception as error:  # a defect: this replica can no longer be trusted
             if self.failure is not None:
                 raise
             logger.exception("The metadata quorum stopped working on this node")

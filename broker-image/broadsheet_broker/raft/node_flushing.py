@@ -107,7 +107,7 @@ class Flushing:
         try:
             await self._environment.offload(self._storage.sync)
         except StorageError as error:
-            # After a failed fsync nobody knows what is on the disk: this replica may not lead any more.
+            # After a failed fsync it is unknown what is on the disk: this replica may no longer lead.
             self._host.fail(KafkaError(ErrorCode.KAFKA_STORAGE_ERROR, error.message))
             return
         self.last_fsync_ms = (self._environment.monotonic() - began) * 1000

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def find_leader(raft: Raft) -> float:
     """Ask one node at a time, at random; returns when to call again (an answer is a reason of its own)."""
     if not raft.may_fetch:
-        return NEVER  # a question that tells of a log which is not durable would be taken for its acknowledgement
+        return NEVER  # a fetch from the end of a log that is not durable would count as its acknowledgement
     informants = _informants(raft)
     if any(raft.outbox.is_waiting(id) for id in informants):
         return NEVER

@@ -42,7 +42,7 @@ class Outbox:
         return self._resume_at.get(node_id, now_ms)
 
     def take(self, request_id: int) -> tuple[int, Question] | None:
-        """Whom and what was asked by that request; None when nobody wants to know any more."""
+        """The node and the question of a request; None when the answer no longer matters."""
         for node_id, sent in self._sent.items():
             if sent.request_id == request_id:
                 del self._sent[node_id]
@@ -64,7 +64,7 @@ class Outbox:
         return node_id in self._failures
 
     def forget(self) -> None:
-        """Another epoch or role: no answer to what was asked counts any more, and nobody is spared."""
+        """Another epoch or role: answers to earlier questions no longer count, and no node is spared."""
         self._sent.clear()
         self._resume_at.clear()
         self._failures.clear()

@@ -20,7 +20,7 @@ class Progress:
         self.last_fetch_ms = -math.inf
         self.last_caught_up_ms = -math.inf
         self.next_begin_ms = -math.inf
-        """When it is to be told (again) who leads."""
+        """When it is to be notified (again) of the leader."""
         self._leader_end = -1
         """Where the leader's log ended at the last fetch."""
 
@@ -39,6 +39,6 @@ class Progress:
 
 
 def majority_end(ends: Iterable[int], majority: int) -> int:
-    """Up to where that many logs reach; -1 when there are not so many."""
+    """The offset that at least this number of logs has reached; -1 when there are fewer logs."""
     descending = sorted(ends, reverse=True)
     return descending[majority - 1] if 0 < majority <= len(descending) else -1

@@ -1,4 +1,4 @@
-"""A voter that asks whether it would be elected, in its old epoch, disturbing nobody (pre-vote, KIP-996)."""
+"""A voter that asks in its old epoch whether it would be elected, which disturbs no replica (pre-vote, KIP-996)."""
 
 from __future__ import annotations
 

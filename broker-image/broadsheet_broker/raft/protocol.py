@@ -1,7 +1,7 @@
 """What replicas ask and answer, as Kafka's messages: Vote, BeginQuorumEpoch, EndQuorumEpoch, Fetch, FetchSnapshot.
 
 All but UpdateRaftVoter are made for several topics and partitions; Raft has one. An answer that speaks of another
-partition, or of none, counts as a refusal by somebody who knows nothing (`epoch` -1).
+partition, or of none, counts as a refusal by a node that knows nothing (`epoch` -1).
 """
 
 from __future__ import annotations

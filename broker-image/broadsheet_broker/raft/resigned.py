@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Resigned(RoleState):
-    """Tells the voters that the epoch is over. If nobody follows, it goes on to the next epoch without a leader."""
+    """Notifies the voters that the epoch is over. Without a successor it goes on to the next epoch without a leader."""
 
     role = Role.RESIGNED
 

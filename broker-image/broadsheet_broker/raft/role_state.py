@@ -24,7 +24,7 @@ NEVER = math.inf
 
 
 class RoleState:
-    """One replica in one role of one epoch. Made anew with every transition, so nothing of an old role lingers."""
+    """One replica in one role of one epoch. Created with every transition, so nothing of an old role remains."""
 
     role: ClassVar[Role]
 

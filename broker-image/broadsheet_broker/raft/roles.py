@@ -38,4 +38,4 @@ Observers, which have no vote, are only ever UNATTACHED or FOLLOWER.
 """
 
 START: Final = frozenset({Role.UNATTACHED, Role.FOLLOWER, Role.RESIGNED, Role.PROSPECTIVE})
-"""What a replica may be when it starts; PROSPECTIVE is for the only voter, which waits for nobody."""
+"""What a replica may be when it starts; PROSPECTIVE is for the only voter, which has no other to wait for."""

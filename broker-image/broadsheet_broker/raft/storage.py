@@ -77,7 +77,7 @@ class MetadataLog:
         newest = self.snapshots[-1].offset if self.snapshots else 0
         if newest and (self.log.log_end_offset < newest or 0 <= self.log.latest_epoch < self.snapshots[-1].epoch):
             # The log is synced before a snapshot of it is written: a file was lost, or the snapshot was fetched.
-            logger.warning("%s ends before snapshot %d and begins anew there", self.directory, newest)
+            logger.warning("%s ends before snapshot %d and starts again there", self.directory, newest)
             self.log.truncate_fully_and_start_at(newest)
         elif start > self.log.log_start_offset:
             self.log.advance_log_start_offset(start, self.log.log_end_offset)
@@ -92,7 +92,7 @@ class MetadataLog:
         return snapshot
 
     def _newest_snapshot(self) -> Snapshot | None:
-        """The newest snapshot that can be read; damaged ones are passed over, and told of."""
+        """The newest snapshot that can be read; damaged ones are skipped and logged."""
         damaged: list[SnapshotId] = []
         for id in reversed(self.snapshots):
             try:
@@ -184,8 +184,8 @@ class MetadataLog:
         self._let_go_before(self.log.log_start_offset)
 
     def _let_go_before(self, offset: int) -> None:
-        """Delete the snapshots that end before the log begins: what lies between is nowhere, so they serve nobody, and
-        the oldest snapshot tells which epoch the log's first record follows."""
+        """Delete the snapshots that end before the log begins: what lies between is lost, so they are of no use, and
+        the oldest snapshot shows which epoch the log's first record follows."""
         for id in [id for id in self.snapshots if id.offset < offset]:
             self._files.remove(self.path(id))
             self.snapshots.remove(id)
@@ -204,7 +204,7 @@ class MetadataLog:
             file.close()
 
     def write_piece(self, id: SnapshotId, position: int, data: Buffer) -> None:
-        """Write a piece of a snapshot that is being fetched; the first one begins it anew."""
+        """Write a piece of a snapshot that is being fetched; the first one starts the file again."""
         file = self._files.open(self.path(id) + PART_SUFFIX, create=True)
         try:
             file.truncate(position)

@@ -36,5 +36,5 @@ class Tally:
         return not all(self._votes.values())
 
     def is_lost(self, unreachable: int = 0) -> bool:
-        """Whether no majority can come together any more, when so many of the undecided will not answer."""
+        """Whether a majority is no longer possible if this number of the undecided does not answer."""
         return len(self.granting) + len(self.undecided) - unreachable < self.voters.majority

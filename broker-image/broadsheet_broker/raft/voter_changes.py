@@ -1,7 +1,7 @@
 """Changing who votes, one replica at a time (KIP-853): the leader's part.
 
-A change is a VotersRecord in the log. It is in force from when it is appended, on the leader and on whoever fetches
-it; whoever ordered it hears when it is committed.
+A change is a VotersRecord in the log. It is in force from when it is appended, on the leader and on every replica that
+fetches it; the operator that ordered it is answered when it is committed.
 """
 
 from __future__ import annotations
@@ -147,7 +147,9 @@ class VoterChanges:
             tokens.append(self._waiting[0].token)
         self._token = self._waiting = self._offset = None
         for token in tokens:
-            self._answer(token, ErrorCode.NOT_LEADER_OR_FOLLOWER, "This controller leads no more.")
+            self._answer(
+                token, ErrorCode.NOT_LEADER_OR_FOLLOWER, "This controller no longer leads the metadata quorum."
+            )
 
     def _answer(self, token: Any, error: ErrorCode, message: str | None = None) -> None:
         self._leader.raft.reply(token, ChangeAnswer(error, message))

@@ -29,6 +29,6 @@ class VoterHistory:
         self._sets = [entry for entry in self._sets if entry[0] < offset] or self._sets[:1]
 
     def forget_before(self, offset: int) -> None:
-        """Nobody will ask for voters of that time again."""
+        """Voters of that time are no longer needed."""
         while len(self._sets) > 1 and self._sets[1][0] < offset:
             del self._sets[0]

@@ -11,7 +11,7 @@ NO_DIRECTORY: Final = uuid.UUID(int=0)
 
 
 class ReplicaKey(NamedTuple):
-    """One replica of the metadata log. The directory tells a replaced disk from the one before it (KIP-853)."""
+    """One replica of the metadata log. The directory distinguishes a replaced disk from its predecessor (KIP-853)."""
 
     id: int
     directory_id: uuid.UUID = NO_DIRECTORY

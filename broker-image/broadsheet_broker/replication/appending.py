@@ -61,7 +61,7 @@ class AppendTurn:
             self._schedule()
 
     def kill(self) -> None:
-        """What is gathered is lost, and nothing is written any more."""
+        """Drop what is gathered; nothing more is written."""
         self._killed = True
 
     def _schedule(self) -> None:
@@ -224,7 +224,7 @@ class InternalAppend:
 
 
 class RefusedAppend:
-    """An append of the broker itself that was refused: told in its turn, after those before it."""
+    """An append of the broker itself that was refused: reported in order, after those before it."""
 
     __slots__ = ("_callback", "_code")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Row = tuple[Position, PartitionData]
 CONSUMER = -1
-"""Replica id of whoever is not a replica."""
+"""Replica id of readers that are not replicas."""
 UNDEFINED_EPOCH = -1
 
 
@@ -311,7 +311,7 @@ class Fetch:
         return row, size
 
     def _follow(self, position: Position, partition: Partition, row: PartitionData) -> int:
-        """A replica fetches: what it asks for tells what it has. It reads up to the end of the log."""
+        """A replica fetches: its fetch offset shows what it has. It reads up to the end of the log."""
         end = partition.flushed_end_offset
         # What it asked before it waited is old: it may be behind now, or caught up since.
         if not self._waited and row.log_start_offset <= position.fetch_offset <= end:
@@ -326,7 +326,7 @@ class Fetch:
         return end
 
     def _prefers_another(self, position: Position, partition: Partition, row: PartitionData) -> bool:
-        """True if a replica in the consumer's rack can serve it: it is told so, and gets no records here."""
+        """True if a replica in the consumer's rack can serve it: the response names it and has no records."""
         chosen = self._hosts.preferred_replica(partition, self._reader, position.fetch_offset)
         row.preferred_read_replica = chosen
         return chosen >= 0

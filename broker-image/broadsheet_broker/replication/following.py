@@ -1,4 +1,4 @@
-"""One partition on the way from its leader to this broker: how far it is, and what was said of it."""
+"""One partition on the way from its leader to this broker: how far it is, and what was requested last."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Following:
         """False while it pauses: it is in no request then."""
         self.in_session = False
         self.leader_end = 0
-        """High watermark that the leader told last."""
+        """High watermark in the leader's last response."""
         self.sent_offset = -1
         self.sent_epoch = -1
         self.sent_number = 0

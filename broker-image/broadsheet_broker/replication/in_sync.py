@@ -16,11 +16,11 @@ from broadsheet_broker.wire.errors import ErrorCode
 
 UNKNOWN_OFFSET = -1
 ANY_EPOCH = -1
-"""The broker epoch of whoever does not say."""
+"""The broker epoch of a request that has none."""
 
 
 class Member(NamedTuple):
-    """A replica that shall be in the ISR, in the life that the leader has seen fetching."""
+    """A proposed ISR member, with the broker epoch seen in its fetches."""
 
     broker_id: int
     broker_epoch: int
@@ -59,7 +59,7 @@ class IsrChanges(Protocol):
     def alter_partition(self, change: IsrChange, answered: IsrAnswered) -> None:
         """Have one partition changed; exactly one callback, never inside the call.
 
-        Whoever implements it gathers the proposals of a moment into one AlterPartition request (version 3), has one
+        The implementation gathers the proposals of a moment into one AlterPartition request (version 3), has one
         request in flight, and tries again by itself until a controller has answered for the partition: no leader of
         the quorum, a lost connection, NOT_CONTROLLER or STALE_BROKER_EPOCH are nothing that a partition hears of.
         """

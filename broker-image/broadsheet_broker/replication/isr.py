@@ -56,7 +56,7 @@ def propose_member(partition: Partition, follower: Follower) -> None:
 
 
 def propose_without_laggards(partition: Partition, now_ms: int) -> None:
-    """Propose to leave out of the ISR whoever has not had everything for `replica.lag.time.max.ms`."""
+    """Propose an ISR without the followers that have not caught up for `replica.lag.time.max.ms`."""
     end, lag_ms = partition.flushed_end_offset, partition.cluster.lag_ms
     stay: list[int] = []
     for replica in partition.isr:
@@ -108,7 +108,7 @@ def _accepted(partition: Partition, answer: IsrAnswer) -> None:
         return  # older or newer than what we know: the metadata will tell
     if answer.partition_epoch > partition.partition_epoch and len(answer.isr) < len(partition.isr):
         # A smaller ISR is taken up with the metadata only, which have a larger min.insync.replicas from before it: the
-        # controller counts on that whoever left it then has everything that is committed (KIP-966).
+        # controller relies on it that a replica which left it then has everything that is committed (KIP-966).
         return
     partition.cluster.isr_changed(len(answer.isr) - len(partition.isr))
     partition.partition_epoch = answer.partition_epoch
@@ -116,7 +116,7 @@ def _accepted(partition: Partition, answer: IsrAnswer) -> None:
 
 
 def credit_followers(partition: Partition) -> None:
-    """Whoever has everything up to here had it when its broker fetched last, even if not this partition.
+    """A follower that has everything had it when its broker fetched last, even if not this partition.
 
     (A quiet partition is left out of incremental fetches and answers.)
     """

@@ -43,7 +43,7 @@ LeadershipCallback = Callable[[str, int, int | None], None]
 
 ANSWER_BYTES = 4 * 1024 * 1024
 """Most bytes of records in one Fetch answer, whatever the client allows (Java: 50 MiB). An answer is held in memory
-until the client has taken it, and nobody else is served while it is read: some 2 ms for so many bytes."""
+until the client has taken it, and no other request is served while it is read: about 2 ms for this size."""
 
 ISR_RETRY_SECONDS = 0.1
 """Pause before a proposal is sent again that the controller could not carry out."""
@@ -151,7 +151,7 @@ class ReplicaManager:
         self.watermarks.checkpoint()
 
     def kill(self) -> None:
-        """End as a killed process would: no timer of ours fires again, nothing more is written (simulation)."""
+        """End as a killed process would: no timer fires again, nothing more is written (simulation)."""
         self._stop_copying()
         self.watermarks.kill()
         if self._reopening is not None:
@@ -269,7 +269,7 @@ class ReplicaManager:
             logger.error("the log of %s-%d could not be deleted: %s", partition.topic, partition.index, error)
 
     def _forget(self, partition: Partition, code: ErrorCode) -> None:
-        """Stop serving a replica: whoever waits for it or holds it hears `code`."""
+        """Stop serving a replica: requests that wait for it are answered with `code`."""
         was_leader = partition.is_leader
         if self._fetchers is not None:
             self._fetchers.stop(partition)
@@ -308,7 +308,7 @@ class ReplicaManager:
         self._throttled.forget(topic.name)
 
     def _give_up(self, name: str, index: int) -> None:
-        """A replica that cannot be served is wanted here no more; its log is kept under another name if it is there."""
+        """An offline replica was moved away or deleted. Its log, if there is one, is kept under another name."""
         del self._offline[name, index]
         try:
             self.logs.delete(name, index)
@@ -349,7 +349,7 @@ class ReplicaManager:
     # -- finding ------------------------------------------------------------------------------------------------------
 
     def partition(self, topic: str, index: int) -> Partition:
-        """The replica held here, leader or not; else KafkaError that tells the client where it went wrong."""
+        """The replica held here, leader or not; else the KafkaError for the client."""
         partitions = self._by_name.get(topic)
         found = partitions.get(index) if partitions is not None else None
         if found is None:

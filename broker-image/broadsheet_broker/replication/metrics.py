@@ -1,4 +1,4 @@
-"""What replication tells about itself when somebody asks: names as Kafka's JMX exporter rules and kafka_exporter give.
+"""Metrics of replication, with the names of Kafka's JMX exporter rules and of kafka_exporter.
 
 Everything is worked out at scrape time from the partitions; nothing is kept up to date in between. Per partition, only
 its leader reports what kafka_exporter names, so that a sum over brokers counts each partition once.

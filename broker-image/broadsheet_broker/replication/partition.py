@@ -7,7 +7,7 @@ operating system has taken (`flushed`) count, on the leader and on followers.
 
 Two kinds of waiters hang on a partition. A produce with acks=all waits for the high watermark to pass its last record
 (`on_high_watermark`). A fetch that found nothing leaves its positions here (`watch`); they are taken out and told
-when there is more to read: once, so that a reader who never comes back costs one call and no more.
+when there is more to read: once, so that a reader that never comes back costs a single call.
 """
 
 from __future__ import annotations
@@ -103,12 +103,12 @@ class Partition:
         self.partition_epoch = -1
         self.is_leader: bool = False
         self.epoch_start_offset = 0
-        """Where this broker's leadership began: consumers are told no offset before the high watermark is there."""
+        """Where this broker's leadership began: consumers get no offset before the high watermark is there."""
         self.replicas: Sequence[int] = ()
         self.isr: Sequence[int] = ()
         """As the controller has it."""
         self.maximal_isr: Sequence[int] = ()
-        """With the member that has been proposed: whoever may be in the ISR."""
+        """With the member that has been proposed: every replica that may be in the ISR."""
         self.pending_isr: IsrChange | None = None
         """The proposal that is under way."""
         self.followers: dict[int, Follower] = {}
@@ -188,10 +188,10 @@ class Partition:
         self._advance_high_watermark()
         self._release_start_waiters()
         if left and self._watchers:
-            self.wake_readers()  # whoever is out must be looked at again, even if there is nothing to copy
+            self.wake_readers()  # a fetch of a replica that left must be checked again, even without records
 
     def become_follower(self, state: LeadershipState) -> bool:
-        """Follow, or be leaderless; True when the leader epoch changed. Whoever waits here is sent elsewhere."""
+        """Follow, or be leaderless; True when the leader epoch changed. Waiting requests are sent elsewhere."""
         if self.dirty:
             self.flush()  # as the leader that it was appended by
         changed = state.leader_epoch > self.leader_epoch or self.is_leader
@@ -225,7 +225,7 @@ class Partition:
 
     @property
     def may_be_replaced(self) -> bool:
-        """Another broker may lead by now, without this one having heard of it. Nobody else can without a replica."""
+        """Another broker may lead by now, without this one having heard of it. None can without a replica."""
         return len(self.replicas) > 1 and self.cluster.may_be_replaced()
 
     def check_leader(self, current_leader_epoch: int = -1, *, or_follower: bool = False) -> None:
@@ -292,9 +292,9 @@ class Partition:
                 raise KafkaError(self.retired)
         except KafkaError as error:
             self.flush_error = self.retired or error.code
-            if self.retired is None and not self._fails:  # clients try again many times a second: told once
+            if self.retired is None and not self._fails:  # clients retry many times a second: logged once
                 self._fails = True
-                logger.error("%s-%d takes no records: %s", self.topic, self.index, error.message)
+                logger.error("cannot append to %s-%d: %s", self.topic, self.index, error.message)
             return
         except OSError:
             self.flush_error = ErrorCode.KAFKA_STORAGE_ERROR
@@ -343,7 +343,7 @@ class Partition:
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH, f"Broker {replica} is not a replica of this partition")
         if broker_epoch != follower.broker_epoch:
             if ANY_EPOCH < broker_epoch < self.cluster.broker_epoch(replica):
-                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"Broker {replica} has begun another life since")
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, f"Broker {replica} has restarted (stale epoch)")
             follower.broker_epoch = broker_epoch
         moved = log_end_offset != follower.log_end_offset
         started = log_start_offset != follower.log_start_offset
@@ -465,7 +465,7 @@ class Partition:
         return mark
 
     def delete_records_before(self, offset: int) -> int:
-        """Move the log start offset (-1: to the high watermark) and return where it shall be."""
+        """Move the log start offset (-1: to the high watermark) and return where it is to be."""
         target = self.high_watermark if offset == -1 else offset
         if target < 0 or target > self.high_watermark:
             raise KafkaError(

@@ -1,4 +1,4 @@
-"""Partitions that could not be opened for want of space or descriptors: tried again until they can."""
+"""Retries partitions that could not be opened because the disk was full or descriptors were used up."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Copying what another broker leads: one fetch session per leader, one Fetch in flight, no work per record.
 
 An answer is handled in three steps. First every partition's batches go from the answer's memory to its log, with one
-write each; then the next Fetch leaves, which tells the leader what has been written and so lets its high watermark
+write each; then the next Fetch leaves, which reports what has been written and so lets the leader's high watermark
 move; only then come high watermarks and readers here. A partition that cannot go on (an error, a truncation to be
-negotiated, a throttle) leaves the session until it can, so that it holds up nobody.
+negotiated, a throttle) leaves the session until it can, so that it delays no other.
 
 A Fetch waits at the leader while there is nothing to copy. What has to be said in the meantime (a partition to follow,
 a moved log start) is said with a second Fetch: the leader then answers the first at once.

@@ -93,7 +93,7 @@ class ReplicaFetchers:
         fetcher.add(following)
 
     def stop(self, partition: Partition) -> None:
-        """Copy it no more: it is led here, has no leader, or goes away."""
+        """Stop copying it: it is led here, has no leader, or goes away."""
         found = self._followings.pop((partition.topic_id, partition.index), None)
         if found is not None:
             found[0].remove(found[1])

@@ -29,7 +29,7 @@ FINAL_EPOCH = -1
 TOPIC_IDS_FROM = 13
 """Fetch version from which topics are known by id only."""
 EVICTABLE_AFTER_SECONDS = 120.0
-"""A session unused for so long is stale; one younger than that is never evicted for size (Kafka: 2 minutes)."""
+"""A session unused for this time is stale; one younger than that is never evicted for size (Kafka: 2 minutes)."""
 
 
 def next_epoch(epoch: int) -> int:
@@ -56,7 +56,7 @@ class TopicPositions:
 
 
 class Position:
-    """Where a reader stands in one partition, and what it was last told of it."""
+    """Where a reader stands in one partition, and what the last response said of it."""
 
     __slots__ = (
         "checked_epoch",
@@ -134,7 +134,7 @@ class FetchSession:
         self.size = 0
         """How many positions there are."""
         self.changed: dict[Position, bool] = {}
-        """An ordered set: who is read first. Whoever got records goes to the end of the queue."""
+        """An ordered set: the partition read first is first. A partition that returned records goes to the end."""
         self.waiting: Fetch | None = None
         self.created = 0.0
         self.last_used = 0.0
@@ -179,7 +179,7 @@ class FetchSession:
             position.release()
 
     def told(self, rows: Sequence[tuple[Position, PartitionData]]) -> list[tuple[Position, PartitionData]]:
-        """The rows that an incremental answer must carry; remembers them as told and sends the served to the back."""
+        """The rows that an incremental answer must carry; remembers them as sent and moves the served to the end."""
         news: list[tuple[Position, PartitionData]] = []
         for row in rows:
             position, data = row
@@ -288,7 +288,7 @@ class FetchSessions:
             raise KafkaError(ErrorCode.INVALID_FETCH_SESSION_EPOCH)
         if found.uses_topic_ids != by_id:
             raise KafkaError(ErrorCode.FETCH_SESSION_TOPIC_ID_ERROR)
-        if found.waiting is not None:  # an earlier request of this session waits: whoever sends another wants no more
+        if found.waiting is not None:  # an earlier request of this session waits: its sender no longer waits
             found.waiting.complete()
         found.add(topics)
         found.forget(forgotten)

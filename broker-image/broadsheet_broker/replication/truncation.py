@@ -19,7 +19,7 @@ class EpochLog(Protocol):
 
 
 def truncation_offset(log: EpochLog, leader_epoch: int, leader_end_offset: int) -> int:
-    """The end that the log shall have, given the leader's largest epoch not above ours and where that ended there.
+    """The end that the log is to have, given the leader's largest epoch not above ours and where that ended there.
 
     When this log does not know that epoch, its next smaller one is the last that both may share, so everything after
     that goes, and the next fetch asks again from there: one step per epoch that only one of them has seen (KIP-279).

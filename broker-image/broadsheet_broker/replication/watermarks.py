@@ -61,13 +61,13 @@ class Watermarks:
         return self._recovered.pop((topic, index), 0)
 
     def kill(self) -> None:
-        """Write no more."""
+        """Stop writing."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     async def stop(self) -> None:
-        """Write no more, and wait for what is being written."""
+        """Stop writing, and wait for what is being written."""
         self.kill()
         if self._task is not None:
             await asyncio.wait([self._task])
