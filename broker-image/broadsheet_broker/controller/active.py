@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from broadsheet_broker.config import BrokerConfig, validate_topic_configs
 from broadsheet_broker.controller import (
-    alter_partition,
     brokers,
     configs,
-    directories,
     elections,
     eligible_replicas,
-    features,
-    reassignments,
     topics,
 )
 from broadsheet_broker.controller.brokers import Registration
@@ -52,33 +48,19 @@ from broadsheet_broker.wire.messages.allocate_producer_ids_request import Alloca
 from broadsheet_broker.wire.messages.allocate_producer_ids_response import AllocateProducerIdsResponse
 from broadsheet_broker.wire.messages.alter_configs_request import AlterConfigsRequest
 from broadsheet_broker.wire.messages.alter_configs_response import AlterConfigsResponse
-from broadsheet_broker.wire.messages.alter_partition_reassignments_request import AlterPartitionReassignmentsRequest
-from broadsheet_broker.wire.messages.alter_partition_reassignments_response import AlterPartitionReassignmentsResponse
-from broadsheet_broker.wire.messages.alter_partition_request import AlterPartitionRequest
-from broadsheet_broker.wire.messages.alter_partition_response import AlterPartitionResponse
-from broadsheet_broker.wire.messages.assign_replicas_to_dirs_request import AssignReplicasToDirsRequest
-from broadsheet_broker.wire.messages.assign_replicas_to_dirs_response import AssignReplicasToDirsResponse
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
 from broadsheet_broker.wire.messages.broker_heartbeat_response import BrokerHeartbeatResponse
 from broadsheet_broker.wire.messages.broker_registration_request import BrokerRegistrationRequest
 from broadsheet_broker.wire.messages.broker_registration_response import BrokerRegistrationResponse
 from broadsheet_broker.wire.messages.controller_registration_request import ControllerRegistrationRequest
 from broadsheet_broker.wire.messages.controller_registration_response import ControllerRegistrationResponse
-from broadsheet_broker.wire.messages.create_partitions_request import CreatePartitionsRequest
-from broadsheet_broker.wire.messages.create_partitions_response import CreatePartitionsResponse
-from broadsheet_broker.wire.messages.create_topics_request import CreateTopicsRequest
-from broadsheet_broker.wire.messages.create_topics_response import CreateTopicsResponse
 from broadsheet_broker.wire.messages.delete_topics_request import DeleteTopicsRequest
 from broadsheet_broker.wire.messages.delete_topics_response import DeleteTopicsResponse
-from broadsheet_broker.wire.messages.elect_leaders_request import ElectLeadersRequest
-from broadsheet_broker.wire.messages.elect_leaders_response import ElectLeadersResponse
 from broadsheet_broker.wire.messages.incremental_alter_configs_request import IncrementalAlterConfigsRequest
 from broadsheet_broker.wire.messages.incremental_alter_configs_response import IncrementalAlterConfigsResponse
 from broadsheet_broker.wire.messages.producer_ids_record import ProducerIdsRecord
 from broadsheet_broker.wire.messages.unregister_broker_request import UnregisterBrokerRequest
 from broadsheet_broker.wire.messages.unregister_broker_response import UnregisterBrokerResponse
-from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
-from broadsheet_broker.wire.messages.update_features_response import UpdateFeaturesResponse
 
 logger = logging.getLogger(__name__)
 
@@ -171,28 +153,34 @@ class ActiveController:
     def _later(self, name: str, seconds: float, action: Any) -> None:
         self._timers[name] = self._environment.loop.call_later(seconds, action)
 
-    # Orders of clients.
+    # Orders.
 
-    async def create_topics(self, request: CreateTopicsRequest) -> CreateTopicsResponse:
-        return await self._carry_out(topics.create_topics(self._context(), request))
+    async def carry_out(self, planner: Callable[[Context], Plan[Answer]]) -> Answer:
+        """Have a planner decide, write its records, and return its answer once they are committed."""
+        plan = planner(self._context())
+        if plan.records:
+            await asyncio.shield(self.append(plan.records))
+        else:
+            # The answer may be about records that are not committed yet ("already exists").
+            await self.all_committed()
+        return plan.answer
+
+    # Orders that take more than a planner.
 
     async def delete_topics(self, request: DeleteTopicsRequest) -> DeleteTopicsResponse:
         if not self._config.get_bool("delete.topic.enable"):
             raise KafkaError(ErrorCode.TOPIC_DELETION_DISABLED)
-        return await self._carry_out(topics.delete_topics(self._pending, request))
-
-    async def create_partitions(self, request: CreatePartitionsRequest) -> CreatePartitionsResponse:
-        return await self._carry_out(topics.create_partitions(self._context(), request))
+        return await self.carry_out(lambda context: topics.delete_topics(context.image, request))
 
     async def alter_configs(self, request: AlterConfigsRequest) -> AlterConfigsResponse:
-        answer = await self._carry_out(configs.alter_configs(self._context(), request))
+        answer = await self.carry_out(lambda context: configs.alter_configs(context, request))
         self._elect_after_config(request.resources)
         return answer
 
     async def incremental_alter_configs(
         self, request: IncrementalAlterConfigsRequest
     ) -> IncrementalAlterConfigsResponse:
-        answer = await self._carry_out(configs.incremental_alter_configs(self._context(), request))
+        answer = await self.carry_out(lambda context: configs.incremental_alter_configs(context, request))
         self._elect_after_config(request.resources)
         return answer
 
@@ -204,19 +192,6 @@ class ActiveController:
             names = list(self._pending.topics_by_name)
         self._append_in_parts(elections.elect_where_allowed(self._pending, self._defaults, names))
 
-    async def elect_leaders(self, request: ElectLeadersRequest) -> ElectLeadersResponse:
-        return await self._carry_out(elections.elect_leaders(self._pending, request))
-
-    async def update_features(self, request: UpdateFeaturesRequest, version: int) -> UpdateFeaturesResponse:
-        return await self._carry_out(features.update_features(self._pending, request, version, self._defaults))
-
-    async def alter_partition_reassignments(
-        self, request: AlterPartitionReassignmentsRequest
-    ) -> AlterPartitionReassignmentsResponse:
-        return await self._carry_out(reassignments.alter_reassignments(self._context(), request))
-
-    # Orders of brokers.
-
     async def allocate_producer_ids(self, request: AllocateProducerIdsRequest) -> AllocateProducerIdsResponse:
         brokers.check_epoch(self._pending, request.broker_id, request.broker_epoch)
         first = self._pending.next_producer_id
@@ -227,12 +202,6 @@ class ActiveController:
         )
         await asyncio.shield(self.append([record]))
         return AllocateProducerIdsResponse(producer_id_start=first, producer_id_len=PRODUCER_ID_BLOCK)
-
-    async def alter_partition(self, request: AlterPartitionRequest, version: int) -> AlterPartitionResponse:
-        return await self._carry_out(alter_partition.alter_partition(self._pending, request, version, self._defaults))
-
-    async def assign_replicas(self, request: AssignReplicasToDirsRequest) -> AssignReplicasToDirsResponse:
-        return await self._carry_out(directories.assign_replicas(self._pending, request, self._defaults))
 
     async def register_broker(self, request: BrokerRegistrationRequest) -> BrokerRegistrationResponse:
         if request.cluster_id != self._pending.cluster_id:
@@ -380,14 +349,6 @@ class ActiveController:
         """The only directory of a broker. A broker with several chooses one and reports it later (KIP-858)."""
         known = self._pending.brokers[broker_id].log_dirs
         return known[0] if len(known) == 1 else DIRECTORY_UNASSIGNED
-
-    async def _carry_out(self, plan: Plan[Answer]) -> Answer:
-        if plan.records:
-            await asyncio.shield(self.append(plan.records))
-        else:
-            # The answer may be about records that are not committed yet ("already exists").
-            await self.all_committed()
-        return plan.answer
 
     # The log.
 
