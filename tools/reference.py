@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +32,7 @@ def pages() -> dict[pathlib.Path, str]:
         PAGES / "resources.md": NOTE + resources_page(),
         PAGES / "conditions.md": NOTE + conditions_page(),
         PAGES / "metrics.md": NOTE + metrics_page(),
+        PAGES / "settings.md": NOTE + settings_page(),
         PAGES / "cli.md": NOTE + cli_page(),
     }
 
@@ -214,6 +217,34 @@ def metrics_page() -> str:
             labels = ", ".join(f"`{label}`" for label in row["labels"])
             words = row["help"].replace("|", "\\|")
             lines.append(f"| `{row['name']}` | {row['type']} | {labels} | {words} |")
+    return "\n".join(lines) + "\n"
+
+
+def settings_page() -> str:
+    """The operator's settings, from the defaults and docstrings of OperatorSettings."""
+    from broadsheet_operator import settings
+    from broadsheet_operator.handlers.main import parser
+
+    options = parser().format_help()
+    lines = [
+        "# Settings of the operator",
+        "",
+        "The operator's intervals and limits. Those with an option are set with it "
+        "(`broadsheet operator --resync-seconds 30`); the others are fixed, and are here so that you know what to "
+        "expect.",
+        "",
+        "| setting | default | option | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    tree = ast.parse(pathlib.Path(settings.__file__).read_text())
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef)).body
+    for field, words in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(words, ast.Expr):
+            name = ast.unparse(field.target)
+            meaning = " ".join(ast.literal_eval(words.value).split()).replace("|", "\\|")
+            option = f"--{name.replace('_', '-')}"
+            option = f"`{option}`" if f" {option} " in options else ""
+            lines.append(f"| `{name}` | `{getattr(settings.DEFAULTS, name)}` | {option} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
