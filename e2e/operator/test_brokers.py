@@ -278,7 +278,7 @@ def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_go
 
     def drains(body: Body) -> bool:
         words = body["status"].get("scaling", "")
-        return words.startswith("draining broker 3: ") and "at most 100k a second and broker" in words
+        return words.startswith("draining broker 3: ") and "at most 100k/s per broker" in words
 
     growing.next("kubectl scale cluster")
     trio.wait(drains, "a drain")

@@ -1,4 +1,4 @@
-"""Changes of a resource that are refused whoever asks: the API server by rules of the CRD, `broadsheet up` by these."""
+"""Changes of a resource that are refused: on Kubernetes by rules of the CRD, with `broadsheet up` by these."""
 
 from __future__ import annotations
 

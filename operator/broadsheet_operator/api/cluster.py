@@ -1,4 +1,4 @@
-"""Cluster: brokers of ours, or a Kafka cluster that someone else runs."""
+"""Cluster: brokers that the operator runs, or a Kafka cluster that is run elsewhere."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ class ListenerType(StrEnum):
 
 
 class Listener(SpecModel):
-    """A door for clients."""
+    """A listener for clients."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,13}[a-z0-9])?$", max_length=15, min_length=1)]
-    """The listener's name, in small letters; in Kafka it is the same in capitals."""
+    """Lower-case name; Kafka sees it in upper case."""
     port: Port
     """The port. With `broadsheet up` broker 0 listens on it, broker 1 on the next one, and so on."""
     type: Annotated[ListenerType, lenient_enum(ListenerType)] = ListenerType.INTERNAL
@@ -101,11 +101,11 @@ class Resources(SpecModel):
     requests: (
         Annotated[dict[Annotated[str, StringConstraints(max_length=253)], Quantity], Field(max_length=16)] | None
     ) = None
-    """What is set aside for a broker: cpu, memory."""
+    """CPU and memory reserved for a broker."""
     limits: (
         Annotated[dict[Annotated[str, StringConstraints(max_length=253)], Quantity], Field(max_length=16)] | None
     ) = None
-    """What a broker may use at most: cpu, memory."""
+    """The most CPU and memory that a broker may use."""
 
 
 class Rack(SpecModel):
@@ -143,14 +143,14 @@ class PodTemplate(SpecModel):
 
 
 class Brokers(SpecModel):
-    """The brokers that we run."""
+    """The brokers that the operator runs."""
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
     """How many brokers. More are added at once; with fewer, those with the highest ids are drained before they go."""
     storage: Storage | None = None
     """Where they keep their logs."""
     resources: Resources | None = None
-    """What they may use."""
+    """CPU and memory of each broker."""
     rack: Rack | None = None
     """How replicas are spread over zones."""
     template: PodTemplate | None = None
@@ -158,7 +158,7 @@ class Brokers(SpecModel):
 
 
 class External(SpecModel):
-    """A Kafka cluster that someone else runs; Topics and ConsumerGroups work there too."""
+    """A Kafka cluster that is run elsewhere. Topics and ConsumerGroups work there too."""
 
     bootstrap_servers: Annotated[list[HostPort], Field(min_length=1, max_length=32, json_schema_extra={"x-set": True})]
     """host:port of some of its brokers."""
@@ -172,14 +172,14 @@ class Metrics(SpecModel):
 
 
 class PodDisruptionBudget(SpecModel):
-    """How many brokers may be taken away at once."""
+    """How many brokers may be evicted at once."""
 
     max_unavailable: Annotated[int, Field(ge=0, le=100)] = 1
-    """So many brokers may be evicted at once."""
+    """How many brokers may be evicted at once."""
 
 
 THROTTLE_PATTERN = r"^([1-9][0-9]{0,8}(k|Ki|M|Mi|G|Gi)|unlimited)$"
-THROTTLE_HELP = "bytes a second with a unit, k, M, G or Ki, Mi, Gi, as in 50Mi, or unlimited"
+THROTTLE_HELP = "bytes per second with a unit, k, M, G or Ki, Mi, Gi, as in 50Mi, or unlimited"
 
 
 class Reassignments(SpecModel):
@@ -196,12 +196,12 @@ class Reassignments(SpecModel):
         ]
         | None
     ) = None
-    """What the copying of replicas may take of each broker, in bytes a second: 50Mi, or unlimited. It must be more than
+    """Replication throttle per broker, in bytes per second: 50Mi, or unlimited. It must be more than
     what is written to the topics that move, or they never catch up. Left out: 50Mi."""
 
 
 class AllowedNamespace(SpecModel):
-    """A namespace that may keep Topics and ConsumerGroups of this cluster."""
+    """A namespace that may define Topics and ConsumerGroups for this cluster."""
 
     namespace: Annotated[str, StringConstraints(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?|[*])$", max_length=63)]
     """The namespace's name, or * for all."""
@@ -210,34 +210,34 @@ class AllowedNamespace(SpecModel):
 
 
 class ClusterSpec(SpecModel):
-    """What the cluster should be: either brokers that we run, or external."""
+    """The desired state: either brokers that the operator runs, or external."""
 
     brokers: Brokers | None = None
-    """The brokers that we run."""
+    """The brokers that the operator runs."""
     external: External | None = None
-    """A cluster that someone else runs."""
+    """A Kafka cluster that is run elsewhere."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
     """Container image of the brokers. Left out: the one that belongs to the operator."""
     listeners: (
         Annotated[list[Listener], Field(min_length=1, max_length=8, json_schema_extra={"x-list-map-keys": ["name"]})]
         | None
     ) = None
-    """Doors for clients. Left out: one without encryption, `plain`, on port 9092."""
+    """Listeners for clients. Default: one unencrypted listener, `plain`, on port 9092."""
     config: ConfigMap | None = None
     """Any broker property under its Kafka name, but for those that Broadsheet sets itself, such as listeners and
     log.dirs."""
     unmanaged_config: ConfigKeys | None = None
-    """Properties of the running brokers that are left alone, because someone else sets them. null as a value in config
+    """Properties of the running brokers that are left alone, because another tool sets them. null as a value in config
     means the same, but kubectl apply drops it without --server-side."""
     allowed_namespaces: (
         Annotated[list[AllowedNamespace], Field(max_length=100, json_schema_extra={"x-list-map-keys": ["namespace"]})]
         | None
     ) = None
-    """Who may keep Topics and ConsumerGroups of this cluster elsewhere than in its own namespace."""
+    """Other namespaces that may define Topics and ConsumerGroups for this cluster."""
     metrics: Metrics | None = None
     """Metrics over HTTP."""
     pod_disruption_budget: PodDisruptionBudget | None = None
-    """How many brokers may be taken away at once."""
+    """How many brokers may be evicted at once."""
     maintenance_windows: (
         Annotated[list[MaintenanceWindow], Field(max_length=20, json_schema_extra={"x-atomic": True})] | None
     ) = None
@@ -251,12 +251,12 @@ class ClusterSpec(SpecModel):
     def _agree(self) -> ClusterSpec:
         if (self.brokers is None) == (self.external is None):
             raise ValueError("give either brokers (we run them) or external (someone else does), one of the two")
-        doors = self.listeners or []
-        for what, values in (("name", [d.name for d in doors]), ("port", [str(d.port) for d in doors])):
+        listeners = self.listeners or []
+        for what, values in (("name", [x.name for x in listeners]), ("port", [str(x.port) for x in listeners])):
             twice = next((v for v in values if values.count(v) > 1), None)
             if twice:
                 raise ValueError(f"two listeners have the {what} {twice}")
-        taken = next((d.name for d in doors if d.name in TAKEN_NAMES), None)
+        taken = next((x.name for x in listeners if x.name in TAKEN_NAMES), None)
         if taken:
             raise ValueError(f"{taken}: {TAKEN_NAMES_HELP}")
         self.unmanaged_keys()
@@ -266,7 +266,7 @@ class ClusterSpec(SpecModel):
         return self
 
     def unmanaged_keys(self) -> frozenset[str]:
-        """Broker properties that somebody else sets."""
+        """Broker properties that another tool sets."""
         return unmanaged_keys(self.config, self.unmanaged_config)
 
 
@@ -290,11 +290,11 @@ class BrokerStatus(StatusModel):
     bytes: Annotated[int, Field(ge=0)] | None = None
     """Bytes of these replicas on its disk, not older than five minutes; /metrics of the operator has it exactly."""
     message: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """What is wrong, in words."""
+    """What is wrong."""
 
 
 class ClusterStatus(Status):
-    """What the cluster really is."""
+    """The observed state of the cluster."""
 
     cluster_id: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Kafka's cluster id."""
@@ -321,17 +321,17 @@ class ClusterStatus(Status):
     offline_partitions: Annotated[int, Field(ge=0)] | None = None
     """Partitions without a leader."""
     rollout: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """What a rolling change is doing or waiting for, in words."""
+    """What a rolling change is doing or waiting for."""
     maintenance_window: Annotated[str, StringConstraints(max_length=256)] | None = None
     """Whether a maintenance window is open, and until when, or when the next one opens."""
     scaling: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """What is being done to have as many brokers as declared, or to spread partitions over them, in words."""
+    """What is being done to reach the declared number of brokers, or to spread partitions over them."""
     voters: Annotated[list[int], Field(max_length=100)] | None = None
     """Node ids of the brokers that vote in the metadata quorum."""
 
 
 class Cluster(Resource):
-    """A Kafka cluster: brokers of ours, or one that someone else runs."""
+    """A Kafka cluster: brokers that the operator runs, or one that is run elsewhere."""
 
     PLURAL: ClassVar[str] = "clusters"
 
@@ -348,5 +348,5 @@ class Cluster(Resource):
         return self
 
     def listeners(self) -> list[Listener]:
-        """The doors, with the default one if none is given."""
+        """The listeners, with the default one if none is given."""
         return self.spec.listeners or [Listener(name="plain", port=9092)]

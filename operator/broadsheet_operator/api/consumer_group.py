@@ -1,4 +1,4 @@
-"""ConsumerGroup: a group that someone watches, and can set back or forward."""
+"""ConsumerGroup: a consumer group that is watched, and whose offsets can be reset."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class ExactOffset(SpecModel):
 
 class Reset(SpecModel):
     """Set the group's offsets once. It is done only while the group has no members, and when it is put into a resource
-    that had none or another one: a resource made anew with a reset in it does not move a group that has offsets."""
+    that had none or another one: a recreated resource with a reset in it does not move a group that has offsets."""
 
     to: Annotated[ResetTo, lenient_enum(ResetTo)]
     """Where to: earliest, latest, offset, time, shift, or offsets (each partition by itself)."""
@@ -83,7 +83,7 @@ class Reset(SpecModel):
     time: Time | None = None
     """With `to: time`: the first record at or after this time, as 2026-01-31T08:00:00Z."""
     shift_by: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    """With `to: shift`: so many records forward, or back if negative."""
+    """With `to: shift`: the number of records to go forward, or back if negative."""
     offsets: (
         Annotated[
             list[ExactOffset], Field(max_length=1000, json_schema_extra={"x-list-map-keys": ["topic", "partition"]})
@@ -216,9 +216,9 @@ class ConsumerGroupStatus(Status):
     )
     """How far it is in each partition (the first thousand)."""
     verdict: Annotated[Verdict, lenient_enum(Verdict)] | None = None
-    """OK, Warning (falls behind), Stalled (does not get on), Stopped (nobody reads), Rewound (went back)."""
+    """OK, Warning (falls behind), Stalled (makes no progress), Stopped (has no members), Rewound (went back)."""
     verdict_message: Annotated[str, StringConstraints(max_length=1024)] | None = None
-    """Why, in words."""
+    """The reason for the verdict."""
     last_reset: LastReset | None = None
     """The last reset, with the offsets it replaced."""
     settled_reset: Annotated[str, StringConstraints(max_length=262144)] | None = None
@@ -226,7 +226,7 @@ class ConsumerGroupStatus(Status):
 
 
 class ConsumerGroup(Dependent):
-    """A consumer group: the reading club, how far each section is read and whether someone falls behind."""
+    """A consumer group: its offsets, its lag, and whether it falls behind."""
 
     PLURAL: ClassVar[str] = "consumergroups"
     NAME_FIELD: ClassVar[str] = "groupId"

@@ -93,7 +93,7 @@ def _ready(description: str) -> tuple[Column, ...]:
     return (
         Column("Ready", '.status.conditions[?(@.type=="Ready")].status', description),
         Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is ready or not.", priority=1),
-        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "Why, in words.", priority=1),
+        Column("Message", '.status.conditions[?(@.type=="Ready")].message', "The reason, as a sentence.", priority=1),
         Column("Age", ".metadata.creationTimestamp", "How long it has been declared.", type="date"),
     )
 
@@ -149,7 +149,7 @@ DEFINITIONS = (
         ("bsc",),
         ("broadsheet", "all"),
         (
-            Column("Brokers", ".status.replicas", "How many brokers there are.", type="integer"),
+            Column("Brokers", ".status.replicas", "Number of brokers.", type="integer"),
             Column("Up", ".status.readyReplicas", "How many brokers take requests.", type="integer"),
             Column("Topics", ".status.topics", "How many topics it holds.", type="integer"),
             Column("Under-min-ISR", ".status.underMinIsrPartitions", "Partitions without writes.", type="integer"),
@@ -221,7 +221,7 @@ DEFINITIONS = (
             *_NOT_OURS,
             _keys_not_ours("labels", LABELS),
             _keys_not_ours("annotations", ANNOTATIONS),
-            # A rule and no pattern: kubectl would show the whole pattern to whoever mistypes a schedule.
+            # A rule and no pattern: kubectl would show the whole pattern to a person who mistypes a schedule.
             Rule(
                 "spec.maintenanceWindows[]", f"self.schedule.matches(r'{SCHEDULE_PATTERN}')", SCHEDULE_HELP, ".schedule"
             ),
@@ -412,7 +412,7 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
         if key in node and not (key in ("minimum", "maximum") and abs(node[key]) >= _LONGEST_INTEGER):
             out[key] = node[key]
     if "x-help" in node:
-        # A rule and no pattern: kubectl would show the pattern, and no words, to whoever mistypes it.
+        # A rule and no pattern: kubectl would show the pattern, and no explanation, when it is mistyped.
         rule = f"self.matches(r'{out.pop('pattern')}')"
         out["x-kubernetes-validations"] = [{"rule": rule, "message": f"write {node['x-help']}"}]
     if node.get("format") == "date-time" or kind == "integer":

@@ -1,4 +1,4 @@
-"""Manifests: YAML text to resources, with every mistake told in words.
+"""Manifests: YAML text to resources, with every mistake reported.
 
 A mistake names the file, the resource, the field, the value that stands there and what is allowed; a misspelt field
 name gets the name that was probably meant.

@@ -152,7 +152,7 @@ ConfigKeys = Annotated[list[ConfigKey], Field(max_length=256, json_schema_extra=
 
 
 def unmanaged_keys(config: dict[str, Any] | None, unmanaged: list[str] | None) -> frozenset[str]:
-    """Keys that somebody else sets: those that are listed, and those with null. ValueError for one that is in both.
+    """Keys that another tool sets: those that are listed, and those with null. ValueError for one that is in both.
 
     `kubectl apply` drops a null on its way to the API server, so that only the list works with every tool.
     """

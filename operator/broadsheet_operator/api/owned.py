@@ -43,7 +43,7 @@ PROPERTIES: Mapping[str, str] = {
 KUBERNETES_PROPERTIES: Mapping[str, str] = {
     "broadsheet.http.listener": "the pods' probes and the metrics of the chart use port 9404",
 }
-"""Set on Kubernetes only: with `broadsheet up` nobody else sets them."""
+"""Set on Kubernetes only: with `broadsheet up` no other tool sets them."""
 
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by")
 """Labels by which the operator finds a broker's pod. Those that begin with PREFIX are its own, too."""

@@ -91,7 +91,7 @@ def format_size(size_bytes: int) -> str:
 
 
 def format_rate(size_bytes: int) -> str:
-    """Bytes exactly, with the unit that makes it shortest: `50Mi`, `100k`; what somebody wrote is what they read."""
+    """Bytes exactly, with the unit that makes it shortest: `50Mi`, `100k`; the text is the one that was written."""
     units = [(unit, factor) for unit, factor in _BYTES.items() if size_bytes % factor == 0]
     return min((f"{size_bytes // factor}{unit}" for unit, factor in reversed(units)), key=len)
 

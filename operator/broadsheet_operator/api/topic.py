@@ -1,4 +1,4 @@
-"""Topic: a Kafka topic that someone declares."""
+"""Topic: a Kafka topic that is declared."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Adoption(StrEnum):
 
 
 class Retention(SpecModel):
-    """How long the archive keeps old records. Whatever limit is reached first counts."""
+    """How long records are kept. The limit that is reached first applies."""
 
     time: RetentionTime | None = None
     """Records older than this are deleted: 7d, 12h, 500ms, or unlimited (Kafka's retention.ms)."""
@@ -52,7 +52,7 @@ FIELD_OF_CONFIG = {
 
 
 class TopicSpec(SpecModel):
-    """What the topic should be."""
+    """The desired state of the topic."""
 
     cluster: ClusterReference
     """The Cluster that holds the topic: its name, or namespace/name. It cannot be changed."""
@@ -61,7 +61,7 @@ class TopicSpec(SpecModel):
     partitions: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """How many partitions; it can grow, never shrink. Left out: the cluster's default, or what the topic has."""
     replication_factor: Annotated[int, Field(ge=1, le=128)] | None = None
-    """On how many brokers each partition is kept. Left out: the cluster's default, or what the topic has."""
+    """The number of brokers that keep each partition. Left out: the cluster's default, or what the topic has."""
     retention: Retention | None = None
     """How long records are kept. Left out: the cluster's default."""
     cleanup_policy: Literal["delete", "compact", "compact,delete"] | None = None
@@ -71,7 +71,7 @@ class TopicSpec(SpecModel):
     config: ConfigMap | None = None
     """Any other topic property under its Kafka name."""
     unmanaged_config: ConfigKeys | None = None
-    """Topic properties that are left alone, because someone else sets them. null as a value in config means the same,
+    """Topic properties that are left alone, because another tool sets them. null as a value in config means the same,
     but kubectl apply drops it without --server-side."""
     deletion_policy: Annotated[DeletionPolicy, lenient_enum(DeletionPolicy)] = DeletionPolicy.RETAIN
     """What happens to the topic and its records when this resource is deleted: Retain or Delete."""
@@ -137,13 +137,13 @@ class Reassignment(StatusModel):
     total_bytes: Annotated[int, Field(ge=0)] | None = None
     """Bytes that were to be copied when it began."""
     throttle: Annotated[str, StringConstraints(max_length=24)] | None = None
-    """What copying may take at most, in bytes a second and broker. Absent: there is no limit of ours."""
+    """Replication throttle per broker, in bytes per second. Absent: not throttled."""
     message: Annotated[str, StringConstraints(max_length=1024)] = ""
-    """What moves, in words."""
+    """What moves."""
 
 
 class TopicStatus(Status):
-    """What the topic really is."""
+    """The observed state of the topic."""
 
     topic_name: TopicName | None = None
     """The topic's name in Kafka."""
@@ -168,7 +168,7 @@ class TopicStatus(Status):
 
 
 class Topic(Dependent):
-    """A topic in a Kafka cluster: the newspaper, with its sections (partitions) and its archive (retention)."""
+    """A topic in a Kafka cluster: its partitions, replicas, retention and properties."""
 
     PLURAL: ClassVar[str] = "topics"
     NAME_FIELD: ClassVar[str] = "topicName"

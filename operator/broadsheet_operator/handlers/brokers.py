@@ -41,7 +41,7 @@ class BrokerRounds:
         self.evictable: dict[Key, int] = {}
         """How many brokers Kubernetes may evict now, as the last round had it."""
         self._told: dict[Key, str] = {}
-        """What was waited for in the last round: an event tells of it once."""
+        """What was waited for in the last round: an event reports it once."""
 
     def forget(self, key: Key) -> None:
         """The Cluster is gone."""

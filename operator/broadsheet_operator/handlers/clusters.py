@@ -82,7 +82,7 @@ class Clusters:
         self._looked_at: set[Key] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
         self._unknown: dict[Key, tuple[int, str]] = {}
-        """For which generation it was asked what its brokers do not know, and what that is, in words."""
+        """The generation whose properties were checked, and the message about those that no broker knows."""
 
     def sizes(self) -> dict[Key, Mapping[int, int]]:
         """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
@@ -155,9 +155,9 @@ class Clusters:
     # -- what is made -------------------------------------------------------------------------------------------------
 
     async def _look_at_children(self, key: Key) -> None:
-        """Once for each Cluster: its own watch may tell of it before the others tell of what it has already.
+        """Once for each Cluster: its own watch may report it before the others report the children that it has.
 
-        To take a StatefulSet for absent would render its pods anew, and so restart brokers.
+        A StatefulSet that is taken for absent would be rendered from scratch, and brokers would restart.
         """
         if key in self._looked_at:
             return
@@ -254,7 +254,7 @@ class Clusters:
     async def _not_created(
         self, key: Key, children: Children, replicas: int, now: datetime, attempts: Attempts
     ) -> Mapping[int, str]:
-        """Why brokers have no pod, in Kubernetes' words: its StatefulSet controller says so in events only."""
+        """Why brokers have no pod, in Kubernetes' words: its StatefulSet controller reports that only in events."""
         last_seen = self._pod_seen.setdefault(key, {})
         last_seen |= dict.fromkeys(children.pods, now)
         if children.existing.stateful_set is None or len(children.pods) >= replicas:
@@ -287,7 +287,7 @@ class Clusters:
             self._writer.event(body, "Normal", "ConfigAltered", change.words())
         wanted = ",".join(sorted(properties.declared(cluster)))
         if config_map is not None and ",".join(keys) != wanted:
-            # What was taken back is forgotten, so that it is left alone if somebody else sets it.
+            # A property that is no longer declared is forgotten, so that it is left alone if another tool sets it.
             patch = {"metadata": {"annotations": {properties.ANNOTATION: wanted}}}
             written = await self._api.patch(Kind.CONFIG_MAP, key.namespace, config_map["metadata"]["name"], patch)
             self._store.put(Kind.CONFIG_MAP, {"apiVersion": "v1", "kind": "ConfigMap", **written})

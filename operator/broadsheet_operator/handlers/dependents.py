@@ -54,9 +54,9 @@ class Dependents:
         self._is_ours = is_ours
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
-        """What was read, with the very object that it was read from: a resync parses nothing anew."""
+        """What was read, with the very object that it was read from: a resync parses nothing again."""
         self._declared: dict[tuple[Kind, Key], tuple[Any, Dependent]] = {}
-        """Topics by what was read of them when they were parsed: a thousand are not parsed anew for each batch."""
+        """Topics by the version that was parsed: a thousand are not parsed again for each batch."""
         self.views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in kinds}
         """The last look at each thing of a kind whose rounds keep one: exact figures for /metrics."""
 

@@ -29,7 +29,7 @@ class Seen:
 
 
 def may_take(spec: Mapping[str, Any], identity: str, seen: Seen, now: float, lease_seconds: float) -> bool:
-    """Whether this operator may write itself into a lease: it is its own, nobody's, or it has run out. Pure."""
+    """Whether this operator may write itself into a lease: it is its own, not held, or it has run out. Pure."""
     holder = spec.get("holderIdentity") or ""
     duration = float(spec.get("leaseDurationSeconds") or lease_seconds)
     return holder in ("", identity) or now - seen.at >= duration

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until told to stop, or until the lease is lost; the exit code is not 0 in the second case."""
+    """Run until a signal, or until the lease is lost; the exit code is not 0 in the second case."""
     options = parser().parse_args(arguments)
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True

@@ -34,7 +34,7 @@ CHILDREN = (
     Kind.DISRUPTION_BUDGET,
     Kind.NETWORK_POLICY,
 )
-"""Watched by their label, so that the operator keeps nobody else's objects in memory."""
+"""Watched by their label, so that the operator keeps no other objects in memory."""
 
 
 class Operator:
@@ -76,7 +76,7 @@ class Operator:
         self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route, settings=settings)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
         self._observed: dict[tuple[Kind, Key], tuple[Any, ...] | None] = {}
-        """What of each object the watches have told of, in short."""
+        """The fingerprint of each object as the watches last reported it."""
         self.resyncs = 0
 
     async def close(self) -> None:
@@ -88,27 +88,27 @@ class Operator:
             await self._close_session(key)
         await self.writer.close()
 
-    # -- what the watches tell ----------------------------------------------------------------------------------------
+    # -- watch events -------------------------------------------------------------------------------------------------
 
     def observe(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in one watch event; None is an object of the first list."""
         key = Key.of(body)
-        # Compared with what was observed before, not with what is stored: that may be the answer to a write of ours,
-        # which carries a change of somebody else's that no watch has told of yet.
-        meaning = None if event == "DELETED" else _meaning(body)
-        changed = self._observed.get((kind, key)) != meaning
+        # Compared with what was observed before, not with what is stored: that may be the answer to one of our writes,
+        # which carries another client's change that no watch has reported yet.
+        fingerprint = None if event == "DELETED" else _fingerprint_of_intent(body)
+        changed = self._observed.get((kind, key)) != fingerprint
         if event == "DELETED":
             self._observed.pop((kind, key), None)
             self.store.remove(kind, key)
         else:
-            self._observed[kind, key] = meaning
+            self._observed[kind, key] = fingerprint
             if not self.store.put(kind, body) and not changed:
-                return  # the echo of a write of ours, or a watch that began anew
+                return  # the echo of one of our writes, or a watch that began again
         if kind in self.kinds:
             if changed:
                 self._routes.add((kind, key))
             if event == "DELETED":
-                self._wake_rivals(kind, body)
+                self._requeue_conflicts(kind, body)
         elif kind is Kind.CLUSTER:
             self._clusters_queue.add(key)
             if changed:
@@ -121,8 +121,8 @@ class Operator:
             if owner:
                 self._clusters_queue.add(Key(key.namespace, owner))
 
-    def _wake_rivals(self, kind: Kind, gone: Mapping[str, Any]) -> None:
-        """A resource that gave way to this one may speak now."""
+    def _requeue_conflicts(self, kind: Kind, gone: Mapping[str, Any]) -> None:
+        """Requeue resources that were blocked by the deleted one."""
         for key, body in self.store.list(kind):
             if name_in_kafka(self.kinds[kind], body) == name_in_kafka(self.kinds[kind], gone):
                 self._routes.add((kind, key))
@@ -174,7 +174,7 @@ class Operator:
         return self.sessions.get(key)
 
     async def _session_for(self, cluster: Key, servers: tuple[str, ...]) -> Session:
-        # Looked for anew after each closing: meanwhile somebody else may have made the one that is wanted.
+        # Looked up again after each closing: meanwhile another task may have made the one that is wanted.
         while (session := self.sessions.get(cluster)) is not None and session.servers != servers:
             await self._close_session(cluster)
         if session is None:
@@ -190,7 +190,7 @@ class Operator:
             await session.close()
 
 
-def _meaning(body: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What of a resource is somebody else's doing: our own status writes are not."""
+def _fingerprint_of_intent(body: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A fingerprint of what others change in a resource: our own status writes do not change it."""
     metadata = body["metadata"]
     return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid")

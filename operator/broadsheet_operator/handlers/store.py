@@ -1,4 +1,4 @@
-"""The latest of each object that the watches have told of: what reconcilers read instead of asking the API server."""
+"""The latest state of each object that the watches reported: reconcilers read it instead of asking the API server."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def known_fields(body: Body) -> dict[str, Any]:
 
 
 def slim(body: Body) -> Body:
-    """An object without who set which field: the larger half of it, which nobody here reads."""
+    """An object without managedFields: the larger half of it, which is never read here."""
     return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
 
 

@@ -3,7 +3,7 @@
 kopf lists a kind once and then watches it from that version. When the API server ends the watch after its
 `timeoutSeconds`, kopf begins it again from the last version that it has seen and does not list, so a kind whose objects
 do not change brings no event for hours. What a live watch always brings is the API server's answer when it begins
-again. kopf is therefore given an HTTP session of ours, which notes these answers.
+again. kopf is therefore given an HTTP session that notes these answers.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ FINALIZER = "broadsheet.io/cleanup"
 
 EVENTS_AT_ONCE = 4
 EVENTS_KEPT = 5000
-"""More than so many that could not be written yet are dropped, the oldest first."""
+"""Events that could not be written yet: beyond this number the oldest are dropped."""
 
 
 class Writer:
@@ -48,7 +48,7 @@ class Writer:
         self, kind: Kind, body: Mapping[str, Any], before: Status | None, after: Status, figures: Figures,
         now: datetime, *, announce: bool = True,
     ) -> bool:  # fmt: skip
-        """Write a status if it says something new; True if it was written.
+        """Write a status if it has changed; True if it was written.
 
         A change of Ready is an event, unless one has just said more (`announce` False).
         """

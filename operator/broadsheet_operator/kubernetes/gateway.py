@@ -63,7 +63,7 @@ class Kubernetes(Protocol):
         ...
 
     async def patch(self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any]) -> Body:
-        """RFC 7386 merge patch; with `metadata.resourceVersion` it fails with 409 if someone was faster."""
+        """RFC 7386 merge patch; with `metadata.resourceVersion` it fails with 409 if the object has changed since."""
         ...
 
     async def delete(self, kind: Kind, namespace: str | None, name: str, uid: str = "") -> bool:

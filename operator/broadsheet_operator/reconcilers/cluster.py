@@ -16,7 +16,7 @@ from broadsheet_operator.reconcilers.windows import allows
 
 @dataclass(frozen=True, slots=True)
 class BrokerState:
-    """A broker as whoever runs it sees it."""
+    """The state of a broker as Kubernetes or the local runtime reports it."""
 
     id: int
     state: str
@@ -128,7 +128,7 @@ def overriding_statements(
 ) -> list[Statement]:
     """What is said although brokers may take requests; empty when nothing overrides what they say.
 
-    `lost`: why there is no quorum any more; `failure`: what the brokers refused; `refusal`: what of the spec is not
+    `lost`: why the quorum is lost; `failure`: what the brokers refused; `refusal`: what of the spec is not
     done; `refused`, `troubles`: what the API server will not do, and what it failed to do, in its words.
     """
     if lost:

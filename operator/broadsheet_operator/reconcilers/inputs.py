@@ -28,13 +28,13 @@ WORDS = {
 
 
 def remembered(inputs: Mapping[str, Any]) -> str:
-    """The annotation's text. Secrets are left out: the hash beside it tells when they change."""
+    """The annotation's text. Secrets are left out: the hash beside it shows when they change."""
     shown = {key: value for key, value in inputs["properties"].items() if not SECRET.search(key)}
     return json.dumps({**inputs, "properties": shown}, sort_keys=True)
 
 
 def difference(pod: Mapping[str, Any], template: Mapping[str, Any]) -> str:
-    """What changed from what the pod was started with to what the template says; empty when it cannot be told."""
+    """What changed from what the pod was started with to what the template says; empty when that is not known."""
     before, after = _read(pod), _read(template)
     if before is None or after is None:
         return ""

@@ -25,7 +25,7 @@ class Limits:
     """What was limited."""
 
     rate: int = 0
-    """Bytes a second and broker; 0: nothing is limited."""
+    """Bytes per second per broker; 0: nothing is limited."""
     topics: frozenset[str] = frozenset()
 
     def text(self) -> str | None:
@@ -37,7 +37,7 @@ NOTHING = Limits()
 
 
 def limits_of(annotations: Mapping[str, str] | None) -> Limits:
-    """What the annotation says. One that nobody can read is none: whoever wrote it limits for himself."""
+    """The limits in the annotation. An unreadable value counts as no limit; it was not written by the operator."""
     try:
         told = json.loads((annotations or {}).get(LIMITED, ""))
         return Limits(int(told["rate"]), frozenset(map(str, told["topics"])))
@@ -61,7 +61,7 @@ class LimitStep:
 
 
 def next_step(placement: Sequence[Placed], moves: Moves, known: Limits, rate: int | None) -> LimitStep:
-    """The limit for what moves and for what is about to (`moves`). `rate`: bytes a second and broker; None: none."""
+    """The limit for what moves and for what is about to (`moves`). `rate`: bytes per second per broker; None: none."""
     partitions: dict[str, list[Placed]] = {}
     for p in placement:
         partitions.setdefault(p.name.topic, []).append(p)
@@ -73,12 +73,12 @@ def next_step(placement: Sequence[Placed], moves: Moves, known: Limits, rate: in
     to_limit = topics if rate != known.rate else begun
     throttle = (limit_of(t, copies(partitions[t], moves), rate) for t in sorted(to_limit))
     return LimitStep(
-        # With the rate that is in force: whoever is interrupted now sets the new one everywhere.
+        # With the rate that is in force: an interrupted round then sets the new one everywhere.
         before=Limits(known.rate, known.topics | topics) if to_limit else known,
         throttle=tuple(t for t in throttle if t is not None),
         release=_release(ours - topics),
         after=Limits(rate, frozenset(topics)) if topics else NOTHING,
-        words=f"at most {format_rate(rate)} a second and broker" if topics else "",
+        words=f"at most {format_rate(rate)}/s per broker" if topics else "",
     )
 
 

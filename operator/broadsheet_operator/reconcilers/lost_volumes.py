@@ -11,9 +11,9 @@ from broadsheet_operator.reconcilers.provisioning import FORMED, QUORUM, Existin
 
 
 def lost_quorum(cluster: Cluster, existing: Existing) -> str:
-    """Why no controller can be elected any more, and the ways out, in words; empty while there is hope.
+    """Why no controller can be elected, and the ways out; empty while one may be.
 
-    To be asked only while nobody sees a quorum: a volume is marked by the operator when it sees one.
+    Call it only while no broker sees a quorum: a volume is marked by the operator when it sees one.
     """
     brokers, voters = cluster.spec.brokers, (cluster.status.voters if cluster.status else None) or []
     if brokers is None or not voters or begins_again(brokers):

@@ -30,7 +30,7 @@ from broadsheet_operator.reconcilers.topic_actions import (
 from broadsheet_operator.reconcilers.windows import allows
 
 DEFAULT_RATE = 50 * 2**20
-"""Bytes a second and broker: less than half of what a network of 1 Gbit/s carries."""
+"""Bytes per second per broker: less than half of what a network of 1 Gbit/s carries."""
 
 NO_LIMIT = 2**63 - 1
 """Kafka's own default of the rates."""
@@ -43,7 +43,7 @@ class Terms:
     hold: str = ""
     """Why nothing may begin to move now; empty when it may."""
     rate: int | None = DEFAULT_RATE
-    """Bytes a second and broker that copying may take; None: no limit."""
+    """Replication throttle per broker, in bytes per second; None: not throttled."""
     brokers: int = 0
     """How many brokers there are to be, whether they run or not; 0: nobody says."""
 
@@ -194,7 +194,7 @@ def progress(
     if moving and percent is not None and left is not None:
         parts.append(f"{format_size(left)} of {format_size(total)} are still to be copied ({percent}% done)")
     if throttle and throttle != UNLIMITED:
-        parts.append(f"at most {throttle} a second and broker")
+        parts.append(f"at most {throttle}/s per broker")
     alive = {b.id for b in cluster.alive}
     away = sorted({r for p in moving for r in p.adding if r not in alive})
     if away:

@@ -1,4 +1,4 @@
-"""A broker as its pod tells it. Pure."""
+"""Derives the state of a broker from its pod. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broadsheet_operator.reconcilers.cluster import BrokerState
 FORGOTTEN_SECONDS = 1200.0
 """The StatefulSet controller tries again at least this often, and says each time what went wrong."""
 STUCK_SECONDS = 30.0
-"""A pod that is still there so long after its grace period is on a node that does not answer."""
+"""A pod that still exists this long after its grace period is on a node that does not answer."""
 
 
 def pod_number(cluster: str, pod: str) -> int | None:

@@ -1,4 +1,4 @@
-"""What a Cluster of ours is made of on Kubernetes: one jinja2 template per kind of child, rendered to plain objects.
+"""Renders the children of a Cluster on Kubernetes: one jinja2 template per kind, to plain objects.
 
 Pure: a Cluster, what already exists and the operator's own settings go in, objects for server-side apply come out.
 
@@ -88,7 +88,7 @@ def children(
     if existing.stateful_set is not None:
         _keep_what_cannot_change(stateful_set, existing.stateful_set)
         known = (existing.stateful_set["metadata"].get("annotations") or {}).get(RENDERED)
-        # Rendered by this release and different nevertheless: somebody has edited it, and it is put back.
+        # Rendered by this release and different nevertheless: it was edited, and is put back.
         if known != rendered_hash and _inputs_of(existing.stateful_set) == context["inputs_hash"]:
             _keep_template(stateful_set, existing.stateful_set)
             stateful_set["metadata"]["annotations"][RENDERED] = known or ""
@@ -161,7 +161,7 @@ def why_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str
 def cluster_id(cluster: Cluster, existing: Existing) -> str:
     """Kafka's cluster id: that of volumes which are there already, else one made from the resource's uid.
 
-    Made from the uid it needs no state of ours, so a reconcile that was interrupted makes the same one again.
+    Derived from the uid it needs no state, so a reconcile that was interrupted makes the same one again.
     """
     for claim in existing.claims:
         known = claim["metadata"].get("annotations", {}).get(CLUSTER_ID)
@@ -193,8 +193,8 @@ def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
     """How a broker finds its quorum, and, while there is none, who forms it.
 
     The first voters are named only until the quorum was seen: a broker that loses its volume later must come back as
-    somebody who knows nothing and asks, not as the voter that it was (KIP-853). Where all that the quorum ever knew is
-    on the one volume that is lost, or on none that lasts, there is nobody to ask, and it forms again.
+    an observer that asks, not as the voter that it was (KIP-853). Where all that the quorum ever knew is
+    on the one volume that is lost, or on none that lasts, no broker can be asked, and it forms again.
     """
     fixed = static_voters(existing)
     if fixed:
@@ -209,13 +209,13 @@ def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existin
 
 
 def begins_again(brokers: Brokers) -> bool:
-    """Whether a voter that comes back with nothing forms the quorum again, because nobody has what it had."""
+    """Whether a voter that comes back with nothing forms the quorum again, because no other broker has its metadata."""
     lasts = brokers.storage is not None and brokers.storage.size is not None
     return brokers.replicas == 1 or (len(wanted_voters(brokers.replicas)) == 1 and not lasts)
 
 
 def claims_to_grow(brokers: Brokers, claims: tuple[Mapping[str, Any], ...]) -> list[tuple[str, str]]:
-    """(claim, size) for volumes smaller than asked. A size is a floor: a volume that someone has grown stays so."""
+    """(claim, size) for volumes smaller than asked. A size is a minimum: a volume that is larger stays so."""
     if brokers.storage is None or brokers.storage.size is None:
         return []
     wanted = parse_size(brokers.storage.size)

@@ -1,4 +1,4 @@
-"""Who votes in the metadata quorum of a Cluster of ours, and the next change on the way there. Pure.
+"""Decides which brokers vote in the metadata quorum of a Cluster, and the next change on the way there. Pure.
 
 One voter for one or two brokers, three for three and more: a quorum of two would stop with either of them, and more
 than three voters make every change of metadata slower without need. The voters are the brokers with the lowest ids,
@@ -22,7 +22,7 @@ from broadsheet_operator.reconcilers.observed import QuorumView, ReplicaView
 HEARD_SECONDS = 5.0
 """A replica that has fetched within this time is alive; a follower fetches at least twice a second."""
 LOST_SECONDS = 10.0
-"""A voter silent for so long, whose broker fetches from another directory, has lost its volume."""
+"""A voter that is silent for this long, and whose broker fetches from another directory, has lost its volume."""
 CAUGHT_UP_RECORDS = 1000
 """An observer that lacks no more than these is ready to be added; the leader waits for the rest of the way."""
 LISTENER = "CONTROLLER"
@@ -69,7 +69,7 @@ class QuorumStep:
 
 
 def wanted_voters(brokers: int) -> tuple[int, ...]:
-    """Ids of the voters of a Cluster of so many brokers."""
+    """Ids of the voters of a Cluster with this number of brokers."""
     return (0, 1, 2) if brokers >= 3 else (0,)
 
 
@@ -104,9 +104,9 @@ def next_change(quorum: QuorumView, wanted: Collection[int], addresses: Mapping[
 
 
 def unsafe_to_stop(quorum: QuorumView) -> dict[int, str]:
-    """For each voter whose stop would take the majority away: which other voters are not heard of, in words.
+    """For each voter that must keep running, why: the other voters that are unreachable.
 
-    The only voter of its quorum is no such voter: there is nobody to wait for.
+    The only voter of its quorum is not one of them: there is no other to wait for.
     """
     majority = len(quorum.voters) // 2 + 1
     result = {}

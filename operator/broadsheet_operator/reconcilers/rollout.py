@@ -26,7 +26,7 @@ class PodView:
     """Why it must restart (a reason as Strimzi has it), or None."""
     deleting: bool = False
     why: str = ""
-    """Which difference the restart is for, in words."""
+    """Which difference the restart is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Step:
 
 
 def unsafe_to_stop(health: ClusterHealth) -> dict[int, str]:
-    """For each broker that must not stop now, the first partition that forbids it, in words.
+    """For each broker that must not stop now, the first partition that forbids it.
 
     A partition all of whose replicas are in sync forbids nothing: what is left is at least its min.insync.replicas, or
     its replication factor is no larger than that, which is the exception.
@@ -78,15 +78,15 @@ def next_step(
     *,
     rolling: bool = False,
 ) -> Step:
-    """`unsafe`: for each broker id that must not stop now, what forbids it; None when nobody could say.
+    """`unsafe`: for each broker id that must not stop now, what forbids it; None when that is not known.
 
     `lagging`: for each broker that is not in sync everywhere, a partition where it is not: one that was restarted
-    has to be back before the next one goes. `single`: for each broker a partition that nobody else keeps. `idle`:
-    brokers that keep nothing and have no vote: nobody waits for them, and one without a node holds nothing up.
+    has to be back before the next one goes. `single`: for each broker a partition without another replica. `idle`:
+    brokers without replicas and without a vote: one of them without a node holds nothing up.
 
     `rolling`: the round before was in a rolling change. It is over when the broker that was restarted last is back.
 
-    A pod that is not ready and outdated is restarted whatever the others do: it serves nobody, and the change may be
+    A pod that is not ready and outdated is restarted whatever the others do: it serves no client, and the change may be
     what heals it.
     """
     outdated = [pod for pod in pods if pod.outdated and not pod.deleting]
@@ -127,7 +127,7 @@ def _last_one(absent: Sequence[int], lagging: Mapping[int, str] | None) -> Step:
 
 
 def held(step: Step, words: str) -> Step:
-    """The step outside of the maintenance windows: only a pod that serves nobody is restarted."""
+    """The step outside of the maintenance windows: only a pod that serves no client is restarted."""
     if step.restart is None or not step.restart.ready:
         return step
     return Step(None, f"broker {step.restart.id} {words}", blocked=True)

@@ -1,7 +1,7 @@
 """How a Cluster gets from the brokers that it has to those that it should have. Pure.
 
-*Growing*: the StatefulSet grows at once; when the new brokers take part, they get their votes, and Kafka's own topics
-the replicas that the new size allows. Other partitions stay where they are until somebody asks for a rebalance.
+*Growing*: the StatefulSet grows at once; when the new brokers have joined, they get their votes, and Kafka's own topics
+the replicas that the new size allows. Other partitions stay where they are until a rebalance is requested.
 
 *Shrinking*: the brokers with the highest ids leave. First everything they keep is moved to the others, then they lose
 their votes, then their pods go, and at last the cluster forgets them. Setting the number back stops that: moves under
@@ -24,7 +24,7 @@ from broadsheet_operator.reconcilers.spreading import Moves, Placed
 DRAINING = "broadsheet.io/draining"
 """Annotation of the StatefulSet: the lowest id of the brokers that are being drained."""
 REBALANCE = "broadsheet.io/rebalance"
-"""Annotation of the Cluster by which somebody asks for the partitions to be spread evenly, once."""
+"""Annotation of the Cluster that requests one rebalance of its partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Observed:
     pods: frozenset[int]
     """Ids of the brokers that have a pod."""
     brokers: tuple[BrokerView, ...]
-    """Those that the cluster knows and that take part."""
+    """Brokers that are registered and active."""
     voters: frozenset[int]
     partitions: tuple[Placed, ...]
     followers: frozenset[int] = frozenset()
-    """Brokers whose fetches the quorum's leader remembers: those that have stopped are in no metadata any more."""
+    """Brokers whose fetches the quorum's leader remembers: those that have stopped are no longer in the metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def leaving_ids(wanted: int, seen: Observed) -> frozenset[int]:
 
 
 def next_step(wanted: int, seen: Observed, *, rebalance: bool) -> ScalingStep:
-    """The next step towards `wanted` brokers; `rebalance`: somebody has asked for it."""
+    """The next step towards `wanted` brokers; `rebalance`: it was requested."""
     leaving = leaving_ids(wanted, seen)
     if leaving:
         return _shrink(wanted, leaving, seen)
@@ -90,7 +90,7 @@ def next_step(wanted: int, seen: Observed, *, rebalance: bool) -> ScalingStep:
         return ScalingStep("no broker leaves any more")  # the annotation goes with this
     alive = [b for b in seen.brokers if not b.fenced]
     if len(alive) < wanted:
-        return ScalingStep()  # the brokers' own states tell why
+        return ScalingStep()  # the brokers' own states say why
     moves = spreading.plan_internal(seen.partitions, seen.brokers)
     moving = [p for p in seen.partitions if p.internal and p.moving]
     if moves or moving:

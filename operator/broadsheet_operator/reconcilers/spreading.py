@@ -1,7 +1,7 @@
 """Where replicas of all topics go when a Cluster's brokers change. Pure.
 
 *Draining* moves what leaving brokers keep to the others; *balancing* evens out what brokers keep, which is done only
-when somebody asks for it, because it copies data; internal topics get the replication factor that the Cluster's size
+on request only, because it copies data; internal topics get the replication factor that the Cluster's size
 allows.
 Each plan names few partitions at a time; the next ones follow when these are done, so a plan that is dropped half-way
 leaves nothing to be tidied up.
@@ -45,12 +45,12 @@ class Placed:
 
 
 def internal_factor(brokers: int) -> int:
-    """Replicas of Kafka's own topics in a Cluster of so many brokers."""
+    """Replicas of Kafka's own topics in a Cluster with this number of brokers."""
     return min(3, brokers)
 
 
 def refusal(partitions: Sequence[Placed], leaving: Collection[int], remaining: int) -> str:
-    """Why these brokers cannot leave, in words: topics with more replicas than brokers would remain; else empty."""
+    """Why these brokers cannot leave: topics with more replicas than brokers would remain; else empty."""
     too_many = {p.name.topic: len(p.target) for p in partitions if not p.internal and len(p.target) > remaining}
     if not too_many:
         return ""

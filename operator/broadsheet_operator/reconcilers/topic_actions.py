@@ -111,7 +111,7 @@ class Throttle:
 
     def words(self) -> str:
         """For events and logs."""
-        return f"copy no more than {format_rate(self.rate)} a second and broker"
+        return f"copy no more than {format_rate(self.rate)}/s per broker"
 
 
 @dataclass(frozen=True, slots=True)

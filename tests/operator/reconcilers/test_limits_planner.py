@@ -35,14 +35,11 @@ def test_it_is_remembered_and_set_before_replicas_move() -> None:
     assert step.throttle == (Throttle("orders", ((0, 1), (0, 3)), ((0, 2),), 50 * MIB),)
     assert step.after == OURS
     assert step.release == ()
-    assert step.words == "at most 50Mi a second and broker"
+    assert step.words == "at most 50Mi/s per broker"
 
 
 def test_it_is_left_alone_while_replicas_move() -> None:
-    assert next_step([UNDER_WAY], {}, OURS, 50 * MIB) == LimitStep(OURS, after=OURS, words=f"at most 50Mi {PER}")
-
-
-PER = "a second and broker"
+    assert next_step([UNDER_WAY], {}, OURS, 50 * MIB) == LimitStep(OURS, after=OURS, words="at most 50Mi/s per broker")
 
 
 def test_the_next_moves_of_a_topic_name_what_moves_already_too() -> None:

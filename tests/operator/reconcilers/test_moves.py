@@ -177,7 +177,7 @@ def test_progress_is_told_in_partitions_bytes_and_percent() -> None:
     told = status.reassignment
     assert told is not None
     assert told.message == (
-        "2 of 3 partitions are moving; 15Mi of 30Mi are still to be copied (50% done); at most 50Mi a second and broker"
+        "2 of 3 partitions are moving; 15Mi of 30Mi are still to be copied (50% done); at most 50Mi/s per broker"
     )
     assert ready(status)[2] == "replicas are moving, 50% copied"
 
