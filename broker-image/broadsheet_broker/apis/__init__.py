@@ -1,4 +1,4 @@
-"""One module per Kafka API or close family: decode, call a room, encode. `load` registers them all."""
+"""One module per Kafka API or close family: decode, call a service, encode. `load` registers them all."""
 
 from __future__ import annotations
 

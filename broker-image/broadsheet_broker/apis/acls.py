@@ -1,6 +1,6 @@
 """DescribeAcls (key 29), CreateAcls (30), DeleteAcls (31): SECURITY_DISABLED, as Kafka answers without an authorizer.
 
-Tools know that answer: MirrorMaker 2 stops copying ACLs, kafka-acls says that no authorizer is configured.
+Tools understand that answer: MirrorMaker 2 stops copying ACLs, kafka-acls says that no authorizer is configured.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""ApiVersions, versions 0-4: what this broker speaks, and the features of its cluster (KIP-35, KIP-511, KIP-584).
+"""ApiVersions, versions 0-4: the APIs of this broker and the features of its cluster (KIP-35, KIP-511, KIP-584).
 
 * The answer's header is always version 0; a version that is not served gets a body of version 0 with
-  UNSUPPORTED_VERSION and the range that is (the network sees to both, since it must happen before decoding).
-* From version 3 on clients tell their name and version, which must look like one (KIP-511): else INVALID_REQUEST.
+  UNSUPPORTED_VERSION and the range that is (the network does both, before decoding).
+* From version 3 on clients send their name and version; a malformed one gets INVALID_REQUEST (KIP-511).
 * Features whose lowest level is 0 are left out below version 4, since older clients refuse them (KAFKA-17011).
-* Controllers' listeners tell only what controllers serve.
+* A controller's listener lists only the APIs that controllers serve.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _advertised(controller: bool) -> list[ApiVersion]:
 
 
 def version_answer(lowest: int, highest: int) -> ApiVersionsResponse:
-    """What a client hears that asked in a version of ApiVersions which is not served."""
+    """The answer to a version of ApiVersions that is not served."""
     known = ApiVersion(api_key=18, min_version=lowest, max_version=highest)
     return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=[known])
 

@@ -1,7 +1,7 @@
-"""What a client may do, as bit sets, for the answers that tell it (KIP-430).
+"""What a client may do, as bit sets, for answers that include it (KIP-430).
 
-Without an authorizer everybody may do everything: the bits are then all operations that a resource knows. The number
-of a bit is the code of the operation (org.apache.kafka.common.acl.AclOperation).
+Without an authorizer every client may do everything: all operations of the resource are set. The number of a bit is
+the code of the operation (org.apache.kafka.common.acl.AclOperation).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 NOT_ASKED: Final = -(2**31)
-"""What stands in an answer when the client did not ask."""
+"""The value in an answer if the client did not ask."""
 
 _READ, _WRITE, _CREATE, _DELETE, _ALTER, _DESCRIBE = 3, 4, 5, 6, 7, 8
 _CLUSTER_ACTION, _DESCRIBE_CONFIGS, _ALTER_CONFIGS, _IDEMPOTENT_WRITE = 9, 10, 11, 12
@@ -25,4 +25,4 @@ CLUSTER: Final = _bits(
 )
 
 UNCHECKED: Final = "authorization: every operation is listed as allowed"
-"""For the reference, of the APIs that tell a client what it may do."""
+"""For the reference, of the APIs that list authorized operations."""

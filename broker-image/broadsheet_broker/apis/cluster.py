@@ -13,7 +13,7 @@ from broadsheet_broker.wire.messages.describe_cluster_response import DescribeCl
 from broadsheet_broker.wire.messages.update_features_request import UpdateFeaturesRequest
 
 _BROKERS, _CONTROLLERS = 1, 2
-"""Kinds of endpoints that DescribeCluster tells (KIP-919)."""
+"""Types of endpoints that DescribeCluster returns (KIP-919)."""
 
 
 @serves(60, "DescribeCluster", (0, 2), without=authorized_operations.UNCHECKED)

@@ -1,7 +1,7 @@
 """DescribeConfigs (32), AlterConfigs (33), IncrementalAlterConfigs (44), ListConfigResources (74).
 
-Every property that the broker knows is described, with its value, where that comes from, its type, what it does, and
-all places that set it. A secret is shown without its value.
+Every known property is described: value, source, type, documentation, and all places that set it. The value of a
+secret is left out.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def describe_configs(services: Services, request: Request[DescribeConfigsRequest
 
 
 def _selected(entries: Iterable[Entry], names: list[str] | None) -> Iterator[Entry]:
-    """Null names mean all, as does an empty list."""
+    """Null means all names, and so does an empty list."""
     wanted = set(names) if names else None
     return (entry for entry in entries if wanted is None or entry.name in wanted)
 

@@ -1,7 +1,7 @@
 """Orders for the active controller: carried out on this node, or passed on to it.
 
 A broker passes orders on to the active controller, wherever that is. A node that is asked on its controller listener
-never does: it is the active controller or answers NOT_CONTROLLER, so that no order goes in circles (KIP-590).
+never does: it is the active controller or answers NOT_CONTROLLER, so that orders cannot circulate (KIP-590).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def _led(services: Services, topic: str, index: int) -> Partition:
 
 
 class _Pending:
-    """Waits until the followers have moved the starts of their logs too."""
+    """Waits until the followers have moved their log start offsets too."""
 
     __slots__ = ("_loop", "_open", "_request", "_response", "_timer", "_waits")
 
@@ -105,7 +105,7 @@ class _Pending:
             self.answer()
 
     def answer(self) -> None:
-        """Answer with what there is, and wait for nothing any longer."""
+        """Answer with the current state, and stop waiting."""
         waits, self._waits = self._waits, []
         for wait in waits:
             wait.pending = None

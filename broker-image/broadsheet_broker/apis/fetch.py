@@ -1,7 +1,7 @@
-"""Fetch (key 1): read record batches, now or when enough has come.
+"""Fetch (key 1): read record batches, at once or when enough bytes are there.
 
-From version 13 topics are known by id only; from 15 a follower says who it is in a tagged field; from 16 a refusal
-says where the leader is.
+From version 13 topics are known by id only; from 15 a follower identifies itself in a tagged field; from 16 a refusal
+names the leader.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ERROR_FROM = 7
 REPLICA_STATE_FROM = 15
 LEADER_FROM = 16
 RACK_FROM = 11
-"""Version from which consumers say where they are, and may read from followers (KIP-392)."""
+"""Version from which consumers send their rack, and may read from followers (KIP-392)."""
 READ_COMMITTED = 1
 _ANY_REPLICA = Reader(leader_only=False)
 

@@ -1,7 +1,7 @@
 """FindCoordinator (key 10): which broker coordinates a group.
 
-The topic of the groups is created on the first question. Apache Kafka answers that one with COORDINATOR_NOT_AVAILABLE
-and lets the client ask again; here the answer waits for the topic instead, so that a first consumer starts sooner.
+The first request creates the topic of the groups. Apache Kafka answers that request COORDINATOR_NOT_AVAILABLE and the
+client retries; here the answer waits for the topic, so that a first consumer starts sooner.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def _after_creation(services: Services, request: Request[FindCoordinatorRe
     try:
         await services.node.automatic_topics.ensure_internal(GROUP_METADATA_TOPIC)
     except KafkaError as error:
-        # Retriable for the client, whatever kept the topic from being created; what it was is worth saying.
+        # Retriable for the client, whatever prevented the creation; the message says what did.
         _answer(services, request, f"{GROUP_METADATA_TOPIC} cannot be created: {error.message}")
     else:
         _answer(services, request)
@@ -78,8 +78,8 @@ def _answer(services: Services, request: Request[FindCoordinatorRequest], troubl
 
 def _coordinator(services: Services, key: str, key_type: int, listener: str, trouble: str | None) -> Coordinator:
     if key_type != GROUP:
-        # What Kafka says of a type it does not know. It is not retriable: COORDINATOR_NOT_AVAILABLE would keep a
-        # transactional producer asking for ever, this ends its initTransactions() with the message.
+        # Kafka's answer to an unknown type. It is not retriable: with COORDINATOR_NOT_AVAILABLE a transactional
+        # producer would retry for ever, with this its initTransactions() fails and shows the message.
         return _nowhere(key, ErrorCode.INVALID_REQUEST, _UNSERVED)
     image = services.metadata.image
     index = services.groups.partitions.index_of(key)

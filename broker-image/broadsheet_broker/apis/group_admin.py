@@ -1,4 +1,4 @@
-"""DescribeGroups, ListGroups and DeleteGroups (keys 15, 16, 42): what administrators ask of groups."""
+"""DescribeGroups, ListGroups and DeleteGroups (keys 15, 16, 42): administration of groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JoinGroup, Heartbeat, LeaveGroup and SyncGroup (keys 11 to 14): what the members of a classic group say."""
+"""JoinGroup, Heartbeat, LeaveGroup and SyncGroup (keys 11 to 14): membership of classic groups."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROTOCOL_REQUIRED_FROM = 5
 
 
 def context_of(request: Request[Any]) -> Context:
-    """Who asks, as the coordinator wants to know it. Addresses are shown with a slash, as Java prints them."""
+    """The client, as the coordinator records it. The address begins with a slash, as Java prints it."""
     return Context(request.client_id, f"/{request.connection.host}", request.version)
 
 

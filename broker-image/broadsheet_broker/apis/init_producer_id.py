@@ -1,6 +1,6 @@
 """InitProducerId (key 22): an id for an idempotent producer (KIP-98, KIP-360).
 
-Ids come from blocks that the controller hands out, so that no two producers of a cluster ever have the same one. A
+Ids come from blocks that the controller allocates, so that each id is unique in the cluster. A
 producer that brings its old id gets a new one: without transactions there is nothing to fence with a higher epoch.
 """
 
@@ -22,6 +22,6 @@ async def init_producer_id(services: Services, request: Request[InitProducerIdRe
         log_unserved(services, request)
         raise KafkaError(code, UNSERVED)
     if (body.producer_id == -1) != (body.producer_epoch == -1):
-        raise KafkaError(ErrorCode.INVALID_REQUEST, "Producer id and epoch are given both or not at all.")
+        raise KafkaError(ErrorCode.INVALID_REQUEST, "Producer id and epoch must be given together, or both left at -1.")
     producer_id = await services.node.producer_ids.next()
     request.answer(InitProducerIdResponse(producer_id=producer_id, producer_epoch=0))

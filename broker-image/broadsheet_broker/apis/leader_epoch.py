@@ -1,4 +1,4 @@
-"""OffsetForLeaderEpoch (key 23): where an epoch ended; tells a reader whether the log was cut under it (KIP-320)."""
+"""OffsetForLeaderEpoch (key 23): where a leader epoch ended, so that readers detect truncation (KIP-320)."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ class LeaderHints(Generic[Node]):
     """Gathers the leaders of the partitions that one answer refuses, and their addresses.
 
     `leader` and `node` are the classes that the answer's message has for them. An address is the one on the listener
-    that the client used; a broker without that listener is left out. Nothing is said of a partition that this broker
-    leads in the metadata that it has and another may lead by now.
+    that the client used; a broker without that listener is left out. A partition that another broker may lead by now,
+    although this one leads it in the metadata here, gets no hint.
     """
 
     __slots__ = ("_image", "_leader", "_listener", "_node", "_replicas", "_seen")

@@ -1,4 +1,4 @@
-"""ListOffsets (key 2): from a time, or from one of the named places, to an offset."""
+"""ListOffsets (key 2): finds the offset of a timestamp, or of a named position such as the log start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EARLIEST_PENDING_UPLOAD = -6
 """Likewise (KIP-1023)."""
 
 _SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING_UPLOAD: 11}
-"""The version that brought each named place."""
+"""The version that introduced each named position."""
 
 LEADER_EPOCH_FROM = 4
 NOT_AVAILABLE_FROM = 5
@@ -101,7 +101,7 @@ def _find(
     else:
         end = partition.last_stable_offset if read_committed else partition.high_watermark
     place = wanted.timestamp
-    # A new leader's high watermark may be behind what consumers were told by the last one (KIP-207).
+    # A new leader's high watermark may be behind what the last leader returned to consumers (KIP-207).
     behind = replica_id < 0 and partition.epoch_start_offset > partition.high_watermark and partition.is_leader
     if behind and place == LATEST:
         raise _not_available(version)

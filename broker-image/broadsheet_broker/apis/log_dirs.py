@@ -1,4 +1,4 @@
-"""DescribeLogDirs (key 35): how large the partitions are, and how much room there is (KIP-113, KIP-827, KIP-1066)."""
+"""DescribeLogDirs (key 35): sizes of partitions, and free space of log directories (KIP-113, KIP-827, KIP-1066)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ _ERROR_FROM = 13
 
 
 def _refuse(body: MetadataRequest, version: int, error: KafkaError) -> MetadataResponse | None:
-    """Below version 13 only topics can carry an error; when none is named, there is no answer that could say so."""
+    """Below version 13 only topics can carry an error; if no topic is named, no answer can, and the connection ends."""
     topics = [
         MetadataResponseTopic(error_code=error.code, name=topic.name, topic_id=topic.topic_id)
         for topic in body.topics or ()
@@ -127,7 +127,7 @@ def _found(
 
 
 def described(image: ClusterImage, topic: TopicImage, listener: str) -> MetadataResponseTopic:
-    """A topic as the answer tells it; made once for each state of the topic and the brokers."""
+    """A topic as the answer has it; built once for each state of the topic and the brokers."""
     cached = topic.described
     if cached is not None and cached[0] is image.brokers and cached[1] == listener:
         answer: MetadataResponseTopic = cached[2]
@@ -165,7 +165,7 @@ def described(image: ClusterImage, topic: TopicImage, listener: str) -> Metadata
 
 
 def _with_operations(topic: MetadataResponseTopic) -> MetadataResponseTopic:
-    """A copy that tells what the client may do, as the cached answer must not."""
+    """A copy with authorized operations; the cached answer must not have them."""
     if topic.error_code == ErrorCode.UNKNOWN_TOPIC_ID:
         return topic
     return MetadataResponseTopic(
@@ -187,6 +187,6 @@ def broker_addresses(image: ClusterImage, listener: str) -> Iterable[MetadataRes
 
 
 def visible_controller(image: ClusterImage) -> int:
-    """The broker that clients send controller requests to: brokers pass them on, so any that is up will do."""
+    """The broker to which clients send controller requests: every broker forwards them, so any unfenced one will do."""
     up = [broker.id for broker in image.brokers.values() if not broker.fenced]
     return image.controller_id if image.controller_id in up else next(iter(up), -1)

@@ -1,4 +1,4 @@
-"""Log lines that a client can cause with every request: each kind is written now and then, with how often it came."""
+"""Log lines that a client can cause with every request, written at most once per interval with a count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INTERVAL_SECONDS: Final = 60.0
 
 
 class Notices:
-    """When each kind of line was written last. The kinds are texts of this program, so there are few."""
+    """Remembers when each kind of line was written. Kinds are constant format strings, so there are few."""
 
     __slots__ = ("_counts", "_written")
 

@@ -1,4 +1,4 @@
-"""OffsetCommit, OffsetFetch and OffsetDelete (keys 8, 9, 47): how far a group has read.
+"""OffsetCommit, OffsetFetch and OffsetDelete (keys 8, 9, 47): committed offsets of groups.
 
 The coordinator knows topics by name. Versions that name them by id (10, KIP-848) are translated here, and topics or
 partitions that do not exist are refused here.
@@ -72,7 +72,7 @@ def offset_commit(services: Services, request: Request[OffsetCommitRequest]) -> 
 
 
 def _refuse_unknown(image: ClusterImage, body: OffsetCommitRequest, *, by_id: bool) -> list[OffsetCommitResponseTopic]:
-    """Take topics and partitions that do not exist out of the request, and return the answers for them."""
+    """Remove topics and partitions that do not exist from the request, and return the answers for them."""
     refused: list[OffsetCommitResponseTopic] = []
     kept: list[OffsetCommitRequestTopic] = []
     for topic in body.topics:
@@ -164,7 +164,7 @@ def offset_fetch(services: Services, request: Request[OffsetFetchRequest]) -> No
 
 
 def _name_topics(image: ClusterImage, group: OffsetFetchRequestGroup) -> list[OffsetFetchResponseTopics]:
-    """Give the topics of a request their names; take those without one out, and return the answers for them."""
+    """Fill in the names of the topics of a request; remove unknown topics, and return the answers for them."""
     if group.topics is None:
         return []
     unknown = []
@@ -195,7 +195,7 @@ def _name_topics(image: ClusterImage, group: OffsetFetchRequestGroup) -> list[Of
 
 
 def _with_ids(image: ClusterImage, topics: list[OffsetFetchResponseTopics]) -> list[OffsetFetchResponseTopics]:
-    """Topics with their ids. A topic that was deleted has none, and a client that knows ids has no use for it."""
+    """Topics with their ids. A deleted topic has no id and is left out: the client could not match it."""
     known = []
     for topic in topics:
         found = image.topics_by_name.get(topic.name)
@@ -206,7 +206,7 @@ def _with_ids(image: ClusterImage, topics: list[OffsetFetchResponseTopics]) -> l
 
 
 def _fetch_one(services: Services, request: Request[OffsetFetchRequest]) -> None:
-    """Versions before 8: one group, in the fields of the request itself."""
+    """Versions before 8: a single group, in top-level fields of the request."""
     body = request.body
     group = OffsetFetchRequestGroup(group_id=body.group_id, topics=None)
     if body.topics is not None:

@@ -1,6 +1,6 @@
 """Produce (key 0): append record batches.
 
-Served from version 3 (KIP-896) and advertised from 0, since librdkafka looks at the old versions before it compresses
+Served from version 3 (KIP-896) and advertised from 0, since librdkafka checks the old versions before it compresses
 (KAFKA-18659). From version 13 topics are known by id only.
 """
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.leaders import LeaderHints
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.transactions import UNSERVED
 from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.replication import PendingProduce
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -50,7 +51,7 @@ ADMIN_CLIENT_ID = "__admin_client"
 
 TOPIC_IDS_FROM = 13
 LEADER_FROM = 10
-"""Version from which a refusal says where the leader is."""
+"""Version from which a refusal names the leader."""
 ZSTD = 4
 ZSTD_FROM = 7
 """Version from which clients may send zstd (KIP-110)."""
@@ -62,7 +63,7 @@ _VALID_ACKS = (-1, 0, 1)
 
 
 def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceResponse | None:
-    """Without acks there is no answer that could say so: the connection is closed."""
+    """With acks=0 there is no answer to put the error in; the connection is closed instead."""
     if body.acks == 0:
         return None
     return ProduceResponse(
@@ -148,7 +149,7 @@ def _append(
 
 
 def _check_batch(records: Buffer, version: int) -> None:
-    """What a client may not send, as far as the head of the batch tells; the log checks the rest."""
+    """Refuse what the header of a batch shows to be forbidden; the log checks the rest."""
     if records[_MAGIC_AT] != MAGIC:
         raise KafkaError(
             ErrorCode.INVALID_RECORD, f"Produce requests are only allowed to contain record batches with magic {MAGIC}"
@@ -157,10 +158,11 @@ def _check_batch(records: Buffer, version: int) -> None:
     if attributes & CONTROL_FLAG:
         raise KafkaError(ErrorCode.INVALID_RECORD, "Clients are not allowed to write control records")
     if attributes & TRANSACTIONAL_FLAG:
-        raise KafkaError(ErrorCode.INVALID_TXN_STATE, "Transactions are not supported by this broker yet")
+        raise KafkaError(ErrorCode.INVALID_TXN_STATE, UNSERVED)
     if version < ZSTD_FROM and attributes & COMPRESSION_MASK == ZSTD:
         raise KafkaError(
-            ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, f"Produce version {version} cannot carry zstd; use {ZSTD_FROM}"
+            ErrorCode.UNSUPPORTED_COMPRESSION_TYPE,
+            f"Produce version {version} does not allow zstd; use version {ZSTD_FROM} or later",
         )
 
 
@@ -185,7 +187,7 @@ def _refusal(index: int, error: KafkaError, partition: Partition | None) -> Part
 
 
 def _finish(services: Services, request: Request[ProduceRequest], responses: list[TopicProduceResponse]) -> None:
-    """Answer; with acks=0 there is no answer, and the connection is closed if anything failed, as Kafka does."""
+    """Answer. With acks=0 send nothing, but close the connection if anything failed, as Kafka does."""
     failed = False
     for topic in responses:
         for row in topic.partition_responses:
@@ -194,7 +196,7 @@ def _finish(services: Services, request: Request[ProduceRequest], responses: lis
                 break
     if request.body.acks == 0:
         if failed:
-            logger.info("closing the connection of %s: a produce with acks=0 failed", request.client_id)
+            logger.info("closing the connection of client %r: a produce with acks=0 failed", request.client_id)
             request.hang_up()
         else:
             request.answer_nothing()

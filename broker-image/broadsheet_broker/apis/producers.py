@@ -1,4 +1,4 @@
-"""DescribeProducers (key 61): who writes to a partition with idempotence or in transactions (KIP-664)."""
+"""DescribeProducers (key 61): the idempotent and transactional producers of a partition (KIP-664)."""
 
 from __future__ import annotations
 

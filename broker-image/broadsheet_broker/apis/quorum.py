@@ -61,7 +61,7 @@ def update_raft_voter(services: Services, request: Request[UpdateRaftVoterReques
 
 
 def fetch_metadata(services: Services, request: Request[FetchRequest]) -> bool:
-    """Answer a Fetch of the metadata log on a controller's listener; False when it is none."""
+    """Answer a Fetch of the metadata log on a controller's listener; False on any other listener."""
     if request.connection.listener not in services.config.controller_listener_names:
         return False
     _ask(services, request)
@@ -69,7 +69,7 @@ def fetch_metadata(services: Services, request: Request[FetchRequest]) -> bool:
 
 
 def _ask(services: Services, request: Request[Any]) -> None:
-    """Hand a question to this node's replica, which answers now or later."""
+    """Pass a request to this node's replica, which answers now or later."""
     from broadsheet_broker.raft import protocol  # many messages, which a quorum of one never needs
 
     raft = services.node.raft
@@ -138,8 +138,7 @@ async def remove_raft_voter(services: Services, request: Request[RemoveRaftVoter
 
 
 _WITH_DIRECTORIES = 2
-"""The version of DescribeQuorum from which on nodes and directory ids are told (KIP-853); earlier ones have no place
-for them."""
+"""The version of DescribeQuorum from which answers contain nodes and directory ids (KIP-853)."""
 
 
 @serves(55, "DescribeQuorum", (0, 2))

@@ -1,4 +1,4 @@
-"""AlterPartitionReassignments (45) and ListPartitionReassignments (46): replicas on the move (KIP-455)."""
+"""AlterPartitionReassignments (45) and ListPartitionReassignments (46): moving replicas (KIP-455)."""
 
 from __future__ import annotations
 

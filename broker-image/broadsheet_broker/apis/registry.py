@@ -12,8 +12,8 @@ from broadsheet_broker.wire.errors import KafkaError
 
 Handler = Callable[[Services, Request[Any]], Awaitable[None] | None]
 Refuse = Callable[[Any, int, KafkaError], Any | None]
-"""Makes the answer to a request that is refused as a whole, from its body and version: the error code stands where
-clients of that API look for it. None when no answer can say so; then the connection is closed."""
+"""Builds the answer to a request that is refused as a whole, from its body and version. The error code is where clients
+of that API expect it. None if no answer can carry it; then the connection is closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def serves(
 
 
 def _at_the_top(key: int) -> Refuse:
-    """For answers with an error code for all of it, and perhaps a message."""
+    """For answers with a top-level error code, and perhaps a message."""
     answer: type[Any] = response_class(key)
     fields = {field.name for field in answer.FIELDS}
     if "error_code" not in fields:

@@ -37,7 +37,7 @@ class Connection(Protocol):
     principal: str
     """`User:ANONYMOUS` until authentication is built."""
     closed: bool
-    """True once the client is gone: whoever holds the request may drop it."""
+    """True once the client is gone: a parked request may be dropped."""
 
 
 class Request(Generic[Body]):
@@ -76,8 +76,8 @@ class Request(Generic[Body]):
         self.throttle_ms = 0
         """How long the client is asked to pause: its answer carries this, whatever the API (KIP-219)."""
         self.on_gone: Callable[[], None] | None = None
-        """Called once if the connection ends before the request is answered. A handler that parks a request for a time
-        that the client chooses sets it, so that nothing waits for a client that is gone."""
+        """Called once if the connection ends before the request is answered. Set by handlers that park a request for a
+        time chosen by the client, so that nothing waits for a client that is gone."""
 
     def answer(self, message: Any) -> None:
         """Send the response message, encoded in the request's version. Call exactly once, now or later."""

@@ -1,4 +1,4 @@
-"""What is said to a client that asks for transactions, which are not served yet."""
+"""The refusal of transactions, which are not served yet."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ _ASKED: Final = "client %r at %s asks for transactions, which are not served yet
 
 
 def log_unserved(services: Services, request: Request[Any]) -> None:
-    """Tell the operator, who may not see what the client is told."""
+    """Log it: some clients hide the message of the refusal."""
     services.notices.warn(logger, request.received, _ASKED, request.client_id, request.connection.host)

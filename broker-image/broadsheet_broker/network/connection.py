@@ -1,12 +1,12 @@
 """One client's connection: bytes in, requests to their handlers, answers out in the order of the requests.
 
 **Reading.** The event loop reads straight into a buffer of the pool (`asyncio.BufferedProtocol`); requests are views of
-it. When all of a buffer is parsed it goes back to the pool at once, whoever still views it (see `buffers`). When a
+it. A buffer that is fully parsed returns to the pool at once, even while views of it exist (see `buffers`). When a
 request is incomplete and does not fit what is left of its buffer, its beginning moves to a buffer of the size that the
-request announces, but not of more than twice what has arrived beyond the first `_TRUSTED` bytes: a client must send
-what it wants memory for.
+request announces, but beyond the first `_TRUSTED` bytes never to more than twice what has arrived: a client gets memory
+only for what it sends.
 
-**Order.** Handlers answer when they like; a completed answer waits until all earlier ones of its connection are out.
+**Order.** Handlers may answer at any time; a completed answer waits until all earlier ones of its connection are out.
 Answers completed while one read is parsed leave in one write at its end; answers completed at other times when no
 request of the connection is left unanswered, or else in one write at the end of the loop's turn.
 
@@ -120,7 +120,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
     # -- the transport's side ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by inheritance
+        transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
         peer = transport.get_extra_info("peername")
         self.host = peer[0] if peer else ""
         self._transport = transport
@@ -209,7 +209,9 @@ class KafkaConnection(asyncio.BufferedProtocol):
         if size < 8:
             raise ProtocolError(f"a request of {size} bytes has no room for its header")
         if size < 10:
-            frame = memoryview(bytes(frame) + b"\xff\xff")  # header version 0 has no client id; no API we serve has it
+            frame = memoryview(
+                bytes(frame) + b"\xff\xff"
+            )  # header version 0 has no client id; no API that is served uses it
         api_key, version, correlation_id, length = _HEADER.unpack_from(frame)
         api = self._apis.get(api_key)
         if api is None:
@@ -247,7 +249,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._client_bytes = bytes(client_bytes)
 
     def _refuse_version(self, api: ServedApi, version: int, correlation_id: int) -> None:
-        """ApiVersions tells a client from the future what there is (KIP-511); any other API is asked for after it."""
+        """ApiVersions answers a newer client with what is served (KIP-511); any other API ends the connection."""
         answer = self._server.version_answer(api)
         if answer is None:
             raise ProtocolError(f"{api.name} version {version} is not served, only {api.lowest} to {api.highest}")
@@ -287,7 +289,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._server.pool.release(old)
 
     def shrink(self) -> None:
-        """Called now and then: an incomplete small request should not hold a whole chunk while its client dawdles."""
+        """Called now and then: an incomplete small request of a slow client should not hold a whole chunk."""
         rest = self._end - self._start
         if self._view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512 or self._paused:
             return
@@ -324,7 +326,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
             self._server.paused[self] = None
 
     def resume(self) -> None:
-        """Go on reading if nothing speaks against it any more."""
+        """Read again if no limit forbids it."""
         if not self._paused or self.closed or self._transport is None or not self._may_read():
             return
         self._paused = False
@@ -361,7 +363,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         if self._parsing:
             return
         if not pending:
-            self.flush()  # nothing is left that could share the write
+            self.flush()  # no other answer could share the write
         elif not self._flush_due:
             self._flush_due = True
             self._server.flush_later(self)

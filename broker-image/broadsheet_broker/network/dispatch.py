@@ -60,14 +60,14 @@ class ServedApi:
 API_VERSIONS = 18
 
 MOST_TASKS = 10_000
-"""Requests whose handlers wait (for the controller, say), also of clients that are gone; the next ones are refused."""
+"""Most handlers that wait at a time (for the controller, for example), including those of clients that are gone."""
 
 
 _TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the controller; try again."
 
 
 class Dispatcher:
-    """Calls handlers, and answers for those that fail."""
+    """Calls handlers, and answers for the ones that fail."""
 
     __slots__ = ("_loop", "_services", "_tasks", "apis", "controller_apis")
 
@@ -127,7 +127,9 @@ class Dispatcher:
                 request.answer(answer)
                 return
         except Exception:
-            logger.exception("no error answer for %s version %d", api.name, request.version)
+            logger.exception(
+                "the refusal of %s version %d could not be built; the connection is closed", api.name, request.version
+            )
         request.hang_up()
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
 """Health and metrics over HTTP: `/healthz`, `/readyz`, `/metrics`; nothing else.
 
-A server for probes and Prometheus, on the broker's own loop. It speaks as much of HTTP/1.1 as they need: GET and HEAD
-without a body, persistent connections, one request at a time. Whatever is not well-formed gets 400 and is closed; a
-request has `_PATIENCE` seconds and 8 KiB for its head; there are at most `_MOST` connections.
+A server for probes and Prometheus, on the broker's own loop. It supports the part of HTTP/1.1 that they need: GET and
+HEAD without a body, persistent connections, one request at a time. A malformed request gets 400 and ends the
+connection; a request has `_PATIENCE` seconds and 8 KiB for its head; there are at most `_MOST` connections.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t -~\x80-\xff]*?)[
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 Complaints = Callable[[], list[str]]
-"""Returns what is wrong, in words; an empty list when nothing is."""
+"""Returns what is wrong, as readable messages; an empty list when nothing is."""
 
 
 class HttpEndpoint:
@@ -168,7 +168,7 @@ class HttpConnection(asyncio.Protocol):
             self._wait(_PATIENCE)
 
     def _wait(self, seconds: float) -> None:
-        """Cut the connection off when nothing has come of it by then."""
+        """Close the connection if no request is complete by then."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._endpoint.loop.call_later(seconds, self.abort)

@@ -27,10 +27,10 @@ BACKOFF_SECONDS = 0.02
 BACKOFF_MAX_SECONDS = 1.0
 """reconnect.backoff.max.ms"""
 CONNECT_TIMEOUT_SECONDS = 2.0
-"""A connection that a silent machine does not confirm is tried anew."""
+"""After this, a connection attempt to a silent machine is given up and retried."""
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""A longer answer is taken for something that is not Kafka."""
+"""A longer answer is rejected: the other side does not speak Kafka's protocol."""
 
 MOST_WAITING = 1_000
 """Requests of one lane without an answer. Nodes keep a few in flight; more than this means that orders of clients pile
@@ -105,7 +105,7 @@ class NodePeers:
         return task
 
     def finish(self, waiting: _Waiting, answer: Message | None, error: PeerError | None) -> None:
-        """Call back, once. A defect of who asked must not harm the others on this connection."""
+        """Call back, once. A bug in one caller must not affect others on this connection."""
         if waiting.done:
             return
         waiting.done = True
@@ -146,7 +146,7 @@ class _Lane:
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._failures = 0
-        """Connections in a row that came to nothing."""
+        """Connection attempts in a row that failed."""
 
     def __str__(self) -> str:
         return f"node {self._node_id} at {self._address.host}:{self._address.port}"
@@ -158,7 +158,7 @@ class _Lane:
 
     def send(self, address: Address, waiting: _Waiting) -> None:
         if address != self._address:
-            self._hang_up("closed", "the node is elsewhere now")
+            self._hang_up("closed", "the node has another address now")
             self._address, self._failures = address, 0
         if self._connection is not None:
             self._connection.send(waiting)
@@ -175,7 +175,7 @@ class _Lane:
             self._unsent.remove(waiting)
             self._peers.finish(waiting, None, error)
             return
-        # The answers come in order: whatever waits behind this one would wait in vain.
+        # Answers come in order: everything behind this one would wait in vain.
         self._peers.finish(waiting, None, error)
         self._hang_up("closed", "an earlier request was not answered in time")
 
@@ -226,7 +226,7 @@ class _Lane:
         self._fail(unsent, kind, reason)
 
     async def _try_addresses(self) -> None:
-        """Connect to the first address of the host that lets us; raises what the last one said."""
+        """Connect to the first address of the host that accepts; raises the error of the last one."""
         loop, (host, port) = self._peers.loop, self._address
         found = await loop.getaddrinfo(host, port, type=_STREAM)
         addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
@@ -255,11 +255,11 @@ class _Lane:
             self._connection = None
             waiting = connection.take_all()
             if waiting and not self._failures:
-                self._failures = 1  # somebody who accepts and hangs up is not asked again without a pause
+                self._failures = 1  # pause before asking again a node that accepts and hangs up
             self._fail(waiting, "reset", reason)
 
     def bad_answer(self, connection: _Connection, reason: str) -> None:
-        logger.warning("%s does not answer in Kafka's protocol: %s", self, reason)
+        logger.warning("%s does not speak Kafka's protocol: %s", self, reason)
         if self._connection is connection:
             self._failures += 1
             self._hang_up("protocol", reason)
@@ -300,7 +300,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._answer: memoryview = _NOTHING
         """A long answer that is being read, without its length."""
         self._buffer = bytearray()
-        """Where it is read to."""
+        """The buffer that it is read into."""
         self._filled = 0
 
     def send(self, waiting: _Waiting) -> None:
@@ -308,7 +308,7 @@ class _Connection(asyncio.BufferedProtocol):
         key = type(request).API_KEY
         try:
             buffers: list[Buffer] = request.encode(version)
-        except Exception as error:  # a field that this version lacks: a defect, of this request alone
+        except Exception as error:  # a field that this version lacks: a bug that affects this request only
             self._peers.loop.call_soon(self._peers.finish, waiting, None, PeerError("protocol", str(error)))
             return
         self._next_id = waiting.correlation_id = self._next_id + 1 & 0x7FFFFFFF
@@ -325,7 +325,7 @@ class _Connection(asyncio.BufferedProtocol):
         return len(self._in_flight)
 
     def take_all(self) -> list[_Waiting]:
-        """Everything without an answer, which from now on is somebody else's business."""
+        """Remove and return every request without an answer; the caller takes care of them."""
         waiting = list(self._in_flight)
         self._in_flight.clear()
         return waiting
@@ -336,7 +336,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from it
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
@@ -358,7 +358,7 @@ class _Connection(asyncio.BufferedProtocol):
                 if self._filled == len(self._answer):
                     answer, self._answer = self._answer, _NOTHING
                     self._take(answer)
-                    self._peers.pool.release(self._buffer)  # lent again once its views are gone
+                    self._peers.pool.release(self._buffer)  # reused once its views are gone
             else:
                 self._end += nbytes
                 self._cut()
@@ -372,7 +372,7 @@ class _Connection(asyncio.BufferedProtocol):
         while end - start >= 4 and not self.lost:
             (size,) = _SIZE.unpack_from(self._chunk, start)
             if not 4 <= size <= MAX_ANSWER_BYTES:
-                raise ProtocolError(f"an answer of {size} bytes")
+                raise ProtocolError(f"an answer announces {size} bytes; allowed are 4 to {MAX_ANSWER_BYTES}")
             have = end - start - 4
             if have < size:
                 if size + 4 > _CHUNK:
@@ -392,7 +392,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self.lost:
             return
         if not self._in_flight:
-            raise ProtocolError("an answer to no request")
+            raise ProtocolError("an answer came without a request")
         waiting = self._in_flight[0]
         (correlation_id,) = _SIZE.unpack_from(view)
         if correlation_id != waiting.correlation_id:
@@ -403,7 +403,7 @@ class _Connection(asyncio.BufferedProtocol):
                 position = skip_tagged_fields(view, position, len(view))
             answer, _ = response_class(key).decode(view, version, position)
         except IndexError:
-            raise ProtocolError("an answer that ends in its header") from None
+            raise ProtocolError("an answer ends within its header") from None
         self._in_flight.popleft()
         self._lane.answered()
         self._peers.finish(waiting, answer, None)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 _ANSWER = struct.Struct(">ii")
 _FLEXIBLE_ANSWER = struct.Struct(">iix")
-"""Length, correlation id, and for flexible versions no tagged fields."""
+"""Length and correlation id; for flexible versions, an empty list of tagged fields."""
 
 
 class PendingRequest(Request[Any]):
-    """A request on its way; see `apis.request.Request`."""
+    """A request that can send its answer; see `apis.request.Request`."""
 
     __slots__ = ("_api", "_size", "answer_bytes", "answered", "buffers")
 
@@ -34,7 +34,7 @@ class PendingRequest(Request[Any]):
         received: float,
         size: int,
     ) -> None:
-        # Written out: a call of the base class would cost as much as all of it.
+        # Not `super().__init__()`: that call would cost as much as the rest.
         self.api_key = api.key
         self.version = version
         self.correlation_id = correlation_id

@@ -1,4 +1,4 @@
-"""What Prometheus's client libraries tell about a process, from Linux's /proc; nothing where there is none."""
+"""The process metrics of Prometheus's client libraries, read from Linux's /proc; none where /proc is missing."""
 
 from __future__ import annotations
 

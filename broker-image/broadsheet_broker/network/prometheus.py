@@ -10,7 +10,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def render(families: Iterable[Family]) -> bytes:
-    """All families as text. Families of one name that come from several rooms are put together."""
+    """All families as text. Families of the same name from several collectors are merged."""
     merged: dict[str, list[Family]] = {}
     for family in families:
         merged.setdefault(family.name, []).append(family)

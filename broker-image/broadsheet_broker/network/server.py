@@ -31,11 +31,11 @@ _REFUSALS_LOGGED_EVERY = 10.0
 """Seconds between two log lines about refused connections."""
 
 _FAREWELL = 1.0
-"""Seconds that clients have, when the server stops, to take the answers that are on their way."""
+"""Seconds that clients get, when the server stops, to receive answers already sent."""
 
 
 class ListenError(Exception):
-    """An address that cannot be listened on: says which, why, and what to do."""
+    """A listener cannot be bound. The message says which address, why, and what to change."""
 
 
 class Server:
@@ -59,7 +59,7 @@ class Server:
         self.queued_bytes = 0
         """Bytes of requests of all connections that are not answered."""
         self.paused: dict[KafkaConnection, None] = {}
-        """Connections that are not read for the moment."""
+        """Connections that are not being read, because of a limit."""
         self.connections: dict[KafkaConnection, None] = {}
         """In the order in which they came; a set's order would differ from run to run in the simulation."""
         self.bound_ports: dict[str, int] = {}
@@ -89,7 +89,7 @@ class Server:
         self._opened = metrics.counter(name + "creation_total", "Connections taken.")
         self._closed = metrics.counter(name + "close_total", "Connections ended.")
         self._rejected = metrics.counter(
-            "broadsheet_connections_rejected_total", "Connections closed for what they sent."
+            "broadsheet_connections_rejected_total", "Connections closed because of an invalid request."
         )
         self._over_limit = metrics.counter("broadsheet_connections_refused_total", "Connections above a limit.")
         metrics.gauge("broadsheet_request_queue_bytes", "Bytes of unanswered requests.", lambda: self.queued_bytes)
@@ -98,7 +98,7 @@ class Server:
     # -- start and stop ------------------------------------------------------------------------------------------------
 
     async def bind(self) -> None:
-        """Take the addresses of all listeners. Raises ListenError, with nothing left bound."""
+        """Bind the addresses of all listeners. Raises ListenError, with nothing left bound."""
         try:
             for listener in self._config.listeners:
                 await self._bind(listener)
@@ -115,7 +115,7 @@ class Server:
         self.bound_ports[listener.name] = port
 
     async def start(self, names: Collection[str] | None = None) -> None:
-        """Take connections on the listeners of these names, or on all; binds first if nobody has."""
+        """Accept connections on the named listeners, or on all; binds first if that has not happened."""
         if not self._servers:
             await self.bind()
         for name, servers in self._servers.items():
@@ -126,7 +126,7 @@ class Server:
             self._schedule_sweep()
 
     async def stop(self) -> None:
-        """Listen no more, cancel handlers that wait, close all connections once their answers are out."""
+        """Stop listening, cancel waiting handlers, and close each connection once its answers are sent."""
         servers = [server for same in self._servers.values() for server in same]
         for server in servers:
             server.close()
@@ -174,7 +174,7 @@ class Server:
         return True
 
     def forget(self, connection: KafkaConnection, pending_bytes: int) -> None:
-        """A connection has ended, with so many bytes of requests unanswered."""
+        """A connection has ended, with this many bytes of unanswered requests."""
         if connection not in self.connections:
             return
         del self.connections[connection]
@@ -188,7 +188,7 @@ class Server:
             del self._hosts[connection.host]
 
     def abandon(self, request: PendingRequest) -> None:
-        """The client of an unanswered request is gone: whatever is parked for it may go; never raises."""
+        """The client of an unanswered request is gone: drop what is parked for it. Never raises."""
         gone, request.on_gone = request.on_gone, None
         if gone is not None:
             try:
@@ -237,7 +237,7 @@ class Server:
             self._refused = 0
 
     def _set_buffer_sizes(self, transport: asyncio.Transport) -> None:
-        """Only what was asked for: a fixed size switches off the system's own, which is mostly the better one."""
+        """Only if configured: a fixed size disables the kernel's automatic tuning, which is usually better."""
         import socket  # the names of two options; nothing is opened here
 
         own = transport.get_extra_info("socket")
@@ -253,7 +253,7 @@ class Server:
         self._sweep = self.loop.call_later(interval, self._sweep_connections)
 
     def _sweep_connections(self) -> None:
-        """End idle connections, and let those that dawdle hold less memory."""
+        """Close idle connections, and shrink the buffers of slow ones."""
         now = self.now()
         for connection in list(self.connections):
             if self._idle_seconds > 0 and now - connection.last_active > self._idle_seconds and not connection.busy:
@@ -269,7 +269,7 @@ class Server:
         tally = Tally(connection.listener for connection in self.connections)
         samples = [((("listener", item.name),), float(tally[item.name])) for item in self._config.listeners]
         name = "kafka_server_socket_server_metrics_connection_count"
-        return [Family(name, "gauge", "Connections there are, by listener.", samples)]
+        return [Family(name, "gauge", "Open connections by listener.", samples)]
 
 
 def _limits_by_host(config: BrokerConfig) -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""Consumer groups: who is a member, who reads what, and what has been read.
+"""Consumer groups: members, assignments and committed offsets.
 
-The state machines are pure (`group.py`, `classic.py`, `offsets.py`, `shard.py`): they take messages and a moment, and
-return records to write and answers to give. `coordinator.py` takes the requests; `coordinators/runtime` is the shell.
+The state machines are pure (`classic/`, `offsets.py`, `shard.py`): they take messages and a moment, and return records
+to write and answers to send. `coordinator.py` takes the requests; `coordinators/runtime` is the shell.
 """
 
 from broadsheet_broker.coordinators.groups.coordinator import GroupCoordinator

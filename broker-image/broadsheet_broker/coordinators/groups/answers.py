@@ -1,4 +1,4 @@
-"""Answers that refuse, in the shape of each API: for groups that are not here, or that are of another type."""
+"""Refusals in the shape of each API: for groups that do not exist or are of another type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The group coordinator of a broker: finds the partition of a group, and answers for what it does not lead.
+"""The group coordinator of a broker: finds the partition of a group, and refuses groups that it does not lead.
 
 Requests come in as bodies with a callback for the answer, which is called at once or later, exactly once. Errors are in
 the answers, as Kafka 4.3's GroupCoordinatorService gives them; nothing is raised.
@@ -60,7 +60,7 @@ class GroupCoordinator:
         environment.metrics.collector(collector(self.snapshot))
 
     def on_metadata(self, delta: MetadataDelta, image: ClusterImage) -> None:
-        """A new picture of the cluster: offsets of deleted topics go."""
+        """The cluster's metadata changed: delete offsets of deleted topics."""
         deleted = {topic.name: topic_id for topic_id, topic in delta.deleted_topics.items()}
         if deleted:
             self.on_topics_deleted(deleted.keys(), deleted)
@@ -103,7 +103,7 @@ class GroupCoordinator:
         """Heartbeat."""
         found = self._named(request.group_id)
         if isinstance(found, ErrorCode):
-            # While the log is loaded nobody's session runs, so the member has nothing to worry about.
+            # No session expires while the log is loaded, so the heartbeat counts as fine.
             error: ErrorCode = ErrorCode.NONE if found is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS else found
         else:
             error = found.shard.heartbeat(request, self._environment.monotonic())
@@ -145,7 +145,7 @@ class GroupCoordinator:
         if require_stable:
 
             def done(turn: Turn, error: ErrorCode) -> None:
-                # What was written before has no known end: another broker may coordinate by now, and know better.
+                # The outcome of earlier writes is unknown: another broker may coordinate by now.
                 replaced = self.partitions.may_be_replaced(found.index)
                 if not error and found.state is PartitionState.ACTIVE and not replaced:
                     turn.reply(reply, _fetched(found, request))

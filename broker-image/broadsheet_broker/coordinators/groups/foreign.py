@@ -1,4 +1,4 @@
-"""Groups of a type that this broker does not run, met in the log."""
+"""Groups in the log of a type that this broker does not run."""
 
 from __future__ import annotations
 

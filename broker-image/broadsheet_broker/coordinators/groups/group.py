@@ -1,4 +1,4 @@
-"""What every kind of group answers for itself. The shard knows no kind: it asks, and a further kind adds a class."""
+"""The interface of a group to its shard. The shard knows no kind of group; a new kind adds a class."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CONSUMER_PROTOCOL_TYPE: Final = "consumer"
 
 
 class OffsetExpiry(NamedTuple):
-    """From when on the retention time of a group's offsets counts (Kafka's OffsetExpirationCondition)."""
+    """The start of the retention time of a group's offsets (Kafka's OffsetExpirationCondition)."""
 
     since_ms: int
     """Wall clock, milliseconds since the Unix epoch; -1: each offset from its own commit."""
 
 
 class Group(Protocol):
-    """A group of one partition of `__consumer_offsets`. Nothing here waits or writes but through a `Turn`."""
+    """A group of one partition of `__consumer_offsets`. It writes and replies only through a `Turn`."""
 
     @property
     def group_id(self) -> str: ...
@@ -81,7 +81,7 @@ class Group(Protocol):
         ...
 
     def committing(self, member_id: str, now: float) -> None:
-        """A commit that was allowed: it shows that the member lives."""
+        """A commit was allowed, which shows that the member is alive."""
         ...
 
     def offset_deletion_allowed(self) -> ErrorCode:
@@ -109,7 +109,7 @@ class Group(Protocol):
 
     @property
     def is_vacant(self) -> bool:
-        """Whether nobody is in the group or about to join, so that it may go with its last offset."""
+        """Whether the group has no members and nobody is about to join; it may then be deleted with its last offset."""
         ...
 
     def describe(self, version: int) -> DescribedGroup:

@@ -1,4 +1,4 @@
-"""What a broker tells of its groups at `/metrics`, under the names of Kafka's GroupMetadataManager."""
+"""Metrics of groups, under the names of Kafka's GroupMetadataManager."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def collector(snapshot: Callable[[], Iterable[Mapping[str, Any]]]) -> Callable[[
             if row["state"] in states:
                 states[row["state"]] += 1
         yield _gauge(f"{_PREFIX}_numgroups", "Groups coordinated here.", groups)
-        yield _gauge(f"{_PREFIX}_numoffsets", "Committed offsets kept here.", offsets)
+        yield _gauge(f"{_PREFIX}_numoffsets", "Committed offsets of groups coordinated here.", offsets)
         for state, name in _STATES.items():
             yield _gauge(f"{_PREFIX}_{name}", f"Groups in the state {state}.", states[state])
         yield _gauge("broadsheet_group_members", "Members of all groups coordinated here.", members)

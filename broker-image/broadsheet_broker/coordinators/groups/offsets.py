@@ -1,8 +1,7 @@
 """Committed offsets of the groups of one partition of `__consumer_offsets`.
 
-Memory changes when a record is committed in the log, never before: so what a fetch reads is what a new coordinator
-would read, and a write that fails leaves nothing to take back. Writes on their way are only counted, since a deletion
-has to write tombstones for them too.
+Memory changes only when a record is committed in the log. So a fetch returns what a new coordinator would return, and
+a failed write needs no undoing. Writes in flight are only counted, since a deletion must write tombstones for them too.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ class Offsets:
     # Memory
 
     def apply(self, record: OffsetRecord) -> None:
-        """A committed record: from the log at start, or one of ours."""
+        """Apply a committed record: one read from the log, or one written here."""
         group_id, topic, partition, value = record
         if value is not None:
             self._by_group.setdefault(group_id, {}).setdefault(topic, {})[partition] = value
@@ -128,7 +127,7 @@ class Offsets:
     # Commit
 
     def commit(self, request: OffsetCommitRequest, turn: Turn, reply: CommitReply) -> bool:
-        """Write the offsets of a request that has been found valid. Says whether there is anything to write."""
+        """Write the offsets of a valid request. Returns whether there was anything to write."""
         group_id = request.group_id
         retention_ms = request.retention_time_ms
         expire_ms = -1 if retention_ms == -1 else turn.time_ms + retention_ms
@@ -231,7 +230,7 @@ class Offsets:
         return list(self._keys(group_id))
 
     def of_topic(self, group_id: str, topic: str, topic_id: UUID | None) -> list[tuple[str, int]]:
-        """Partitions of a deleted topic. Offsets of another topic of that name (by its id) are left alone."""
+        """Partitions of a deleted topic. Offsets of a different topic with that name (by its id) are kept."""
         found = []
         for name, partition in self._keys(group_id):
             if name == topic:

@@ -30,7 +30,7 @@ FOREIGN_TYPES = {
 }
 """Group types of the record types that belong to groups which this broker does not run (KIP-848, 932, 1071)."""
 FOREIGN_GROUP_KEYS = frozenset((3, 11, 17))
-"""Record types that say that such a group exists: its epoch. A tombstone of it ends the group."""
+"""Record types that hold the epoch of such a group, and so its existence. A tombstone ends the group."""
 
 OFFSET_VALUE_VERSION = 4
 OFFSET_VALUE_VERSION_WITH_EXPIRY = 1
@@ -74,11 +74,11 @@ class GroupRecord(NamedTuple):
 
 @dataclass(slots=True)
 class ForeignRecord:
-    """A record of a kind that this broker does not know."""
+    """A record of an unknown kind."""
 
     type: int
     group_id: str | None
-    """None when not even the key could be understood."""
+    """None if the key cannot be decoded."""
     tombstone: bool
 
 
@@ -127,7 +127,7 @@ def group_tombstone(group_id: str) -> Record:
 
 
 def read(key: bytes, value: bytes | None) -> LoadedRecord:
-    """Understand a record of the log. What cannot be understood comes back as a `ForeignRecord`."""
+    """Decode a record of the log; one of an unknown kind becomes a `ForeignRecord`."""
     if len(key) < 2:
         return ForeignRecord(-1, None, value is None)
     (type_,) = _INT16.unpack_from(key)

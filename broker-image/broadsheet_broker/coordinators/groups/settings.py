@@ -1,4 +1,4 @@
-"""What the group coordinator is configured with, and who asks it."""
+"""Settings of the group coordinator, and the context of a request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broadsheet_broker.coordinators.runtime.settings import IntegerSettings, Run
 
 @dataclass(slots=True)
 class Context:
-    """Who asks, and in which version of the API."""
+    """The client of a request, and the version of the API."""
 
     client_id: str
     client_host: str

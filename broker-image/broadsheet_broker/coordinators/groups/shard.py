@@ -1,6 +1,6 @@
 """The groups of one partition of `__consumer_offsets`: which request concerns which group, and loading from the log.
 
-Pure: everything that happens goes through a `Turn`. `coordinator.py` is the shell around it.
+Pure: writes and replies go through a `Turn`. `coordinator.py` calls it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from broadsheet_broker.wire.messages.sync_group_request import SyncGroupRequest
 logger = logging.getLogger(__name__)
 
 GROUP_NOT_FOUND_FROM = 9
-"""OffsetCommit version from which a missing group is called so; before, ILLEGAL_GENERATION."""
+"""OffsetCommit version from which a missing group has its own error; before, ILLEGAL_GENERATION."""
 
 
 class GroupShard:
@@ -58,7 +58,7 @@ class GroupShard:
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets(settings)
         self._predecessors: dict[str, Group] = {}
-        """Groups whose deletion failed after others had taken their place, which are not in the log yet either."""
+        """Groups whose deletion failed after a new group of that id was created, which is not in the log yet either."""
         self._transactions: dict[int, list[records.OffsetRecord]] = {}
         """While loading: offsets of transactions without an end yet, by producer id."""
         self._foreign_warned = False
@@ -98,8 +98,8 @@ class GroupShard:
         if not self._foreign_warned:
             self._foreign_warned = True
             logger.warning(
-                "Records of type %d in __consumer_offsets are of a kind that this broker does not know yet; "
-                "they and others like them are left as they are",
+                "__consumer_offsets has records of type %d, which this broker does not support; "
+                "these and other unknown records are kept unchanged",
                 record.type,
             )
         type_ = records.FOREIGN_TYPES.get(record.type)
@@ -159,7 +159,7 @@ class GroupShard:
         if created.is_vacant:
             del self.groups[request.group_id]  # refused: nothing to keep
         elif not turn.writes:
-            # The group must outlive a change of coordinator from now on, or a member id just given out means nothing.
+            # From now on the group must survive a change of coordinator, or the member id just given out is worthless.
             turn.write([new_group_metadata(created)], apply=partial(self._created, created))
 
     def _create(self, group_id: str, turn: Turn) -> ClassicGroup:
@@ -283,7 +283,7 @@ class GroupShard:
             group.abandon(turn, ErrorCode.UNKNOWN_MEMBER_ID)
 
     def cleanup(self, turn: Turn) -> int:
-        """Expire offsets, and delete empty groups that have none left. Returns how many records that takes."""
+        """Expire offsets, and delete empty groups that have none left. Returns the number of tombstones."""
         count = 0
         for group in list(self.groups.values()):
             doomed, nothing_left = self.offsets.expired(group, turn.time_ms)
@@ -296,7 +296,7 @@ class GroupShard:
         return count
 
     def topics_deleted(self, names: Collection[str], ids: Mapping[str, UUID], turn: Turn) -> None:
-        """Topics are gone: so are the offsets committed for them."""
+        """Delete the offsets committed for deleted topics."""
         for group_id in list(self.offsets.group_ids()):
             group = self.groups.get(group_id)
             if group is not None and not group.keeps_own_records:

@@ -1,9 +1,8 @@
-"""What every coordinator is built on: state kept in the partitions of an internal topic, one shard for each.
+"""Common to all coordinators: state kept in the partitions of an internal topic, one shard per partition.
 
-A coordinator brings a `Shard`, a pure state machine, and the requests that concern it. The runtime loads shards from
-the log when this broker begins to lead a partition, writes what they ask for in order and in batches, tells them when
-it is committed or never will be, wakes them at their deadlines, and lets them go when another broker leads.
-`coordinators/DESIGN.md` says why it is built this way.
+A coordinator brings a `Shard`, a pure state machine, and the requests that concern it. The runtime loads a shard when
+this broker begins to lead its partition, writes its records in order and in batches, reports when they are committed or
+have failed, wakes it at its deadlines, and drops it when another broker leads. See `coordinators/DESIGN.md`.
 """
 
 from broadsheet_broker.coordinators.runtime.partition import CoordinatedPartition, PartitionState

@@ -30,7 +30,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 logger = logging.getLogger(__name__)
 
 LOAD_RECORDS_A_TURN = 500
-"""Records loaded before the event loop gets its turn: some milliseconds."""
+"""Records loaded before other work of the event loop may run: a few milliseconds."""
 
 _TIMEOUT_GRAIN = 1 / 16
 """Part of the write timeout by which an answer may be late: batches that were sent close together share a timer."""
@@ -234,7 +234,7 @@ class CoordinatedPartition(Generic[AnyShard]):
         return full
 
     def after_writes(self, read: Write) -> bool:
-        """Let something without records wait for all writes made so far; False when there are none."""
+        """Call a write without records back after all writes made so far; False when there are none to wait for."""
         if self._queue:
             self._queue.append(read)
         elif self._in_flight:
@@ -323,7 +323,7 @@ class CoordinatedPartition(Generic[AnyShard]):
     # Time
 
     def arm(self, key: str) -> None:
-        """See that a key is woken in time."""
+        """Set the timer of a key to its deadline."""
         wake_at = self.shard.deadline(key)
         armed = self._alarms.get(key)
         if wake_at == NEVER or (armed is not None and armed[0] <= wake_at):

@@ -44,7 +44,7 @@ class CoordinatedPartitions(Generic[AnyShard]):
         new_shard: Callable[[], AnyShard],
     ) -> None:
         self.may_be_replaced: Callable[[int], bool] = lambda index: False
-        """Whether another broker may coordinate a partition of this one's, without its having heard of it."""
+        """Whether another broker may coordinate a partition already, although this one has not heard of it."""
         self._environment = environment
         self._settings = settings
         self._storage = storage

@@ -12,8 +12,8 @@ from broadsheet_broker.wire.errors import ErrorCode
 class Shard(Protocol):
     """The state in one partition of a coordinator's topic.
 
-    A shard does no I/O and reads no clock. The requests that it serves are its own business: the coordinator calls
-    them with a `Turn` and hands that to `CoordinatedPartition.run`.
+    A shard does no I/O and reads no clock. Which requests it serves is up to the coordinator, which calls it with
+    a `Turn` and passes that to `CoordinatedPartition.run`.
 
     Deadlines belong to keys (a group, a transactional id). The runtime asks for the deadline of a key after every turn
     that named it, so a shard has no timer to cancel.

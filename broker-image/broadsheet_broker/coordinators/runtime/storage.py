@@ -1,4 +1,4 @@
-"""Where a coordinator keeps its records: what it needs of a log, and the log that a broker has."""
+"""Where a coordinator keeps its records: the interface that it needs, and its implementation on replicated logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StoredBatch(NamedTuple):
     producer_id: int | None = None
     """Of the transaction that the batch belongs to."""
     commits: bool | None = None
-    """The batch ends that transaction, and this is how; it has no records then."""
+    """Set on the end marker of that transaction, which has no records: whether it commits."""
 
 
 class Storage(Protocol):
@@ -39,17 +39,17 @@ class Storage(Protocol):
     def append(
         self, partition: int, records: Sequence[Record], time_ms: int, callback: Callable[[ErrorCode], None]
     ) -> None:
-        """Append one batch. Calls back once, now or later: when it is committed, or with why it never will be.
+        """Append one batch. Calls back once, now or later, with NONE when it is committed or with the error.
         Calls back in the order of the appends."""
         ...
 
     def read(self, partition: int) -> Iterator[StoredBatch]:
-        """All that is committed, oldest first, read as it is asked for. Raises what keeps it from being read."""
+        """All committed batches, oldest first, read lazily. Raises KafkaError or OSError."""
         ...
 
 
 class ReplicatedStorage:
-    """The partitions as this broker's replicas have them."""
+    """The partitions in this broker's replicas."""
 
     __slots__ = ("_metadata", "_replicas", "topic")
 

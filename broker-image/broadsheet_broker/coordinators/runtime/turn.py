@@ -19,15 +19,15 @@ RECORD_OVERHEAD = 32
 """Bytes of a record beside its key and value, at most."""
 
 NEVER = float("inf")
-"""A deadline that does not come."""
+"""A deadline that never comes."""
 
 
 Step = Callable[["Turn", ErrorCode], None]
-"""What follows when the fate of a write is known."""
+"""Called when a write is committed or has failed."""
 
 
 class Write:
-    """Records that must be in the log together (one batch), and what follows once their fate is known."""
+    """Records that must be in the log together (one batch), and what to do when they are committed or have failed."""
 
     __slots__ = ("apply", "done", "key", "records", "size")
 
@@ -52,7 +52,7 @@ class Write:
 
 
 class Turn:
-    """One step of the state machines: when it happens, and what it wants done."""
+    """One step of a state machine: the moment, and the writes and replies that it asks for."""
 
     __slots__ = ("now", "replies", "time_ms", "writes")
 

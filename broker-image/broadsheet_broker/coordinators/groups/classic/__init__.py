@@ -1,9 +1,9 @@
 """Classic groups: the membership protocol before KIP-848, in which one member makes the assignment.
 
 A rebalance has two phases. Joins wait (PreparingRebalance) until every known member has joined or the rebalance timeout
-has passed. Members that did not come are dropped, the generation is bumped and everybody is answered, the leader with
-all subscriptions. Then (CompletingRebalance) syncs wait until the leader brings the assignment; it is written to the
-log, and when that is committed each member gets its part (Stable).
+has passed. Members that did not come are dropped, the generation is bumped and all waiting joins are answered, the
+leader's with all subscriptions. Then (CompletingRebalance) syncs wait until the leader brings the assignment; it is
+written to the log, and when that is committed each member gets its part (Stable).
 
 Follows Kafka 4.3's GroupMetadataManager, with KIP-62 (rebalance timeout apart from session timeout), KIP-134 (delay of
 the first rebalance), KIP-345 (static members), KIP-394 (MEMBER_ID_REQUIRED), KIP-559 (protocol in Sync), KIP-800

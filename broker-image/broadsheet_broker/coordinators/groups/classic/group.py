@@ -1,6 +1,6 @@
 """A classic group: its members, generation, protocol and deadlines, and what it answers for itself from these.
 
-What changes a group is in the parts of its `ClassicProtocol`.
+The parts of `ClassicProtocol` change it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class ClassicGroup:
         self.pending_joins: dict[str, float] = {}
         """Ids given out with MEMBER_ID_REQUIRED and not used yet, with the deadline of each."""
         self.pending_syncs: set[str] = set()
-        """Members that have been told the generation and have not asked for their assignment."""
+        """Members that know the generation and have not asked for their assignment."""
         self.awaiting_joins = 0
         """Members whose join waits; kept in step with `Member.join_reply`."""
         self.protocol_counts: dict[str, int] = {}
@@ -87,7 +87,7 @@ class ClassicGroup:
         self.initial_delay: tuple[int, int] | None = None
         """While that first rebalance waits: (delay, what is left of the rebalance timeout), milliseconds."""
         self.assigning = -1
-        """The generation whose assignment is being written; a leader that sends it twice is not heard twice."""
+        """The generation whose assignment is being written; a second copy from the leader is ignored."""
         self.join_deadline = NEVER
         self.sync_deadline = NEVER
         self.wake_at = NEVER
@@ -96,7 +96,7 @@ class ClassicGroup:
     # Members
 
     def add(self, member: Member, join_reply: Callable[[Any], None] | None = None) -> None:
-        """Take in a member that is not there yet; the first one becomes the leader."""
+        """Add a new member; the first one becomes the leader."""
         if member.instance_id is not None:
             self.static_members[member.instance_id] = member.member_id
         if not self.members:
@@ -109,7 +109,7 @@ class ClassicGroup:
         self.pending_joins.pop(member.member_id, None)
 
     def remove(self, member_id: str) -> Member | None:
-        """Forget a member or a pending member. The caller has seen to the answers it waits for."""
+        """Remove a member or a pending member. The caller answers what it waits for."""
         member = self.members.pop(member_id, None)
         if member is not None:
             self._count_protocols(member, -1)
@@ -124,7 +124,7 @@ class ClassicGroup:
         return member
 
     def replace_static(self, member: Member, new_member_id: str) -> Member:
-        """Put a static member that came back under a new member id in the place of the old one."""
+        """Replace a static member by itself under a new member id."""
         replacement = Member(
             new_member_id,
             member.instance_id,
@@ -145,7 +145,7 @@ class ClassicGroup:
         return replacement
 
     def update(self, member: Member, protocols: Protocols, rebalance_timeout_ms: int, session_timeout_ms: int) -> None:
-        """What a member says of itself when it joins again."""
+        """Take over protocols and timeouts of a member that joins again."""
         self._count_protocols(member, -1)
         member.protocols = protocols
         self._count_protocols(member, 1)
@@ -218,7 +218,7 @@ class ClassicGroup:
         self.state_changed_ms = time_ms
 
     def extend(self, member: Member, now: float) -> None:
-        """A sign of life of a member: its session begins again."""
+        """Restart the session of a member."""
         member.deadline = self.wake_by(now + member.session_timeout_ms / 1000)
 
     def wake_by(self, deadline: float) -> float:

@@ -1,7 +1,7 @@
 """JoinGroup: who may join a classic group, and what happens then.
 
 A dynamic member is given an id first and joins with it (KIP-394). A static member (KIP-345) that comes back under its
-instance id takes the place of its former self, as a rule without a rebalance.
+instance id replaces its earlier self, usually without a rebalance.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 MEMBER_ID_REQUIRED_FROM = 4
 """JoinGroup version from which a dynamic member gets its id first and joins with it (KIP-394)."""
 MOST_PENDING_JOINS = 10_000
-"""Member ids of a group that were given out and not used yet. The oldest is taken back for a further one: its client,
-if it is still there, is told UNKNOWN_MEMBER_ID and asks for another."""
+"""Most member ids of a group that are given out and not used yet. A further one replaces the oldest; a client that
+still uses that gets UNKNOWN_MEMBER_ID and asks for another."""
 SKIP_ASSIGNMENT_FROM = 9
-"""JoinGroup version that can tell a leader to leave the assignment as it is (KIP-814)."""
+"""JoinGroup version in which a leader can be asked to keep the assignment (KIP-814)."""
 
 
 class _Replacement:
-    """A static member on the way to its new member id."""
+    """A static member whose new member id is being stored."""
 
     __slots__ = ("before", "generation", "group", "member", "old_leader", "version")
 
@@ -50,7 +50,7 @@ class _Replacement:
 
     @property
     def stands(self) -> bool:
-        """Whether nothing has happened to the group that would make the replacement old news."""
+        """Whether the replacement is still current: same member, same generation, no rebalance."""
         group = self.group
         is_member = group.members.get(self.member.member_id) is self.member
         return is_member and group.state is STABLE and group.generation == self.generation
@@ -69,7 +69,7 @@ class Joining:
     def join(
         self, group: ClassicGroup, request: JoinGroupRequest, context: Context, turn: Turn, reply: JoinReply
     ) -> None:
-        """A member wants in, or is back for the next generation. The session timeout has been checked."""
+        """A member joins, or rejoins for the next generation. The session timeout has been checked."""
         member_id = request.member_id
         if not self._has_room(group, member_id):
             if member_id:
@@ -86,8 +86,8 @@ class Joining:
 
     def _has_room(self, group: ClassicGroup, member_id: str) -> bool:
         if group.state is PREPARING:
-            # Whoever waits is in. Counting those who wait, not all members, lets a group that was made smaller by
-            # configuration shed the last ones to rejoin.
+            # Waiting members have a place. Counting only these, and not all members, lets a group that is too large for
+            # a new group.max.size drop the last ones to rejoin.
             member = group.members.get(member_id)
             waits = member is not None and member.join_reply is not None
             return waits or group.awaiting_joins < self._settings.max_size
@@ -140,7 +140,7 @@ class Joining:
         elif state is COMPLETING:
             reason = "changes its subscription"
         elif state is STABLE and group.leader == member_id:
-            # The leader may rejoin for what no subscription shows, such as new partitions of a topic.
+            # A leader may rejoin for reasons that no subscription shows, such as new partitions of a topic.
             reason = "is the leader and rejoins"
         elif state is STABLE and _protocols_of(request) != member.protocols:
             reason = "changes its subscription"
@@ -176,15 +176,15 @@ class Joining:
         if group.state is PREPARING and group.previous_state is EMPTY:
             group.new_member_added = True
         group.add(member, reply)
-        # A new member waits for its id and cannot send heartbeats, and a client that gave up cannot be told from one
-        # that waits. So its join is bounded by a timeout of its own; a client that is still there joins again.
+        # A new member waits for its id and cannot send heartbeats, so a client that gave up looks like one that waits.
+        # Its join therefore has a timeout of its own; a client that is still there joins again.
         member.deadline = group.wake_by(turn.now + self._settings.new_member_join_timeout_ms / 1000)
         self._rebalance.begin_or_complete(group, turn, f"new member {member_id} joins; client reason: {request.reason}")
 
     def _update(
         self, group: ClassicGroup, member: Member, request: JoinGroupRequest, turn: Turn, reply: JoinReply
     ) -> None:
-        if member.join_reply is not None:  # sent again, perhaps on a new connection: only the last one is answered well
+        if member.join_reply is not None:  # sent again, perhaps on a new connection: the earlier one is refused
             turn.reply(member.join_reply, join_error(ErrorCode.REBALANCE_IN_PROGRESS, member.member_id))
         group.update(member, _protocols_of(request), request.rebalance_timeout_ms, request.session_timeout_ms)
         group.set_join_reply(member, reply)
@@ -211,7 +211,7 @@ class Joining:
                     group, turn, f"static member {member_id} changes the group's protocol"
                 )
                 return
-            # Nothing that concerns the others has changed: no rebalance, only the new member id is made to last.
+            # Nothing has changed for the other members: no rebalance, only the new member id is stored.
             turn.write(
                 [records.group_metadata(group)],
                 partial(self._replaced, replacement),
@@ -234,7 +234,7 @@ class Joining:
         return group.replace_static(old, member_id)
 
     def _settle_replacement(self, replacement: _Replacement, turn: Turn, error: ErrorCode) -> None:
-        """The new member id is in the log; or it is not and never will be, and the one that is there counts again."""
+        """The new member id is stored; or the write failed, and the stored one counts again."""
         group, member = replacement.group, replacement.member
         if not error:
             current = group.members.get(group.static_members.get(member.instance_id or "", ""))
@@ -268,7 +268,7 @@ class Joining:
         if skips:
             answer.skip_assignment = is_leader
         else:
-            # An old client that is told that it leads would assign; one that is told otherwise takes its old part.
+            # An old client would assign if it were named the leader; otherwise it takes its old part.
             answer.leader = replacement.old_leader or ""
         turn.reply(reply, answer)
 

@@ -62,8 +62,7 @@ class Member:
         self.deadline = NEVER
         """Monotonic seconds after which the member is removed."""
         self.stored_id = member_id
-        """The id under which the log knows a static member of this generation; another one while its new id is not
-        committed yet."""
+        """The id of a static member in the log; differs from `member_id` while its new id is not committed."""
 
     @property
     def waits(self) -> bool:

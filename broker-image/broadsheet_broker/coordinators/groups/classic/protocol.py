@@ -13,7 +13,7 @@ from broadsheet_broker.coordinators.groups.settings import GroupSettings
 
 
 class ClassicProtocol:
-    """JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and what time does to the members. It holds no group's state."""
+    """JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and timeouts. It holds no state of any group."""
 
     __slots__ = ("joining", "sessions", "syncing")
 

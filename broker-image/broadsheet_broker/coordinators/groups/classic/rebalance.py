@@ -1,6 +1,6 @@
 """A rebalance of a classic group, step by step: gather the members, begin a generation, take it back.
 
-What requests and time set off ends here. The package says how the whole protocol goes.
+Called by the parts that handle requests and time. The package's docstring explains the protocol.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class Rebalance:
-    """What moves a group from one generation to the next. Each step returns the write that it needs, if any."""
+    """Moves a group from one generation to the next. Each step returns the write that it needs, if any."""
 
     __slots__ = ("_settings",)
 
@@ -35,7 +35,7 @@ class Rebalance:
         return self.complete_if_all_joined(group, turn)
 
     def complete_if_all_joined(self, group: ClassicGroup, turn: Turn) -> Write | None:
-        # The first rebalance of an empty group waits its delay out.
+        # The first rebalance of an empty group lasts its whole delay.
         if group.state is PREPARING and group.all_joined and group.previous_state is not EMPTY:
             return self.complete_join(group, turn)
         return None
@@ -135,7 +135,7 @@ class Rebalance:
         return turn.write([records.group_metadata(group)], partial(warn_if_not_stored, group))
 
     def reset_assignment(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
-        """Take the assignment back, and answer whoever waits for it with an error."""
+        """Discard the assignment, and answer waiting SyncGroups with an error."""
         for member in group.members.values():
             member.assignment = b""
             reply = member.sync_reply
@@ -166,7 +166,7 @@ class Rebalance:
         )
 
     def remove(self, group: ClassicGroup, member_id: str, turn: Turn) -> None:
-        """Drop a member. What it waits for is answered UNKNOWN_MEMBER_ID, so that a client that lives joins anew."""
+        """Remove a member. Its waiting requests get UNKNOWN_MEMBER_ID, so that a live client joins again."""
         member = group.remove(member_id)
         if member is None:
             return
@@ -179,6 +179,6 @@ class Rebalance:
 
 
 def warn_if_not_stored(group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
-    # The generation before may come alive again when the log is loaded; its members then time out.
+    # The previous generation may come back when the log is loaded; its members then time out.
     if error:
-        logger.warning("Group %s: the empty generation is not stored (%s)", group.group_id, error.name)
+        logger.warning("Group %s: the empty generation could not be stored (%s)", group.group_id, error.name)

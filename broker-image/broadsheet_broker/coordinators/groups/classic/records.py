@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 def group_metadata(group: ClassicGroup, assignment: dict[str, bytes] | None = None) -> Record:
-    """The group as it is now, with the assignment that is about to be its own if one is given."""
+    """The group as it is now, or with a new assignment that is being stored."""
     members = [
         MemberMetadata(
             member_id=member.member_id,

@@ -1,4 +1,4 @@
-"""Heartbeat and LeaveGroup, what time does to the members of a classic group, and its end."""
+"""Heartbeat, LeaveGroup and timeouts of the members of a classic group, and the end of the group."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Sessions:
-    """Who is still there."""
+    """Which members are still there."""
 
     __slots__ = ("_rebalance", "_settings")
 
@@ -30,7 +30,7 @@ class Sessions:
         self._rebalance = rebalance
 
     def heartbeat(self, group: ClassicGroup, request: HeartbeatRequest, now: float) -> ErrorCode:
-        """A member is alive; it learns here that it has to rejoin."""
+        """A member is alive. The answer may ask it to rejoin."""
         state = group.state
         if state is DEAD:
             return ErrorCode.COORDINATOR_NOT_AVAILABLE
@@ -90,7 +90,7 @@ class Sessions:
     # Time
 
     def wake(self, group: ClassicGroup, turn: Turn) -> None:
-        """Do what is due. Called at `group.wake_at` or later; sets it anew."""
+        """Do what is due. Called at `group.wake_at` or later; sets it again."""
         if group.state is not DEAD:
             now = turn.now
             if group.join_deadline <= now:
@@ -143,7 +143,7 @@ class Sessions:
             self._rebalance.begin(group, turn, "it is over group.max.size since it was loaded")
 
     def abandon(self, group: ClassicGroup, turn: Turn, error: ErrorCode) -> None:
-        """The group is deleted, or its partition has moved: answer whoever waits, and do nothing any more."""
+        """The group is deleted, or its partition has moved: answer every waiting request, then do nothing."""
         for member in group.members.values():
             if member.join_reply is not None:
                 turn.reply(member.join_reply, join_error(error, member.member_id))

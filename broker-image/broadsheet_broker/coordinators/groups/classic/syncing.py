@@ -1,4 +1,4 @@
-"""SyncGroup: the leader of a classic group brings the assignment, the log keeps it, and every member gets its part."""
+"""SyncGroup: the leader of a classic group sends the assignment, which is stored before members get their parts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Syncing:
         self._rebalance = rebalance
 
     def sync(self, group: ClassicGroup, request: SyncGroupRequest, turn: Turn, reply: SyncReply) -> None:
-        """A member asks for its part of the assignment; the leader brings all parts."""
+        """A member asks for its part of the assignment; the leader sends all parts."""
         error = self._check_sync(group, request)
         if error:
             turn.reply(reply, sync_error(error))
