@@ -139,7 +139,7 @@ def test_options_that_say_different_things_of_the_quorum_exclude_each_other(caps
 
 
 def test_errors_name_only_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error once told people to use `--random-id`, which `format` never had."""
+    """An error once named `--random-id`, which `format` never had."""
     with pytest.raises(SystemExit):
         main(["format", "--help"])
     options = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))

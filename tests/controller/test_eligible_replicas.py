@@ -39,7 +39,7 @@ from tests.controller.test_partition_changes import change as changed
 from tests.support.controllers import CLUSTER_ID, broker_config, environment, running
 
 TWO = Defaults(min_isr=2)
-NOBODY: set[int] = set()
+NO_BROKER: set[int] = set()
 
 
 def brief(state: PartitionImage) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -70,7 +70,7 @@ def test_min_isr_is_never_more_than_there_are_replicas() -> None:
     assert brief(changed(alone, Target(), {1}, Rules(min_isr=5, eligible_leader_replicas=True)))[2] == ()
 
 
-def test_nobody_is_eligible_any_more_once_the_isr_is_large_enough_again() -> None:
+def test_no_replica_is_eligible_once_the_isr_is_large_enough_again() -> None:
     before = partition(isr=(1,), elr=(2,))
     assert brief(changed(before, Target(isr=[1, 3]), {1, 3}, ELR)) == (1, (1, 3), (), ())
 
@@ -82,10 +82,15 @@ def test_a_member_of_the_isr_is_not_eligible_besides() -> None:
 
 
 def test_the_last_member_leaves_the_isr_and_is_remembered_as_the_last_leader() -> None:
-    assert brief(changed(partition(isr=(1,), elr=(2,)), Target(isr=[]), NOBODY, ELR)) == (NO_LEADER, (), (1, 2), (1,))
+    assert brief(changed(partition(isr=(1,), elr=(2,)), Target(isr=[]), NO_BROKER, ELR)) == (
+        NO_LEADER,
+        (),
+        (1, 2),
+        (1,),
+    )
 
 
-def test_an_eligible_replica_is_elected_cleanly_when_nobody_is_in_sync() -> None:
+def test_an_eligible_replica_is_elected_cleanly_when_none_is_in_sync() -> None:
     before = partition(isr=(1,), elr=(2,))
     state = changed(before, Target(isr=[]), {2, 3}, ELR)
     assert brief(state) == (2, (2,), (1,), ()) and state.leader_recovery_state == 0
@@ -102,14 +107,14 @@ def test_a_fenced_replica_is_not_elected_although_it_is_eligible() -> None:
     assert changed(before, Target(), {3}, ELR) == before, "3 may lack what was committed"
 
 
-def test_nobody_is_elected_from_the_eligible_while_somebody_is_in_sync() -> None:
+def test_no_eligible_replica_is_elected_while_one_is_in_sync() -> None:
     before = partition(isr=(1,), leader=NO_LEADER, elr=(2,))
     assert changed(before, Target(), {2}, ELR).leader == NO_LEADER
 
 
 def test_an_unclean_stop_ends_eligibility() -> None:
     before = partition(isr=(), leader=NO_LEADER, elr=(1, 2), last=(1,))
-    assert brief(changed(before, Target(isr=[], lost_tail=[2]), NOBODY, ELR)) == (NO_LEADER, (), (1,), (1,))
+    assert brief(changed(before, Target(isr=[], lost_tail=[2]), NO_BROKER, ELR)) == (NO_LEADER, (), (1,), (1,))
 
 
 def test_an_unclean_stop_takes_even_the_last_member_out_of_the_isr() -> None:
@@ -117,7 +122,7 @@ def test_an_unclean_stop_takes_even_the_last_member_out_of_the_isr() -> None:
     assert brief(changed(before, Target(isr=[], lost_tail=[1]), {2}, ELR)) == (2, (2,), (), ())
 
 
-def test_the_last_leader_is_elected_uncleanly_when_nobody_is_eligible() -> None:
+def test_the_last_leader_is_elected_uncleanly_when_no_replica_is_eligible() -> None:
     before = partition(isr=(), leader=NO_LEADER, last=(1,))
     assert changed(before, Target(), {2, 3}, ELR).leader == NO_LEADER
     state = changed(before, Target(), {1, 2, 3}, ELR)
@@ -130,7 +135,7 @@ def test_several_last_known_replicas_are_not_a_last_leader() -> None:
 
 
 def test_a_last_leader_that_is_no_replica_any_more_is_not_elected() -> None:
-    """A reassignment to it was cancelled uncleanly while nobody else was there."""
+    """A reassignment to it was cancelled uncleanly while no other broker was there."""
     before = partition((1, 2, 3, 4), isr=(4,), leader=4, adding=(4,))
     target = Target(isr=[], replicas=[1, 2, 3], adding=[], removing=[])
     state = changed(before, target, {4}, ELR, election=Election.UNCLEAN)
@@ -138,7 +143,7 @@ def test_a_last_leader_that_is_no_replica_any_more_is_not_elected() -> None:
     assert changed(partition(isr=(), leader=NO_LEADER, last=(4,)), Target(), {4}, ELR).leader == NO_LEADER
 
 
-def test_the_last_leader_is_not_elected_while_somebody_is_eligible() -> None:
+def test_the_last_leader_is_not_elected_while_another_replica_is_eligible() -> None:
     before = partition(isr=(), leader=NO_LEADER, elr=(2,), last=(1,))
     assert changed(before, Target(), {1, 3}, ELR).leader == NO_LEADER
 
@@ -167,14 +172,14 @@ def test_a_replica_that_is_moved_away_is_not_eligible() -> None:
 
 
 def test_a_leader_that_is_enough_by_itself_commits_without_the_eligible() -> None:
-    """min.insync.replicas was lowered while nobody led: the others are eligible for what was, not for what comes."""
+    """min.insync.replicas was lowered while there was no leader: the others are eligible for the old records only."""
     before = partition(isr=(), leader=NO_LEADER, elr=(1, 2), last=(1,))
     one = Rules(min_isr=1, eligible_leader_replicas=True)
     assert brief(changed(before, Target(), {1}, one)) == (1, (1,), (), ())
 
 
 def test_a_partition_without_leader_from_before_the_feature_was_on_can_be_led_again() -> None:
-    """Its only member stopped uncleanly, and nobody knows who led last: it is that member."""
+    """Its only member stopped uncleanly, and the last leader is not recorded: it is that member."""
     before = partition(isr=(3,), leader=NO_LEADER)
     gone = changed(before, Target(isr=[], lost_tail=[3]), {1, 2}, ELR)
     assert brief(gone) == (NO_LEADER, (), (), (3,))
@@ -193,7 +198,7 @@ def state_of(image: ClusterImage) -> tuple[int, tuple[int, ...], tuple[int, ...]
 
 
 def comes_back(image: ClusterImage, broker: int, *, clean: bool) -> ClusterImage:
-    """Registers anew and takes part."""
+    """Registers again and is unfenced."""
     known = image.brokers.get(broker)
     epoch = known.epoch if known is not None and clean else -1
     life = Registration(broker, uuid.UUID(int=60 + broker), {"P": Endpoint("h", 1)}, (), previous_epoch=epoch)
@@ -230,7 +235,7 @@ def test_the_last_leader_leads_again_when_all_stopped_uncleanly() -> None:
 
 
 def test_a_broker_that_was_unregistered_meanwhile_is_not_trusted() -> None:
-    """Nobody knows any more which epoch it would have to name; its disk may be another one."""
+    """The epoch that it would have to name is forgotten; its disk may be another one."""
     image = fenced(elr_cluster(isr=[1, 2], leader=1, fenced=(3,)), 2)
     assert state_of(image) == (1, (1,), (2,), ())
     image = after(image, unregister_broker(image, 2, TWO))
@@ -240,7 +245,7 @@ def test_a_broker_that_was_unregistered_meanwhile_is_not_trusted() -> None:
 # Another min.insync.replicas.
 
 
-def test_nobody_is_eligible_by_a_min_isr_that_is_no_more() -> None:
+def test_no_replica_is_eligible_by_a_min_isr_that_was_replaced() -> None:
     image = fenced(elr_cluster(isr=[1, 2], leader=1, fenced=(3,)), 2)
     for type, name, cleared in ((TOPIC, "orders", "orders"), (BROKER, "", "")):
         answer, records = change(image, type, name, (MIN_ISR, SET, "1"))
@@ -254,8 +259,8 @@ def test_another_property_leaves_the_eligible_alone() -> None:
     assert [type(r) for r in change(image, TOPIC, "orders", ("retention.ms", SET, "1"))[1]] == [ConfigRecord]
 
 
-def test_a_partition_that_nobody_leads_can_be_led_again_after_min_isr_was_changed() -> None:
-    """It would have no eligible replica and no last leader, so nobody could ever be elected."""
+def test_a_partition_without_a_leader_can_be_led_again_after_min_isr_was_changed() -> None:
+    """It would have no eligible replica and no last leader, so no leader could ever be elected."""
     image = fenced(elr_cluster(isr=[1, 2], leader=1, fenced=(3,)), 2, 1)
     image = after(image, change(image, TOPIC, "orders", (MIN_ISR, SET, "1"))[1])
     assert state_of(image) == (NO_LEADER, (), (1, 2), (1,))
@@ -369,7 +374,7 @@ def test_a_new_cluster_has_eligible_replicas_and_one_min_isr(tmp_path: Path) -> 
 
 
 def test_min_isr_of_the_configuration_becomes_the_clusters_where_that_is_asked_for(tmp_path: Path) -> None:
-    """A cluster that grows needs a larger one, and whoever runs it changes its configuration only."""
+    """A cluster that grows needs a larger one, and its operator changes the configuration only."""
 
     async def min_isr(**changes: str) -> str:
         async with running(tmp_path, **changes) as node:
@@ -387,7 +392,7 @@ def test_min_isr_of_the_configuration_becomes_the_clusters_where_that_is_asked_f
 def test_min_isr_of_the_configuration_and_who_is_eligible_by_it_are_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a large cluster they came in parts: a controller that died between two of them left partitions that nobody
+    """In a large cluster they came in parts: a controller that died between two of them left partitions that no broker
     leads without anybody to lead them."""
     monkeypatch.setattr(active, "MAX_RECORDS", 1)
     appended: list[list[str]] = []

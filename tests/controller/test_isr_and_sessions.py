@@ -181,7 +181,7 @@ def test_a_fenced_broker_that_does_not_know_it_yet_has_not_caught_up() -> None:
     sessions = Sessions(9.0)
     sessions.begin(image.brokers.values(), 100.0, offset=70)
     assert sessions.has_caught_up(broker, broker.epoch)
-    assert not sessions.has_caught_up(image.brokers[3], 69), "nobody knows when it was fenced"
+    assert not sessions.has_caught_up(image.brokers[3], 69), "it is not known when it was fenced"
     assert sessions.has_caught_up(image.brokers[3], 70)
     sessions.heard(1, broker.epoch, 101.0, 80)
     sessions.fenced(1, 90)

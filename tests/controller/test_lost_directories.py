@@ -1,4 +1,4 @@
-"""A replica in a directory that its broker has lost leads nothing (KIP-858): its log would begin anew, empty."""
+"""A replica in a directory that its broker has lost leads nothing (KIP-858): its log would start empty."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_directories_that_are_not_told_of_count_as_there(log_dirs: tuple[uuid.UU
     assert only(after(image, unfence_broker(image, 1))).leader == 1
 
 
-def told(image: ClusterImage, directory: uuid.UUID) -> list[Any]:
+def reported(image: ClusterImage, directory: uuid.UUID) -> list[Any]:
     partition = assign.PartitionData(partition_index=0)
     topic = assign.TopicData(topic_id=image.topics_by_name["orders"].id, partitions=[partition])
     rows = [assign.DirectoryData(id=directory, topics=[topic])]
@@ -108,8 +108,8 @@ def told(image: ClusterImage, directory: uuid.UUID) -> list[Any]:
 def test_a_replica_whose_directory_failed_before_it_was_told_of_is_led_elsewhere() -> None:
     image = two_directories([1, 2], 1, DIRECTORY_UNASSIGNED)
     image = losing(image)
-    assert only(image).leader == 1, "nobody knows yet that it was there"
-    image = after(image, told(image, LOST))
+    assert only(image).leader == 1, "it is not reported yet that it was there"
+    image = after(image, reported(image, LOST))
     assert (only(image).leader, only(image).isr, only(image).directories[0]) == (2, (2,), LOST)
 
 
@@ -120,7 +120,7 @@ def test_the_only_replica_on_a_replaced_disk_leads_once_its_broker_says_where_it
     )
     image = losing(after(image, [alone]))
     assert only(image).leader == -1
-    image = after(image, told(image, KEPT))
+    image = after(image, reported(image, KEPT))
     assert (only(image).leader, only(image).directories) == (1, (KEPT,))
 
 
@@ -134,14 +134,14 @@ def only_member_with_a_lost_directory(**fields: Any) -> ClusterImage:
 def test_the_last_of_an_isr_does_not_lead_once_its_log_began_anew_in_another_directory() -> None:
     """It was elected with the next broker that came, empty, and the others cut their logs to nothing."""
     image = only_member_with_a_lost_directory()
-    image = after(image, told(image, KEPT))
+    image = after(image, reported(image, KEPT))
     image = after(image, fence_broker(image, 2))
     image = after(image, unfence_broker(image, 2))
     assert (only(image).leader, only(image).isr) == (-1, (1,))
     code, records = election(image, UNCLEAN)
     assert (code, records[0].leader) == (0, 2)
     image = after(image, records)
-    assert only(after(image, told(image, KEPT))).directories[0] == KEPT, "now it follows, as any new replica"
+    assert only(after(image, reported(image, KEPT))).directories[0] == KEPT, "now it follows, as any new replica"
 
 
 def with_feature(image: ClusterImage) -> ClusterImage:
@@ -151,18 +151,18 @@ def with_feature(image: ClusterImage) -> ClusterImage:
 def test_a_replica_whose_log_began_anew_is_not_eligible() -> None:
     image = with_feature(only_member_with_a_lost_directory(isr=[], eligible_leader_replicas=[1, 2], last_known_elr=[1]))
     image = after(image, fence_broker(image, 2))
-    image = after(image, told(image, KEPT))
+    image = after(image, reported(image, KEPT))
     image = after(image, fence_broker(image, 1))
     image = after(image, unfence_broker(image, 1))
     assert (only(image).leader, only(image).elr) == (-1, (2,))
     image = after(image, unfence_broker(image, 2))
-    image = after(image, told(image, KEPT))
+    image = after(image, reported(image, KEPT))
     assert (only(image).leader, only(image).elr, only(image).directories[0]) == (2, (), KEPT)
 
 
 def test_the_last_leader_does_not_lead_when_its_log_began_anew() -> None:
     image = with_feature(only_member_with_a_lost_directory(isr=[], last_known_elr=[1]))
-    image = after(image, told(image, KEPT))
+    image = after(image, reported(image, KEPT))
     image = after(image, fence_broker(image, 2))
     image = after(image, unfence_broker(image, 2))
     assert only(image).leader == -1

@@ -68,7 +68,7 @@ def test_nothing_to_change_makes_no_record() -> None:
     assert change_partition(TOPIC, 0, partition(), Target(), Rules(), lambda id: True) is None
 
 
-def test_the_last_member_stays_in_the_isr_and_nobody_else_leads() -> None:
+def test_the_last_member_stays_in_the_isr_and_no_other_replica_leads() -> None:
     after = change(partition(isr=(1,)), Target(isr=[]), {2, 3})
     assert (after.leader, after.isr) == (NO_LEADER, (1,))
     again = change(after, Target(), {1, 2, 3})
@@ -90,7 +90,7 @@ def test_a_preferred_election_moves_the_leader_only_into_the_isr() -> None:
 ELR = Rules(min_isr=2, eligible_leader_replicas=True)
 
 
-def test_whoever_leaves_below_min_isr_is_eligible_until_it_stops_uncleanly() -> None:
+def test_a_replica_that_leaves_below_min_isr_is_eligible_until_it_stops_uncleanly() -> None:
     one = change(partition(isr=(1, 2)), Target(isr=[1]), {1, 3}, ELR)
     assert (one.isr, one.elr, one.leader) == ((1,), (2,), 1)
     none = change(one, Target(isr=[]), {3}, ELR)
@@ -123,8 +123,8 @@ def test_a_reassignment_completes_when_all_new_replicas_are_in_sync() -> None:
     assert done.leader_epoch > begun.leader_epoch
 
 
-def test_a_cancelled_reassignment_leaves_nobody_in_the_isr_who_is_no_replica() -> None:
-    """Only the new replica was in sync, unclean elections are allowed, and nobody else is up."""
+def test_a_cancelled_reassignment_leaves_only_replicas_in_the_isr() -> None:
+    """Only the new replica was in sync, unclean elections are allowed, and no other broker is up."""
     begun = partition((3, 1, 2), isr=(3,), leader=3, adding=(3,))
     after = change(begun, Target(isr=[], replicas=[1, 2], adding=[], removing=[]), {3}, Rules(unclean=True))
     assert (after.replicas, after.isr, after.leader) == ((1, 2), (1,), NO_LEADER)

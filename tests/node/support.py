@@ -109,7 +109,7 @@ class Quorum:
         self.epoch = 0
         self.leader: int | None = None
         self.stuck = False
-        """Nothing is committed any more."""
+        """Nothing more is committed."""
         self.lives: list[int] = []
         """Every process that there was, by the id of its node."""
         self.refused: set[int] = set()
@@ -171,7 +171,7 @@ class FakePeers:
         await asyncio.sleep(0)
         target = self.quorum.controllers.get(node_id)
         if target is None or node_id in self.quorum.refused:
-            on_answer(None, PeerError("refused", "nobody listens"))
+            on_answer(None, PeerError("refused", "no process listens"))
             return
         name = api_name(request.API_KEY)
         if name == "ApiVersions":
@@ -232,7 +232,7 @@ class FakeController(MetadataNode):
 
 
 async def start(size: int, **changes: str) -> tuple[Quorum, dict[int, FakeController]]:
-    """A quorum whose first node leads, and whose brokers all take part."""
+    """A quorum whose first node leads and whose brokers are all active."""
     quorum = Quorum(size)
     quorum.elect(1)
     nodes = {id: FakeController(quorum, id, **changes) for id in quorum.voters.ids}

@@ -186,14 +186,14 @@ def test_after_a_failed_fsync_the_node_no_longer_leads() -> None:
         env = environment()
         files = env.files = MemoryFiles()  # type: ignore[assignment]
         node = await start(Path("/data"), env)
-        told: list[KafkaError] = []
-        node.controller.on_failure = told.append
+        failures: list[KafkaError] = []
+        node.controller.on_failure = failures.append
         files.fault = lambda operation, path: errno.EIO if operation == "sync" else None
         with pytest.raises(KafkaError) as caught:
             await node.create("orders")
         assert caught.value.code is ErrorCode.KAFKA_STORAGE_ERROR
         assert not node.controller.raft.is_leader
-        assert [error.code for error in told] == [ErrorCode.KAFKA_STORAGE_ERROR]
+        assert [error.code for error in failures] == [ErrorCode.KAFKA_STORAGE_ERROR]
         with pytest.raises(KafkaError):
             await node.create("payments")
         await node.controller.stop()

@@ -1,4 +1,4 @@
-"""A broker with several log directories tells where its replicas are."""
+"""A broker with several log directories reports where its replicas are."""
 
 from __future__ import annotations
 

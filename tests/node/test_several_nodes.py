@@ -92,7 +92,7 @@ def test_an_order_waits_for_the_next_leader() -> None:
     run(test)
 
 
-def test_whoever_waits_for_a_deposed_leader_is_served_by_the_next() -> None:
+def test_an_order_that_waits_for_a_deposed_leader_is_served_by_the_next() -> None:
     async def test() -> None:
         quorum, nodes = await start(3)
         quorum.stuck = True

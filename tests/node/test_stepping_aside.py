@@ -69,7 +69,7 @@ def test_it_comes_back_when_nothing_was_refused_for_a_while_and_waits_longer_the
     clock, wishes, may = Clock(), list[tuple[float, bool]](), [False]
     aside = SteppingAside(clock, lambda: may[0], lambda wish: wishes.append((clock.now, wish)))  # type: ignore[arg-type]
     aside.disk_full()
-    assert wishes == [], "nobody else can lead"
+    assert wishes == [], "no other broker can lead"
     may[0] = True
     aside.disk_full()
     clock.to(2)

@@ -69,7 +69,7 @@ def shrunk(failed: Run) -> Run:
 
 
 def run_all(seeds: Sequence[int], brokers: int, jobs: int) -> Iterator[Run]:
-    """The runs of these seeds, in their order, on so many cores."""
+    """The runs of these seeds, in their order, on several cores."""
     tasks = [(seed, brokers) for seed in seeds]
     if jobs == 1 or len(tasks) == 1:
         yield from map(_run, tasks)

@@ -171,7 +171,7 @@ class Node:
             self.start()
 
     def fill_disk(self, room: int) -> None:
-        """So many bytes are left."""
+        """Leave room for this many bytes."""
         self.files.capacity = self.files.used_bytes() + room
 
     def break_disk(self, operations: tuple[str, ...]) -> None:
@@ -179,12 +179,12 @@ class Node:
         self.files.fault = lambda operation, path: errno.EIO if operation in operations else None
 
     def slow_disk(self, least: float, most: float) -> None:
-        """Blocking calls take so many seconds."""
+        """Blocking calls take this long, in seconds."""
         self.host.disk_delay = (least, most)
 
 
 class Cluster:
-    """So many nodes, each broker and controller."""
+    """Nodes that are each broker and controller."""
 
     def __init__(self, simulation: Simulation, brokers: int, overrides: Mapping[str, str] | None = None) -> None:
         self.simulation = simulation
@@ -229,7 +229,7 @@ class Cluster:
             node.start()
 
     def newest_leader(self, topic: str, index: int) -> int:
-        """Who leads a partition in the newest epoch of those who think that they do; -1 when nobody does."""
+        """Who leads a partition in the newest epoch, of the brokers that think they do; -1 when none does."""
         best, newest = -1, -1
         for node in self.nodes.values():
             for each in node.broker.inspect().partitions if node.broker is not None else ():
@@ -243,7 +243,7 @@ class Cluster:
 
     def disagreement(self) -> str:
         """What is not as it should be when no fault is left: who leads what, as every broker has it, and its ISR. Until
-        then a deposed leader may tell a client where it thinks that a log ends. Empty when all is well."""
+        then a deposed leader may answer a client with the end of its own log. Empty when all is well."""
         states: dict[tuple[str, int], tuple[int, int]] = {}
         for node in self.nodes.values():
             if node.broker is None or node.broker.inspect().replicas is None:

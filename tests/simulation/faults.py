@@ -1,4 +1,4 @@
-"""What goes wrong in a run, and when: a schedule made from the seed before anything starts, so that it can be told.
+"""What goes wrong in a run, and when: a schedule made from the seed before anything starts, so that it can be reported.
 
 Every fault has an end. When the last has ended everything is healed, and from then on the cluster has no excuse.
 """
@@ -120,7 +120,7 @@ class Faults:
     # Network.
 
     def isolate(self, fault: Fault, node: Node) -> None:
-        """Cut off from everybody."""
+        """Cut off from all others."""
         self.cluster.simulation.network.partition([node.host], self._others(node) + self.clients, reason=fault)
 
     def part_brokers(self, fault: Fault, node: Node) -> None:
@@ -128,7 +128,7 @@ class Faults:
         self.cluster.simulation.network.partition([node.host], self._others(node), reason=fault)
 
     def part_pair(self, fault: Fault, node: Node) -> None:
-        """It and one other broker do not reach each other; everybody else reaches both."""
+        """It and one other broker do not reach each other; all others reach both."""
         self.cluster.simulation.network.partition([node.host], self._others(node)[:1], reason=fault)
 
     def part_all(self, fault: Fault, node: Node) -> None:
@@ -146,7 +146,7 @@ class Faults:
         self.cluster.simulation.network.partition([node.host], self.clients, reason=fault)
 
     def deafen(self, fault: Fault, node: Node) -> None:
-        """Others hear it, it hears nobody."""
+        """Others hear it, it hears no other host."""
         for other in self._others(node) + self.clients:
             self.cluster.simulation.network.cut(other, node.host, reason=fault)
 
@@ -257,7 +257,7 @@ def make_schedule(random: Random, brokers: int, begin: float, end: float) -> lis
 
 
 _UNCLEAN = {"kill", "kill_while_writing", "kill_all", "failing_sync", "failing_writes", "full_disk"}
-"""What ends a process without its marker of a clean stop: a bad or full disk because the broker is started anew on the
+"""What ends a process without its marker of a clean stop: a bad or full disk because the broker is started again on the
 good one (`Node.bring_back`)."""
 _HARMLESS = {"reset", "step_clock", "part_clients"}
 """What keeps no broker out of an ISR."""
@@ -270,7 +270,7 @@ def _too_much(fault: Fault, loss: Fault, schedule: list[Fault]) -> bool:
     min.insync.replicas members end uncleanly together (KIP-966), here two.
 
     A broker that loses its power loses a tail of what it had acknowledged. It says so when it registers again, as does
-    one that was only killed: both are trusted no more, until they are back in the ISR. Whoever else was cut off,
+    one that was only killed: neither is trusted until it is back in the ISR. A broker that was only cut off,
     stopped or paused has all that was committed, in the ISR or out of it, and leads.
     """
     if fault.kind not in _UNCLEAN:
@@ -280,7 +280,7 @@ def _too_much(fault: Fault, loss: Fault, schedule: list[Fault]) -> bool:
 
 
 def _calm_after(time: float, schedule: list[Fault]) -> float:
-    """When there has been no trouble for long enough after a time that everybody is in the ISR again."""
+    """When there has been no trouble for long enough after a time that all replicas are in the ISR again."""
     for fault in sorted(schedule, key=lambda fault: fault.at):
         if fault.kind not in _HARMLESS and fault.until > time and fault.at < time + _RECOVERY:
             time = fault.until

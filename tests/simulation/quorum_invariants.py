@@ -65,7 +65,7 @@ class QuorumInvariants:
             return
         self._seen[node.id] = state
         if not raft.epoch or node_raft.failure is not None:
-            return  # it has not read its quorum-state yet; or could not write it, and takes no part any more
+            return  # it has not read its quorum-state yet; or could not write it, and is out of the quorum
         own = (node.id, node.lives)
         self._look_at_election(node, raft, leads)
         if log.tail.pending:  # reading would write it: later
@@ -73,7 +73,7 @@ class QuorumInvariants:
             return
         self._match(node, node_raft, own, raft.flushed_end)
         mark = raft.high_watermark
-        if mark >= 0:  # else not known: it does not lead any more, or not yet
+        if mark >= 0:  # else not known: it no longer leads, or not yet
             self._look_at_mark(node, node_raft, own, mark)
 
     def _look_at_election(self, node: Node, raft: Any, leads: bool) -> None:
@@ -93,7 +93,7 @@ class QuorumInvariants:
         if self._leaders.setdefault(epoch, node.id) != node.id:
             raise InvariantBroken(f"epoch {epoch} has two leaders: {self._leaders[epoch]} and {node.id}")
         if raft.high_watermark >= 0 and self._established.setdefault(epoch, node.lives) != node.lives:
-            raise InvariantBroken(f"{node.name} leads epoch {epoch} again, which it led before it was started anew")
+            raise InvariantBroken(f"{node.name} leads epoch {epoch} again, which it led before its restart")
         if first and raft.log.end_offset < self._highest_mark:
             raise InvariantBroken(
                 f"{node.name} leads epoch {epoch} with a metadata log that ends at {raft.log.end_offset}, and "

@@ -3,7 +3,7 @@
     outcome = run(seed=7, brokers=1)
     print(outcome.report())
 
-`python -m tests.simulation --seeds 7 --brokers 1 --verbose` repeats a run and tells all of it.
+`python -m tests.simulation --seeds 7 --brokers 1 --verbose` repeats a run and prints all of it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Run:
         )
 
     def report(self) -> str:
-        """The run in words, and how to repeat it."""
+        """The run as text, and how to repeat it."""
         lines = [self.summary()]
         lines += [f"  {fault}" for fault in self.schedule]
         lines += [f"  {hit}" for hit in self.hits]
@@ -241,7 +241,7 @@ class Scenario:
 
     def _lost_producer_state(self, text: str, partition: Partition, broker_id: int) -> None:
         """Only a loss of power makes a broker forget what an idempotent producer wrote, or a retention that has not
-        been asked for. A leader that has not heard that it is none any more lacks what its successor has taken, and the
+        been asked for. A leader that does not know that it is deposed lacks what its successor has taken, and the
         producer may come back to it: it asks others who leads, and they may not have heard of it either."""
         deposed = self.cluster.newest_leader(*partition) not in (broker_id, -1)
         if not deposed and not any(fault.kind == "lose_power" for fault in self.result.schedule):
@@ -332,7 +332,7 @@ class Scenario:
                 return
 
     async def _settled_end(self, view: ClusterView, partition: Partition) -> int:
-        """Where the partition ends when nothing is under way any more: late packets of dead connections came too."""
+        """Where the partition ends once nothing is under way: late packets of dead connections came too."""
         end = await list_offset(view, partition, LATEST)
         while True:
             await asyncio.sleep(1.0)

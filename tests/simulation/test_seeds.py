@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_run_in_any_process(seed: int, brokers: int
 
 
 def first_complaint(seeds: int, brokers: int = 1) -> str:
-    """Of so many runs, what is wrong with the first that is not good; empty when all are."""
+    """What is wrong with the first of this many runs that is not good; empty when all are."""
     for result in run_all(range(1, seeds + 1), brokers, JOBS):
         if not result.good:
             return result.complaints[0]
@@ -130,7 +130,7 @@ def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.Mo
     assert "of the ISR" in first_complaint(5, brokers=3)
 
 
-def test_a_leader_that_tells_nobody_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leader_that_does_not_answer_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Fetch, "_diverges", lambda *_: False)
     assert "replicas differ" in run(2, brokers=3).complaints[0]
 

@@ -242,8 +242,8 @@ def test_a_new_partition_for_which_there_was_no_room_is_served_once_there_is(sim
     simulation.run(simulation.host("client"), talk())
 
 
-def test_the_directory_of_a_partition_that_was_made_late_is_told(simulate: Simulate) -> None:
-    """Nobody told it: had the directory failed, nobody would have had the partition led elsewhere."""
+def test_the_directory_of_a_partition_that_was_made_late_is_reported(simulate: Simulate) -> None:
+    """It was not reported: had the directory failed, no other broker would have led the partition."""
     simulation, files = simulate(3), MemoryFiles()
     broker = start(simulation, simulation.host("broker"), files, "/data,/more")
 
@@ -260,5 +260,5 @@ def test_the_directory_of_a_partition_that_was_made_late_is_told(simulate: Simul
     node, replicas = broker.inspect()
     assert node is not None and replicas is not None
     parent = replicas.partition("orders", 0).log.directory.rpartition("/")[0]
-    told = replicas.metadata.image.partition("orders", 0)
-    assert told is not None and told.directories == (node.identity.directories[parent],)
+    reported = replicas.metadata.image.partition("orders", 0)
+    assert reported is not None and reported.directories == (node.identity.directories[parent],)
