@@ -83,3 +83,17 @@ def test_paths_that_the_prose_names_exist() -> None:
         if not (ROOT / path).exists()
     ]
     assert missing == []
+
+
+def test_metrics_that_the_prose_names_exist() -> None:
+    """People copy them into alerts."""
+    listed = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs/reference/metrics.md").read_text(), flags=re.M))
+    assert listed
+    unknown = [
+        f"{page.name}:{number}: {name}"
+        for page in pages()
+        for number, line in prose(page)
+        for name in re.findall(r"`((?:kafka|broadsheet)_[a-z]+_\w+|broadsheet_[a-z]+)`", line)
+        if name not in listed
+    ]
+    assert unknown == []
