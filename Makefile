@@ -10,10 +10,10 @@ TEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test e2e bench simulate kubernetes lint generate locks pictures docs clean
+.PHONY: help install quickstart check test e2e e2e-all bench simulate kubernetes lint generate locks pictures docs clean
 
 help: ## this list
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP) ## make .venv with everything a contributor needs
 
@@ -34,6 +34,9 @@ test: install ## all unit, property, simulation and wire tests, on all cores: Py
 
 e2e: install ## real clients, Apache Kafka's own tools
 	bash e2e/run $(ARGS)
+
+e2e-all: install ## what takes too long for each change: more seeds, long faults, half an hour at rest, kind; it says what it runs
+	bash e2e/all
 
 bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md
 	$(BIN)/python -m e2e.bench $(ARGS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
@@ -16,6 +19,8 @@ from tests.support.broker_process import BrokerProcess
 # A shell that starts a job in the background has it ignore SIGINT, and programs started by it ignore it too: Ctrl-C in
 # a test would reach nobody.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+BEGAN = time.monotonic()
 
 BROKERS: dict[str, type[BrokerProcess]] = {"broadsheet": Broadsheet, "apache": ApacheKafka}
 
@@ -72,6 +77,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(
         f"end to end against {config.getoption('--broker')}: {executed} tests executed ({told})"
     )
+    last = os.environ.get("BROADSHEET_LAST_STEP")
+    if last:
+        for line in table_of_steps(Path(os.environ["BROADSHEET_STEPS"]), last, time.monotonic() - BEGAN):
+            terminalreporter.write_line(line)
+
+
+def table_of_steps(file: Path, last: str, seconds: float) -> list[str]:
+    """How long each step of a run took, and which have failed; the last one is still going on."""
+    rows = [line.split("\t") for line in file.read_text().splitlines()] + [[f"{seconds:.0f}", "0", last]]
+    lines = [f"{int(took):>6} s  {name}{'' if status == '0' else '  FAILED'}" for took, status, name in rows]
+    return ["how long each step took:", *lines, f"{sum(int(row[0]) for row in rows):>6} s  in all"]
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
