@@ -111,6 +111,11 @@ class Bench:
         self.loop.settle()
 
     @property
+    def states(self) -> dict[int, str]:
+        """How far each partition is, by its number."""
+        return {partition.index: partition.state.value for partition in self.coordinator.partitions}
+
+    @property
     def partition(self) -> CoordinatedPartition[GroupShard]:
         """The partition of GROUP, once it is loaded."""
         found = self.coordinator.partitions.find(GROUP)

@@ -119,10 +119,10 @@ def test_requests_are_put_off_while_the_log_is_loaded() -> None:
     assert bench.heartbeat("a", 1) is ErrorCode.NONE, "a heartbeat must not send members into a rebalance"
     assert bench.coordinator.list_groups().error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
     assert bench.coordinator.describe([GROUP], 6)[0].error_code == ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    assert bench.coordinator.partitions.states() == {0: "loading"}
+    assert bench.states == {0: "loading"}
     bench.loop.settle()
     assert len(bench.fetch()) == 3 * LOAD_RECORDS_A_TURN
-    assert bench.coordinator.partitions.states() == {0: "active"}
+    assert bench.states == {0: "active"}
 
 
 def test_loading_gives_way_to_other_work() -> None:
@@ -135,7 +135,7 @@ def test_loading_gives_way_to_other_work() -> None:
     bench.coordinator.partitions.on_leader(0, 1)
     seen = []
     for _ in range(20):
-        bench.loop.call_soon(lambda: seen.append(bench.coordinator.partitions.states()[0]))
+        bench.loop.call_soon(lambda: seen.append(bench.states[0]))
     bench.loop.settle()
     assert "loading" in seen
 

@@ -24,6 +24,7 @@ from broadsheet_broker.coordinators.runtime import (
     Turn,
     Write,
 )
+from broadsheet_broker.coordinators.runtime.metrics import collector
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from tests.coordinators.support import MemoryStorage, Replies, virtual_environment
 from tests.support.virtual_time import VirtualLoop
@@ -125,6 +126,10 @@ class Counters:
         self.loop.settle()
         return self
 
+    @property
+    def states(self) -> dict[int, str]:
+        return {partition.index: partition.state.value for partition in self.partitions}
+
     def partition(self, name: str = "hits") -> CoordinatedPartition[CounterShard]:
         found = self.partitions.find(name)
         assert isinstance(found, CoordinatedPartition)
@@ -169,11 +174,11 @@ def test_a_partition_is_loaded_when_this_broker_leads_it() -> None:
     assert counters.partitions.find("hits") is ErrorCode.NOT_COORDINATOR
     counters.partitions.on_leadership_change(TOPIC, 0, 3)
     assert counters.partitions.find("hits") is ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
-    assert counters.partitions.states() == {0: "loading"}
+    assert counters.states == {0: "loading"}
     counters.loop.settle()
     assert counters.partition().shard.values == {"hits": 7}
     assert counters.partition().epoch == 3
-    assert counters.partitions.states() == {0: "active"}
+    assert counters.states == {0: "active"}
 
 
 def test_keys_are_spread_over_the_partitions_and_found_in_their_own() -> None:
@@ -197,10 +202,10 @@ def test_a_log_that_cannot_be_read_fails_its_own_partition_until_it_is_led_again
 
     storage = Damaged(2, TOPIC)
     counters = Counters(storage=storage).lead()
-    assert counters.partitions.states() == {0: "active", 1: "failed"}
+    assert counters.states == {0: "active", 1: "failed"}
     storage.broken = False
     counters.lead(epoch=1)
-    assert counters.partitions.states() == {0: "active", 1: "active"}
+    assert counters.states == {0: "active", 1: "active"}
 
 
 # Writing
@@ -418,3 +423,20 @@ def test_loading_is_logged_with_what_was_found(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.INFO):
         Counters(storage=storage).lead()
     assert "__transaction_state-0: 2 counters from 2 records" in caplog.text
+
+
+def test_states_and_waiting_writes_are_metrics() -> None:
+    counters = Counters(partitions=3).lead(0, 1)
+    counters.partitions.on_leader(2, 0)  # loading
+    counters.storage.hold = True
+    for name in map(str, range(20)):
+        if counters.partitions.index_of(name) < 2:
+            counters.add(1, name)
+    found = {family.name: family.samples for family in collector("counter", counters.partitions)()}
+    states = {labels[0][1]: value for labels, value in found["kafka_server_counter_coordinator_metrics_num_partitions"]}
+    assert sum(states.values()) == 3 and states["failed"] == 0
+    ((_, waiting),) = found["broadsheet_counter_coordinator_waiting_writes"]
+    assert waiting == len(counters.storage.held) > 0
+    counters.storage.release()
+    ((_, waiting),) = list(collector("counter", counters.partitions)())[1].samples
+    assert waiting == 0

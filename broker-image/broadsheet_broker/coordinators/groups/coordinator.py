@@ -17,6 +17,7 @@ from broadsheet_broker.coordinators.groups.metrics import collector
 from broadsheet_broker.coordinators.groups.offsets import commit_error
 from broadsheet_broker.coordinators.groups.settings import Context, GroupSettings
 from broadsheet_broker.coordinators.groups.shard import GroupShard
+from broadsheet_broker.coordinators.runtime.metrics import collector as partitions_collector
 from broadsheet_broker.coordinators.runtime.partition import CoordinatedPartition, PartitionState
 from broadsheet_broker.coordinators.runtime.partitions import CoordinatedPartitions
 from broadsheet_broker.coordinators.runtime.settings import IntegerSettings
@@ -58,6 +59,7 @@ class GroupCoordinator:
             environment, self.settings.runtime, storage, lambda: GroupShard(self.settings, protocol)
         )
         environment.metrics.collector(collector(self.snapshot))
+        environment.metrics.collector(partitions_collector("group", self.partitions))
 
     def on_metadata(self, delta: MetadataDelta, image: ClusterImage) -> None:
         """The cluster's metadata changed: delete offsets of deleted topics."""

@@ -77,11 +77,11 @@ class CoordinatedPartition(Generic[AnyShard]):
         "_storage",
         "_timeout_timer",
         "_waiting_bytes",
-        "_waiting_writes",
         "epoch",
         "index",
         "shard",
         "state",
+        "waiting_writes",
     )
 
     def __init__(
@@ -105,7 +105,7 @@ class CoordinatedPartition(Generic[AnyShard]):
         """Writes of this turn of the loop."""
         self._flush_scheduled = False
         self._in_flight: deque[_Batch] = deque()
-        self._waiting_writes = 0
+        self.waiting_writes = 0
         """Writes in the queue and in flight."""
         self._waiting_bytes = 0
         self._refusing = False
@@ -209,7 +209,7 @@ class CoordinatedPartition(Generic[AnyShard]):
         """Do what a step of the coordinator's own asked for; its writes are never refused for their number."""
         if turn.writes:
             self._queue.extend(turn.writes)
-            self._waiting_writes += len(turn.writes)
+            self.waiting_writes += len(turn.writes)
             self._waiting_bytes += sum(write.size for write in turn.writes)
             if not self._flush_scheduled:
                 self._flush_scheduled = True
@@ -221,13 +221,13 @@ class CoordinatedPartition(Generic[AnyShard]):
 
     def _is_full(self) -> bool:
         settings = self._settings
-        full = self._waiting_writes >= settings.max_waiting_writes or self._waiting_bytes >= settings.max_waiting_bytes
+        full = self.waiting_writes >= settings.max_waiting_writes or self._waiting_bytes >= settings.max_waiting_bytes
         if full and not self._refusing:
             logger.warning(
                 "%s: %d writes (%d bytes) wait to be committed; further ones are refused until the log has caught up. "
                 "Are enough of its replicas in sync?",
                 self,
-                self._waiting_writes,
+                self.waiting_writes,
                 self._waiting_bytes,
             )
         self._refusing = full
@@ -282,7 +282,7 @@ class CoordinatedPartition(Generic[AnyShard]):
         if self.state is PartitionState.CLOSED:
             return
         self._in_flight.remove(batch)
-        self._waiting_writes -= batch.count
+        self.waiting_writes -= batch.count
         self._waiting_bytes -= batch.size
         if error:
             logger.warning("%s: a write failed: %s", self, error.name)

@@ -116,7 +116,3 @@ class CoordinatedPartitions(Generic[AnyShard]):
     def active(self) -> Iterator[CoordinatedPartition[AnyShard]]:
         """The partitions that serve requests."""
         return (partition for partition in self._partitions.values() if partition.state is PartitionState.ACTIVE)
-
-    def states(self) -> dict[int, str]:
-        """How far each partition is, by its number: for metrics and messages."""
-        return {index: partition.state.value for index, partition in self._partitions.items()}
