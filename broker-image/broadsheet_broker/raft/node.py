@@ -87,7 +87,7 @@ class RaftNode:
         )
         self.flushing = Flushing(environment, self.storage, self)
         self.delivery = Delivery(self.storage, listener, self.now_ms)
-        self._snapshots = Snapshots(environment, self.storage, self._history, listener, settings, self)
+        self._snapshots = Snapshots(environment, self.storage, self._history, self.flushing, listener, settings, self)
         self._sending = Sending(peers, cluster_id, settings.quorum.request_timeout_ms, self.step)
         self._opened = False
         self.is_running = False
@@ -318,12 +318,6 @@ class RaftNode:
         refused = [tag for tag in tags if tag is not None]
         self._listener.handle_append_failure(refused, KafkaError(error.code, error.message))
 
-    def log_replacing(self) -> None:
-        self.flushing.replacing()
-
-    def log_replaced(self) -> None:
-        self.flushing.replaced()
-
     def snapshot_loaded(self, id: SnapshotId) -> None:
         self.delivery.starts_at(id.offset)
         self._raft.voters = self.voters
@@ -337,21 +331,19 @@ class RaftNode:
 
     def ask(self, question: m.Question, reply: Callable[[m.Answer], None]) -> None:
         """Another replica's question; the reply may come now or later."""
-        if not self.is_running:
-            raise KafkaError(
-                ErrorCode.BROKER_NOT_AVAILABLE, "This node has not joined the metadata quorum yet, or is stopping."
-            )
+        self._require_running()
         self.step(m.Asked(reply, question))
 
     async def change_voters(self, make: Callable[[Any], m.AddVoter | m.RemoveVoter]) -> m.ChangeAnswer:
         """Carry out the order that `make` makes of a token; the answer comes when it is committed or refused."""
-        if not self.is_running:
-            raise KafkaError(
-                ErrorCode.BROKER_NOT_AVAILABLE, "This node has not joined the metadata quorum yet, or is stopping."
-            )
+        self._require_running()
         answer: asyncio.Future[m.ChangeAnswer] = self._environment.loop.create_future()
         self.step(make(lambda found: None if answer.done() else answer.set_result(found)))
         return await answer
+
+    def _require_running(self) -> None:
+        if not self.is_running:
+            raise KafkaError(ErrorCode.BROKER_NOT_AVAILABLE, _NOT_RUNNING)
 
     def step(self, message: m.Message) -> None:
         self._inbox.append(message)

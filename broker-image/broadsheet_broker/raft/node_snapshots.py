@@ -10,6 +10,7 @@ from typing import Protocol
 from broadsheet_broker.raft import messages as m
 from broadsheet_broker.raft.listener import RaftListener, RaftSettings
 from broadsheet_broker.raft.messages import SnapshotId
+from broadsheet_broker.raft.node_flushing import Flushing
 from broadsheet_broker.raft.snapshot import Snapshot, encode_snapshot
 from broadsheet_broker.raft.storage import MetadataLog
 from broadsheet_broker.raft.voter_history import VoterHistory
@@ -37,18 +38,6 @@ class SnapshotHost(Protocol):
         """Give the state machine a message."""
         ...
 
-    async def flushed(self) -> None:
-        """Wait until the log is durable."""
-        ...
-
-    def log_replacing(self) -> None:
-        """A snapshot is about to take the place of the log."""
-        ...
-
-    def log_replaced(self) -> None:
-        """The log begins after a snapshot now."""
-        ...
-
     def snapshot_loaded(self, id: SnapshotId) -> None:
         """The listener has been given the snapshot."""
         ...
@@ -62,6 +51,7 @@ class Snapshots:
         environment: Environment,
         storage: MetadataLog,
         history: VoterHistory,
+        flushing: Flushing,
         listener: RaftListener,
         settings: RaftSettings,
         host: SnapshotHost,
@@ -69,6 +59,7 @@ class Snapshots:
         self._environment = environment
         self._storage = storage
         self._history = history
+        self._flushing = flushing
         self._listener = listener
         self._settings = settings
         self._host = host
@@ -122,7 +113,7 @@ class Snapshots:
     async def _install(self, id: SnapshotId) -> None:
         host = self._host
         try:
-            await host.flushed()
+            await self._flushing.done()
             snapshot = await self._environment.offload(self._storage.finish_pieces, id)
         except (KafkaError, OSError) as error:
             logger.error("The snapshot %s of the leader cannot be used: %s", id, error)
@@ -132,9 +123,9 @@ class Snapshots:
             self._installing = None
         if not host.is_running:
             return
-        host.log_replacing()
+        self._flushing.replacing()
         if self._storage.adopt(id):
-            host.log_replaced()
+            self._flushing.replaced()
             self._history.truncate(0)
         if id.offset > host.applied:
             logger.info("Loaded the snapshot %s of the leader", id)

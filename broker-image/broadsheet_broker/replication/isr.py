@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.replication.in_sync import Follower, IsrAnswer, IsrAnswered, IsrChange, Member
@@ -127,3 +128,13 @@ def credit_followers(partition: Partition) -> None:
             last = seen.get(follower.broker_id, 0)
             if last > follower.caught_up_ms:
                 follower.caught_up_ms = last
+
+
+def followers_of(partition: Partition, caught_up_ms: Mapping[int, int]) -> dict[int, Follower]:
+    """The other replicas of a partition that is led here: those known stay, new ones count as caught up then."""
+    known = partition.followers
+    return {
+        replica: known.get(replica) or Follower(replica, caught_up_ms.get(replica, 0))
+        for replica in partition.replicas
+        if replica != partition.broker_id
+    }

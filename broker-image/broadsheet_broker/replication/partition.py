@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from broadsheet_broker.replication.in_sync import ANY_EPOCH, Follower, IsrChange
-from broadsheet_broker.replication.isr import about_to_join, credit_followers, propose_member, propose_without_laggards
+from broadsheet_broker.replication.isr import (
+    about_to_join,
+    credit_followers,
+    followers_of,
+    propose_member,
+    propose_without_laggards,
+)
 from broadsheet_broker.replication.readable_bytes import ReadableBytes
 from broadsheet_broker.replication.surroundings import Alone, AppendQueue, LeadershipState, PartitionHost, Watcher
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -155,19 +161,9 @@ class Partition:
             if not self.dirty:
                 self.flushed_end_offset = self.log.log_end_offset
             self.log.epochs.assign(state.leader_epoch, self.log.log_end_offset)
-            self.followers = {
-                replica: known.get(replica) or Follower(replica, now_ms if replica in state.isr else 0)
-                for replica in state.replicas
-                if replica != self.broker_id
-            }
-        elif len(known) + 1 != len(state.replicas) or any(
-            r not in known for r in state.replicas if r != self.broker_id
-        ):
-            self.followers = {
-                replica: known.get(replica) or Follower(replica)
-                for replica in state.replicas
-                if replica != self.broker_id
-            }
+            self.followers = followers_of(self, dict.fromkeys(state.isr, now_ms))
+        elif len(known) + 1 != len(state.replicas) or not known.keys() <= set(state.replicas):
+            self.followers = followers_of(self, {})
         self.leader_id = state.leader
         self.leader_epoch = state.leader_epoch
         self.is_leader = True
@@ -215,11 +211,9 @@ class Partition:
         self._release(code)
 
     def _release(self, code: ErrorCode) -> None:
-        waiters, self._commit_waiters = self._commit_waiters, None
-        for _, callback in waiters or ():
-            callback(code)
-        starts, self._start_waiters = self._start_waiters, None
-        for _, callback in starts or ():
+        waiters = [*(self._commit_waiters or ()), *(self._start_waiters or ())]
+        self._commit_waiters = self._start_waiters = None
+        for _, callback in waiters:
             callback(code)
         self.wake_readers()
 
