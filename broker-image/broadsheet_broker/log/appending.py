@@ -178,7 +178,7 @@ def append_as_follower(tail: Tail, records: memoryview | bytes | bytearray) -> A
             break
         part = view[position : position + size]
         if header.magic != MAGIC or size < HEADER_BYTES or header.last_offset_delta < 0:
-            raise CorruptRecordError(f"what the leader sent at byte {position} is no record batch: {header!r}")
+            raise CorruptRecordError(f"what the leader sent at byte {position} is not a record batch: {header!r}")
         if crc32c(part[21:]) != header.crc:
             raise CorruptRecordError(f"batch at offset {header.base_offset} from the leader has a wrong CRC")
         if header.base_offset < tail.end:

@@ -281,7 +281,7 @@ class Cleaning:
         files.sync_directory(segments.directory)
 
     def filter(self, header: BatchHeader, batch: memoryview) -> bytes | bytearray | memoryview | None:
-        """The batch as it goes into the copy; None when nothing of it is needed any more."""
+        """The batch as it goes into the copy; None when nothing of it is needed."""
         expired = header.has_delete_horizon and header.base_timestamp <= self.now_ms
         if header.is_control:
             return self.filter_marker(header, batch, expired)

@@ -43,7 +43,6 @@ class LogConfig:
     min_cleanable_dirty_ratio: float = 0.5
     min_compaction_lag_ms: int = 0
     max_compaction_lag_ms: int = NEVER_MS
-    unclean_leader_election_enable: bool = False
     min_insync_replicas: int = 1
     max_segment_ms: int = field(init=False)
     """Age at which the active segment is closed. What is compacted lies in closed segments, so a bound of the time
@@ -65,10 +64,6 @@ class LogConfig:
     @property
     def deletes(self) -> bool:
         return DELETE in self.cleanup_policy
-
-    @property
-    def message_timestamp_type(self) -> str:
-        return "LogAppendTime" if self.log_append_time else "CreateTime"
 
     @classmethod
     def of(cls, configs: Mapping[str, str | None]) -> LogConfig:
@@ -102,10 +97,6 @@ def _append_time(text: str) -> bool:
     return {"CreateTime": False, "LogAppendTime": True}[text]
 
 
-def _boolean(text: str) -> bool:
-    return {"true": True, "false": False}[text.lower()]
-
-
 _PARSERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "segment.bytes": ("segment_bytes", int),
     "segment.ms": ("segment_ms", int),
@@ -127,6 +118,5 @@ _PARSERS: dict[str, tuple[str, Callable[[str], object]]] = {
     "min.cleanable.dirty.ratio": ("min_cleanable_dirty_ratio", float),
     "min.compaction.lag.ms": ("min_compaction_lag_ms", int),
     "max.compaction.lag.ms": ("max_compaction_lag_ms", int),
-    "unclean.leader.election.enable": ("unclean_leader_election_enable", _boolean),
     "min.insync.replicas": ("min_insync_replicas", int),
 }

@@ -34,7 +34,7 @@ def sync(segments: Segments) -> None:
             if closed and items[number + 1].base_offset <= point:
                 continue
             _sync_file(files, segment.stem + LOG_SUFFIX)
-            if closed:  # its indexes are complete, and recovery will not look at them again
+            if closed:  # its indexes are complete, and recovery will not read them again
                 _sync_file(files, segment.stem + INDEX_SUFFIX)
                 _sync_file(files, segment.stem + TIME_INDEX_SUFFIX)
         if names_changed:
@@ -48,7 +48,7 @@ def sync(segments: Segments) -> None:
 
 
 def _store_epochs_first(segments: Segments) -> None:
-    """A file that finds no room is no failed fsync: nothing written is in doubt, and the recovery point stays."""
+    """A full disk here is not a failed fsync: nothing written is in doubt, and the recovery point stays."""
     try:
         store_epochs(segments)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What goes wrong with files, told so that whoever runs the broker knows where and what to do."""
+"""Errors of the file system: where it happened, and what the operator of the broker can do."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class FilePool:
         segment.close_file()
 
     def adopt(self, segment: Segment) -> None:
-        """Take over a file that recovery opened, or close it when there is no room."""
+        """Take over a file that recovery opened, or close it when the pool is full."""
         if segment.file is not None:
             if len(self._open) >= self.limit:
                 segment.close_file()

@@ -1,4 +1,4 @@
-"""What has to be done for logs from time to time: retention, syncs, checkpoints."""
+"""Periodic work on logs: retention, syncs, checkpoints."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Housekeeping:
                 self._checkpoint_failed(directory.path, error)
 
     def _checkpoint_failed(self, path: str, error: OSError) -> None:
-        """A full disk is no reason to give the directory up: the old checkpoint stands, recovery takes longer."""
+        """A full disk does not take the directory offline: the old checkpoint stays, and recovery takes longer."""
         if error.errno in FULL_DISK:
             logger.warning("%s: checkpoints are not written, the disk is full", path)
         else:

@@ -23,7 +23,7 @@ class LogManagerSettings:
 
     retention_check_interval_ms: int = 300_000
     flush_scheduler_interval_ms: int = NEVER_MS
-    """How often to look for logs that flush.ms wants synced; at least with every checkpoint."""
+    """How often logs are checked for flush.ms; they are at every checkpoint, too."""
     flush_offset_checkpoint_interval_ms: int = 60_000
     flush_start_offset_checkpoint_interval_ms: int = 60_000
     recovery_threads: int = 2
@@ -31,7 +31,7 @@ class LogManagerSettings:
     cleaner_enable: bool = True
     cleaner_backoff_ms: int = 15_000
     cleaner_dedupe_buffer_bytes: int = 16 * 1024 * 1024
-    """Bound of the memory for one cleaning; Kafka's 128 MiB are held at all times, ours only while it cleans."""
+    """Memory that one cleaning may use. Kafka holds its 128 MiB at all times; this is held while a log is cleaned."""
     open_files: int = DEFAULT_LIMIT
 
 

@@ -1,7 +1,7 @@
 """One partition's log: appends, reads and everything that moves its ends.
 
 All methods run on the event loop, apart from `sync`, which may run in another thread, and `open`, which runs before
-anybody else knows the log.
+the log is shared.
 
 Appends of one loop turn gather in memory and go to the file with one call, `flush_appends`. Nothing that was appended
 counts before that call has returned: when the disk refuses, it raises, and the log is as if none of it had ever been
@@ -128,7 +128,7 @@ class Log:
 
     @property
     def offline(self) -> StorageError | None:
-        """Why nothing can be appended or read any more."""
+        """Why nothing can be appended or read; None while the log is usable."""
         return self.segments.offline
 
     @property
@@ -188,8 +188,8 @@ class Log:
     def flush_appends(self) -> None:
         """Write what was appended since the last call.
 
-        Raises StorageError when the disk refuses: then no batch since the last successful call exists, and whoever
-        appended any of them must hear of it. A full disk leaves the log usable; for other failures
+        Raises StorageError when the disk refuses: then no batch since the last successful call exists, and every
+        caller that appended one must be informed. A full disk leaves the log usable; for other failures
         `Segments.on_failure` is called, too.
         """
         self.tail.flush()

@@ -22,7 +22,7 @@ STRAY_SUFFIX = "-stray"
 FUTURE_SUFFIX = "-future"
 
 _DELETED = re.compile(r"\S+-\d+\.[0-9a-f]{32}" + DELETE_SUFFIX)
-"""What `LogManager.delete` renames a log to, as Kafka does. Anything else is not ours to remove."""
+"""What `LogManager.delete` renames a log to, as Kafka does. Anything else is never removed."""
 
 logger = logging.getLogger(__name__)
 

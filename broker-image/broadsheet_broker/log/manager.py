@@ -43,7 +43,7 @@ class LogManager:
         """Replication's view of what is committed, which bounds retention."""
         self.on_full_disk: Callable[[], None] = lambda: None
         self.on_directory_failure: Callable[[str, StorageError], None] = lambda path, error: None
-        """Told once of each directory that goes offline."""
+        """Called once for each directory that goes offline."""
         self.pool = FilePool(environment.files, self.settings.open_files)
         self.offline_directories: dict[str, StorageError] = {}
         self.cleaner = CleanerSchedule(self)
@@ -102,7 +102,7 @@ class LogManager:
         """Take the directories and open every log in them. Raises StorageError when no directory is usable.
 
         A directory that cannot be used goes offline alone, and so does a log that cannot be opened. Directories in use
-        by another process are an error at once: somebody made a mistake.
+        by another process are an error at once, since that is a mistake of configuration.
         """
         for path in self._all_directories:
             directory = LogDirectory(self.environment, path)
@@ -146,7 +146,7 @@ class LogManager:
         for partition, point in directory.recovery_points.items():
             if point and partition not in self._logs and partition not in self.failed:
                 logger.warning(
-                    "%s: the checkpoint knows %s-%d up to offset %d, but its directory is gone",
+                    "%s: checkpoint lists %s-%d up to offset %d, but the directory is missing",
                     directory.path,
                     *partition,
                     point,
@@ -178,7 +178,7 @@ class LogManager:
         self._logs[partition] = log
 
     async def open_again(self, topic: str, partition: int) -> bool:
-        """Try a log anew that could not be opened at the start; True when it is open now."""
+        """Try again to open a log that could not be opened at the start; True when it is open now."""
         key = (topic, partition)
         path, _ = self.failed[key]
         directory = self.live.get(path)
@@ -230,7 +230,7 @@ class LogManager:
     ) -> Log:
         """The partition's log. One that belongs to an earlier topic of that name is moved aside, not deleted.
 
-        `directory_id`: the directory that the cluster has it in; None when nobody has said. Raises StorageError when
+        `directory_id`: the directory that the cluster has it in; None when that is unknown. Raises StorageError when
         the log cannot be opened, no directory takes it, or it may be in one that is offline: an empty one in its place
         could be followed by replicas that have more.
         """
@@ -249,7 +249,7 @@ class LogManager:
             raise failed[1].again()
         if key in self._opening:
             raise StorageError(
-                f"{topic}-{partition}: a log of an earlier topic of that name is being opened",
+                f"{topic}-{partition}: the log of a deleted topic with the same name is still being opened",
                 OSError(errno.EBUSY, "it has to be moved aside first"),
             )
         if not self.live:
@@ -306,10 +306,10 @@ class LogManager:
         self.environment.loop.call_later(log.config.file_delete_delay_ms / 1000, self._begin_removal, target)
 
     def set_aside(self, log: Log) -> None:
-        """Keep a log that does not belong here (any more) under another name, as Kafka does: somebody may want it."""
+        """Keep a log that does not belong to this broker under another name, as Kafka does."""
         source = log.directory
         target = self._remove(log, STRAY_SUFFIX)
-        logger.warning("%s is no replica of this broker's; it is kept as %s", source, target)
+        logger.warning("%s does not belong to this broker; kept as %s", source, target)
 
     def _new_name(self, topic: str, partition: int, suffix: str) -> str:
         """`<topic>-<partition>.<unique><suffix>`; Kafka cuts the topic where the whole would be over 255 bytes."""
@@ -317,7 +317,7 @@ class LogManager:
         return topic[: 255 - len(tail)] + tail
 
     def _move_aside(self, parent: str, topic: str, partition: int) -> None:
-        """The topic was deleted, but this log could not be read: somebody may want to look at it."""
+        """The topic was deleted, but this log could not be read: keep it for inspection."""
         source = f"{parent}/{topic}-{partition}"
         target = f"{parent}/{self._new_name(topic, partition, STRAY_SUFFIX)}"
         try:
@@ -380,12 +380,12 @@ class LogManager:
     # Failures.
 
     def _on_full_disk(self) -> None:
-        """A write was refused for want of space. May run in a worker thread."""
+        """A write was refused because the disk is full. May run in a worker thread."""
         if not self.closing:
             self.environment.loop.call_soon_threadsafe(self.on_full_disk)
 
     def _on_log_failure(self, log: Log, error: StorageError) -> None:
-        """A write or fsync failed, and not for want of space. May run in a worker thread."""
+        """A write or fsync failed, and not because the disk is full. May run in a worker thread."""
         self.environment.loop.call_soon_threadsafe(self._lose_directory_of, log, error)
 
     def _lose_directory_of(self, log: Log, error: StorageError) -> None:

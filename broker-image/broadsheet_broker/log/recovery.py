@@ -1,6 +1,6 @@
 """Opening a log: which files belong to it, where it ends, and whether what a crash left behind can be trusted.
 
-After a clean stop the sizes of the files tell everything but the last offset, which the last batches tell. After a
+After a clean stop the sizes of the files are enough, and the last batches give the last offset. After a
 crash every segment above the recovery point is read whole and its indexes, the leader epochs, the producers' state and
 the aborted transactions are rebuilt. Where the batches stop being valid, there are two cases:
 
@@ -291,7 +291,7 @@ class _Opening:
             for _, header in scan.walk(segment.file, last[1] if last else 0, segment.size, segment.base_offset):
                 end = header.last_offset + 1
         except scan.BadBatchError:
-            return self.recover()  # the marker lied, or the disk did: look at everything
+            return self.recover()  # the marker or the disk is wrong: check everything
         segment.load_max_timestamp(self.files, segment.file)
         return end
 
@@ -375,7 +375,7 @@ class _Opening:
                 segment.path,
                 fault.position,
                 f"expected the record batch of offset {end}, found {fault.reason}, and valid batches follow "
-                f"(at byte {after} of {where}), so this is no interrupted write but damage to acknowledged records",
+                f"(at byte {after} of {where}), so this is not an interrupted write but damage to acknowledged records",
                 "Nothing was changed. Restore the file from a replica or a backup; or, to give up everything from "
                 f"offset {end} on, stop the broker, cut the file to {fault.position} bytes and remove later segments",
             )

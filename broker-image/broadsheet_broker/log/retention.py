@@ -39,7 +39,7 @@ def delete_old_segments(tail: Tail, now_ms: int, high_watermark: int) -> int:
     segments = tail.segments
     if segments.offline is not None:
         return 0
-    tail.flush_for_read()  # a failure stays noted for the one who appended
+    tail.flush_for_read()  # a failure stays noted for the caller that appended
     try:
         doomed = _doomed(segments, tail.end, now_ms, high_watermark)
         if not doomed:

@@ -18,7 +18,7 @@ _LENGTH = struct.Struct(">i")
 
 
 class BadBatchError(Exception):
-    """What stands at `position` is no whole, valid batch."""
+    """There is no complete, valid batch at `position`."""
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"at byte {position}: {reason}")
@@ -112,7 +112,7 @@ def file_crc(file: File, position: int, end: int) -> int:
 def find_valid_batch(file: File, position: int, end: int, least_offset: int) -> int | None:
     """The position of a whole batch with a right CRC and offsets from `least_offset`, anywhere in the range.
 
-    Tells corruption in the middle from a torn tail: after a torn tail nothing valid follows. Batches may start at any
+    Distinguishes corruption in the middle from a torn tail, after which nothing valid follows. Batches may start at any
     byte, so every byte 2 is tried as the magic of a header; what cannot be a header is dismissed by its offset's upper
     half, which must be that of the expected offset or the next, and its length.
     """

@@ -95,7 +95,7 @@ class Segments(Sequence[Segment]):
         self.trash: list[str] = []
         """Files renamed to `.deleted`, for `purge`."""
         self.offline: StorageError | None = None
-        """Why nothing can be appended or read any more."""
+        """Why nothing can be appended or read; None while the log is usable."""
         self.on_failure: Callable[[StorageError], None] | None = None
         """Called with failures other than a full disk: the directory may be lost. May be in a worker thread."""
         self.on_full_disk: Callable[[], None] | None = None
@@ -304,7 +304,7 @@ class Segments(Sequence[Segment]):
         self.config = config
 
     def take_offline(self, error: StorageError) -> None:
-        """Nothing can be appended or read any more."""
+        """Nothing can be appended or read from now on."""
         self.offline = error
 
     def failure(self, path: str, error: OSError) -> StorageError:

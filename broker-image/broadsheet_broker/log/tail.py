@@ -36,7 +36,7 @@ class Tail:
         self.mark: tuple[int, tuple[object, ...]] | None = None
         """The end and the active segment before the first of them; set exactly while there are some."""
         self.failed: StorageError | None = None
-        """Why the last write failed, until the one who appended hears of it."""
+        """Why the last write failed, until the caller that appended gets it."""
         self.completed: list[CompletedTransaction] = []
         """Transactions that ended with one of the batches."""
 
@@ -83,7 +83,7 @@ class Tail:
             raise self._take_failure()
 
     def flush_for_read(self) -> None:
-        """Put what is queued where readers find it; a failure is kept for the one who appended."""
+        """Put what is queued where readers find it; a failure is kept for the caller that appended."""
         offline = self.segments.offline
         if offline is not None:
             raise offline.again()
@@ -91,7 +91,7 @@ class Tail:
             self._write()
 
     def write_or_raise(self) -> None:
-        """For what must not go on after a failed write, which stays noted for the one who appended."""
+        """For what must not go on after a failed write, which stays noted for the caller that appended."""
         if self.pending and self.failed is None:
             self._write()
         if self.failed is not None:
@@ -147,7 +147,7 @@ class Tail:
                 self.failed = error.again()
 
     def _flush_indexes(self, segment: Segment) -> None:
-        """A full disk is no failure here: the entries stay in memory and are tried again."""
+        """A full disk does no harm here: the entries stay in memory and are written later."""
         try:
             segment.offsets.flush(self.segments.files)
             segment.times.flush(self.segments.files)

@@ -64,8 +64,8 @@ def _truncate(tail: Tail, offset: int) -> None:
     segments.remove_snapshots([taken for taken in segments.snapshots if taken > end])
     tail.producers.clear(segments.start_offset)
     rebuild_producers(files, segments, tail.producers, end, segments.snapshots, segments.snapshot_path, segments.file)
-    # What was cut off must not come back after a loss of power, below a segment that begins where it began: nobody
-    # would look at this one again, as all of it lies below the recovery point.
+    # What was cut off must not come back after a loss of power, below a segment that begins where it began: it
+    # would not be checked again, as all of it lies below the recovery point.
     try:
         file.sync()
     except OSError as error:

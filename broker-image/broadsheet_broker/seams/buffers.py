@@ -1,9 +1,9 @@
-"""Receive buffers, lent to connections and used again once nobody looks at them any more.
+"""Receive buffers, lent to connections and reused once no view of them is left.
 
 Requests are cut out of the buffer they arrived in: a record batch that a handler appends to a log is a memoryview of
 that buffer, perhaps until much later (a delayed answer, a write gathered at the end of the loop's turn). So a buffer
-must never be overwritten while any view of it lives. Python knows whether one does: a bytearray that somebody views
-cannot change its size. Nobody therefore has to declare when he is done; a buffer whose views are gone is taken again,
+must never be overwritten while any view of it lives. Python knows whether one does: a bytearray with a view
+cannot change its size. So callers need not declare when they are done; a buffer whose views are gone is taken again,
 and one whose views live on is left to them, and a new one made.
 
 A connection without an incomplete request holds no buffer at all, so ten thousand idle connections cost nothing here.

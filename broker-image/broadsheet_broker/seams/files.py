@@ -15,8 +15,8 @@ _IOV_MAX = 1024
 """The most buffers one writev takes on Linux (UIO_MAXIOV)."""
 
 _WORTH_SHARING = 64 * 1024
-"""Bytes from which on memory that is there already is faster than new memory: malloc maps so much anew each time, and
-the kernel clears it page by page."""
+"""Bytes from which on memory that is there already is faster than new memory: malloc maps that much each time, and the
+kernel clears it page by page."""
 
 
 class File(Protocol):
@@ -29,7 +29,7 @@ class File(Protocol):
         ...
 
     def read_shared(self, offset: int, size: int) -> Buffer:
-        """The same, where it is large in memory that is used again as soon as nobody views it any more.
+        """The same, where it is large in memory that is used again as soon as no view of it is left.
 
         For what is sent and forgotten, on the event loop's thread: a part of it that is kept keeps the whole.
         """

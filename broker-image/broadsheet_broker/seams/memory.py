@@ -23,7 +23,7 @@ GROWN_BYTES = 64 * 1024 * 1024
 """Growth of the process, by which all objects are collected."""
 
 LOOK_SECONDS = 5.0
-"""How often to look at the process when nothing takes buffers."""
+"""How often the size of the process is checked when no buffers are made."""
 
 GROWN_RATIO = 1.5
 """The same relative to the size after the last time, so that a process that has reason to be large is left alone."""
@@ -43,7 +43,7 @@ class MemoryWatch:
     __slots__ = ("_collect", "_limit", "_resident", "_taken")
 
     def __init__(self, resident: Callable[[], int], collect: Callable[[int], object] = gc.collect) -> None:
-        """`resident` gives the size of the process in bytes; `collect` is told the oldest generation to look at."""
+        """`resident` gives the size of the process in bytes; `collect` gets the oldest generation to collect."""
         self._resident = resident
         self._collect = collect
         self._taken = 0

@@ -1,7 +1,7 @@
 """What a broker counts about itself.
 
 Hot paths increment plain integers in slotted objects (`counters.bytes_in += n`, some 30 ns); nothing is formatted,
-locked or sampled until somebody asks for `/metrics`. Gauges and everything that a room can work out on demand are
+locked or sampled until `/metrics` is requested. Gauges and everything that a room can work out on demand are
 callbacks, called at that moment. Names are those that Kafka's JMX exporter rules give (dashboards hold on to them);
 what Kafka does not have begins with `broadsheet_`.
 
@@ -200,7 +200,7 @@ class Metrics:
             count = latency.count
             counts.append((labels, count))
             if not count:
-                continue  # an API that nobody has used need not fill seventeen lines of every scrape
+                continue  # an API that was never used need not fill seventeen lines of every scrape
             more, more_suffixes = latency.samples(labels)
             samples += more
             suffixes += more_suffixes

@@ -11,7 +11,7 @@ SECONDS: Final = 60.0
 
 
 class Window:
-    """How much some growing numbers grew: since the last time somebody asked, or over `SECONDS` if that was sooner."""
+    """How much some growing numbers grew: since the last call, or over `SECONDS` if that was sooner."""
 
     def __init__(self, monotonic: Callable[[], float], totals: Callable[[], tuple[float, ...]]) -> None:
         self._monotonic = monotonic
@@ -32,4 +32,4 @@ class Window:
 
 
 _MOST_SAMPLES: Final = 100
-"""However often somebody asks."""
+"""However often it is called."""

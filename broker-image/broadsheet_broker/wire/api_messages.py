@@ -144,7 +144,7 @@ def _entry(api_key: int) -> tuple[str, str, int]:
     try:
         return APIS[api_key]
     except KeyError:
-        raise ProtocolError(f"there is no API key {api_key}") from None
+        raise ProtocolError(f"API key {api_key} does not exist") from None
 
 
 def _load(api_key: int, kind: str) -> type[Message]:

@@ -24,7 +24,7 @@ CODEC_NAMES = {"none": NONE, "uncompressed": NONE, "gzip": GZIP, "snappy": SNAPP
 """Values of the topic config `compression.type` apart from `producer`."""
 
 MAX_DECOMPRESSED_BYTES = 128 * 1024 * 1024
-"""Default limit for one batch: more than what `socket.request.max.bytes` lets in by default. Somebody may send a few
+"""Default limit for one batch: more than what `socket.request.max.bytes` lets in by default. A client may send a few
 kilobytes that become so much, and a broker in a small container has to survive them."""
 
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"

@@ -11,7 +11,7 @@ from typing import Self
 
 
 class ErrorCode(IntEnum):
-    """What an answer says went wrong. `message` is for people; `retriable` tells whether clients try again."""
+    """What an answer says went wrong. `message` is for people; `retriable` says whether clients try again."""
 
     message: str
     retriable: bool
@@ -39,7 +39,7 @@ class ErrorCode(IntEnum):
     OFFSET_METADATA_TOO_LARGE = 12, "The metadata string of an offset commit is too long."
     NETWORK_EXCEPTION = 13, "The connection broke before the answer came.", True
     COORDINATOR_LOAD_IN_PROGRESS = 14, "The coordinator still reads its log.", True
-    COORDINATOR_NOT_AVAILABLE = 15, "There is no coordinator at the moment.", True
+    COORDINATOR_NOT_AVAILABLE = 15, "No coordinator is available at the moment.", True
     NOT_COORDINATOR = 16, "This broker is not the coordinator of that id.", True
     INVALID_TOPIC_EXCEPTION = 17, "The topic name is not valid, or the topic may not be used so."
     RECORD_LIST_TOO_LARGE = 18, "A record batch is larger than a segment of the topic."
@@ -168,7 +168,7 @@ class ProtocolError(Exception):
 
 
 class KafkaError(Exception):
-    """A refusal that a client is told about, by an error code in an answer."""
+    """A refusal that reaches the client as an error code in an answer."""
 
     def __init__(self, code: ErrorCode, message: str | None = None) -> None:
         self.code = code
@@ -178,9 +178,9 @@ class KafkaError(Exception):
     def again(self) -> Self:
         """The same error without its history.
 
-        An exception holds the frames that it passed, and they hold the request that they worked on. So whoever keeps
-        an error (why a log is offline, why a reign ended) keeps a copy, and raises a copy of that: `raise kept` would
-        add the frames of every request that it refuses to those of all requests before.
+        An exception holds the frames that it passed, and they hold the request that they worked on. So where an error
+        is kept (why a log is offline, why a reign ended), keep a copy, and raise a copy of that: `raise kept` would add
+        the frames of every request that it refuses to those of all requests before.
         """
         copy = type(self).__new__(type(self), *self.args)
         copy.__dict__.update(self.__dict__)

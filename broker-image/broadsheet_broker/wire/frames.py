@@ -1,7 +1,7 @@
 """Headers of requests and responses.
 
-A frame is four bytes of length (big endian, signed) and so many bytes; the connection cuts them. What is in a frame is
-a header and a body. The header's version follows from the API key and the body's version: clients send the nullable
+A frame is four bytes of length (big endian, signed) and that many bytes; the connection cuts them. It contains a header
+and a body. The header's version follows from the API key and the body's version: clients send the nullable
 client id always (header 1), and tagged fields after it (header 2) when the body is flexible (KIP-482). The response
 header has tagged fields (header 1) when the body is flexible, except that ApiVersions always answers with header 0, so
 that a client can read the answer before it knows what the broker speaks (KIP-511).
@@ -28,7 +28,7 @@ _CORRELATION_ID_AND_NO_TAGS = struct.Struct(">ix")
 def decode_request_header(view: memoryview) -> tuple[int, int, int, str | None, int]:
     """API key, version, correlation id, client id and the offset of the body; `view` is a frame without its length.
 
-    ProtocolError when it is no header, or when the API key is none that Kafka knows. The version need not be one that
+    ProtocolError when it is not a header, or when Kafka has no such API key. The version need not be one that
     exists: ApiVersions answers a version of the future too, and for any other API the reader of the body refuses it.
     """
     end = len(view)

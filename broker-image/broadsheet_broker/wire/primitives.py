@@ -105,7 +105,7 @@ def uuid_text(value: UUID) -> str:
 def parse_uuid_text(text: str) -> UUID:
     """The id of its text form; ValueError when it is none."""
     try:
-        # Python takes the characters of plain base64 as well, even when told of others.
+        # Python takes the characters of plain base64 as well, even when others are given.
         data = b"" if "+" in text or "/" in text else base64.b64decode(text + "==", altchars=b"-_", validate=True)
     except (Base64Error, ValueError) as error:
         raise ValueError(f"{text!r} is not an id in unpadded base64url") from error

@@ -64,7 +64,7 @@ _CRC_CHUNK_BYTES = 256 * 1024
 _SMALLEST_RECORD_BYTES = 7
 
 LENIENT = "surrogateescape"
-"""Header names should be UTF-8, but nobody checks when they are produced: what is not comes back as it was."""
+"""Header names should be UTF-8, but this is not checked when they are produced: other bytes are returned unchanged."""
 
 
 class CorruptRecordError(KafkaError):
