@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,7 @@ from broadsheet_broker.controller.brokers import (
     unregister_broker,
 )
 from broadsheet_broker.controller.elections import leads_any, rebalance_leaders
-from broadsheet_broker.controller.heartbeats import Sessions, State, least_session, next_state
+from broadsheet_broker.controller.heartbeats import TRANSITIONS, Sessions, State, least_session, next_state
 from broadsheet_broker.controller.partition_change import Defaults
 from broadsheet_broker.metadata.delta import MetadataDelta
 from broadsheet_broker.metadata.image import ClusterImage, Endpoint
@@ -155,6 +156,16 @@ def test_what_becomes_of_a_broker() -> None:
     assert state(stopping, heartbeat(stop=True), leads=True) is State.CONTROLLED_SHUTDOWN
     assert state(stopping, heartbeat(stop=True), know=False) is State.CONTROLLED_SHUTDOWN
     assert state(stopping, heartbeat(stop=True)) is State.SHUTDOWN_NOW
+
+
+def test_heartbeats_lead_where_the_table_says_and_everywhere_it_says() -> None:
+    reached: dict[State, set[State]] = {state: set() for state in State}
+    for fenced, stopping, fence, stop, leads, know, caught_up in itertools.product((False, True), repeat=7):
+        broker = replace(three(isr=[1], leader=1).brokers[1], fenced=fenced, in_controlled_shutdown=stopping)
+        request = heartbeat(fence=fence, stop=stop)
+        before = State.FENCED if fenced else State.CONTROLLED_SHUTDOWN if stopping else State.UNFENCED
+        reached[before].add(next_state(broker, request, leads_any=leads, all_know=know, caught_up=caught_up))
+    assert reached == TRANSITIONS
 
 
 def test_only_silence_ends_a_session_and_not_the_controllers_own_pause() -> None:

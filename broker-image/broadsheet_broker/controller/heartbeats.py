@@ -8,8 +8,9 @@ election and a whole session.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
+from typing import Final
 
 from broadsheet_broker.metadata.image import BrokerInfo
 from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
@@ -19,9 +20,27 @@ class State(Enum):
     """The state that a heartbeat leads to (org.apache.kafka.controller.BrokerControlState)."""
 
     FENCED = auto()
+    """Registered, and leads nothing: it starts, asked to be fenced, or its session ended."""
     UNFENCED = auto()
+    """Active: it may lead and be in sync."""
     CONTROLLED_SHUTDOWN = auto()
+    """It asked to stop. Others take over what it leads, and it joins no ISR."""
     SHUTDOWN_NOW = auto()
+    """It is fenced and may stop."""
+
+
+TRANSITIONS: Final[Mapping[State, frozenset[State]]] = {
+    State.FENCED: frozenset({State.FENCED, State.UNFENCED, State.SHUTDOWN_NOW}),
+    State.UNFENCED: frozenset({State.UNFENCED, State.FENCED, State.CONTROLLED_SHUTDOWN, State.SHUTDOWN_NOW}),
+    State.CONTROLLED_SHUTDOWN: frozenset({State.CONTROLLED_SHUTDOWN, State.SHUTDOWN_NOW}),
+    State.SHUTDOWN_NOW: frozenset(),
+}
+"""What a heartbeat may lead to. The end of a session, a dead process and a new registration always lead to FENCED.
+
+* To UNFENCED: the broker has published its own registration, and that it was fenced.
+* To SHUTDOWN_NOW: a fenced broker asks to stop; or a controlled shutdown is complete, because the broker leads nothing
+  and every other active broker has published who leads instead.
+"""
 
 
 def least_session(timeout: float, interval: float) -> float:
