@@ -39,7 +39,7 @@ def pages() -> dict[pathlib.Path, str]:
 
 def apis_page() -> str:
     from broadsheet_broker import apis
-    from broadsheet_broker.wire.api_messages import APIS
+    from broadsheet_broker.wire.api_table import APIS
 
     served = apis.load()
     lines = [

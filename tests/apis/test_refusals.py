@@ -11,7 +11,8 @@ import pytest
 
 from broadsheet_broker import network
 from broadsheet_broker.apis import load
-from broadsheet_broker.wire.api_messages import APIS, request_class, response_class
+from broadsheet_broker.wire.api_messages import request_class, response_class
+from broadsheet_broker.wire.api_table import APIS
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.schema import Field, Struct
 

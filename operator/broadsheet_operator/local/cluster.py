@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,8 @@ from broadsheet_operator.reconcilers.server_properties import server_properties
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
+SECRET = re.compile(r"password|secret|jaas|\.key$")
+"""Names of properties whose values are shown nowhere."""
 MOST_CONTROLLERS = 3
 """Brokers that vote in the metadata quorum, chosen when the cluster is made."""
 
@@ -211,10 +214,12 @@ class LocalCluster:
             return
         self.refusal = []
         identity = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
-        changed = [b for b in self.brokers if b.properties != self._properties(b.node_id, identity)]
-        if changed or resource.spec.brokers.replicas > len(self.brokers):
+        changes = [_changes(broker.properties, self._properties(broker.node_id, identity)) for broker in self.brokers]
+        more = resource.spec.brokers.replicas - len(self.brokers)
+        what = [next(filter(None, changes), ""), f"{more} more broker{'s' if more > 1 else ''}" if more > 0 else ""]
+        if any(what):
             who = "the broker restarts" if len(self.brokers) == 1 else "its brokers restart"
-            self._say(self.name, f"configuration changed: {who}")
+            self._say(self.name, f"{who} ({'; '.join(filter(None, what))})")
             self.begin_to_stop()
             self._start_again = True
 
@@ -330,6 +335,18 @@ class LocalCluster:
             shutil.rmtree(self.directory, ignore_errors=True)
             return "stopped, and its data is deleted"
         return f"stopped; its data stays in {self.directory} (storage.deletionPolicy Retain)"
+
+
+def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """The properties that differ, with both values; empty when none does."""
+    different = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return ", ".join(f"{key} {_shown(key, before)} -> {_shown(key, after)}" for key in different)
+
+
+def _shown(key: str, properties: Mapping[str, str]) -> str:
+    if key not in properties:
+        return "default"
+    return "(hidden)" if SECRET.search(key) else properties[key]
 
 
 def _too_few_brokers(count: int, fewest: int) -> list[Statement]:

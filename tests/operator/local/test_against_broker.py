@@ -158,6 +158,10 @@ def test_a_property_that_no_broker_knows_is_named(up: Up) -> None:
     assert words in up.condition("Cluster", "local")["message"]
     done = up.run("apply", "-f", str(up.file))
     assert (done.returncode, words in done.stdout) == (0, True), done.stdout + done.stderr
+    up.config = {"num.partitions": 3, "ssl.key.password": "quiet"}
+    up.write()
+    changes = "num.partition 3 -> default, num.partitions default -> 3, ssl.key.password default -> (hidden)"
+    wait_until(lambda: f"the broker restarts ({changes})" in up.log(), "what changed, in words")
 
 
 def test_the_gateway_sees_and_does_many_things_at_once(gateway: KafkaPythonGateway) -> None:
@@ -282,7 +286,8 @@ def test_apply_get_and_delete(up: Up, tmp_path: Path) -> None:
     assert lost.returncode == 1
     assert "there is no Cluster nowhere" in json.loads(lost.stdout)[0]["message"]
 
-    assert up.run("delete", "topic", "payments").stdout == "topic/payments deleted\n"
+    gone = up.run("delete", "topic", "payments")
+    assert gone.stdout == "topic/payments deleted: the topic payments is gone, with its records\n"
     assert up.run("get", "topic", "payments").returncode == 1
     assert up.run("delete", "topic", "payments").returncode == 1
     again = up.run("up", "-f", str(up.file))
