@@ -17,8 +17,10 @@ from broadsheet_broker.apis.request import Request
 from broadsheet_broker.network import ListenError, Server
 from broadsheet_broker.network.connection import WRITE_HIGH_WATER
 from broadsheet_broker.seams import Environment
+from broadsheet_broker.wire.api_messages import response_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
+from broadsheet_broker.wire.messages.broker_heartbeat_request import BrokerHeartbeatRequest
 from broadsheet_broker.wire.messages.create_topics_request import CreatableTopic, CreateTopicsRequest
 from broadsheet_broker.wire.messages.heartbeat_request import HeartbeatRequest
 from broadsheet_broker.wire.messages.heartbeat_response import HeartbeatResponse
@@ -30,6 +32,7 @@ from tests.support.network import Client, api, frame, make_config, make_server
 from tests.support.waiting import until
 
 PRODUCE, SYNC_GROUP, HEARTBEAT, API_VERSIONS, CREATE_TOPICS = 0, 14, 12, 18, 19
+BROKER_HEARTBEAT = 63
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -126,6 +129,28 @@ def test_handlers_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatc
             client.send(frame(HEARTBEAT, 4, 8, HeartbeatRequest()))
             _, answer = await client.receive_message(HEARTBEAT, 4)
         await client.close()
+        await server.stop()
+
+    run(work())
+
+
+def test_clients_that_wait_keep_no_heartbeat_of_a_broker_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broadsheet_broker.network.dispatch.MOST_TASKS", 0)
+
+    async def answer(services: Any, request: Request[Any]) -> None:
+        request.answer(response_class(request.api_key)())
+
+    async def work() -> None:
+        server, client = await serve(api(BROKER_HEARTBEAT, answer), api(CREATE_TOPICS, answer))
+        controller = await Client.connect(server.bound_ports["CONTROLLER"])
+        client.send(frame(CREATE_TOPICS, 7, 1, CreateTopicsRequest(topics=[CreatableTopic(name="orders")])))
+        _, refused = await client.receive_message(CREATE_TOPICS, 7)
+        assert refused.topics[0].error_code == ErrorCode.REQUEST_TIMED_OUT
+        controller.send(frame(BROKER_HEARTBEAT, 1, 2, BrokerHeartbeatRequest()))
+        _, heard = await controller.receive_message(BROKER_HEARTBEAT, 1)
+        assert heard.error_code == ErrorCode.NONE
+        await client.close()
+        await controller.close()
         await server.stop()
 
     run(work())

@@ -69,7 +69,7 @@ _TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the 
 class Dispatcher:
     """Calls handlers, and answers for the ones that fail."""
 
-    __slots__ = ("_loop", "_services", "_tasks", "apis", "controller_apis")
+    __slots__ = ("_between_nodes", "_loop", "_services", "_tasks", "apis", "controller_apis")
 
     def __init__(
         self,
@@ -83,6 +83,8 @@ class Dispatcher:
         self._loop = loop
         self._services = services
         self._tasks: set[asyncio.Task[None]] = set()
+        self._between_nodes = controller_only
+        """Never refused for the number of requests that wait: heartbeats must not suffer from clients."""
         every = {key: ServedApi(api, metrics) for key, api in registry.items()}
         self.apis = {key: api for key, api in every.items() if key not in controller_only}
         self.controller_apis = {key: api for key, api in every.items() if key in controller_keys}
@@ -97,7 +99,7 @@ class Dispatcher:
             return
         if result is not None:
             assert isinstance(result, Coroutine)
-            if len(self._tasks) >= MOST_TASKS:
+            if len(self._tasks) >= MOST_TASKS and api.key not in self._between_nodes:
                 result.close()
                 self._failed(api, request, KafkaError(ErrorCode.REQUEST_TIMED_OUT, _TOO_MANY))
                 return
