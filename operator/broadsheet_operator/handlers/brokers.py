@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.attempts import Attempts
-from broadsheet_operator.handlers.store import Key, KubernetesStore
+from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
@@ -36,25 +37,25 @@ class BrokerRounds:
         self._store = store
         self._writer = writer
         self._sizes_seconds = sizes_seconds
-        self._sizes: dict[Key, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
+        self._sizes: dict[ResourceKey, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
         """When which brokers were asked how much they keep, and what they said."""
-        self.evictable: dict[Key, int] = {}
+        self.evictable: dict[ResourceKey, int] = {}
         """How many brokers Kubernetes may evict now, as the last round had it."""
-        self._told: dict[Key, str] = {}
+        self._told: dict[ResourceKey, str] = {}
         """What was waited for in the last round: an event reports it once."""
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: ResourceKey) -> None:
         """The Cluster is gone."""
         for known in (self._sizes, self.evictable, self._told):
             known.pop(key, None)
 
-    def sizes(self) -> dict[Key, Mapping[int, int]]:
+    def sizes(self) -> dict[ResourceKey, Mapping[int, int]]:
         """By Cluster and broker, bytes of all replicas, as they were when last asked for."""
         return {key: sizes for key, (_, _, sizes) in list(self._sizes.items())}
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
-    def children(self, key: Key) -> Children:
+    def children(self, key: ResourceKey) -> Children:
         """What Kubernetes has of a Cluster now, as the watches have reported it."""
         claims = tuple(
             claim
@@ -67,16 +68,16 @@ class BrokerRounds:
             number = pod_number(key.name, at.name)
             if at.namespace == key.namespace and labels.get(CLUSTER_LABEL) == key.name and number is not None:
                 pods[number] = pod
-        brokers = Key(key.namespace, f"{key.name}-brokers")
+        brokers = ResourceKey(key.namespace, f"{key.name}-brokers")
         existing = Existing(
             self._store.get(Kind.STATEFUL_SET, brokers),
             claims,
-            self._store.get(Kind.CONFIG_MAP, Key(key.namespace, f"{key.name}-config")),
+            self._store.get(Kind.CONFIG_MAP, ResourceKey(key.namespace, f"{key.name}-config")),
         )
         return Children(existing, pods, self._store.get(Kind.DISRUPTION_BUDGET, brokers))
 
     def questions(
-        self, key: Key, cluster: Cluster, wanted: int, children: Children, now: datetime
+        self, key: ResourceKey, cluster: Cluster, wanted: int, children: Children, now: datetime
     ) -> Callable[[KafkaGateway], Seen]:
         """What is to be asked of the brokers this time. Only what costs little is asked each time."""
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
@@ -111,7 +112,7 @@ class BrokerRounds:
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    async def mark_as_formed(self, key: Key, children: Children, seen: Seen, attempts: Attempts) -> None:
+    async def mark_as_formed(self, key: ResourceKey, children: Children, seen: Seen, attempts: Attempts) -> None:
         """From the first sight of a quorum on no broker may begin another one."""
         if not isinstance(seen.quorum, QuorumView) or seen.quorum.high_watermark <= 0:
             return
@@ -122,7 +123,7 @@ class BrokerRounds:
             await attempts.of(f"mark {kind.kind} {name}", partial(self._patch, kind, key.namespace, name, patch))
 
     async def carry_out(
-        self, key: Key, body: Mapping[str, Any], plan: Plan, call: Any, attempts: Attempts
+        self, key: ResourceKey, body: Mapping[str, Any], plan: Plan, call: Any, attempts: Attempts
     ) -> Failure | None:
         """Do what was planned; `call(function)` runs it on the gateway. The first thing that did not work in Kafka."""
         failures: list[Failure] = []
@@ -160,16 +161,16 @@ class BrokerRounds:
             failures += filter(None, [failed])
         return failures
 
-    async def _shrink(self, key: Key, body: Mapping[str, Any], patch: Mapping[str, Any], words: str) -> None:
+    async def _shrink(self, key: ResourceKey, body: Mapping[str, Any], patch: Mapping[str, Any], words: str) -> None:
         await self._patch_stateful_set(key, patch)
         self._writer.event(body, "Normal", "ScaledDown", words)
 
-    async def _rebalanced(self, key: Key, body: Mapping[str, Any]) -> None:
+    async def _rebalanced(self, key: ResourceKey, body: Mapping[str, Any]) -> None:
         patch = {"metadata": {"annotations": {scaling.REBALANCE: None}}}
         await self._patch(Kind.CLUSTER, key.namespace, key.name, patch)
         self._writer.event(body, "Normal", "Rebalanced", "partitions are spread evenly over the brokers")
 
-    async def _move(self, key: Key, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:
+    async def _move(self, key: ResourceKey, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:
         """Begin moves under their limit, and lift it from what has moved. It is remembered as long as it may be set."""
         failure: Failure | None = None
         await self._annotate(key, limits.LIMITED, limit.before.text())
@@ -184,7 +185,7 @@ class BrokerRounds:
             await self._annotate(key, limits.LIMITED, limit.after.text())
         return failure
 
-    async def _restart(self, key: Key, body: Mapping[str, Any], step: Step) -> None:
+    async def _restart(self, key: ResourceKey, body: Mapping[str, Any], step: Step) -> None:
         pod = step.restart
         if pod is not None and await self._api.delete(Kind.POD, key.namespace, pod.name, pod.uid):
             self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
@@ -193,13 +194,13 @@ class BrokerRounds:
         if step.blocked or not step.words:
             self._told[key] = step.words
 
-    async def _annotate(self, key: Key, annotation: str, value: str | None) -> None:
+    async def _annotate(self, key: ResourceKey, annotation: str, value: str | None) -> None:
         """Have the StatefulSet remember something; None: forget it."""
-        stateful_set = self._store.get(Kind.STATEFUL_SET, Key(key.namespace, f"{key.name}-brokers"))
+        stateful_set = self._store.get(Kind.STATEFUL_SET, ResourceKey(key.namespace, f"{key.name}-brokers"))
         if stateful_set is not None and stateful_set["metadata"].get("annotations", {}).get(annotation) != value:
             await self._patch_stateful_set(key, {"metadata": {"annotations": {annotation: value}}})
 
-    async def _patch_stateful_set(self, key: Key, patch: Mapping[str, Any]) -> None:
+    async def _patch_stateful_set(self, key: ResourceKey, patch: Mapping[str, Any]) -> None:
         await self._patch(Kind.STATEFUL_SET, key.namespace, f"{key.name}-brokers", patch)
 
     async def _patch(self, kind: Kind, namespace: str, name: str, patch: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
@@ -19,7 +20,7 @@ from broadsheet_operator.handlers.brokers import BrokerRounds
 from broadsheet_operator.handlers.dependents import utc_now
 from broadsheet_operator.handlers.ownership import Ownership
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, KubernetesStore, known_fields
+from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import properties, provisioning
@@ -43,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 FIGURES = Figures({"topics": True, "brokers": {"__all__": {"bytes"}}}, quiet_seconds=300.0)
 """How much brokers keep changes with every record: the exact figure is in /metrics, the status has one of late."""
-SessionFor = Callable[[Key, tuple[str, ...]], Awaitable[Session]]
+SessionFor = Callable[[ResourceKey, tuple[str, ...]], Awaitable[Session]]
 
 
 class Clusters:
@@ -56,8 +57,8 @@ class Clusters:
         writer: Writer,
         defaults: Settings,
         session_for: SessionFor,
-        close_session: Callable[[Key], Awaitable[None]],
-        became_ready: Callable[[Key], None],
+        close_session: Callable[[ResourceKey], Awaitable[None]],
+        became_ready: Callable[[ResourceKey], None],
         ownership: Ownership,
         settings: OperatorSettings = DEFAULTS,
     ) -> None:
@@ -70,27 +71,27 @@ class Clusters:
         self._close_session = close_session
         self._became_ready = became_ready
         self._ownership = ownership
-        self._standing_by: dict[Key, str] = {}
+        self._standing_by: dict[ResourceKey, str] = {}
         """What was said of Clusters that another operator looks after: an event reports it once."""
         self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds)
-        self._refused: dict[Key, RefusedBefore] = {}
+        self._refused: dict[ResourceKey, RefusedBefore] = {}
         """What the API server has refused, so that it is not asked again each second."""
-        self._applied: dict[Key, dict[tuple[Kind, Key], tuple[str, int | None]]] = {}
+        self._applied: dict[ResourceKey, dict[tuple[Kind, ResourceKey], tuple[str, int | None]]] = {}
         """Children as they were last applied, and their generation then."""
-        self._pod_seen: dict[Key, dict[int, datetime]] = {}
+        self._pod_seen: dict[ResourceKey, dict[int, datetime]] = {}
         """When each broker last had a pod: an event from before is not why it has none now."""
-        self._looked_at: set[Key] = set()
+        self._looked_at: set[ResourceKey] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
-        self._unknown: dict[Key, tuple[int, str]] = {}
+        self._unknown: dict[ResourceKey, tuple[int, str]] = {}
         """The generation whose properties were checked, and the message about those that no broker knows."""
 
-    def sizes(self) -> dict[Key, Mapping[int, int]]:
+    def sizes(self) -> dict[ResourceKey, Mapping[int, int]]:
         """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
         return self._rounds.sizes()
 
-    async def reconcile(self, batch: list[Key]) -> Mapping[Key, float | None]:
+    async def reconcile(self, batch: list[ResourceKey]) -> Mapping[ResourceKey, float | None]:
         """A round for these Clusters."""
-        again: dict[Key, float | None] = {}
+        again: dict[ResourceKey, float | None] = {}
         for key in batch:
             try:
                 delay = await self._one(key)
@@ -101,7 +102,7 @@ class Clusters:
                 again[key] = delay
         return again
 
-    async def _one(self, key: Key) -> float | None:
+    async def _one(self, key: ResourceKey) -> float | None:
         body = self._store.get(Kind.CLUSTER, key)
         if body is None:
             await self._forget(key)
@@ -136,7 +137,7 @@ class Clusters:
             logger.warning("Cluster %s: %s", key, problem)
         return None if attempts.failed else delay
 
-    async def _stand_by(self, key: Key, body: Mapping[str, Any], words: str) -> float:
+    async def _stand_by(self, key: ResourceKey, body: Mapping[str, Any], words: str) -> float:
         """Leave a Cluster to another operator. Seconds until it is looked at again."""
         await self._close_session(key)
         if self._standing_by.get(key) != words:
@@ -144,7 +145,7 @@ class Clusters:
         self._standing_by[key] = words
         return self._settings.held_seconds
 
-    async def _forget(self, key: Key) -> None:
+    async def _forget(self, key: ResourceKey) -> None:
         self._writer.forget(Kind.CLUSTER, key)
         self._looked_at.discard(key)
         for known in (self._unknown, self._refused, self._applied, self._pod_seen, self._standing_by):
@@ -154,7 +155,7 @@ class Clusters:
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
-    async def _look_at_children(self, key: Key) -> None:
+    async def _look_at_children(self, key: ResourceKey) -> None:
         """Once for each Cluster: its own watch may report it before the others report the children that it has.
 
         A StatefulSet that is taken for absent would be rendered from scratch, and brokers would restart.
@@ -166,13 +167,13 @@ class Clusters:
                 self._store.put(kind, child)
         self._looked_at.add(key)
 
-    async def _provision(self, key: Key, cluster: Cluster, children: Children, attempts: Attempts) -> None:
+    async def _provision(self, key: ResourceKey, cluster: Cluster, children: Children, attempts: Attempts) -> None:
         """Apply every child that is not as it should be, and grow volumes; what is refused stops nothing else."""
         assert cluster.spec.brokers is not None
         evictable = self._evictable(key, cluster, children)
         for child in provisioning.children(cluster, children.existing, self._defaults, evictable):
             kind = Kind.of(child)
-            name, wanted = Key.of(child), json.dumps(child, sort_keys=True)
+            name, wanted = ResourceKey.of(child), json.dumps(child, sort_keys=True)
             have = self._store.get(kind, name)
             if have is not None and (_contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
                 continue
@@ -186,15 +187,15 @@ class Clusters:
             await attempts.of(f"PersistentVolumeClaim {claim} cannot grow to {size}", grow, size)
 
     def _was_applied(
-        self, kind: Kind, name: Key, have: Mapping[str, Any], child: Mapping[str, Any], wanted: str
+        self, kind: Kind, name: ResourceKey, have: Mapping[str, Any], child: Mapping[str, Any], wanted: str
     ) -> bool:
         """Whether this very child was applied and not changed since: the API server writes quantities its own way."""
-        cluster = Key(name.namespace, have["metadata"].get("labels", {}).get(CLUSTER_LABEL, ""))
+        cluster = ResourceKey(name.namespace, have["metadata"].get("labels", {}).get(CLUSTER_LABEL, ""))
         known = self._applied.get(cluster, {}).get((kind, name))
         same = known == (wanted, have["metadata"].get("generation"))
         return same and _contains(have["metadata"], child["metadata"])
 
-    def _evictable(self, key: Key, cluster: Cluster, children: Children) -> int | None:
+    def _evictable(self, key: ResourceKey, cluster: Cluster, children: Children) -> int | None:
         """Brokers that may be evicted now; what the budget says already until a first round has looked."""
         known = self._rounds.evictable.get(key)
         if known is None and children.budget is not None and _replicas(cluster) > 1:
@@ -204,7 +205,13 @@ class Clusters:
     # -- what is said -------------------------------------------------------------------------------------------------
 
     async def _report(
-        self, key: Key, body: Mapping[str, Any], cluster: Cluster, declared: Cluster, kept: str, attempts: Attempts
+        self,
+        key: ResourceKey,
+        body: Mapping[str, Any],
+        cluster: Cluster,
+        declared: Cluster,
+        kept: str,
+        attempts: Attempts,
     ) -> float:
         """Ask the brokers, do the next step, say how things are. `declared`: with as many brokers as are asked for;
         `kept`: why there are not that many. Seconds until the Cluster is looked at again."""
@@ -244,7 +251,7 @@ class Clusters:
         await attempts.of("the Cluster's status", write)
         return self._when_again(key, cluster, status, plan)
 
-    def _when_again(self, key: Key, cluster: Cluster, status: ClusterStatus, plan: Plan) -> float:
+    def _when_again(self, key: ResourceKey, cluster: Cluster, status: ClusterStatus, plan: Plan) -> float:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._became_ready(key)
@@ -252,7 +259,7 @@ class Clusters:
         return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 
     async def _not_created(
-        self, key: Key, children: Children, replicas: int, now: datetime, attempts: Attempts
+        self, key: ResourceKey, children: Children, replicas: int, now: datetime, attempts: Attempts
     ) -> Mapping[int, str]:
         """Why brokers have no pod, in Kubernetes' words: its StatefulSet controller reports that only in events."""
         last_seen = self._pod_seen.setdefault(key, {})
@@ -267,7 +274,7 @@ class Clusters:
         return {index: words for index, words in found.items() if index < replicas and index not in children.pods}
 
     async def _alter_live(
-        self, key: Key, body: Mapping[str, Any], cluster: Cluster, children: Children, session: Session
+        self, key: ResourceKey, body: Mapping[str, Any], cluster: Cluster, children: Children, session: Session
     ) -> Failure | None:
         """Bring the properties that need no restart to what is declared. The failure, if the cluster refuses."""
         config_map = children.existing.config_map
@@ -294,7 +301,7 @@ class Clusters:
         return None
 
     async def _look_for_unknown(
-        self, key: Key, body: Mapping[str, Any], cluster: Cluster, view: ClusterView, session: Session
+        self, key: ResourceKey, body: Mapping[str, Any], cluster: Cluster, view: ClusterView, session: Session
     ) -> None:
         """Ask once for each generation whether brokers know what is declared: an unknown property is ignored."""
         generation = cluster.metadata.generation
@@ -322,7 +329,7 @@ class Clusters:
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
-    async def _delete(self, key: Key, cluster: Cluster, body: Mapping[str, Any]) -> None:
+    async def _delete(self, key: ResourceKey, cluster: Cluster, body: Mapping[str, Any]) -> None:
         """Children go with their owner; volumes only when asked for, and after the pods that use them."""
         await self._close_session(key)
         if FINALIZER not in body["metadata"].get("finalizers", ()):
@@ -338,7 +345,7 @@ class Clusters:
 
 def read_cluster(body: Mapping[str, Any]) -> Cluster:
     """The model of a Cluster as the API server holds it."""
-    resource = parse(known_fields(body), f"Cluster {Key.of(body)}")
+    resource = parse(known_fields(body), f"Cluster {ResourceKey.of(body)}")
     assert isinstance(resource, Cluster)
     return resource
 

@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy, Dependent, Status
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, KubernetesResources, KubernetesStore, known_fields
+from broadsheet_operator.handlers.store import KubernetesResources, KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
@@ -39,7 +40,7 @@ class Dependents:
         self,
         store: KubernetesStore,
         writer: Writer,
-        session_of: Callable[[Key, Cluster], Awaitable[Session | None]],
+        session_of: Callable[[ResourceKey, Cluster], Awaitable[Session | None]],
         kinds: Mapping[Kind, DependentKind],
         settings: OperatorSettings = DEFAULTS,
         is_ours: Callable[[Mapping[str, Any]], bool] = lambda cluster: True,
@@ -53,16 +54,16 @@ class Dependents:
         self._kinds = kinds
         self._is_ours = is_ours
         self._histories = Histories()
-        self._parsed: dict[tuple[Kind, Key], tuple[Mapping[str, Any], Dependent]] = {}
+        self._parsed: dict[tuple[Kind, ResourceKey], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing again."""
-        self._declared: dict[tuple[Kind, Key], tuple[Any, Dependent]] = {}
+        self._declared: dict[tuple[Kind, ResourceKey], tuple[Any, Dependent]] = {}
         """Topics by the version that was parsed: a thousand are not parsed again for each batch."""
-        self.views: dict[Kind, dict[Key, Any]] = {kind: {} for kind in kinds}
+        self.views: dict[Kind, dict[ResourceKey, Any]] = {kind: {} for kind in kinds}
         """The last look at each thing of a kind whose rounds keep one: exact figures for /metrics."""
 
     # -- routing ------------------------------------------------------------------------------------------------------
 
-    async def route(self, kind: Kind, key: Key) -> float | None:
+    async def route(self, kind: Kind, key: ResourceKey) -> float | None:
         """Queue a resource with its cluster's session, or say why it has none. Seconds until it is looked at again."""
         body = self._store.get(kind, key)
         if body is None:
@@ -99,7 +100,7 @@ class Dependents:
         session.queues[kind.kind].add(key)
         return 0.0
 
-    def forget(self, kind: Kind, key: Key) -> None:
+    def forget(self, kind: Kind, key: ResourceKey) -> None:
         self._writer.forget(kind, key)
         self._parsed.pop((kind, key), None)
         self._declared.pop((kind, key), None)
@@ -109,7 +110,7 @@ class Dependents:
 
     async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
         """The resource as a model. What the schema lets through and the model does not is said in its status."""
-        place = (kind, Key.of(body))
+        place = (kind, ResourceKey.of(body))
         known = self._parsed.get(place)
         if known is not None and known[0] is body:
             return known[1]
@@ -128,12 +129,12 @@ class Dependents:
                 await self._writer.hold(kind, body, False)
             return None
 
-    def _cluster(self, key: Key) -> Cluster | None:
+    def _cluster(self, key: ResourceKey) -> Cluster | None:
         cluster = self._resources.get(Cluster.__name__, key)
         return cluster if isinstance(cluster, Cluster) else None
 
     async def _without_cluster(
-        self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: Key, going: bool
+        self, kind: Kind, body: Mapping[str, Any], resource: Dependent, target: ResourceKey, going: bool
     ) -> None:
         if resource.metadata.deletion_timestamp:
             await self._release(kind, body, f"its Cluster {target} is gone, so nothing was deleted in Kafka")
@@ -147,10 +148,10 @@ class Dependents:
         """A namespace in deletion waits for our finalizer; what Kafka keeps must not hold it up."""
         if not resource.metadata.deletion_timestamp or FINALIZER not in body["metadata"].get("finalizers", ()):
             return False
-        namespace = self._store.get(Kind.NAMESPACE, Key("", resource.metadata.namespace))
+        namespace = self._store.get(Kind.NAMESPACE, ResourceKey("", resource.metadata.namespace))
         if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
             return False
-        what = f"{resource.kind} {Key.of(body)}: {resource.kafka_name}"
+        what = f"{resource.kind} {ResourceKey.of(body)}: {resource.kafka_name}"
         note = f"{what} stays in Kafka, because the whole namespace is being deleted"
         self._writer.event({**namespace, "apiVersion": "v1", "kind": "Namespace"}, "Warning", "Orphaned", note)
         await self._writer.hold(kind, body, False)
@@ -169,9 +170,11 @@ class Dependents:
 
     # -- rounds -------------------------------------------------------------------------------------------------------
 
-    async def round(self, row: DependentKind, session: Session, batch: list[Key]) -> Mapping[Key, float | None]:
+    async def round(
+        self, row: DependentKind, session: Session, batch: list[ResourceKey]
+    ) -> Mapping[ResourceKey, float | None]:
         """A round for resources of one kind and cluster."""
-        kind, failed = kind_of(row.model), set[Key]()
+        kind, failed = kind_of(row.model), set[ResourceKey]()
         found = dict(await self._batch(kind, session, batch, failed))
         cluster = self._cluster(session.cluster)
         task = Task(
@@ -196,14 +199,14 @@ class Dependents:
         return again | dict.fromkeys(failed)
 
     async def _batch(
-        self, kind: Kind, session: Session, batch: list[Key], failed: set[Key]
-    ) -> list[tuple[Key, Dependent]]:
+        self, kind: Kind, session: Session, batch: list[ResourceKey], failed: set[ResourceKey]
+    ) -> list[tuple[ResourceKey, Dependent]]:
         """The resources behind dirty keys, as they are now; those of another cluster drop out. `failed`: takes the keys
         that could not be prepared and are to be tried again."""
         cluster = self._cluster(session.cluster)
         if cluster is None or cluster.metadata.deletion_timestamp:
             return []
-        found: list[tuple[Key, Dependent]] = []
+        found: list[tuple[ResourceKey, Dependent]] = []
         for key in batch:
             try:
                 resource = await self._prepared(kind, session.cluster, cluster, key)
@@ -217,7 +220,7 @@ class Dependents:
                 found.append((key, resource))
         return found
 
-    async def _say_refused(self, kind: Kind, key: Key, error: KubernetesError) -> None:
+    async def _say_refused(self, kind: Kind, key: ResourceKey, error: KubernetesError) -> None:
         """The API server does not take the finalizer, without which nothing is done that a deletion has to undo."""
         body = self._store.get(kind, key)
         resource = await self._read(kind, body) if body is not None else None
@@ -228,7 +231,7 @@ class Dependents:
         except KubernetesError as again:
             logger.warning("%s %s: %s", kind.kind, key, again)
 
-    async def _prepared(self, kind: Kind, at: Key, cluster: Cluster, key: Key) -> Dependent | None:
+    async def _prepared(self, kind: Kind, at: ResourceKey, cluster: Cluster, key: ResourceKey) -> Dependent | None:
         """The resource behind a key, with its finalizer; None when nothing is to be done for it in this Cluster."""
         body = self._store.get(kind, key)
         resource = await self._read(kind, body) if body is not None else None
@@ -242,7 +245,7 @@ class Dependents:
             await self._writer.hold(kind, body, resource.spec.deletion_policy is DeletionPolicy.DELETE)
         return resource
 
-    def _declared_in(self, kind: Kind, cluster: Key) -> list[Dependent]:
+    def _declared_in(self, kind: Kind, cluster: ResourceKey) -> list[Dependent]:
         """All resources of a kind that declare something in a cluster, those that are being deleted too: of two for
         one thing the older one that stays wins, and the other may not take the thing with it."""
         found: list[Dependent] = []
@@ -260,12 +263,12 @@ class Dependents:
                 found.append(known[1])
         return found
 
-    async def _finish(self, kind: Kind, outcomes: Mapping[Key, Outcome]) -> dict[Key, float | None]:
+    async def _finish(self, kind: Kind, outcomes: Mapping[ResourceKey, Outcome]) -> dict[ResourceKey, float | None]:
         """Write what a round found out, many at a time, and decide who is looked at again."""
         gate = asyncio.Semaphore(WRITES_AT_ONCE)
-        again: dict[Key, float | None] = {}
+        again: dict[ResourceKey, float | None] = {}
 
-        async def write(key: Key, outcome: Outcome) -> None:
+        async def write(key: ResourceKey, outcome: Outcome) -> None:
             async with gate:
                 try:
                     delay = await self._conclude(kind, key, outcome)
@@ -279,7 +282,7 @@ class Dependents:
         await asyncio.gather(*(write(key, outcome) for key, outcome in outcomes.items()))
         return again
 
-    async def _conclude(self, kind: Kind, key: Key, outcome: Outcome) -> float | None:
+    async def _conclude(self, kind: Kind, key: ResourceKey, outcome: Outcome) -> float | None:
         """Events, status or release for one resource. 0: done; None: failed, try again later."""
         body = self._store.get(kind, key)
         if body is None:
@@ -329,6 +332,6 @@ def utc_now() -> datetime:
 
 def read_dependent(kind: Kind, body: Mapping[str, Any]) -> Dependent:
     """The model of a resource that belongs to a Cluster, as the API server holds it."""
-    resource = parse(known_fields(body), f"{kind.kind} {Key.of(body)}")
+    resource = parse(known_fields(body), f"{kind.kind} {ResourceKey.of(body)}")
     assert isinstance(resource, Dependent)
     return resource

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
 from broadsheet_operator.handlers.ownership import Ownership
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import Key, KubernetesStore
+from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind, name_in_kafka
 from broadsheet_operator.kafka.lane import GatewayFactory
@@ -55,7 +56,7 @@ class Operator:
         """The kinds that belong to a Cluster."""
         self.store = KubernetesStore()
         self.writer = Writer(api, self.store)
-        self.sessions: dict[Key, Session] = {}
+        self.sessions: dict[ResourceKey, Session] = {}
         ownership = Ownership(api, lease, settings.lease_seconds)
         self.dependents = Dependents(self.store, self.writer, self._session_of, self.kinds, settings, ownership.is_ours)
         self.clusters = Clusters(
@@ -70,12 +71,12 @@ class Operator:
             settings,
         )
         self._factory = gateway_factory
-        self._clusters_queue: BatchQueue[Key] = BatchQueue(
+        self._clusters_queue: BatchQueue[ResourceKey] = BatchQueue(
             "clusters", self.clusters.reconcile, linger_seconds=0.05, together=False, settings=settings
         )
-        self._routes: BatchQueue[tuple[Kind, Key]] = BatchQueue("routes", self._route, settings=settings)
+        self._routes: BatchQueue[tuple[Kind, ResourceKey]] = BatchQueue("routes", self._route, settings=settings)
         self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
-        self._observed: dict[tuple[Kind, Key], tuple[Any, ...] | None] = {}
+        self._observed: dict[tuple[Kind, ResourceKey], tuple[Any, ...] | None] = {}
         """The fingerprint of each object as the watches last reported it."""
         self.resyncs = 0
 
@@ -92,7 +93,7 @@ class Operator:
 
     def observe(self, kind: Kind, event: str | None, body: Mapping[str, Any]) -> None:
         """Take in one watch event; None is an object of the first list."""
-        key = Key.of(body)
+        key = ResourceKey.of(body)
         # Compared with what was observed before, not with what is stored: that may be the answer to one of our writes,
         # which carries another client's change that no watch has reported yet.
         fingerprint = None if event == "DELETED" else _fingerprint_of_intent(body)
@@ -119,7 +120,7 @@ class Operator:
         else:
             owner = body["metadata"].get("labels", {}).get(CLUSTER_LABEL)
             if owner:
-                self._clusters_queue.add(Key(key.namespace, owner))
+                self._clusters_queue.add(ResourceKey(key.namespace, owner))
 
     def _requeue_conflicts(self, kind: Kind, gone: Mapping[str, Any]) -> None:
         """Requeue resources that were blocked by the deleted one."""
@@ -127,12 +128,12 @@ class Operator:
             if name_in_kafka(self.kinds[kind], body) == name_in_kafka(self.kinds[kind], gone):
                 self._routes.add((kind, key))
 
-    def _route_dependents_of(self, cluster: Key) -> None:
+    def _route_dependents_of(self, cluster: ResourceKey) -> None:
         for kind in self.kinds:
             for key, body in self.store.list(kind):
                 reference = str(body.get("spec", {}).get("cluster", ""))
                 namespace, _, name = reference.rpartition("/")
-                if Key(namespace or key.namespace, name) == cluster:
+                if ResourceKey(namespace or key.namespace, name) == cluster:
                     self._routes.add((kind, key))
 
     def _route_namespace(self, namespace: str) -> None:
@@ -143,8 +144,8 @@ class Operator:
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
-    async def _route(self, batch: list[tuple[Kind, Key]]) -> Mapping[tuple[Kind, Key], float | None]:
-        again: dict[tuple[Kind, Key], float | None] = {}
+    async def _route(self, batch: list[tuple[Kind, ResourceKey]]) -> Mapping[tuple[Kind, ResourceKey], float | None]:
+        again: dict[tuple[Kind, ResourceKey], float | None] = {}
         for kind, key in batch:
             try:
                 await self.dependents.route(kind, key)
@@ -166,14 +167,14 @@ class Operator:
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 
-    async def _session_of(self, key: Key, cluster: Cluster) -> Session | None:
+    async def _session_of(self, key: ResourceKey, cluster: Cluster) -> Session | None:
         """What talks to a cluster; opened for one that was ready when its status was last written."""
         condition = cluster.status.condition("Ready") if cluster.status else None
         if key not in self.sessions and condition is not None and condition.status == "True":
             return await self._session_for(key, bootstrap_servers(cluster))
         return self.sessions.get(key)
 
-    async def _session_for(self, cluster: Key, servers: tuple[str, ...]) -> Session:
+    async def _session_for(self, cluster: ResourceKey, servers: tuple[str, ...]) -> Session:
         # Looked up again after each closing: meanwhile another task may have made the one that is wanted.
         while (session := self.sessions.get(cluster)) is not None and session.servers != servers:
             await self._close_session(cluster)
@@ -184,7 +185,7 @@ class Operator:
             self._route_dependents_of(cluster)
         return session
 
-    async def _close_session(self, cluster: Key) -> None:
+    async def _close_session(self, cluster: ResourceKey) -> None:
         session = self.sessions.pop(cluster, None)
         if session is not None:
             await session.close()

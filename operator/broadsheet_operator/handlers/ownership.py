@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broadsheet_operator.handlers.store import Key
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 
 OPERATOR = "broadsheet.io/operator"
@@ -53,7 +53,7 @@ class Ownership:
                 return cluster, words
         metadata = cluster["metadata"]
         patch = {"metadata": {"annotations": {OPERATOR: self.lease}, "resourceVersion": metadata["resourceVersion"]}}
-        key = Key.of(cluster)
+        key = ResourceKey.of(cluster)
         written = await self.api.patch(Kind.CLUSTER, key.namespace, key.name, patch)
         return {**cluster, **written}, ""
 

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
-Key = TypeVar("Key", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 logger = logging.getLogger(__name__)
 
 
@@ -35,13 +35,13 @@ class Backoff:
         self._failures.pop(key, None)
 
 
-class BatchQueue(Generic[Key]):
+class BatchQueue(Generic[K]):
     """Keys to be reconciled by `work(batch)`, which returns the keys that want another try."""
 
     def __init__(
         self,
         name: str,
-        work: Callable[[list[Key]], Awaitable[Mapping[Key, float | None]]],
+        work: Callable[[list[K]], Awaitable[Mapping[K, float | None]]],
         *,
         linger_seconds: float = 0.0,
         largest: int = 1000,
@@ -58,10 +58,10 @@ class BatchQueue(Generic[Key]):
         self._linger = linger_seconds
         self._largest = largest
         self._together = together
-        self._single: dict[Key, asyncio.Task[None]] = {}
+        self._single: dict[K, asyncio.Task[None]] = {}
         """What works on single keys."""
-        self._dirty: dict[Key, None] = {}
-        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._dirty: dict[K, None] = {}
+        self._timers: dict[K, asyncio.TimerHandle] = {}
         self._wake = asyncio.Event()
         self._backoff = Backoff(settings.first_backoff_seconds, settings.last_backoff_seconds)
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"queue {name}")
@@ -69,7 +69,7 @@ class BatchQueue(Generic[Key]):
     def __len__(self) -> int:
         return len(self._dirty)
 
-    def add(self, key: Key, delay: float = 0.0) -> None:
+    def add(self, key: K, delay: float = 0.0) -> None:
         """Reconcile this key soon, or after `delay` seconds unless something makes it earlier."""
         if delay <= 0:
             timer = self._timers.pop(key, None)
@@ -87,7 +87,7 @@ class BatchQueue(Generic[Key]):
                 timer.cancel()
             self._timers[key] = asyncio.get_running_loop().call_at(due, self.add, key)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: K) -> None:
         """The object is gone: no more tries."""
         self._dirty.pop(key, None)
         self._backoff.succeeded(key)
@@ -122,7 +122,7 @@ class BatchQueue(Generic[Key]):
             elif batch:
                 await self._process(batch)
 
-    async def _process_one(self, key: Key) -> None:
+    async def _process_one(self, key: K) -> None:
         try:
             await self._process([key])
         finally:
@@ -130,7 +130,7 @@ class BatchQueue(Generic[Key]):
             if self._dirty:
                 self._wake.set()
 
-    async def _process(self, batch: list[Key]) -> None:
+    async def _process(self, batch: list[K]) -> None:
         try:
             again = await self._work(batch)
         except Exception:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.queues import BatchQueue
-from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.lane import GatewayFactory, Lane, Lanes
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
-Work = Callable[[DependentKind, "Session", list[Key]], Awaitable[Mapping[Key, float | None]]]
+Work = Callable[[DependentKind, "Session", list[ResourceKey]], Awaitable[Mapping[ResourceKey, float | None]]]
 
 
 class Session:
@@ -19,7 +19,7 @@ class Session:
 
     def __init__(
         self,
-        cluster: Key,
+        cluster: ResourceKey,
         servers: Sequence[str],
         factory: GatewayFactory,
         kinds: Sequence[DependentKind],
@@ -33,7 +33,7 @@ class Session:
         self.queues = {kind.name: self._queue(kind, work, settings) for kind in kinds}
         """By the name of the kind."""
 
-    def _queue(self, kind: DependentKind, work: Work, settings: OperatorSettings) -> BatchQueue[Key]:
+    def _queue(self, kind: DependentKind, work: Work, settings: OperatorSettings) -> BatchQueue[ResourceKey]:
         return BatchQueue(
             f"{kind.plural} of {self.cluster}",
             lambda batch: work(kind, self, batch),

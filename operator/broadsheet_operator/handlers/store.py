@@ -16,31 +16,28 @@ from broadsheet_operator.kubernetes.kinds import Kind, kind_of
 Body = Mapping[str, Any]
 
 
-Key = ResourceKey
-
-
 class KubernetesStore:
     """Objects by kind and key."""
 
     def __init__(self) -> None:
-        self._objects: dict[Kind, dict[Key, Body]] = defaultdict(dict)
+        self._objects: dict[Kind, dict[ResourceKey, Body]] = defaultdict(dict)
 
     def put(self, kind: Kind, body: Body) -> bool:
         """Take in an object; False if this very version of it is here already, which stays the same Python object."""
-        key = Key.of(body)
+        key = ResourceKey.of(body)
         known = self._objects[kind].get(key)
         if known is not None and _version(known) == _version(body) != ("", ""):
             return False
         self._objects[kind][key] = slim(body)
         return True
 
-    def remove(self, kind: Kind, key: Key) -> None:
+    def remove(self, kind: Kind, key: ResourceKey) -> None:
         self._objects[kind].pop(key, None)
 
-    def get(self, kind: Kind, key: Key) -> Body | None:
+    def get(self, kind: Kind, key: ResourceKey) -> Body | None:
         return self._objects[kind].get(key)
 
-    def list(self, kind: Kind) -> Iterator[tuple[Key, Body]]:
+    def list(self, kind: Kind) -> Iterator[tuple[ResourceKey, Body]]:
         yield from list(self._objects[kind].items())
 
     def count(self, kind: Kind) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.meta import Status
-from broadsheet_operator.handlers.store import Key, KubernetesStore
+from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write, without_refused
 
@@ -30,8 +31,8 @@ class Writer:
     def __init__(self, api: Kubernetes, store: KubernetesStore) -> None:
         self._api = api
         self._store = store
-        self._last_status: dict[tuple[Kind, Key], datetime] = {}
-        self._refused: dict[tuple[Kind, Key], dict[str, Any]] = {}
+        self._last_status: dict[tuple[Kind, ResourceKey], datetime] = {}
+        self._refused: dict[tuple[Kind, ResourceKey], dict[str, Any]] = {}
         """Statuses that the API server refused, without their times: the same is not offered again."""
         self.statuses_written = 0
         self._events: deque[tuple[Mapping[str, Any], str, str, str]] = deque(maxlen=EVENTS_KEPT)
@@ -52,7 +53,7 @@ class Writer:
 
         A change of Ready is an event, unless one has just said more (`announce` False).
         """
-        key = Key.of(body)
+        key = ResourceKey.of(body)
         if not should_write(before, after, figures, self._last_status.get((kind, key)), now):
             return False
         wanted = after.written()
@@ -83,7 +84,7 @@ class Writer:
             self._announce(body, before, after)
         return True
 
-    async def _apply_status(self, kind: Kind, key: Key, status: Mapping[str, Any]) -> dict[str, Any]:
+    async def _apply_status(self, kind: Kind, key: ResourceKey, status: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {"name": key.name, "namespace": key.namespace}
         return await self._api.apply_status(
             {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata, "status": status}
@@ -99,7 +100,7 @@ class Writer:
 
     def event(self, body: Mapping[str, Any], severity: str, reason: str, note: str) -> None:
         """Say something about an object soon. It is a courtesy: nothing waits for it, its failure stops nothing."""
-        logger.info("%s %s: %s: %s", body["kind"], Key.of(body), reason, note)
+        logger.info("%s %s: %s: %s", body["kind"], ResourceKey.of(body), reason, note)
         self._events.append((body, severity, reason, note))
         if self._posting is None or self._posting.done():
             self._posting = asyncio.get_running_loop().create_task(self._post_events(), name="events")
@@ -113,7 +114,7 @@ class Writer:
         try:
             await self._api.event(body, severity, reason, "Reconcile", note)
         except KubernetesError as error:
-            logger.info("%s %s: the event could not be written: %s", body["kind"], Key.of(body), error)
+            logger.info("%s %s: the event could not be written: %s", body["kind"], ResourceKey.of(body), error)
 
     async def hold(self, kind: Kind, body: Mapping[str, Any], wanted: bool) -> None:
         """Have our finalizer on an object, or not."""
@@ -124,7 +125,7 @@ class Writer:
         if wanted and metadata.get("deletionTimestamp"):
             return  # the API server takes no new finalizers on what is being deleted
         changed = [*finalizers, FINALIZER] if wanted else [name for name in finalizers if name != FINALIZER]
-        key = Key.of(body)
+        key = ResourceKey.of(body)
         patch = {"metadata": {"finalizers": changed, "resourceVersion": metadata["resourceVersion"]}}
         try:
             written = await self._api.patch(kind, key.namespace, key.name, patch)
@@ -135,7 +136,7 @@ class Writer:
         if wanted and self._store.get(kind, key) is not None:
             self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
 
-    def forget(self, kind: Kind, key: Key) -> None:
+    def forget(self, kind: Kind, key: ResourceKey) -> None:
         """The object is gone."""
         self._last_status.pop((kind, key), None)
         self._refused.pop((kind, key), None)

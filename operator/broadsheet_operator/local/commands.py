@@ -16,7 +16,7 @@ from typing import Any
 
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, load_paths
 from broadsheet_operator.local import tables
-from broadsheet_operator.local.store import FileStore, Key
+from broadsheet_operator.local.store import FileStore, Reference
 from broadsheet_operator.reconcilers.reasons import Reason
 
 
@@ -124,7 +124,7 @@ def apply(paths: Sequence[str], data: str, timeout: float, output: str) -> int:
     store = _running(data)
     if not resources:
         raise Refused("these files declare nothing")
-    changes: dict[Key, str] = {}
+    changes: dict[Reference, str] = {}
     for resource in resources:
         changes[type(resource).__name__, resource.metadata.name] = store.apply(resource)
     deadline = time.monotonic() + timeout
@@ -141,7 +141,7 @@ def apply(paths: Sequence[str], data: str, timeout: float, output: str) -> int:
     return 0 if all(r["ready"] for r in results) else 1
 
 
-def _wait_until_settled(store: FileStore, key: Key, deadline: float, timeout: float) -> tuple[bool, str]:
+def _wait_until_settled(store: FileStore, key: Reference, deadline: float, timeout: float) -> tuple[bool, str]:
     """Whether the resource became what was asked, and what there is to say."""
     words = "nobody has looked at it yet"
     while True:
@@ -203,7 +203,7 @@ def _print(resources: Sequence[AnyResource], output: str, *, single: bool) -> No
         print("nothing is declared here", file=sys.stderr)
 
 
-def delete(targets: Sequence[Key], paths: Sequence[str], data: str, timeout: float, output: str) -> int:
+def delete(targets: Sequence[Reference], paths: Sequence[str], data: str, timeout: float, output: str) -> int:
     """Take declarations back, and wait until what follows from that has happened."""
     keys = list(targets)
     keys += [(type(r).__name__, r.metadata.name) for r in (load_paths(list(paths)) if paths else [])]

@@ -24,7 +24,7 @@ from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
-from broadsheet_operator.local.store import APPLIED, Entry, FileStore, Key
+from broadsheet_operator.local.store import APPLIED, Entry, FileStore, Reference
 from broadsheet_operator.reconcilers.conditions import Statement, waiting, with_statements
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
@@ -52,7 +52,7 @@ class Watched:
 
     path: str
     seen: tuple[tuple[str, int, int], ...] = ()
-    declared: set[Key] = field(default_factory=set)
+    declared: set[Reference] = field(default_factory=set)
     new: tuple[tuple[str, int, int], ...] = ()
     """As it was at the last look, if that is another than what was read."""
     since: float = 0.0
@@ -84,7 +84,7 @@ class Runtime:
         self.store = store
         self._kinds = {kind.name: kind for kind in kinds}
         self.clusters: dict[str, LocalCluster] = {}
-        self.entries: dict[Key, Entry] = {}
+        self.entries: dict[Reference, Entry] = {}
         self._watched = [Watched(p) for p in paths]
         self._say = say
         self._adapt = adapt
@@ -100,7 +100,7 @@ class Runtime:
         self._is_up = False
         self._first: set[str] = set()
         """Clusters of the start that were not ready yet: if one does not come up, `up` ends and says why."""
-        self._told: dict[Key, tuple[str, str, str]] = {}
+        self._told: dict[Reference, tuple[str, str, str]] = {}
 
     def start(self) -> None:
         """Read the manifests and start the brokers. ManifestError or CannotStart says what is wrong."""
@@ -365,7 +365,7 @@ class Runtime:
                 self.clusters[name].look_again()
             self._due[place] = now + SOON_SECONDS
 
-    def _gone(self, key: Key, resource: AnyResource, words: str) -> None:
+    def _gone(self, key: Reference, resource: AnyResource, words: str) -> None:
         self._say(f"{key[0].lower()}/{key[1]}", words)
         self.store.remove(*key, resource.metadata.uid, words)
         self.entries.pop(key, None)
@@ -373,7 +373,7 @@ class Runtime:
         if key[0] == ConsumerGroup.__name__:  # topics may have the same names
             self._histories.forget(resource.key)
 
-    def _write(self, key: Key, status: Status) -> None:
+    def _write(self, key: Reference, status: Status) -> None:
         """Keep a status, write it if it is another one, and say what a person wants to hear of it."""
         entry = self.entries.get(key)
         if entry is None or (entry.resource.status == status and key in self._told):

@@ -30,7 +30,7 @@ from broadsheet_operator.reconcilers.conditions import format_time
 
 APPLIED = "applied"
 Change = Literal["created", "configured", "unchanged"]
-Key = tuple[str, str]
+Reference = tuple[str, str]
 """Kind and name."""
 
 
@@ -70,9 +70,9 @@ class FileStore:
         """Changes whenever a resource is declared, changed or taken away."""
         return tuple((self._resources / kind).stat().st_mtime_ns for kind in KINDS)
 
-    def entries(self) -> dict[Key, Entry]:
+    def entries(self) -> dict[Reference, Entry]:
         """All declared resources with their statuses. A file that cannot be read is left out."""
-        found: dict[Key, Entry] = {}
+        found: dict[Reference, Entry] = {}
         for kind in KINDS:
             for path in sorted((self._resources / kind).glob("*.json")):
                 entry = self._read(kind, path.stem)

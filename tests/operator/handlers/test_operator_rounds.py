@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers import clusters, dependents
-from broadsheet_operator.handlers.store import Key
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kafka.dependents import DEPENDENTS
 from broadsheet_operator.kubernetes import Kind, KubernetesError
@@ -75,10 +75,12 @@ async def test_a_second_look_writes_nothing(stage: Stage) -> None:
         stage.apply("Topic", f"orders-{number}", {"cluster": "news", "partitions": 1})
     for number in range(50):
         await stage.reason(Kind.TOPIC, f"orders-{number}", "Ready")
-    session = stage.operator.sessions[Key("paper", "news")]
+    session = stage.operator.sessions[ResourceKey("paper", "news")]
     before = list(stage.kubernetes.writes)
-    again = await stage.operator.dependents.round(TOPICS, session, [Key("paper", f"orders-{n}") for n in range(50)])
-    await stage.operator.clusters.reconcile([Key("paper", "news")])
+    again = await stage.operator.dependents.round(
+        TOPICS, session, [ResourceKey("paper", f"orders-{n}") for n in range(50)]
+    )
+    await stage.operator.clusters.reconcile([ResourceKey("paper", "news")])
     assert again == {}
     assert stage.kubernetes.writes == before
 
@@ -86,7 +88,7 @@ async def test_a_second_look_writes_nothing(stage: Stage) -> None:
 @staged
 async def test_what_brokers_keep_is_no_reason_to_write_a_status_but_stands_in_the_metrics(stage: Stage) -> None:
     """Under load each look found other figures, and each Cluster's status was written every 15 seconds."""
-    key = Key("paper", "news")
+    key = ResourceKey("paper", "news")
     await stage.until(lambda: status(stage)["brokers"][0].get("bytes") == 1000, "a first figure")
     writes = len(stage.kubernetes.writes)
     stage.kafka.bytes = 123_456
@@ -316,7 +318,7 @@ async def test_brokers_that_a_topic_needs_do_not_leave(stage: Stage) -> None:
     writes = len(stage.kubernetes.writes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clusters, "utc_now", lambda: dependents.utc_now() + timedelta(seconds=5))
-        await stage.operator.clusters.reconcile([Key("paper", "news")])
+        await stage.operator.clusters.reconcile([ResourceKey("paper", "news")])
     assert stage.kubernetes.writes[writes:] == [], "it was written every second, with another time of the transition"
     stage.apply("Cluster", "news", grown(3))
     await stage.reason(Kind.CLUSTER, "news", "Ready")
@@ -436,8 +438,8 @@ async def test_a_group_that_does_not_exist_is_no_error_loop(stage: Stage) -> Non
     stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
     await stage.reason(Kind.CONSUMER_GROUP, "readers", "GroupNotFound")
     before = list(stage.kubernetes.writes)
-    session = stage.operator.sessions[Key("paper", "news")]
-    again = await stage.operator.dependents.round(GROUPS, session, [Key("paper", "readers")])
+    session = stage.operator.sessions[ResourceKey("paper", "news")]
+    again = await stage.operator.dependents.round(GROUPS, session, [ResourceKey("paper", "readers")])
     assert all(delay is not None and delay >= 1 for delay in again.values()), "looked at again, not as a failure"
     assert stage.kubernetes.writes == before
 
@@ -468,7 +470,7 @@ async def test_a_newer_operator_that_sees_a_cluster_before_its_children_restarts
     writes = len(stage.kubernetes.writes)
     async with stage:
         stage.operator.observe(Kind.CLUSTER, None, stage.kubernetes.one(Kind.CLUSTER, "news"))
-        key = Key("paper", "news")
+        key = ResourceKey("paper", "news")
         assert await stage.operator.clusters.reconcile([key]) == {key: stage.timing.cluster_ready_seconds}
     assert stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["spec"]["template"] == template
     assert stage.kubernetes.one(Kind.POD, "news-brokers-0")["metadata"]["uid"] == before

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Mapping
 
-from broadsheet_operator.handlers.store import Key
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView
 from tests.operator.support import Stage
@@ -18,7 +18,7 @@ def test_two_that_find_other_bootstrap_servers_at_once_share_one_session() -> No
 
     async def run() -> None:
         async with Stage() as stage:
-            operator, cluster = stage.operator, Key("paper", "news")
+            operator, cluster = stage.operator, ResourceKey("paper", "news")
             old = await operator._session_for(cluster, ("old:9092",))
             await old.cluster_lane.call(lambda gateway: None)
             one, other = await asyncio.gather(
@@ -48,7 +48,7 @@ def test_a_look_at_lag_that_takes_long_does_not_hold_up_the_clusters_own_round()
             try:
                 await stage.until(looking.is_set, "a look at the group")
                 async with asyncio.timeout(10):
-                    await stage.operator.clusters.reconcile([Key("paper", "news")])
+                    await stage.operator.clusters.reconcile([ResourceKey("paper", "news")])
                     stage.apply("Topic", "orders", {"cluster": "news"})
                     await stage.reason(Kind.TOPIC, "orders", "Ready")
             finally:
