@@ -182,9 +182,9 @@ def test_a_stable_fetch_waits_for_commits_before_it() -> None:
     assert bench.fetch(P0, require_stable=True) == {P0: 2}
 
 
-def test_a_deposed_coordinator_does_not_tell_what_its_successor_has_replaced() -> None:
+def test_a_deposed_coordinator_does_not_answer_what_its_successor_has_replaced() -> None:
     """A fetch waited behind a commit. The commit failed because others lead by now, and only then did the coordinator
-    hear that it is none any more: until then it answered what it had before."""
+    hear that it is deposed: until then it answered from its old state."""
     bench = Bench()
     bench.commit({P0: 2})
     bench.storage.hold = True

@@ -112,7 +112,7 @@ class Controller:
 
 
 class ApiBench:
-    """The rooms that handlers of groups call, with a topic `orders` of three partitions."""
+    """The services that handlers of groups call, with a topic `orders` of three partitions."""
 
     def __init__(self, partitions: int = 2) -> None:
         self.bench = Bench(partitions=partitions)

@@ -1,6 +1,6 @@
 """Any order of joins, syncs, departures, silence and failing writes keeps a group in order.
 
-* one generation at a time: whoever is told a generation is told the group's, and it only grows;
+* one generation at a time: a member only ever learns the group's current generation, and it only grows;
 * every join and every sync is answered, exactly once, and every member of a stable group has its assignment;
 * memory equals the log: a coordinator that loads the log knows the same offsets and the same stable group.
 """
@@ -267,7 +267,7 @@ class GroupMachine(RuleBasedStateMachine):
             assert loaded is None
 
     def teardown(self) -> None:
-        """With nobody there any more, everything is answered and the group ends."""
+        """When all members are gone, everything is answered and the group ends."""
         self.release_writes(ErrorCode.NONE)
         self.bench.loop.run_for(1_000)
         for client in self.everybody:

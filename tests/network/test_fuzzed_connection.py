@@ -54,7 +54,7 @@ class Transport:
 
 @pytest.fixture(scope="module")
 def server() -> Any:
-    """All handlers there are, in rooms that are empty: each fails when it reaches for one."""
+    """Every handler, with services that are empty: each fails when it uses one."""
     logging.getLogger("broadsheet_broker").setLevel(logging.CRITICAL)
     loop = asyncio.new_event_loop()
     yield Server(Environment(loop), make_config(), SimpleNamespace(), load())  # type: ignore[arg-type]

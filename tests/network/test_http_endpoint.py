@@ -87,7 +87,7 @@ def test_metrics_are_what_prometheus_reads() -> None:
     with_endpoint(work)
 
 
-def test_families_of_one_name_from_two_rooms_come_together() -> None:
+def test_families_of_one_name_from_two_collectors_are_merged() -> None:
     metrics = Metrics()
     for disk in ("a", "b"):
         metrics.collector(lambda disk=disk: [Family("bytes", "gauge", "Bytes.", [((("disk", disk),), 1.0)])])

@@ -49,7 +49,7 @@ class Metadata:
 
 
 def run(directory: Path, scenario: Callable[[Bench], Awaitable[None]], *, files: Files | None = None) -> None:
-    """Run a scenario in rooms whose logs are in `directory`, then stop cleanly."""
+    """Run a scenario with services whose logs are in `directory`, then stop cleanly."""
 
     async def main() -> None:
         bench = Bench(directory, files or LocalFiles())
@@ -106,7 +106,7 @@ class Call(Request[Any]):
 
 
 class Bench:
-    """A broker's rooms around a loop. Use inside `asyncio.run`."""
+    """A broker's services around a loop. Use inside `asyncio.run`."""
 
     def __init__(self, directory: Path, files: Files) -> None:
         loop = asyncio.get_running_loop()
