@@ -168,7 +168,8 @@ class Metrics(SpecModel):
     """Metrics over HTTP."""
 
     enabled: bool = True
-    """Whether brokers answer /metrics."""
+    """Not used yet. On Kubernetes brokers always answer /metrics; with `broadsheet up`, set broadsheet.http.listener in
+    config."""
 
 
 class PodDisruptionBudget(SpecModel):

@@ -150,7 +150,7 @@ class Reason(StrEnum):
         "QuorumLost",
         Health.BAD,
         "The volumes of most voters of the metadata quorum are lost.",
-        "Follow the message: put the volumes back, or start anew.",
+        "Follow the message: put the volumes back, or start from scratch.",
     )
     PARTITION_OFFLINE = (
         "PartitionOffline",
