@@ -175,3 +175,10 @@ def test_help_names_the_commands_and_how_it_was_called(tmp_path: Path) -> None:
     assert result.returncode == 0
     assert result.stdout.startswith("usage: python -m broadsheet_broker ")
     assert "prepare empty log directories" in result.stdout
+
+
+def test_no_arguments_run_a_broker_from_the_environment(tmp_path: Path) -> None:
+    """As `docker run IMAGE` does."""
+    result = run(tmp_path, KAFKA_NUM_PARTITIONS="none")
+    assert result.returncode == 1
+    assert "Invalid value none for configuration num.partitions" in result.stderr
