@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.crd import DEFINITIONS
+from broadsheet_operator.api.definitions import DEFINITIONS
 from broadsheet_operator.api.manifests import KINDS, AnyResource
 from broadsheet_operator.api.quantities import format_duration
 

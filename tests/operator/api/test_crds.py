@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from broadsheet_operator.api.crd import DEFINITIONS, PLACES, definition, files
+from broadsheet_operator.api.crd import PLACES, definition, files
+from broadsheet_operator.api.definitions import DEFINITIONS
 
 ROOT = Path(__file__).parents[3]
 FORBIDDEN = {"$ref", "$defs", "anyOf", "allOf", "oneOf", "const", "title", "uniqueItems", "patternProperties"}
