@@ -108,7 +108,13 @@ class Clusters:
             await self._forget(key)
             return 0.0
         was_ours = self._ownership.is_ours(body)
-        body, other = await self._ownership.claim(body)
+        try:
+            body, other = await self._ownership.claim(body)
+        except KubernetesError as error:
+            if error.retriable:
+                raise
+            await self._say_invalid(body, f"the API server refuses to have the Cluster annotated: {error.message}")
+            return self._settings.held_seconds
         if other:
             return await self._stand_by(key, body, other)
         if not was_ours:

@@ -505,6 +505,45 @@ async def test_a_finalizer_that_is_refused_is_said_and_stops_no_other_topic(stag
     assert "guarded" not in stage.kafka.topics, "nothing is made that a deletion could not undo"
 
 
+QUICK = OperatorSettings(resync_seconds=3600.0, cluster_ready_seconds=0.2, cluster_unready_seconds=0.05)
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "spec", "says"),
+    [
+        ("delete", Kind.POD, {**BROKERS, "image": "broker:7"}, "restart: a policy forbids it"),
+        ("patch", Kind.CONFIG_MAP, {**BROKERS, "config": {"log.retention.ms": 5}}, "a policy forbids it"),
+        ("apply", Kind.SERVICE, {**BROKERS, "listeners": [{"name": "plain", "port": 9095}]}, "Service news-"),
+        ("apply", Kind.DISRUPTION_BUDGET, {**BROKERS, "podDisruptionBudget": {"maxUnavailable": 0}}, "Budget news-"),
+    ],
+)
+def test_every_call_that_is_refused_is_said_and_stops_no_other(
+    verb: str, kind: Kind, spec: dict[str, Any], says: str
+) -> None:
+    def refuse(asked: str, what: Kind, name: str) -> KubernetesError | None:
+        refused = (asked, what) == (verb, kind)
+        return KubernetesError(403, "Forbidden", "a policy forbids it") if refused else None
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), Stage(QUICK) as stage:
+            stage.apply("Cluster", "news", BROKERS)
+            await stage.reason(Kind.CLUSTER, "news", "Ready")
+            stage.kubernetes.refuse = refuse
+            if kind is Kind.CONFIG_MAP:  # as it was before a quorum was seen
+                config = stage.kubernetes.one(Kind.CONFIG_MAP, "news-config")
+                stage.kubernetes.put(merged(config, {"metadata": {"annotations": {QUORUM: None}}}))
+            stage.apply("Cluster", "news", {**spec, "config": {**spec.get("config", {}), "num.io.threads": "4"}})
+            body = await stage.reason(Kind.CLUSTER, "news", "RefusedByKubernetes")
+            stalled = {c["type"]: c["message"] for c in body["status"]["conditions"]}["Stalled"]
+            assert says in stalled
+            await stage.until(lambda: stage.kafka.properties.get("num.io.threads") == "4", "the rest of the change")
+            stage.kubernetes.refuse = lambda asked, what, name: None
+            stage.apply("Cluster", "news", {**spec, "paused": False})
+            await stage.until(lambda: stage.kubernetes.reason(Kind.CLUSTER, "news") == "Ready", "it to heal", 20)
+
+    asyncio.run(scene())
+
+
 PERIODS = (
     "resync_seconds",
     "held_seconds",
