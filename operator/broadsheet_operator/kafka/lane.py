@@ -54,6 +54,7 @@ class Lane:
         """Let go of the gateway when what was submitted is done; the future says when that has happened."""
         if self._closed is None:
             self._closed = Future()
+            self._closed.set_running_or_notify_cancel()  # a caller that stops waiting cannot cancel it
             if self._thread is None:
                 self._closed.set_result(None)
             self._jobs.put(None)

@@ -7,9 +7,12 @@ import threading
 from collections.abc import Mapping
 
 from broadsheet_operator.api.keys import ResourceKey
+from broadsheet_operator.kafka.lane import Lane
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView
 from tests.operator.support import Stage
+from tests.support.fake_kafka import FakeKafka
+from tests.support.waiting import until
 
 
 def test_two_that_find_other_bootstrap_servers_at_once_share_one_session() -> None:
@@ -53,5 +56,32 @@ def test_a_look_at_lag_that_takes_long_does_not_hold_up_the_clusters_own_round()
                     await stage.reason(Kind.TOPIC, "orders", "Ready")
             finally:
                 go_on.set()
+
+    asyncio.run(run())
+
+
+def test_a_lane_whose_end_is_no_longer_awaited_ends_nevertheless() -> None:
+    """Its thread died of an InvalidStateError: the waiting task was cancelled, and the future with it."""
+
+    async def run() -> None:
+        begun, go_on = threading.Event(), threading.Event()
+        kafka = FakeKafka()
+        lane = Lane("test", ("a:1",), lambda servers: kafka)
+
+        def slow(gateway: object) -> None:
+            begun.set()
+            assert go_on.wait(20)
+
+        work = lane.submit(slow)
+        await until(begun.is_set, "the lane to work")
+        closed = lane.close()
+        waiting = asyncio.ensure_future(asyncio.wrap_future(closed))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        go_on.set()
+        work.result(20)
+        assert closed.result(20) is None
+        assert kafka.closed == 1
 
     asyncio.run(run())
