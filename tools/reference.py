@@ -140,7 +140,14 @@ def resources_page() -> str:
 
 def _owned() -> Iterator[str]:
     """What a Cluster's maps may not set."""
-    from broadsheet_operator.api.owned import ANNOTATIONS, KUBERNETES_PROPERTIES, LABELS, PREFIX, PROPERTIES
+    from broadsheet_operator.api.owned import (
+        ANNOTATIONS,
+        KUBERNETES_PROPERTIES,
+        LABELS,
+        PREFIX,
+        PROPERTIES,
+        TOPIC_PROPERTIES,
+    )
 
     yield "### What a Cluster cannot set"
     yield ""
@@ -152,6 +159,9 @@ def _owned() -> Iterator[str]:
         yield f"| `{key}` | {instead} |"
     for key, instead in sorted(KUBERNETES_PROPERTIES.items()):
         yield f"| `{key}` | on Kubernetes: {instead} |"
+    yield ""
+    names = " and ".join(f"`{key}`" for key in TOPIC_PROPERTIES)
+    yield f"A Topic cannot set {names}: {next(iter(TOPIC_PROPERTIES.values()))}."
     yield ""
     keys = ", ".join(f"`{key}`" for key in (*LABELS, *ANNOTATIONS))
     yield f"So are these labels and annotations in `brokers.template`: {keys}, and all that begin with `{PREFIX}`."

@@ -21,7 +21,7 @@ from broadsheet_operator.api.meta import (
     lenient_enum,
     unmanaged_keys,
 )
-from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, first_refusal, owned_keys, refused_key
+from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, PROPERTIES, first_refusal, owned_keys, refused_key
 from broadsheet_operator.api.quantities import Size, parse_size
 from broadsheet_operator.api.scheduling import Affinity, Toleration
 
@@ -261,7 +261,7 @@ class ClusterSpec(SpecModel):
         if taken:
             raise ValueError(f"{taken}: {TAKEN_NAMES_HELP}")
         self.unmanaged_keys()
-        refusal = first_refusal(self.config or ())
+        refusal = first_refusal(self.config or (), PROPERTIES)
         if refusal:
             raise ValueError(refusal)
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from broadsheet_operator.api.owned import (
     LABELS,
     PREFIX,
     PROPERTIES,
+    TOPIC_PROPERTIES,
     refused_property,
 )
 from broadsheet_operator.api.scheduling import TOLERATION_RULES
@@ -110,10 +112,11 @@ _MANAGED_OR_NOT = Rule(
 )
 
 
-_NOT_OURS = tuple(
-    Rule("spec", f"!has(self.config) || !('{key}' in self.config)", refused_property(key, instead), ".config")
-    for key, instead in sorted({**PROPERTIES, **KUBERNETES_PROPERTIES}.items())
-)
+def _not_ours(owned: Mapping[str, str]) -> tuple[Rule, ...]:
+    return tuple(
+        Rule("spec", f"!has(self.config) || !('{key}' in self.config)", refused_property(key, instead), ".config")
+        for key, instead in sorted(owned.items())
+    )
 
 
 def _keys_not_ours(place: str, also: tuple[str, ...]) -> Rule:
@@ -208,7 +211,7 @@ DEFINITIONS = (
                 ".storageClass",
             ),
             *(Rule("spec.brokers.template.tolerations[]", rule, words) for rule, words in TOLERATION_RULES),
-            *_NOT_OURS,
+            *_not_ours({**PROPERTIES, **KUBERNETES_PROPERTIES}),
             _keys_not_ours("labels", LABELS),
             _keys_not_ours("annotations", ANNOTATIONS),
             # A rule and no pattern: kubectl would show the whole pattern to a person who mistypes a schedule.
@@ -265,6 +268,7 @@ DEFINITIONS = (
             ),
             *(rule for key, name in FIELD_OF_CONFIG.items() for rule in _not_twice(key, name)),
             _MANAGED_OR_NOT,
+            *_not_ours(TOPIC_PROPERTIES),
         ),
     ),
     Definition(

@@ -45,6 +45,13 @@ KUBERNETES_PROPERTIES: Mapping[str, str] = {
 }
 """Set on Kubernetes only: with `broadsheet up` no other tool sets them."""
 
+_THROTTLE = "set spec.reassignment.throttle of the Cluster"
+TOPIC_PROPERTIES: Mapping[str, str] = {
+    "follower.replication.throttled.replicas": _THROTTLE,
+    "leader.replication.throttled.replicas": _THROTTLE,
+}
+"""Topic properties that the operator sets while replicas move, and what to use instead."""
+
 LABELS = ("app.kubernetes.io/name", "app.kubernetes.io/component", "app.kubernetes.io/managed-by")
 """Labels by which the operator finds a broker's pod. Those that begin with PREFIX are its own, too."""
 ANNOTATIONS = ("kubectl.kubernetes.io/default-container",)
@@ -63,9 +70,9 @@ def refused_key(place: str, key: str) -> str:
     return f"{place} {key} is set by Broadsheet; use another key"
 
 
-def first_refusal(config: Iterable[str]) -> str:
-    """Why one of these broker properties cannot be set; empty when all can."""
-    return next((refused_property(key, PROPERTIES[key]) for key in sorted(config) if key in PROPERTIES), "")
+def first_refusal(config: Iterable[str], owned: Mapping[str, str]) -> str:
+    """Why one of these properties cannot be set; empty when all can."""
+    return next((refused_property(key, owned[key]) for key in sorted(config) if key in owned), "")
 
 
 def owned_keys(keys: Iterable[str], also: Iterable[str] = ()) -> list[str]:

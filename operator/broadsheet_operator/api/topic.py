@@ -22,6 +22,7 @@ from broadsheet_operator.api.meta import (
     lenient_enum,
     unmanaged_keys,
 )
+from broadsheet_operator.api.owned import TOPIC_PROPERTIES, first_refusal
 from broadsheet_operator.api.quantities import RetentionSize, RetentionTime, parse_duration, parse_size
 
 
@@ -96,6 +97,9 @@ class TopicSpec(SpecModel):
                 f"minInSyncReplicas is {self.min_in_sync_replicas} but replicationFactor is {self.replication_factor}: "
                 "nothing could ever be written with acks=all"
             )
+        refusal = first_refusal(self.config or (), TOPIC_PROPERTIES)
+        if refusal:
+            raise ValueError(refusal)
         given = self.field_configs()
         for place, keys in (("config", self.config or {}), ("unmanagedConfig", self.unmanaged_config or [])):
             twice = [key for key in given if key in keys]
