@@ -133,10 +133,15 @@ class KindKubernetes(ExistingKubernetes):
             "kind": "Cluster",
             "apiVersion": "kind.x-k8s.io/v1alpha4",
             "nodes": [{"role": "control-plane"}, *workers],
+            # Where the machine has cgroups of version 1 the kubelet would refuse to start.
+            "kubeadmConfigPatches": ["kind: KubeletConfiguration\nfailCgroupV1: false\n"],
         }
         arguments = ["create", "cluster", "--name", self.cluster_name, "--kubeconfig", self._kubeconfig.name]
+        image = os.environ.get("BROADSHEET_E2E_KIND_IMAGE")
+        if image:
+            arguments.append(f"--image={image}")
         subprocess.run(
-            ["kind", *arguments, "--config", "-", "--wait", "120s"], input=json.dumps(config), text=True, check=True
+            ["kind", *arguments, "--config", "-", "--wait", "300s"], input=json.dumps(config), text=True, check=True
         )
 
     def stop(self) -> None:
