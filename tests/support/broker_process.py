@@ -43,7 +43,7 @@ class BrokerProcess(ABC):
 
     name: str
     STARTED = re.compile(r"\bstarted\b", re.IGNORECASE)
-    START_DEADLINE_S = 60.0
+    START_DEADLINE_S = 120.0
     node_id = 1
     host = "127.0.0.1"
     """Where it listens: clients and other brokers must reach it there."""
