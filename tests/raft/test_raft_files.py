@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import uuid
 
@@ -14,6 +15,7 @@ from broadsheet_broker.raft.messages import ElectionState
 from broadsheet_broker.raft.snapshot import Snapshot, SnapshotId, encode_snapshot, parse_file_name
 from broadsheet_broker.raft.voters import ReplicaKey, Voter, VoterSet
 from broadsheet_broker.wire.errors import KafkaError
+from tests.support.memory_files import MemoryFiles
 
 DIRECTORY = uuid.UUID("da7ca96d-b4eb-4ea1-83ab-cdbf63da1521")
 STATIC = VoterSet({1: Voter(ReplicaKey(1), {})})
@@ -69,3 +71,34 @@ def test_a_damaged_snapshot_is_noticed(data: st.DataObject) -> None:
     flipped[data.draw(st.sampled_from([22, 30, len(whole) - 1, len(whole) - 10]))] ^= 0x55
     with pytest.raises(KafkaError, match=r"s\.checkpoint is damaged"):
         Snapshot(bytes(flipped), "s.checkpoint")
+
+
+def test_a_full_disk_takes_the_quorum_state_where_the_last_one_was() -> None:
+    """A voter with a full disk ended at the next election, and again at every start until there was room."""
+    files = MemoryFiles()
+    files.make_directory("/data")
+    quorum_state.store(files, "/data", ElectionState(3, leader_id=1), STATIC)  # type: ignore[arg-type]
+    files.capacity = files.used_bytes()
+    for epoch in (4, 5_000_000):
+        state = ElectionState(epoch, leader_id=None)
+        quorum_state.store(files, "/data", state, STATIC)  # type: ignore[arg-type]
+        assert quorum_state.load(files, "/data") == state  # type: ignore[arg-type]
+        assert files.nodes["/data/quorum-state"].durable == bytes(files.nodes["/data/quorum-state"].data)
+
+
+def test_a_broken_disk_does_not_take_the_quorum_state_at_all() -> None:
+    files = MemoryFiles()
+    files.make_directory("/data")
+    quorum_state.store(files, "/data", ElectionState(3, leader_id=1), STATIC)  # type: ignore[arg-type]
+    files.fault = lambda operation, path: errno.EIO if operation == "replace" else None
+    with pytest.raises(OSError):
+        quorum_state.store(files, "/data", ElectionState(4), STATIC)  # type: ignore[arg-type]
+    assert quorum_state.load(files, "/data").leader_epoch == 3  # type: ignore[arg-type]
+
+
+def test_without_a_quorum_state_a_full_disk_is_an_error() -> None:
+    files = MemoryFiles()
+    files.make_directory("/data")
+    files.capacity = files.used_bytes()
+    with pytest.raises(OSError):
+        quorum_state.store(files, "/data", ElectionState(4), STATIC)  # type: ignore[arg-type]

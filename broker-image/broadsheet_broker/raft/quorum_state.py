@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from broadsheet_broker.log.errors import FULL_DISK
 from broadsheet_broker.raft.messages import ElectionState
 from broadsheet_broker.raft.voters import ReplicaKey, VoterSet
 from broadsheet_broker.seams import Files
@@ -17,6 +18,7 @@ from broadsheet_broker.wire.primitives import parse_uuid_text, uuid_text
 
 FILE_NAME: Final = "quorum-state"
 _NOBODY: Final = -1
+_SECTOR_BYTES: Final = 512
 
 
 def encode(state: ElectionState, voters: VoterSet) -> bytes:
@@ -74,4 +76,22 @@ def load(files: Files, directory: str) -> ElectionState:
 
 
 def store(files: Files, directory: str, state: ElectionState, voters: VoterSet) -> None:
-    files.replace(f"{directory}/{FILE_NAME}", encode(state, voters))
+    """Write the file durably, also to a full disk that has it already. Raises OSError, and then nothing has changed.
+
+    A full disk has no room for a second file, so the old one is written over. It fills one sector, which a disk writes
+    as a whole; the spaces after the text keep its length.
+    """
+    path = f"{directory}/{FILE_NAME}"
+    data = encode(state, voters)
+    data = data.ljust(len(data) + -len(data) % _SECTOR_BYTES)
+    try:
+        files.replace(path, data)
+    except OSError as error:
+        if error.errno not in FULL_DISK or not files.exists(path) or files.size(path) != len(data):
+            raise
+        file = files.open(path)
+        try:
+            file.write(0, data)
+            file.sync()
+        finally:
+            file.close()

@@ -1,4 +1,4 @@
-"""A broker whose disk is full under everything, the metadata log too, while another coordinates its groups."""
+"""A broker whose disk is full under everything, the metadata log too, while the others go on."""
 
 from __future__ import annotations
 
@@ -95,6 +95,43 @@ def test_a_coordinator_with_a_full_disk_tells_no_offsets_that_another_has_replac
         assert await committed(clients[found], group) == (ErrorCode.NONE, 2)
         for client in clients.values():
             await client.close()
+
+    cluster.start()
+    try:
+        simulation.run(simulation.host("client"), talk())
+    finally:
+        simulation.end()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_leader_of_the_quorum_with_a_full_disk_hands_over_and_lives(seed: int) -> None:
+    """It could not write down the next epoch, and ended at every election until there was room."""
+    simulation = Simulation(seed)
+    cluster = Cluster(simulation, 3)
+
+    async def talk() -> None:
+        await until(lambda: is_settled(cluster))
+        client = await Client.connect(PORT, "broker-1")
+
+        async def quorum_leader() -> int:
+            return next((id for id, node in cluster.nodes.items() if node.led_epoch(of_quorum=True) >= 0), 0)
+
+        old = await until(quorum_leader)
+        cluster.nodes[old].fill_disk(0)
+
+        async def creates() -> bool:
+            topic = CreatableTopic(name=TOPIC, num_partitions=1, replication_factor=2)
+            answer = await client.call(19, 5, CreateTopicsRequest(topics=[topic], timeout_ms=2_000))
+            return answer.topics[0].error_code in (ErrorCode.NONE, ErrorCode.TOPIC_ALREADY_EXISTS)
+
+        await until(creates)
+        assert await quorum_leader() not in (0, old)
+        await asyncio.sleep(5)
+        assert cluster.nodes[old].serving and cluster.nodes[old].lives == 1
+        cluster.nodes[old].files.capacity = None
+        await until(lambda: is_settled(cluster))
+        assert cluster.nodes[old].lives == 1
+        await client.close()
 
     cluster.start()
     try:
