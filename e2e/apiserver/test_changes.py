@@ -88,6 +88,17 @@ def test_an_edit_of_the_stateful_set_is_put_back(api: Api, operator: OperatorThr
     wait_until(lambda: image(api) == "broker:1", "the image to be put back")
 
 
+def test_an_edit_of_a_service_is_put_back(api: Api, operator: OperatorThread, kubelet: Kubelet) -> None:
+    """A Service has no generation by which a change could be told from what was applied."""
+    api.resource("Cluster", "news", SPEC)
+    kubelet.run("news")
+    api.ready("Cluster", "news")
+    selector = api.one("Service", "news-bootstrap")["spec"]["selector"]
+    elsewhere = {"spec": {"selector": {"app.kubernetes.io/name": "elsewhere"}}}
+    api.patch("Service", "news-bootstrap", elsewhere)
+    wait_until(lambda: api.one("Service", "news-bootstrap")["spec"]["selector"] == selector, "it to be put back")
+
+
 def test_the_host_is_a_rack(api: Api, operator: OperatorThread, kubelet: Kubelet) -> None:
     """Two constraints with one key: the API server answered 500, and the Cluster was Pending for ever."""
     api.resource("Cluster", "news", {"brokers": {**SPEC["brokers"], "rack": {"topologyKey": "kubernetes.io/hostname"}}})

@@ -11,7 +11,7 @@ import pytest
 
 from e2e.apache.apache import ApacheKafka
 from e2e.operator.images import BROKER
-from e2e.operator.providers import NamespacesKubernetes
+from e2e.operator.providers import KubernetesError, NamespacesKubernetes
 from e2e.operator.world import (
     HOME,
     Body,
@@ -202,7 +202,8 @@ def test_storage_grows_without_a_restart_and_never_shrinks(solo: Solo) -> None:
     solo.world.wait(
         "pvc", claim, lambda c: c["status"].get("capacity", {}).get("storage") == "2Gi", solo.namespace, what="2Gi"
     )
-    solo.patch({"brokers": {"storage": {"size": "1Gi"}}})
+    with pytest.raises(KubernetesError, match="a volume can grow but never shrink"):
+        solo.patch({"brokers": {"storage": {"size": "1Gi"}}})
     solo.wait_ready()
     body = solo.world.get("pvc", claim, solo.namespace)
     assert body is not None

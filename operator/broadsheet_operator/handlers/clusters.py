@@ -198,7 +198,8 @@ class Clusters:
         """Whether this very child was applied and not changed since: the API server writes quantities its own way."""
         cluster = ResourceKey(name.namespace, have["metadata"].get("labels", {}).get(CLUSTER_LABEL, ""))
         known = self._applied.get(cluster, {}).get((kind, name))
-        same = known == (wanted, have["metadata"].get("generation"))
+        generation = have["metadata"].get("generation")
+        same = generation is not None and known == (wanted, generation)  # without one no change would be seen
         return same and _contains(have["metadata"], child["metadata"])
 
     def _evictable(self, key: ResourceKey, cluster: Cluster, children: Children) -> int | None:
