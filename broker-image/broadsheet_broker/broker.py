@@ -146,7 +146,7 @@ class Broker:
         replicas.connect(peers, self._isr_proposals)
         self._directory_reports = node.directory_reports(_directory_of(replicas))
         replicas.metadata.subscribe(self._directory_reports.apply)
-        replicas.on_taken_again = self._directory_reports.look
+        replicas.on_served_again = self._directory_reports.look
 
     async def stop(self) -> None:
         """Serve no more, hand everything to the disk and mark the directories as cleanly stopped."""

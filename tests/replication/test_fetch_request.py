@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from broadsheet_broker.replication.fetch_request import ANYBODY, Fetch, Reader, Row
+from broadsheet_broker.replication.fetch_request import Fetch, Row
+from broadsheet_broker.replication.position_reader import ANYBODY, Reader
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic
 from tests.replication.support import Stage, State

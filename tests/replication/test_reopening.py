@@ -30,7 +30,7 @@ def test_a_stop_waits_for_the_log_that_is_being_opened_and_not_for_all_the_other
         hosts: Any = SimpleNamespace(
             environment=SimpleNamespace(loop=loop),
             logs=SimpleNamespace(failure=lambda topic, index: FULL, open_again=open_again),
-            take_again=lambda topic, index: taken.append(topic),
+            serve_again=lambda topic, index: taken.append(topic),
         )
         reopening = Reopening(hosts, {("a", 0): FULL, ("b", 0): FULL, ("c", 0): FULL})
         reopening._look()

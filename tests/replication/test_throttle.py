@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadsheet_broker.metadata.image import BrokerInfo, ClusterImage, Endpoint
-from broadsheet_broker.replication.fetch_request import Fetch, Reader, Row
+from broadsheet_broker.replication.fetch_request import Fetch, Row
+from broadsheet_broker.replication.position_reader import Reader
 from broadsheet_broker.replication.selector import NO_PREFERENCE, preferred_replica
 from broadsheet_broker.replication.throttle import Throttle, ThrottledReplicas, ThrottledTopics
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic

@@ -18,8 +18,8 @@ from broadsheet_broker.log.producer_state import ProducerState
 from broadsheet_broker.metadata.delta import merge_partition
 from broadsheet_broker.metadata.image import PartitionImage
 from broadsheet_broker.raft import quorum_state
-from broadsheet_broker.replication.fetch_request import Fetch
 from broadsheet_broker.replication.partition import Partition
+from broadsheet_broker.replication.position_reader import PositionReader
 from tests.simulation.__main__ import parse_seeds, run_all
 from tests.simulation.faults import make_schedule
 from tests.simulation.scenario import Run, run
@@ -131,7 +131,7 @@ def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.Mo
 
 
 def test_a_leader_that_does_not_answer_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Fetch, "_diverges", lambda *_: False)
+    monkeypatch.setattr(PositionReader, "_diverges", lambda *_: False)
     assert "replicas differ" in run(2, brokers=3).complaints[0]
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from broadsheet_broker.apis.leaders import MOVED, LeaderHints
 from broadsheet_broker.apis.quorum import fetch_metadata
 from broadsheet_broker.apis.registry import serves
-from broadsheet_broker.replication.fetch_request import ANYBODY, CONSUMER, Fetch, Reader, Row
+from broadsheet_broker.replication.fetch_request import Fetch, Row
+from broadsheet_broker.replication.position_reader import ANYBODY, CONSUMER, Reader
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages.fetch_response import (
     FetchableTopicResponse,

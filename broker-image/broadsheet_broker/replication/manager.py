@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from broadsheet_broker.metadata import MetadataCache
     from broadsheet_broker.metadata.delta import MetadataDelta
     from broadsheet_broker.metadata.image import ClusterImage, PartitionImage, TopicImage
-    from broadsheet_broker.replication.fetch_request import Fetch, Reader
+    from broadsheet_broker.replication.fetch_request import Fetch
+    from broadsheet_broker.replication.position_reader import Reader
     from broadsheet_broker.seams import Environment
     from broadsheet_broker.wire.peers import Peers
 
@@ -72,7 +73,7 @@ class ReplicaManager:
         self._by_id: dict[UUID, dict[int, Partition]] = {}
         self._offline: dict[tuple[str, int], KafkaError] = {}
         """Partitions that should be here but whose log cannot be opened, and why."""
-        self.on_taken_again: Callable[[TopicImage, int], None] = lambda topic, index: None
+        self.on_served_again: Callable[[TopicImage, int], None] = lambda topic, index: None
         """Told of each of them that is served later than the metadata were taken up."""
         self.may_be_replaced: Callable[[], bool] = lambda: False
         """Whether others may lead what this broker leads, as far as it knows."""
@@ -186,13 +187,13 @@ class ReplicaManager:
                 for index in changed.changed:
                     self._apply_partition(topic, index, topic.partitions[index])
 
-    def take_again(self, name: str, index: int) -> None:
+    def serve_again(self, name: str, index: int) -> None:
         """Serve a partition that is offline, as the metadata have it now, if its log can be opened."""
         topic = self.metadata.image.topics_by_name.get(name)
         if topic is not None and index < len(topic.partitions):
             self._apply_partition(topic, index, topic.partitions[index])
             if index in self._by_name.get(name, {}):
-                self.on_taken_again(topic, index)
+                self.on_served_again(topic, index)
 
     def _apply_partition(self, topic: TopicImage, index: int, state: PartitionImage) -> None:
         name = topic.name

@@ -24,7 +24,7 @@ class ReopeningHost(Protocol):
     environment: Environment
     logs: LogManager
 
-    def take_again(self, name: str, index: int) -> None: ...
+    def serve_again(self, name: str, index: int) -> None: ...
 
 
 class Reopening:
@@ -73,6 +73,6 @@ class Reopening:
         if logs.failure(topic, index) is not None and not await logs.open_again(topic, index):
             return
         if (topic, index) in self._offline and not self._ended:
-            self._hosts.take_again(topic, index)
+            self._hosts.serve_again(topic, index)
             if (topic, index) not in self._offline:
                 logger.info("%s-%d could be opened now and is served again", topic, index)
