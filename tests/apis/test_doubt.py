@@ -269,7 +269,7 @@ async def at_work(bench: Bench) -> AsyncIterator[Life]:
     bench.create(GROUP_METADATA_TOPIC, replicas=[1, FOLLOWER], isr=[1], cleanup_policy="compact")
     bench.create(COPIED, leader=FOLLOWER)
     bench.create(SINGLE)
-    await bench.until(lambda: groups.partitions.states() == {0: "active"})
+    await bench.until(lambda: [partition.index for partition in groups.partitions.active()] == [0])
     commit = await bench.call(8, 8, committed())
     assert of_topic(commit) == NONE
     life.cycle.begin()
