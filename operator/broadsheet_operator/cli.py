@@ -62,7 +62,7 @@ def _command(given: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone, as `head` does; what is still buffered must not raise again at the end.
+        # The reader of the output is gone, as `head` goes; what is still buffered must not raise again at the end.
         import os
 
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -90,7 +90,7 @@ def _run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from broadsheet_operator.api.manifests import ManifestError
     from broadsheet_operator.local import commands
 
-    # What the client library notices (a broker that is just restarting) is told in our own words.
+    # Statuses report what the client library would log, a restarting broker for example.
     logging.getLogger("kafka").addHandler(logging.NullHandler())
     logging.getLogger("kafka").propagate = False
     try:
@@ -124,18 +124,18 @@ def _kind_and_names(what: Sequence[str], parser: argparse.ArgumentParser) -> tup
         return None, []
     word, slash, name = what[0].partition("/")
     if word.lower() not in NAMES:
-        parser.error(f'there is no kind "{word}"; the kinds are: clusters, topics, consumergroups')
+        parser.error(f'unknown kind "{word}"; the kinds are: clusters, topics, consumergroups')
     return NAMES[word.lower()], [*([name] if slash else []), *what[1:]]
 
 
 def _targets(options: argparse.Namespace, parser: argparse.ArgumentParser) -> list[tuple[str, str]]:
     if not options.what:
         if not options.filename:
-            parser.error("say what to delete: `delete topic orders`, `delete topic/orders` or `delete -f FILE`")
+            parser.error("name what to delete: `delete topic orders`, `delete topic/orders` or `delete -f FILE`")
         return []
     kind, names = _kind_and_names(options.what, parser)
     if kind is None or not names:
-        parser.error("say which: `delete topic orders`")
+        parser.error("name a resource: `delete topic orders`")
     return [(str(kind), name) for name in names]
 
 
@@ -179,9 +179,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("apply", "declare resources to a running `up`, and wait until they are ready")
     files(sub, required=True)
     patience(sub)
-    sub = command("get", "show resources as they really are", ("table", "wide", "json", "yaml"))
+    sub = command("get", "show resources and their live state", ("table", "wide", "json", "yaml"))
     sub.add_argument("what", nargs="*", metavar="KIND [NAME]", help="clusters, topics or consumergroups; or nothing")
-    sub = command("delete", "delete resources; what happens to the data is up to their deletionPolicy")
+    sub = command("delete", "delete resources; their deletionPolicy decides what happens to the data")
     sub.add_argument("what", nargs="*", metavar="KIND NAME", help="as in `topic orders` or `topic/orders`")
     files(sub, required=False)
     patience(sub)
@@ -190,7 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     listed.append(("format", "prepare a broker's data directories, as kafka-storage does"))
     # argparse's own list breaks the line after the longest name.
     parser.epilog = "\n".join(["commands:", *(f"  {name:<12} {words}" for name, words in listed)])
-    parser.epilog += "\n\n`broadsheet COMMAND --help` tells more about a command."
+    parser.epilog += "\n\n`broadsheet COMMAND --help` shows more about a command."
     return parser
 
 

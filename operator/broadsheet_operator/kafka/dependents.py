@@ -36,11 +36,11 @@ class DependentKind:
     linger_seconds: Callable[[OperatorSettings], float]
     """How long a first changed resource waits for others to share its batch."""
     ready_seconds: Callable[[OperatorSettings], float]
-    """How often one that is as declared is looked at; 0: after a change or a resync only."""
+    """How often a ready resource is reconciled; 0: after a change or a resync only."""
     unready_seconds: Callable[[OperatorSettings, Condition | None], float]
-    """How often one is looked at that is not, given its condition Ready."""
+    """How often one that is not ready is reconciled, given its condition Ready."""
     local_seconds: float
-    """How often `broadsheet up` looks at all of them."""
+    """How often `broadsheet up` reconciles all of them."""
 
     @property
     def name(self) -> str:
@@ -49,7 +49,7 @@ class DependentKind:
 
     @property
     def plural(self) -> str:
-        """As it stands in URLs."""
+        """The name in URLs."""
         return self.model.PLURAL
 
     def empty_status(self, resource: Dependent | None = None) -> Status:
@@ -96,5 +96,5 @@ DEPENDENTS: tuple[DependentKind, ...] = (
 
 
 def name_in_kafka(kind: DependentKind, body: Mapping[str, Any]) -> str:
-    """The name of what a resource as plain data declares, as far as it can be told without a model of it."""
+    """The name in Kafka that a resource as plain data declares; for data that may not be valid."""
     return str(body.get("spec", {}).get(kind.model.NAME_FIELD) or body["metadata"]["name"])

@@ -1,7 +1,7 @@
-"""Lanes: threads that talk to one Kafka cluster, so that nobody else waits while it does not answer.
+"""Lanes: threads that talk to one Kafka cluster, so that nothing else waits while it does not answer.
 
 A gateway blocks for as long as its timeout. Each lane has a gateway and the one thread that may use it. A cluster has a
-lane for each kind of work, so that a slow look at lag delays neither topics nor a restart.
+lane for each kind of work, so that a slow lag query delays neither topics nor a restart.
 """
 
 from __future__ import annotations

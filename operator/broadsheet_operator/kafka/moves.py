@@ -49,7 +49,7 @@ def observe_rates(wire: Wire, nodes: Sequence[int]) -> dict[int, tuple[int | Non
                     include_synonyms=False,
                     include_documentation=False,
                 ),
-                f"look at the limits of broker {node}",
+                f"describe the limits of broker {node}",
                 node,
             )
             for node in nodes
@@ -81,13 +81,13 @@ def throttle(wire: Wire, actions: Sequence[Throttle]) -> dict[str, Failure | Non
 
 
 def unthrottle(wire: Wire, actions: Sequence[Unthrottle]) -> dict[str, Failure | None]:
-    """Name no replicas any more; without anything that moves, take the rates from the brokers, too."""
+    """Remove the names of replicas; when nothing moves, remove the brokers' rates too."""
     result = _alter_topics(wire, {action.name: dict.fromkeys(REPLICAS) for action in actions})
     request = ListPartitionReassignmentsRequest(timeout_ms=TIMEOUT_MS, topics=None)
-    moving = wire.ask_one(Call(request, "look at reassignments"))
+    moving = wire.ask_one(Call(request, "describe reassignments"))
     if isinstance(moving, Failure) or moving.error_code or moving.topics:
         return result  # what moves still needs them, and takes them away when it is through
-    brokers = wire.ask_one(Call(MetadataRequest(topics=[], allow_auto_topic_creation=False), "look at the cluster"))
+    brokers = wire.ask_one(Call(MetadataRequest(topics=[], allow_auto_topic_creation=False), "describe the cluster"))
     if not isinstance(brokers, Failure):
         rates = observe_rates(wire, [b.node_id for b in brokers.brokers])
         _alter_brokers(wire, {node: dict.fromkeys(RATES) for node, found in rates.items() if found != (None, None)})

@@ -1,6 +1,6 @@
 """One round of reconciling many resources of one kind and cluster: observe, plan, apply, observe again, plan again.
 
-Here nothing is decided; that is the planners' work. The same rounds serve the operator and the local runtime.
+Nothing is decided here; planners decide. The same rounds serve the operator and the local runtime.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Outcome:
 
     status: Status
     done: tuple[str, ...] = ()
-    """What was changed in Kafka, in words."""
+    """What was changed in Kafka, a phrase each."""
     created: bool = False
     """The topic was made in this round."""
     lost: bool = False
     """It was made again: it had been deleted in Kafka with its records."""
     pending: bool = False
-    """Actions are left; look again soon."""
+    """Actions are left; reconcile again soon."""
     release: bool = False
     """The resource is being deleted and may go."""
     parting_words: str = ""
     failures: tuple[Failure, ...] = ()
     """Actions that did not work."""
     view: Any = None
-    """The last look at the thing in Kafka, where exact figures for metrics are made of it."""
+    """What was seen in Kafka last, for kinds whose metrics are made of it."""
 
 
 @dataclass(slots=True)
@@ -133,7 +133,7 @@ def reconcile_topics(gateway: KafkaGateway, task: Task) -> dict[ResourceKey, Out
     created: dict[ResourceKey, CreateTopic] = {}
     if todo:
         results.take_in(todo, gateway.apply_topics([action for _, action in todo]))
-        # What was created a moment ago is ours: the second look must not ask whether to adopt it.
+        # What was created a moment ago is ours: the second plan must not ask whether to adopt it.
         made = {key: action for key, action in todo if isinstance(action, CreateTopic)}
         created = {key: action for key, action in made.items() if key not in results.failures}
         touched = {key for key, _ in todo}

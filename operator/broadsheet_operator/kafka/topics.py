@@ -79,7 +79,7 @@ def metadata_request(names: Sequence[str] | None) -> Any:
 
 def observe_cluster(wire: Wire) -> ClusterView | Failure:
     """Brokers and controller."""
-    answer = wire.ask_one(Call(metadata_request([]), "look at the cluster"))
+    answer = wire.ask_one(Call(metadata_request([]), "describe the cluster"))
     if isinstance(answer, Failure):
         return answer
     brokers = tuple(
@@ -105,13 +105,13 @@ def observe_topics(wire: Wire, names: Sequence[str]) -> dict[str, TopicView | Fa
 
 
 def _observe(wire: Wire, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
-    answer = wire.ask_one(Call(metadata_request(names), "look at topics"))
+    answer = wire.ask_one(Call(metadata_request(names), "describe topics"))
     if isinstance(answer, Failure):
         return dict.fromkeys(names, answer)
     found: dict[str, Any] = {}
     result: dict[str, TopicView | Failure | None] = {}
     for topic in answer.topics:
-        failure = failure_of_code(topic.error_code, None, f"look at the topic {topic.name}")
+        failure = failure_of_code(topic.error_code, None, f"describe the topic {topic.name}")
         if failure is None:
             found[topic.name] = topic
         else:
@@ -145,18 +145,18 @@ def _details(
                 include_synonyms=False,
                 include_documentation=False,
             ),
-            "look at configurations",
+            "describe configurations",
         ),
         Call(
             ListPartitionReassignmentsRequest(
                 timeout_ms=TIMEOUT_MS, topics=[listed(name=n, partition_indexes=i) for n, i in indexes.items()]
             ),
-            "look at reassignments",
+            "describe reassignments",
         ),
         *(
             Call(
                 DescribeLogDirsRequest(topics=[described(topic=n, partitions=i) for n, i in indexes.items()]),
-                "look at log directories",
+                "describe log directories",
                 node,
             )
             for node in nodes
@@ -171,7 +171,7 @@ def _configs(answer: Any | Failure, found: Mapping[str, Any]) -> dict[str, dict[
         return dict.fromkeys(found, answer)
     result: dict[str, dict[str, ConfigView] | Failure] = {}
     for entry in answer.results:
-        what = f"look at the configuration of {entry.resource_name}"
+        what = f"describe the configuration of {entry.resource_name}"
         failure = failure_of_code(entry.error_code, entry.error_message, what)
         result[entry.resource_name] = failure or {
             c.name: ConfigView(c.value, c.config_source == TOPIC_CONFIG_SOURCE) for c in entry.configs
@@ -186,7 +186,7 @@ def _is_limited(configs: dict[str, ConfigView] | Failure) -> bool:
 
 
 def _moving(answer: Any | Failure) -> dict[str, Moves]:
-    # A cluster that cannot tell (too old, or not yet) has none that we know of.
+    # A cluster that cannot list them (too old, or not ready) counts as having none.
     if isinstance(answer, Failure) or answer.error_code:
         return {}
     return {

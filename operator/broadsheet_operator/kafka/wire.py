@@ -26,7 +26,7 @@ REQUESTS_IN_FLIGHT = 64
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to one broker (None: any), and what it is for, in words."""
+    """A request to one broker (None: any), and what it is for, as a phrase for errors."""
 
     request: Any
     what: str

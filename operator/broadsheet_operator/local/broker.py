@@ -77,7 +77,7 @@ def port_in_use(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port of localhost that nobody uses now."""
+    """A free port of localhost."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -141,14 +141,14 @@ class BrokerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # A session of its own: Ctrl-C in the terminal is ours to hand on, in order.
+                # A session of its own: Ctrl-C in the terminal must not reach it, `up` stops brokers in order.
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )
         self._started = time.monotonic()
 
     def look(self) -> str:
-        """Start it again if it is time; words about what has just happened, if anything has."""
+        """Start it again if it is time; a sentence about what has just happened, if anything has."""
         now = time.monotonic()
         if self._process is None:
             if self._again_at and now >= self._again_at:
@@ -181,7 +181,7 @@ class BrokerProcess:
         return lines[-1].strip()[:300] if lines else ""
 
     def state(self, *, ready: bool) -> BrokerState:
-        """What there is to say about it."""
+        """Its state, for the Cluster's status."""
         where = f"{self.address[0]}:{self.address[1]}"
         if self._process is None:
             return BrokerState(self.node_id, "Restarting" if self._again_at else "Stopped", where, self._trouble)

@@ -151,8 +151,8 @@ class LocalCluster:
             raise CannotStart(f"{self.name}: {error.strerror or error}: {error.filename or self.directory}") from None
 
     def _refuse_taken_ports(self, node_id: int) -> None:
-        for position, door in enumerate(self.resource.listeners()):
-            port = door.port + node_id
+        for position, listener in enumerate(self.resource.listeners()):
+            port = listener.port + node_id
             if port_in_use(port):
                 raise CannotStart(
                     f"{self.name}: port {port} of localhost is in use by another program (another Kafka?). "
@@ -170,7 +170,7 @@ class LocalCluster:
             kept: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise CannotStart(
-                f"{self.name}: {path} is damaged ({error}). Put clusterId back as it stands in meta.properties of a "
+                f"{self.name}: {path} is damaged ({error}). Set clusterId to the value in meta.properties of a "
                 "broker here, or remove the file if there are no data yet"
             ) from None
         except FileNotFoundError:

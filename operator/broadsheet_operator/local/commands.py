@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 def complain(message: str, output: str = "table") -> None:
-    """An error, in words."""
+    """Print an error on standard error."""
     if output == "json":
         print(json.dumps({"error": message}), file=sys.stderr)
         return
@@ -34,14 +34,14 @@ def complain(message: str, output: str = "table") -> None:
 
 
 def speaker(output: str) -> Callable[[str, str], None]:
-    """How a runtime tells what happens: a line each, or a JSON object each."""
+    """How a runtime reports what happens: a line or a JSON object each."""
 
     def say(what: str, words: str) -> None:
         now = datetime.now().astimezone()
         line = f"{now:%H:%M:%S}  {what:<32} {words}"
         if output == "json":
             line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "about": what, "message": words})
-        # Brokers are to be stopped in order even when nobody listens any more.
+        # Brokers must be stopped in order even when the reader of the output is gone.
         with suppress(BrokenPipeError):
             print(line, flush=True)
 
@@ -119,7 +119,7 @@ def _running(data: str) -> FileStore:
 
 
 def apply(paths: Sequence[str], data: str, timeout: float, output: str) -> int:
-    """Declare resources and wait until they are so."""
+    """Declare resources and wait until they are ready."""
     resources = load_paths(list(paths))
     store = _running(data)
     if not resources:
@@ -143,7 +143,7 @@ def apply(paths: Sequence[str], data: str, timeout: float, output: str) -> int:
 
 def _wait_until_settled(store: FileStore, key: Reference, deadline: float, timeout: float) -> tuple[bool, str]:
     """Whether the resource became what was asked, and what there is to say."""
-    words = "nobody has looked at it yet"
+    words = "it was not reconciled yet"
     while True:
         entry = store.entry(*key)
         if entry is None:
@@ -204,7 +204,7 @@ def _print(resources: Sequence[AnyResource], output: str, *, single: bool) -> No
 
 
 def delete(targets: Sequence[Reference], paths: Sequence[str], data: str, timeout: float, output: str) -> int:
-    """Take declarations back, and wait until what follows from that has happened."""
+    """Delete resources, and wait until that is done."""
     keys = list(targets)
     keys += [(type(r).__name__, r.metadata.name) for r in (load_paths(list(paths)) if paths else [])]
     store = _running(data)
@@ -249,7 +249,7 @@ def manifest_problem(error: ManifestError) -> str:
 
 
 def example_file() -> Path:
-    """docs/examples/quickstart.yaml of this checkout; where there is no checkout, a copy in the working directory."""
+    """docs/examples/quickstart.yaml of this checkout; without a checkout, a copy in the working directory."""
     from broadsheet_operator.local.example import QUICKSTART
 
     here = Path(__file__).resolve().parents[3] / "docs" / "examples" / "quickstart.yaml"

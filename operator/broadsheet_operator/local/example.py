@@ -1,4 +1,4 @@
-"""docs/examples/quickstart.yaml, for where there is no checkout. A test compares the two."""
+"""docs/examples/quickstart.yaml, for installations without a checkout. A test compares the two."""
 
 QUICKSTART = """\
 # One broker on localhost:9092, one topic and one monitored consumer group.

@@ -42,7 +42,7 @@ def quickstart(*, once: bool, data: str, port: int | None) -> int:
         directory = tempfile.mkdtemp(prefix="broadsheet-quickstart-")
     code = _run(Show(sys.stdout), directory, once=once, port=port)
     if directory != data:
-        # Only after a good end: whoever has to find out what went wrong needs the broker's log.
+        # Only after a good end: the broker's log is needed to find out what went wrong.
         shutil.rmtree(directory, ignore_errors=True)
     return code
 
@@ -92,8 +92,8 @@ def _with_port(port: int | None) -> Callable[[AnyResource], AnyResource]:
     def adapt(resource: AnyResource) -> AnyResource:
         if port is None or not isinstance(resource, Cluster):
             return resource
-        door = resource.listeners()[0].model_copy(update={"port": port})
-        spec = resource.spec.model_copy(update={"listeners": [door]})
+        listener = resource.listeners()[0].model_copy(update={"port": port})
+        spec = resource.spec.model_copy(update={"listeners": [listener]})
         return resource.model_copy(update={"spec": spec})
 
     return adapt
@@ -212,7 +212,7 @@ class Demonstration:
             self._wait("the topic's metadata", lambda: bool(consumer.partitions_for_topic(TOPIC)), STEP_SECONDS)
             self._consume(consumer, edition)
             self._produce(producer, edition, ORDERS_READ, ORDERS_LEFT, quiet=True)
-            show.line(show.dim(f"  ... and {ORDERS_LEFT} more orders are written, which nobody has read yet"))
+            show.line(show.dim(f"  ... and {ORDERS_LEFT} more orders are written, not read yet"))
             self._wait("the lag", self._lag_is_shown, STEP_SECONDS)
             show.chapter("broadsheet get")
             everything = [e.resource for _, e in sorted(self._runtime.entries.items())]

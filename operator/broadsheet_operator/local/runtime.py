@@ -30,15 +30,15 @@ from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
 
 TICK_SECONDS = 0.1
-"""How often files and processes are looked at."""
+"""How often files and processes are checked."""
 SOON_SECONDS = 0.2
-"""When to look again after something was left to do."""
+"""When to reconcile again after something was left to do."""
 SETTLE_SECONDS = 1.0
-"""How long a file must have been without something before that is deleted: it may be half written only."""
+"""How long a resource must be missing from a file before it is deleted: the file may be half written."""
 LAST_ROUND_SECONDS = 5.0
 """At the end: how long rounds under way may take before their brokers are stopped."""
 START_ATTEMPTS = 3
-"""A broker that ends so often before it was ever ready will not come up by itself."""
+"""A broker that ends this many times before it was ever ready is given up."""
 
 
 def utc_now() -> datetime:
@@ -54,9 +54,9 @@ class Watched:
     seen: tuple[tuple[str, int, int], ...] = ()
     declared: set[Reference] = field(default_factory=set)
     new: tuple[tuple[str, int, int], ...] = ()
-    """As it was at the last look, if that is another than what was read."""
+    """As it was when last checked, if that differs from what was read."""
     since: float = 0.0
-    """Monotonic seconds of the first look that found it so."""
+    """Monotonic seconds of the first check that found it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Runtime:
         self._histories = Histories()
         self._fingerprint: tuple[int, ...] = ()
         self._due: dict[tuple[str, str], float] = {}
-        """By kind and cluster, when its resources are looked at again."""
+        """By kind and cluster, when its resources are reconciled again."""
         self._rounds: dict[tuple[str, str], Round] = {}
         """By kind and cluster, what is under way."""
         self._leaving: dict[str, LocalCluster] = {}
@@ -120,7 +120,7 @@ class Runtime:
         self._is_up = True
 
     def run(self, stop: threading.Event) -> None:
-        """Until told to stop."""
+        """Run until `stop` is set."""
         while not stop.is_set():
             self.step()
             stop.wait(TICK_SECONDS)
@@ -171,16 +171,16 @@ class Runtime:
     # What is declared
 
     def _forget_other_files(self) -> None:
-        """Resources that came from a file which is not given this time are no concern of this run."""
+        """Forget resources that came from a file which is not given to this run."""
         paths = {_origin(w.path) for w in self._watched}
         for (kind, name), entry in self.store.entries().items():
             if entry.origin != APPLIED and entry.origin not in paths:
                 self.store.remove(kind, name, entry.resource.metadata.uid)
 
     def _declare(self, watched: Watched, resources: Sequence[AnyResource], *, settled: bool = True) -> bool:
-        """What the file says is applied; what it said before and says no more is deleted, once the file is settled.
+        """Apply what the file declares; delete what it no longer declares, once the file is settled.
 
-        A file that says nothing at all deletes nothing. False when something is left to delete.
+        An empty file deletes nothing. False when something is left to delete.
         """
         origin = _origin(watched.path)
         now = {(type(r).__name__, r.metadata.name) for r in resources}
@@ -197,9 +197,7 @@ class Runtime:
         gone = before - now
         watched.declared = before | now
         if gone and not resources:
-            words = (
-                f"{watched.path} declares nothing any more; nothing is deleted for that, `broadsheet delete` does it"
-            )
+            words = f"{watched.path} no longer declares anything; nothing is deleted for that, use `broadsheet delete`"
             self._say("up", words)
             return True
         if gone and not settled:
@@ -252,7 +250,7 @@ class Runtime:
         elif name in self.clusters:
             self.clusters[name].change(resource)
         elif self._is_up:
-            # At the start of all, start() does this and lets a failure end us.
+            # At the start, start() does this, and a failure ends `up`.
             cluster = self._local(resource)
             try:
                 cluster.start()
@@ -374,7 +372,7 @@ class Runtime:
             self._histories.forget(resource.key)
 
     def _write(self, key: Reference, status: Status) -> None:
-        """Keep a status, write it if it is another one, and say what a person wants to hear of it."""
+        """Keep a status, write it if it is another one, and report a change of Ready."""
         entry = self.entries.get(key)
         if entry is None or (entry.resource.status == status and key in self._told):
             return
@@ -386,7 +384,7 @@ class Runtime:
         ready = status.condition("Ready")
         if ready is not None and self._told.get(key) != _gist(ready):
             if key in self._told and ready.reason == Reason.BROKER_DOWN:
-                return  # the broker's end has been told already, with more detail
+                return  # the broker's end has been reported already, in more detail
             if ready.reason == Reason.CLUSTER_NOT_READY:
                 self._told.setdefault(key, _gist(ready))
                 return  # everything waits for its cluster then, and the cluster says so itself

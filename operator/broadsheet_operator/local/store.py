@@ -2,7 +2,7 @@
 
     DIRECTORY/up.json                    who runs here: pid, address; its lock is held as long as it does
     DIRECTORY/resources/KIND/NAME.json   what is declared: {"manifest": ..., "origin": "applied" or a file}
-    DIRECTORY/status/KIND/NAME.json      what really is, written by `broadsheet up` only
+    DIRECTORY/status/KIND/NAME.json      its status, written by `broadsheet up` only
     DIRECTORY/gone/KIND/NAME.json        what became of a resource, for the `broadsheet delete` that waits for it
     DIRECTORY/clusters/NAME/             brokers: their configuration, log files and data
 
@@ -139,7 +139,7 @@ class FileStore:
     def mark_deleted(self, kind: str, name: str, *, awaited: bool = False) -> bool:
         """Ask for a resource to be deleted; `up` finishes it. False if there is none.
 
-        `awaited`: somebody waits for it and reads `parting` then.
+        `awaited`: a command waits for it and reads `parting` then.
         """
         with self._locked():
             path = self._resources / kind / f"{name}.json"
@@ -178,7 +178,7 @@ class FileStore:
         _save(self._status / kind / f"{name}.json", status)
 
     def runner(self) -> dict[str, Any] | None:
-        """Who runs here; None if nobody does."""
+        """The `up` that runs here; None if there is none."""
         try:
             with open(self.directory / "up.lock") as lock:
                 try:

@@ -32,12 +32,12 @@ def ready(message: str = "") -> list[Statement]:
 
 
 def working(reason: Reason, message: str) -> list[Statement]:
-    """It is not yet as declared, and someone is at it."""
+    """It is not yet as declared, and the operator is changing it."""
     return [Statement("Ready", "False", reason, message), Statement("Reconciling", "True", reason, message)]
 
 
 def stuck(reason: Reason, message: str) -> list[Statement]:
-    """It will not become as declared unless somebody changes something."""
+    """It stays as it is until a person changes something."""
     return [Statement("Ready", "False", reason, message), Statement("Stalled", "True", reason, message)]
 
 
@@ -102,7 +102,7 @@ def without_refused(status: S, fields: Iterable[str], words: str, now: datetime)
 
 
 def is_bad_news(status: Status) -> bool:
-    """Whether a person should look: not Ready, nobody is at it, and not because of something that is in order."""
+    """Whether a person should look: not Ready, not being changed, and for a bad reason."""
     current, reconciling = status.condition("Ready"), status.condition("Reconciling")
     busy = reconciling is not None and reconciling.status == "True"
     return current is not None and current.status != "True" and not busy and health_of(current.reason) is Health.BAD
@@ -110,12 +110,12 @@ def is_bad_news(status: Status) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Fields of a status that change all the time: lag, sizes. A change of those alone is written seldom."""
+    """Fields of a status that change all the time: lag, sizes. A change of those alone is written rarely."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     """As pydantic's `exclude` has them: a name with True, or with what is meant inside of it."""
     quiet_seconds: float = 10.0
-    """They wait until so long after the last write."""
+    """They are written at least this long after the last write."""
 
 
 NO_FIGURES = Figures()

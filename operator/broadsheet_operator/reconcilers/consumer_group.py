@@ -74,13 +74,13 @@ class GroupPlan:
 
 
 def window_ms(desired: ConsumerGroup) -> int:
-    """How much of the past a verdict looks at."""
+    """The period that a verdict considers, in ms."""
     lag = desired.spec.lag
     return parse_duration(lag.window) if lag and lag.window else DEFAULT_WINDOW_MS
 
 
 def query_of(desired: ConsumerGroup) -> GroupQuery:
-    """What the gateway is to find out for this resource."""
+    """What the gateway must read for this resource."""
     reset = open_reset(desired)
     if reset is None:
         return GroupQuery()
@@ -231,7 +231,7 @@ def _status(
 
 
 def totals(partitions: Sequence[PartitionLag]) -> tuple[int | None, int | None]:
-    """Lag over all partitions, and the age of the oldest unread record; None when there is no offset to judge by."""
+    """Lag over all partitions, and the age of the oldest unread record; None without any committed offset."""
     lags = [p.lag for p in partitions if p.lag is not None]
     seconds = [p.lag_seconds for p in partitions if p.lag_seconds is not None]
     return (sum(lags) if lags else None), (max(seconds) if seconds else None)

@@ -21,7 +21,7 @@ class Sample:
     committed: dict[TopicPartition, int]
     lag: dict[TopicPartition, int]
     reset: bool = False
-    """The offsets were set by a reset of ours since the sample before."""
+    """A reset of this resource set the offsets since the sample before."""
 
 
 def partition_lag(view: GroupView, now: datetime) -> list[PartitionLag]:
@@ -66,9 +66,10 @@ def remember(history: Sequence[Sample], new: Sample, window_ms: int, limit: int 
 def verdict(history: Sequence[Sample], window_ms: int) -> tuple[Verdict, str]:
     """OK, Warning, Stalled, Stopped or Rewound, and why.
 
-    Rewound: a committed offset went back, and not by a reset of ours. Stopped: nobody reads and records wait.
-    Stalled: there are members, and a partition had records to read all through a whole window while its committed
-    offset did not move. Warning: the group reads, but fell further behind at every look of a whole window.
+    Rewound: a committed offset went back, and not by a reset of this resource. Stopped: the group has no members
+    and records wait. Stalled: there are members, and a partition had records to read all through a whole window
+    while its committed offset did not move. Warning: the group reads, but fell further behind at every look of a
+    whole window.
     """
     if not history:
         return Verdict.OK, ""

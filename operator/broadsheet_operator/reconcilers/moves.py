@@ -45,7 +45,7 @@ class Terms:
     rate: int | None = DEFAULT_RATE
     """Replication throttle per broker, in bytes per second; None: not throttled."""
     brokers: int = 0
-    """How many brokers there are to be, whether they run or not; 0: nobody says."""
+    """How many brokers are declared, running or not; 0: unknown."""
 
 
 def terms_of(cluster: ClusterSpec | None, now: datetime) -> Terms:
@@ -66,13 +66,13 @@ class MovePlan:
 
     actions: tuple[TopicAction, ...] = ()
     held: str = ""
-    """What is asked for and may not begin now, in words."""
+    """A sentence about what is declared and may not begin now."""
     reason: Reason = Reason.WAITING_FOR_WINDOW
     """With `held`: the reason of the condition."""
     throttled: bool = False
-    """Whether a limit of ours is in force, or about to be."""
+    """Whether the operator's limit is in force, or about to be."""
     next: str = ""
-    """What follows at the next look, in words."""
+    """A sentence about what follows in the next round."""
 
 
 def plan_moves(desired: Topic, observed: TopicView, cluster: ClusterView, terms: Terms) -> MovePlan:
@@ -93,7 +93,7 @@ def plan_moves(desired: Topic, observed: TopicView, cluster: ClusterView, terms:
     rate = NO_LIMIT if terms.rate is None and remembered else terms.rate
     throttle = _throttle(name, observed.partitions, changes, rate)
     if throttle is not None and not remembered and not any(changes.values()):
-        throttle = None  # somebody else moves these, as fast as they like
+        throttle = None  # another tool moves these, without a limit
     if throttle is not None and not remembered:
         return MovePlan((), held, reason, True, Reassign(name, changes).words())
     if throttle is not None and not _in_force(throttle, limited, observed.rates):
@@ -106,7 +106,7 @@ def plan_moves(desired: Topic, observed: TopicView, cluster: ClusterView, terms:
 
 
 def too_many_replicas(factor: int | None, cluster: ClusterView) -> str:
-    """Why there cannot be so many replicas now; empty when there can."""
+    """Why there cannot be this many replicas now; empty when there can."""
     alive = sorted(b.id for b in cluster.alive)
     if factor is None or factor <= len(alive):
         return ""

@@ -2,7 +2,7 @@
 
 The Cluster's dynamic properties are cluster-wide defaults in Kafka (KIP-226). A key that was declared and is no longer
 goes back to the brokers' default; to know such keys, the ones that this operator has set are remembered in an
-annotation of the Cluster's ConfigMap. A key that is unmanaged, or was never declared, is nobody's business here.
+annotation of the Cluster's ConfigMap. A key that is unmanaged, or was never declared, is left alone.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class LiveChange:
 
 
 def unknown(cluster: Cluster, known: Collection[str]) -> str:
-    """Declared properties that no broker knows, and so ignores, in words; empty when there are none."""
+    """A sentence about declared properties that no broker knows, and so ignores; empty when there are none."""
     keys = [key for key, value in (cluster.spec.config or {}).items() if value is not None]
     # Properties of a single listener are spelled with its name, and no broker lists those that it might know.
     strange = [key for key in sorted(keys) if key not in known and not key.startswith("listener.name.")]
@@ -69,7 +69,7 @@ def needs_restart(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def declared(cluster: Cluster) -> dict[str, str]:
-    """The Cluster's own dynamic properties, and how many replicas shall be in sync even if it does not say so.
+    """The Cluster's own dynamic properties, and min.insync.replicas even if it is not declared.
 
     With eligible leader replicas that number belongs to the whole cluster (KIP-966): brokers keep the one with which
     they were made, whatever their configuration says, and it cannot be taken back. It is as small as it was until the
@@ -84,7 +84,7 @@ def declared(cluster: Cluster) -> dict[str, str]:
 
 
 def min_isr(brokers: int) -> str:
-    """How many replicas shall be in sync in a cluster of so many brokers, where nobody says otherwise."""
+    """Default min.insync.replicas for a cluster of this size."""
     return "2" if brokers >= 3 else "1"
 
 

@@ -1,12 +1,12 @@
-"""Resets: where each partition goes, and whether the reset that stands in a manifest is to be done at all. Pure.
+"""Resets: where each partition goes, and whether the reset in a manifest is done at all. Pure.
 
-A manifest stays in Git with its reset in it, and a resource may be made anew from it at any time: after a namespace was
-deleted, or on another cluster. What was done before is then forgotten, so one rule decides: **a reset is done when it
-appears in a resource that was looked at without it**. A resource that is new with a reset in it may only give a first
-position to a group that has none there; a group that has offsets is not moved.
+A manifest stays in Git with its reset in it, and a resource may be created from it again at any time: after a
+namespace was deleted, or on another cluster. What was done before is then forgotten, so one rule decides: **a reset
+is done when it appears in a resource that was reconciled without it**. A resource that is new with a reset in it
+may only give a first position to a group that has none there; a group that has offsets is not moved.
 
-`status.settledReset` remembers the reset that needs nothing more: empty while the spec has none, absent until the group
-was looked at for the first time.
+`status.settledReset` remembers the reset that needs nothing more: empty while the spec has none, absent until the
+group was reconciled for the first time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def open_reset(desired: ConsumerGroup) -> Reset | None:
 
 
 def settled(desired: ConsumerGroup, plan: ResetPlan | None) -> str | None:
-    """`status.settledReset` after a look at the group that planned this."""
+    """`status.settledReset` after the round that planned this."""
     if desired.spec.reset is None:
         return ""
     if plan is not None and not plan.offsets and not plan.refused:

@@ -1,4 +1,4 @@
-"""Two resources for one thing: the older one wins, the other is told."""
+"""Two resources for one thing: the older one wins, and the status of the other says so."""
 
 from __future__ import annotations
 

@@ -77,13 +77,13 @@ def defaults(brokers: int) -> dict[str, str]:
 def _owned(place: Place) -> dict[str, str]:
     """Kafka's properties that follow from the place; `api.owned` refuses them in a Cluster."""
     names = [address.name for address in place.listeners]
-    doors = [*place.listeners, *([place.controller] if place.controller else [])]
+    listeners = [*place.listeners, *([place.controller] if place.controller else [])]
     result = {
         "process.roles": "broker,controller" if place.controller else "broker",
         "cluster.id": place.cluster_id,
         "controller.listener.names": LISTENER,
         "inter.broker.listener.name": names[0],
-        "listeners": ",".join(map(str, doors)),
+        "listeners": ",".join(map(str, listeners)),
         "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in [*names, LISTENER]),
         "log.dirs": place.data,
         **place.quorum,

@@ -61,12 +61,12 @@ class TopicPlan:
 
 
 UNTOUCHED_CONFIGS = frozenset({LEADER_THROTTLED, FOLLOWER_THROTTLED})
-"""Reassignment tools set these for a while, and so do we; they are nobody's drift."""
+"""Reassignment tools and the operator set these for a while; they do not count as drift."""
 NO_TERMS = Terms()
 
 
 FIGURES = Figures(dict.fromkeys(("size", "reassignment"), True))
-"""They change while nobody does anything."""
+"""They change without any change of the resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +92,7 @@ def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO
     if seen.rival is not None:
         message = f"{seen.rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
         told = _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)).status
-        # Whatever it had before, the topic is not this resource's now: its deletion must not take the topic with it.
+        # The topic no longer belongs to this resource: deleting the resource must not delete the topic.
         return TopicPlan((), told.model_copy(update={"topic_id": None}))
     unseen = next((v for v in (cluster, observed) if isinstance(v, Failure)), None)
     if unseen is not None:
@@ -117,7 +117,7 @@ def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO
 
 
 def _said(desired: Topic, now: datetime, statements: list[Statement]) -> TopicPlan:
-    """Nothing to do, and nothing new to say but the conditions."""
+    """No action, and a status with only new conditions."""
     empty = TopicStatus(topic_name=desired.topic_name)
     return TopicPlan((), with_statements(desired.status, empty, statements, desired.metadata.generation, now))
 
@@ -165,7 +165,7 @@ def _plan_creation(
 def _difference(
     desired: Topic, observed: TopicView, cluster: ClusterView, terms: Terms
 ) -> tuple[list[TopicAction], list[str]]:
-    """What would have to be done apart from replicas that move, and what is asked for but refused, in words."""
+    """What would have to be done apart from replicas that move, and what is refused, a sentence each."""
     actions: list[TopicAction] = []
     refusals: list[str] = []
     count, wanted = len(observed.partitions), desired.spec.partitions
@@ -187,7 +187,7 @@ def _difference(
 
 
 def config_difference(wanted: Mapping[str, str | None], observed: TopicView) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Properties to set, and overrides to give back to the default. A key with None is not ours to touch."""
+    """Properties to set, and overrides to give back to the default. A key with None is left alone."""
     changes: dict[str, str] = {}
     for key, value in wanted.items():
         current = observed.configs.get(key)
@@ -267,7 +267,7 @@ def in_sync(partitions: Sequence[PartitionView]) -> str:
 
 
 def worst_partition(topic: str, partitions: Sequence[PartitionView]) -> str | None:
-    """The partition that is worst off, in words; None when all replicas are in sync."""
+    """A sentence about the partition that is worst off; None when all replicas are in sync."""
 
     def badness(p: PartitionView) -> tuple[bool, float]:
         return p.leader is None, 1 - len(set(p.isr) & set(p.settled)) / max(1, len(p.settled))

@@ -29,7 +29,7 @@ class CreateTopic:
     replication_factor: int | None
     configs: Mapping[str, str]
     lost: bool = False
-    """It was there before: somebody has deleted it in Kafka."""
+    """It existed before and was deleted in Kafka."""
 
     def words(self) -> str:
         """For events and logs."""

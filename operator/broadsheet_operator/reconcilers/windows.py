@@ -2,7 +2,7 @@
 
 Disruptive is what takes a broker away or moves data: the restart of a broker that serves (a new configuration, image or
 volume size), a drain, a rebalance, a change of a replication factor. Everything else goes on at any time: creating,
-growing, changing settings that need no restart, and the restart of a broker that serves nobody anyway.
+growing, changing settings that need no restart, and the restart of a broker that is not ready.
 
 A window opens by the clock on the wall of its time zone and stays open for real hours, so that it is neither longer
 nor shorter on the nights when clocks are changed. An opening that falls into the hour that is left out in spring comes
