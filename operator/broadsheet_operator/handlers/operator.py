@@ -85,8 +85,8 @@ class Operator:
         await asyncio.gather(self._resync_task, return_exceptions=True)
         await self._routes.close()
         await self._clusters_queue.close()
-        for key in list(self.sessions):
-            await self._close_session(key)
+        # At the same time: each waits for the calls under way, and some clusters may not answer.
+        await asyncio.gather(*(self._close_session(key) for key in list(self.sessions)))
         await self.writer.close()
 
     # -- watch events -------------------------------------------------------------------------------------------------

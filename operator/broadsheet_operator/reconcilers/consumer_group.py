@@ -29,10 +29,18 @@ from broadsheet_operator.reconcilers.conditions import (
 from broadsheet_operator.reconcilers.lag import Sample, partition_lag, verdict
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition
 from broadsheet_operator.reconcilers.reasons import Reason
-from broadsheet_operator.reconcilers.resets import ResetPlan, open_reset, outcome, plan_reset, record, settled
+from broadsheet_operator.reconcilers.resets import ResetPlan, names_of, open_reset, outcome, plan_reset, record, settled
 
 DEFAULT_WINDOW_MS = 300_000
 FIGURES = Figures(dict.fromkeys(("lag", "lag_seconds", "partitions", "verdict_message"), True))
+
+
+def _setting(offsets: Mapping[TopicPartition, int]) -> str:
+    """What a reset does, with the first of the offsets; `status.lastReset` has all."""
+    first = ", ".join(f"{at} to {offset}" for at, offset in sorted(offsets.items())[:5])
+    more = f" and {len(offsets) - 5} more" if len(offsets) > 5 else ""
+    count = "1 partition" if len(offsets) == 1 else f"{len(offsets)} partitions"
+    return f"set the offsets of {count}: {first}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class CommitOffsets:
 
     def words(self) -> str:
         """For events and logs."""
-        return f"set the offsets of {len(self.offsets)} partitions"
+        return _setting(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +152,7 @@ def _tell(
             waiting(Reason.GROUP_NOT_EMPTY, plan.refused) if plan.waits else stuck(Reason.RESET_REFUSED, plan.refused)
         )
     elif plan and plan.offsets and not (desired.spec.reset and desired.spec.reset.dry_run):
-        told = working(Reason.UPDATING, f"set the offsets of {len(plan.offsets)} partitions")
+        told = working(Reason.UPDATING, _setting(plan.offsets))
     elif not view.exists:
         message = f"no consumer has joined as {view.group_id} or committed an offset yet"
         told = waiting(Reason.GROUP_NOT_FOUND, message)
@@ -252,7 +260,8 @@ def _plan_deletion(desired: ConsumerGroup, seen: GroupSeen, now: datetime) -> Gr
         return GroupPlan((), gone, None, True, f"the group {group} is deleted with its offsets")
     if observed.members:
         count = len(observed.members)
-        message = f"cannot delete {group} yet: it has {count} {'member' if count == 1 else 'members'}; stop them first"
+        members = f"{count} {'member' if count == 1 else 'members'} ({names_of(observed.members)})"
+        message = f"cannot delete {group} yet: it has {members}; stop them first"
         return GroupPlan((), _said(desired, now, waiting(Reason.GROUP_NOT_EMPTY, message)))
     action = DeleteGroup(group)
     told = (

@@ -11,14 +11,14 @@ group was reconciled for the first time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.consumer_group import ConsumerGroup, ExactOffset, LastReset, Reset, ResetTo
 from broadsheet_operator.reconcilers.conditions import format_time
-from broadsheet_operator.reconcilers.observed import GroupView, TopicPartition
+from broadsheet_operator.reconcilers.observed import GroupView, MemberView, TopicPartition
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def plan_reset(desired: ConsumerGroup, reset: Reset, view: GroupView) -> ResetPl
         return ResetPlan()
     if view.members and not reset.dry_run:
         count = len(view.members)
-        members = "1 member reads" if count == 1 else f"{count} members read"
+        members = f"{'1 member reads' if count == 1 else f'{count} members read'} ({names_of(view.members)})"
         return ResetPlan(refused=f"reset waits: {members}; stop them, then it is done", waits=True)
     if view.state not in ("Empty", "Dead", "") and not reset.dry_run:
         return ResetPlan(refused=f"reset waits: the group is {view.state}, not Empty", waits=True)
@@ -72,9 +72,15 @@ def plan_reset(desired: ConsumerGroup, reset: Reset, view: GroupView) -> ResetPl
         return ResetPlan(refused="nothing to reset: the group has no offsets yet; name the topics under reset.topics")
     unknown = [at for at in targets if at not in view.ends]
     if unknown:
-        return ResetPlan(refused=f"there is no partition {unknown[0]}")
+        return ResetPlan(refused=f"reset names {unknown[0]}, and there is no such partition")
     offsets = {at: min(max(o, view.starts.get(at, 0)), view.ends[at]) for at, o in targets.items()}
     return ResetPlan(offsets=offsets)
+
+
+def names_of(members: Sequence[MemberView]) -> str:
+    """Who the members are, by client id and host; the first three of many."""
+    names = [f"{m.client_id or m.member_id}{f' at {m.host}' if m.host else ''}" for m in members[:3]]
+    return ", ".join([*names, *(["..."] if len(members) > 3 else [])])
 
 
 def _targets(reset: Reset, view: GroupView) -> dict[TopicPartition, int]:

@@ -228,7 +228,11 @@ def test_where_a_reset_goes(spec: dict[str, Any], offsets: dict[TopicPartition, 
 def test_a_reset_waits_until_the_group_is_empty() -> None:
     plan = reset({"to": "earliest"}, view(1))
     assert plan.actions == ()
-    assert said(plan) == ("False", "GroupNotEmpty", "reset waits: 1 member reads; stop them, then it is done")
+    assert said(plan) == (
+        "False",
+        "GroupNotEmpty",
+        "reset waits: 1 member reads (reader at 10.0.0.1); stop them, then it is done",
+    )
 
 
 def test_a_dry_run_changes_nothing_and_tells_what_it_would() -> None:
@@ -318,7 +322,7 @@ def test_a_reset_of_nothing_is_refused_in_words() -> None:
     assert said(plan)[1] == "ResetRefused"
     assert "name the topics" in said(plan)[2]
     unknown = {"to": "offsets", "offsets": [{"topic": "nope", "partition": 0, "offset": 3}]}
-    assert "there is no partition nope-0" in said(reset(unknown, view(0)))[2]
+    assert "reset names nope-0, and there is no such partition" in said(reset(unknown, view(0)))[2]
 
 
 def test_the_gateway_is_asked_for_what_a_reset_needs() -> None:
@@ -339,7 +343,7 @@ def test_deletion_waits_for_members_and_then_deletes() -> None:
     going = group({"deletionPolicy": "Delete"}, deletionTimestamp="2026-01-01T00:00:00Z")
     busy = plan_group(going, view(1), [], NOW)
     assert (busy.actions, busy.release) == ((), False)
-    assert "it has 1 member; stop them first" in said(busy)[2]
+    assert "it has 1 member (reader at 10.0.0.1); stop them first" in said(busy)[2]
     assert plan_group(going, view(0), [], NOW).actions == (DeleteGroup("g"),)
     assert plan_group(going, nobody(), [], NOW).release
 
