@@ -3,8 +3,12 @@
 While there is such a reason, a broker does not answer for groups, nor for partitions that have other replicas: its
 answers could be out of date, and clients would take old offsets for new ones. What is safe continues: replication in
 both directions, acknowledgements that arrive with the high watermark (it moves only with the in-sync replicas), and
-partitions whose only replica is here. tests/apis/test_doubt.py has the table: each reason, and what each API answers
-while it lasts.
+partitions whose only replica is here.
+
+A controller that is silent while this process runs is not a reason. A broker cannot know whether it alone is cut off or
+the whole quorum is down, and in the second case it would refuse for nothing. Apache Kafka goes on as well.
+
+tests/apis/test_doubt.py has the table: each reason, and what each API answers while it lasts.
 """
 
 from __future__ import annotations
