@@ -10,21 +10,22 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.keys import ResourceKey
-from broadsheet_operator.api.manifests import AnyResource, ManifestError, load_paths, manifest_files
+from broadsheet_operator.api.manifests import AnyResource
 from broadsheet_operator.api.meta import Condition, Dependent, Status
 from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.local.broker import broker_command
 from broadsheet_operator.local.cluster import CannotStart, LocalCluster
-from broadsheet_operator.local.store import APPLIED, Entry, FileStore, Reference
+from broadsheet_operator.local.manifest_files import ManifestFiles
+from broadsheet_operator.local.store import Entry, FileStore, Reference
 from broadsheet_operator.reconcilers.conditions import Statement, waiting, with_statements
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
@@ -33,8 +34,6 @@ TICK_SECONDS = 0.1
 """How often files and processes are checked."""
 SOON_SECONDS = 0.2
 """When to reconcile again after something was left to do."""
-SETTLE_SECONDS = 1.0
-"""How long a resource must be missing from a file before it is deleted: the file may be half written."""
 LAST_ROUND_SECONDS = 5.0
 """At the end: how long rounds under way may take before their brokers are stopped."""
 START_ATTEMPTS = 3
@@ -44,19 +43,6 @@ START_ATTEMPTS = 3
 def utc_now() -> datetime:
     """The time of day."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Watched:
-    """A file or directory of the command line, as it was when last read."""
-
-    path: str
-    seen: tuple[tuple[str, int, int], ...] = ()
-    declared: set[Reference] = field(default_factory=set)
-    new: tuple[tuple[str, int, int], ...] = ()
-    """As it was when last checked, if that differs from what was read."""
-    since: float = 0.0
-    """Monotonic seconds of the first check that found it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +71,8 @@ class Runtime:
         self._kinds = {kind.name: kind for kind in kinds}
         self.clusters: dict[str, LocalCluster] = {}
         self.entries: dict[Reference, Entry] = {}
-        self._watched = [Watched(p) for p in paths]
+        self._files = ManifestFiles(paths, store, say, adapt)
         self._say = say
-        self._adapt = adapt
         self._command = command
         self._histories = Histories()
         self._fingerprint: tuple[int, ...] = ()
@@ -105,13 +90,7 @@ class Runtime:
     def start(self) -> None:
         """Read the manifests and start the brokers. ManifestError or CannotStart says what is wrong."""
         self.store.prepare()
-        resources = []
-        for watched in self._watched:
-            watched.seen = _fingerprint(watched.path)
-            resources.append((watched, load_paths([watched.path])))
-        self._forget_other_files()
-        for watched, found in resources:
-            self._declare(watched, found)
+        self._files.read_all()
         self._read_declared()
         for entry in self.entries.values():
             if isinstance(entry.resource, Cluster) and entry.resource.metadata.deletion_timestamp is None:
@@ -127,8 +106,7 @@ class Runtime:
 
     def step(self) -> None:
         """One turn of the loop. CannotStart when a broker will not come up."""
-        for watched in self._watched:
-            self._reread(watched)
+        self._files.reread()
         if self.store.fingerprint() != self._fingerprint:
             self._read_declared()
         for name, cluster in list(self._leaving.items()):
@@ -169,63 +147,6 @@ class Runtime:
         return all(ends)
 
     # What is declared
-
-    def _forget_other_files(self) -> None:
-        """Forget resources that came from a file which is not given to this run."""
-        paths = {_origin(w.path) for w in self._watched}
-        for (kind, name), entry in self.store.entries().items():
-            if entry.origin != APPLIED and entry.origin not in paths:
-                self.store.remove(kind, name, entry.resource.metadata.uid)
-
-    def _declare(self, watched: Watched, resources: Sequence[AnyResource], *, settled: bool = True) -> bool:
-        """Apply what the file declares; delete what it no longer declares, once the file is settled.
-
-        An empty file deletes nothing. False when something is left to delete.
-        """
-        origin = _origin(watched.path)
-        now = {(type(r).__name__, r.metadata.name) for r in resources}
-        before = watched.declared or {k for k, e in self.store.entries().items() if e.origin == origin}
-        for resource in resources:
-            kind, name = type(resource).__name__, resource.metadata.name
-            try:
-                change = self.store.apply(self._adapt(resource), origin)
-            except ManifestError as error:
-                self._say(f"{kind.lower()}/{name}", "; ".join(f"{m.field}: {m.message}" for m in error.mistakes))
-                continue
-            if change == "configured":
-                self._say(f"{kind.lower()}/{name}", "configured")
-        gone = before - now
-        watched.declared = before | now
-        if gone and not resources:
-            words = f"{watched.path} no longer declares anything; nothing is deleted for that, use `broadsheet delete`"
-            self._say("up", words)
-            return True
-        if gone and not settled:
-            return False
-        for kind, name in gone:
-            if self.store.mark_deleted(kind, name):
-                self._say(f"{kind.lower()}/{name}", f"no longer in {watched.path}: it is deleted")
-        watched.declared = now
-        return True
-
-    def _reread(self, watched: Watched) -> None:
-        seen = _fingerprint(watched.path)
-        if seen == watched.seen:
-            return
-        if not seen:
-            # An editor may be about to put the new file in place of the old one.
-            return
-        if seen != watched.new:
-            watched.new, watched.since = seen, time.monotonic()
-        try:
-            resources = load_paths([watched.path])
-        except ManifestError as error:
-            watched.seen = seen
-            for mistake in error.mistakes:
-                self._say("not applied", str(mistake))
-            return
-        if self._declare(watched, resources, settled=time.monotonic() - watched.since >= SETTLE_SECONDS):
-            watched.seen = seen
 
     def _read_declared(self) -> None:
         self._fingerprint = self.store.fingerprint()
@@ -412,19 +333,3 @@ def _sentence(ready: Condition, status: Status) -> str:
         count = f"{partitions} {'partition' if partitions == 1 else 'partitions'}"
         return f"ready: {count}, {replicas} {'replica' if replicas == 1 else 'replicas'} each"
     return f"ready: {ready.message[0].lower()}{ready.message[1:]}" if ready.message else "ready"
-
-
-def _origin(path: str) -> str:
-    return str(Path(path).absolute())
-
-
-def _fingerprint(path: str) -> tuple[tuple[str, int, int], ...]:
-    """Changes whenever a manifest is written, added or taken away; empty while there is nothing to read."""
-    found: list[tuple[str, int, int]] = []
-    try:
-        for file in manifest_files(path):
-            stat = Path(file).stat()
-            found.append((file, stat.st_mtime_ns, stat.st_size))
-    except (OSError, ManifestError):
-        return ()
-    return tuple(found)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broadsheet_operator.local import runtime as module
+from broadsheet_operator.local import manifest_files as module
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import FileStore
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from broadsheet_operator.local.broker import answers
+from broadsheet_operator.api.manifests import parse
+from broadsheet_operator.local.broker import answers, broker_command
+from broadsheet_operator.local.cluster import CannotStart
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import FileStore
 from tests.support.ports import free_port
@@ -46,13 +49,22 @@ def manifest(kind: str, name: str, **spec: Any) -> dict[str, Any]:
 class Up:
     """A runtime that is stepped, and how long its longest step took."""
 
-    def __init__(self, directory: Path, *documents: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *documents: dict[str, Any],
+        command: Callable[[Path], list[str]] = broker_command,
+    ) -> None:
+        directory.mkdir(exist_ok=True)
         file = directory / "manifests.yaml"
         file.write_text(yaml.safe_dump_all(documents))
         self.said: list[str] = []
         self.longest = 0.0
         self.runtime = Runtime(
-            [str(file)], FileStore(directory / "state"), lambda what, words: self.said.append(f"{what}: {words}")
+            [str(file)],
+            FileStore(directory / "state"),
+            lambda what, words: self.said.append(f"{what}: {words}"),
+            command=command,
         )
         self.runtime.start()
 
@@ -65,9 +77,12 @@ class Up:
             self.longest = max(self.longest, time.monotonic() - before)
             time.sleep(0.02)
 
-    def reason(self, kind: str, name: str) -> str:
+    def condition(self, kind: str, name: str, condition: str) -> Any:
         entry = self.runtime.entries.get((kind, name))
-        ready = entry.resource.status.condition("Ready") if entry and entry.resource.status else None
+        return entry.resource.status.condition(condition) if entry and entry.resource.status else None
+
+    def reason(self, kind: str, name: str) -> str:
+        ready = self.condition(kind, name, "Ready")
         return ready.reason if ready else ""
 
 
@@ -124,5 +139,33 @@ def test_a_broker_that_takes_long_to_stop_holds_up_no_other_cluster(tmp_path: Pa
         os.kill(slow.pid, signal.SIGCONT)
         up.until(lambda: ("Cluster", "slow") not in up.runtime.entries, "the end of the first one")
         assert up.longest < LONGEST_STEP_SECONDS
+    finally:
+        up.runtime.stop()
+
+
+def test_a_cluster_that_is_declared_later_and_does_not_start_ends_no_other(tmp_path: Path) -> None:
+    """`up` ended with all its clusters when the broker of any did not come up."""
+
+    def command(properties: Path) -> list[str]:
+        if "broken" in properties.parts:
+            return [sys.executable, "-c", "import sys; sys.exit('it has no disk')"]
+        return broker_command(properties)
+
+    def cluster(name: str) -> dict[str, Any]:
+        listeners = [{"name": "plain", "port": free_port()}]
+        return manifest("Cluster", name, brokers={"replicas": 1}, listeners=listeners)
+
+    up = Up(tmp_path, cluster("good"), command=command)
+    try:
+        up.until(lambda: up.reason("Cluster", "good") == "Ready", "the first cluster")
+        up.runtime.store.apply(parse(cluster("broken")))
+        up.until(lambda: up.condition("Cluster", "broken", "Stalled"), "words about the other")
+        stalled = up.condition("Cluster", "broken", "Stalled")
+        assert stalled.reason == "BrokerDown"
+        assert stalled.message.startswith("broker 0 does not start: it has no disk (log: ")
+        assert up.reason("Cluster", "good") == "Ready"
+        with pytest.raises(CannotStart, match="it has no disk"):
+            first = Up(tmp_path / "first", cluster("broken"), command=command)
+            first.until(lambda: False, "the end of `up`, which has nothing else to run")
     finally:
         up.runtime.stop()
