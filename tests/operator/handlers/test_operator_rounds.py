@@ -458,7 +458,8 @@ async def test_a_new_operator_goes_on_where_the_old_one_was(stage: Stage) -> Non
         await stage.reason(Kind.TOPIC, "orders", "Ready")
     assert stage.kafka.topics["orders"][0] == 4
     assert [reason for _, reason, _ in stage.kubernetes.events[events:]] == ["Updated"]
-    assert [verb for verb, _, _ in stage.kubernetes.writes[writes:]] == ["status"]
+    # One status, or two if the Topic was looked at before the Cluster was seen.
+    assert {verb for verb, _, _ in stage.kubernetes.writes[writes:]} == {"status"}
 
 
 @staged

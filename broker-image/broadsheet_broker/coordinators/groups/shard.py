@@ -98,7 +98,7 @@ class GroupShard:
         if not self._foreign_warned:
             self._foreign_warned = True
             logger.warning(
-                "__consumer_offsets has records of type %d, which this broker does not support; "
+                "this broker does not support records of type %d, which are in __consumer_offsets; "
                 "these and other unknown records are kept unchanged",
                 record.type,
             )
