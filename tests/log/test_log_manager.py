@@ -393,6 +393,22 @@ def test_compaction_makes_no_index_that_is_larger_than_it_may_be() -> None:
     compacted(config, scenario)
 
 
+def test_compacted_logs_are_looked_after_whenever_the_cleaner_runs() -> None:
+    """log.cleaner.backoff.ms, not log.retention.check.interval.ms: old segments go, and segments are closed in time."""
+    policy = frozenset(("compact", "delete"))
+    config = dataclasses.replace(COMPACT, cleanup_policy=policy, retention_ms=5000, max_compaction_lag_ms=1000)
+
+    async def scenario(manager: LogManager, log: Log, environment: MemoryEnvironment) -> None:
+        append(log, keyed(("key", "old")))
+        log.roll(NOW_MS)
+        append(log, keyed(("key", "new"), timestamp=NOW_MS + 4000))
+        environment.clock.now_ms = NOW_MS + 5001
+        await until(lambda: log.log_start_offset == 1 and len(log.segments) == 2)
+        assert [segment.base_offset for segment in log.segments] == [1, 2]
+
+    compacted(config, scenario, cleaner_backoff_ms=1)
+
+
 def test_logs_are_synced_as_often_as_the_two_settings_say() -> None:
     """flush.ms says how old, log.flush.scheduler.interval.ms how often that is looked at."""
     environment = memory_environment()

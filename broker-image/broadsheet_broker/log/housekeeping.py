@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.log.errors import FULL_DISK, StorageError
@@ -36,7 +37,7 @@ class Housekeeping:
         self._every("recovery", settings.flush_offset_checkpoint_interval_ms, self.checkpoint_recovery_points)
         self._every("start", settings.flush_start_offset_checkpoint_interval_ms, self.checkpoint_log_start_offsets)
         if settings.cleaner_enable:
-            self._every("clean", settings.cleaner_backoff_ms, clean)
+            self._every("clean", settings.cleaner_backoff_ms, partial(self._compact, clean))
 
     def kill(self) -> None:
         """Begin nothing more. The keeper is closing."""
@@ -66,9 +67,17 @@ class Housekeeping:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def check_retention(self) -> None:
+    async def _compact(self, clean: Callable[[], Awaitable[None]]) -> None:
+        """Clean, then delete old segments of compacted logs this often, as Kafka does; and close what is old enough to
+        be compacted, even if nothing more is written."""
+        await clean()
+        await self.check_retention(compacted_only=True)
+
+    async def check_retention(self, *, compacted_only: bool = False) -> None:
         """Old segments, old producers, segments due to roll. Yields between logs, since each takes a moment."""
         for log in list(self._keeper):
+            if compacted_only and not log.config.compacts:
+                continue
             now_ms = self._environment.clock.time_ms()
             try:
                 log.roll_if_needed(now_ms)
