@@ -44,8 +44,11 @@ class Dependents:
         kinds: Mapping[Kind, DependentKind],
         settings: OperatorSettings = DEFAULTS,
         is_ours: Callable[[Mapping[str, Any]], bool] = lambda cluster: True,
+        *,
+        look_up: Callable[[Kind, ResourceKey], Awaitable[Mapping[str, Any] | None]],
     ) -> None:
-        """`session_of`: what talks to a Cluster, None while it is not ready."""
+        """`session_of`: what talks to a Cluster, None while it is not ready. `look_up`: asks the API server for what
+        no watch has reported."""
         self._store = store
         self._resources = KubernetesResources(store)
         self._writer = writer
@@ -53,6 +56,7 @@ class Dependents:
         self._settings = settings
         self._kinds = kinds
         self._is_ours = is_ours
+        self._look_up = look_up
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, ResourceKey], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing again."""
@@ -73,8 +77,8 @@ class Dependents:
         if resource is None:
             return 0.0
         target = resource.cluster_key
+        declared = self._store.get(Kind.CLUSTER, target) or await self._look_up(Kind.CLUSTER, target)
         cluster = self._cluster(target)
-        declared = self._store.get(Kind.CLUSTER, target)
         if declared is None or declared["metadata"].get("deletionTimestamp"):
             await self._without_cluster(kind, body, resource, target, declared is not None)
             return 0.0
@@ -148,7 +152,8 @@ class Dependents:
         """A namespace in deletion waits for our finalizer; what Kafka keeps must not hold it up."""
         if not resource.metadata.deletion_timestamp or FINALIZER not in body["metadata"].get("finalizers", ()):
             return False
-        namespace = self._store.get(Kind.NAMESPACE, ResourceKey("", resource.metadata.namespace))
+        place = ResourceKey("", resource.metadata.namespace)
+        namespace = self._store.get(Kind.NAMESPACE, place) or await self._look_up(Kind.NAMESPACE, place)
         if namespace is None or not namespace["metadata"].get("deletionTimestamp"):
             return False
         what = f"{resource.kind} {ResourceKey.of(body)}: {resource.kafka_name}"

@@ -52,13 +52,22 @@ class Operator:
     ) -> None:
         """`lease`: namespace/name of the Lease that this operator holds; empty: no other operator is thought of."""
         self.settings = settings
+        self._api = api
         self.kinds = {kind_of(row.model): row for row in kinds}
         """The kinds that belong to a Cluster."""
         self.store = KubernetesStore()
         self.writer = Writer(api, self.store)
         self.sessions: dict[ResourceKey, Session] = {}
         ownership = Ownership(api, lease, settings.lease_seconds)
-        self.dependents = Dependents(self.store, self.writer, self._session_of, self.kinds, settings, ownership.is_ours)
+        self.dependents = Dependents(
+            self.store,
+            self.writer,
+            self._session_of,
+            self.kinds,
+            settings,
+            ownership.is_ours,
+            look_up=self._look_up,
+        )
         self.clusters = Clusters(
             api,
             self.store,
@@ -164,6 +173,18 @@ class Operator:
             for kind in self.kinds:
                 for key, _ in self.store.list(kind):
                     self._routes.add((kind, key))
+
+    async def _look_up(self, kind: Kind, key: ResourceKey) -> Mapping[str, Any] | None:
+        """An object that no watch has reported. At the start a Topic may be listed before its Cluster or namespace:
+        what becomes of its records must not depend on that."""
+        found = await self._api.get(kind, key.namespace or None, key.name)
+        if found is None:
+            return None
+        body = {"apiVersion": kind.api_version, "kind": kind.kind, **found}
+        self.store.put(kind, body)
+        if kind is Kind.CLUSTER:
+            self._clusters_queue.add(key)
+        return body
 
     # -- sessions -----------------------------------------------------------------------------------------------------
 

@@ -506,6 +506,36 @@ async def test_a_finalizer_that_is_refused_is_said_and_stops_no_other_topic(stag
     assert "guarded" not in stage.kafka.topics, "nothing is made that a deletion could not undo"
 
 
+@staged
+async def test_a_topic_that_is_listed_before_its_cluster_is_deleted_in_kafka_nevertheless(stage: Stage) -> None:
+    """A new leader that heard of the Topic first took its Cluster for gone, and the topic stayed in Kafka."""
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    await stage.operator.close()
+    stage.kubernetes.watch = lambda kind, event, body: None
+    assert stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    async with stage:
+        stage.operator.observe(Kind.TOPIC, None, stage.kubernetes.one(Kind.TOPIC, "orders"))
+        await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "it to go")
+    assert "orders" not in stage.kafka.topics
+    assert "Orphaned" not in stage.reasons_of("orders")
+
+
+@staged
+async def test_a_topic_that_is_listed_before_its_namespace_stays_when_the_namespace_goes(stage: Stage) -> None:
+    stage.namespace("paper")
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    await stage.operator.close()
+    stage.kubernetes.watch = lambda kind, event, body: None
+    stage.namespace("paper", going=True)
+    assert stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    async with stage:
+        stage.operator.observe(Kind.TOPIC, None, stage.kubernetes.one(Kind.TOPIC, "orders"))
+        await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "it to go")
+    assert "orders" in stage.kafka.topics, "the whole namespace is being deleted"
+
+
 QUICK = OperatorSettings(resync_seconds=3600.0, cluster_ready_seconds=0.2, cluster_unready_seconds=0.05)
 
 
