@@ -31,6 +31,7 @@ PROXY_PACKAGES = "iptables,conntrack,kmod,dash,coreutils"
 TOOLS = {
     "kind": "sigs.k8s.io/kind",
     "kubeadm": "k8s.io/kubernetes/cmd/kubeadm",
+    "coredns": ".",
 }
 STAMP = "".join(
     f" -X k8s.io/component-base/version.{name}={value}"
@@ -44,8 +45,9 @@ def run(command: list[str | pathlib.Path], **options: object) -> str:
 
 
 def key() -> str:
-    files = [path for path in sorted(HERE.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    """A hash of all that the image is made by."""
+    made_by = [HERE / "node.py", *sorted((HERE / "files").iterdir()), *sorted((HERE / "tools").glob("*/*.*"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in made_by)).hexdigest()[:12]
 
 
 def build() -> pathlib.Path:
@@ -58,7 +60,7 @@ def build() -> pathlib.Path:
     for name, package in TOOLS.items():
         if (folder / name).exists():
             continue
-        print(f"building {package}", file=sys.stderr, flush=True)
+        print(f"building {name}", file=sys.stderr, flush=True)
         command = ["go", "build", "-trimpath", "-ldflags", f"-s -w{STAMP}", "-o", folder / name, package]
         run(command, cwd=HERE / "tools" / name, env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"})
     with tempfile.TemporaryDirectory(prefix="bs-node-", dir=CACHE) as work:
@@ -120,7 +122,8 @@ def pack_images(target: pathlib.Path, folder: pathlib.Path, programs: pathlib.Pa
             pack_proxy(target / "kube-proxy.tar", reference, programs)
             continue
         place_in = {"coredns": "/coredns", "pause": "/pause"}.get(name, f"/usr/local/bin/{name}")
-        pack_image(target / f"{name}.tar", reference, {place_in: programs / name}, [place_in])
+        source = folder if name == "coredns" else programs
+        pack_image(target / f"{name}.tar", reference, {place_in: source / name}, [place_in])
 
 
 def storage() -> list[dict[str, object]]:
