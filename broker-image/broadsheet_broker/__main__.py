@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, parse_overrides
+from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, parse_overrides, whole_number
 from broadsheet_broker.seams.memory import LOOK_SECONDS
 
 if TYPE_CHECKING:
@@ -277,9 +277,10 @@ def _features(texts: Sequence[str]) -> dict[str, int]:
     """`--feature name=level` arguments."""
     levels = {}
     for name, level in parse_overrides(texts).items():
-        if not level.isdigit():
+        number = whole_number(level, 0, 2**15 - 1)
+        if number is None:
             raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number")
-        levels[name] = int(level)
+        levels[name] = number
     return levels
 
 

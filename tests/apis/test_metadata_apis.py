@@ -287,11 +287,17 @@ def test_configurations_are_described_with_source_synonyms_and_documentation(tmp
     async def run(client: Client) -> None:
         await create(client, "orders")
         asked = describe.DescribeConfigsRequest(
-            resources=[resource(2, "orders"), resource(4, "1"), resource(2, "nothing"), resource(4, "7")],
+            resources=[
+                resource(2, "orders"),
+                resource(4, "1"),
+                resource(2, "nothing"),
+                resource(4, "7"),
+                resource(4, "--1"),
+            ],
             include_synonyms=True,
             include_documentation=True,
         )
-        topic, broker, missing, other = (await client.ask(32, asked)).results
+        topic, broker, missing, other, odd = (await client.ask(32, asked)).results
         rows = {row.name: row for row in topic.configs}
         assert rows["max.message.bytes"].synonyms[0].name == "message.max.bytes"
         assert rows["max.message.bytes"].documentation
@@ -300,6 +306,7 @@ def test_configurations_are_described_with_source_synonyms_and_documentation(tmp
         assert all(row.value is None for row in broker.configs if row.is_sensitive)
         assert missing.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         assert "Unexpected broker id, expected 1 or empty string, but received 7" in other.error_message
+        assert odd.error_message == "Broker id must be an integer, but it is: --1"
         one = describe.DescribeConfigsRequest(resources=[resource(2, "orders", ["retention.ms"])])
         assert [row.name for row in (await client.ask(32, one)).results[0].configs] == ["retention.ms"]
 

@@ -86,6 +86,8 @@ def test_lists_grow_and_shrink_from_their_default() -> None:
         (BROKER, "1", [("log.retention.ms", SET, "r")], ErrorCode.INVALID_REQUEST, "Invalid value r"),
         (BROKER, "9", [("log.retention.ms", SET, "1")], ErrorCode.BROKER_ID_NOT_REGISTERED, "No broker with id 9"),
         (BROKER, "x", [("log.retention.ms", SET, "1")], ErrorCode.INVALID_REQUEST, "as a base 10 number"),
+        (BROKER, "--1", [("log.retention.ms", SET, "1")], ErrorCode.INVALID_REQUEST, "as a base 10 number"),
+        (BROKER, "9" * 5000, [("log.retention.ms", SET, "1")], ErrorCode.INVALID_REQUEST, "as a base 10 number"),
         (16, "m", [("interval.ms", SET, "1")], ErrorCode.INVALID_REQUEST, "type CLIENT_METRICS are not supported"),
         (99, "m", [("interval.ms", SET, "1")], ErrorCode.INVALID_REQUEST, "Unknown resource type 99"),
     ],

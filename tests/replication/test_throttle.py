@@ -20,7 +20,14 @@ from tests.replication.support import Stage, State
 
 @pytest.mark.parametrize(
     ("text", "throttled"),
-    [("", []), ("*", [0, 1, 2]), ("0:1,2:1,1:2", [0, 2]), (" 1:1 , 2:7", [1]), ("none", [])],
+    [
+        ("", []),
+        ("*", [0, 1, 2]),
+        ("0:1,2:1,1:2", [0, 2]),
+        (" 1:1 , 2:7", [1]),
+        ("none", []),
+        ("9" * 5000 + ":1,2:1", [2]),
+    ],
 )
 def test_which_replicas_are_throttled_here(text: str, throttled: list[int]) -> None:
     found = ThrottledReplicas(text, 1)

@@ -12,7 +12,17 @@ from broadsheet_broker.apis import broker_loggers
 from broadsheet_broker.apis.controllers import order, pass_on
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Services
-from broadsheet_broker.config import KEYS, Entry, Key, Kind, Setting, Source, describe_broker, describe_topic
+from broadsheet_broker.config import (
+    KEYS,
+    Entry,
+    Key,
+    Kind,
+    Setting,
+    Source,
+    describe_broker,
+    describe_topic,
+    whole_number,
+)
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.metadata.image import ResourceType
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -116,9 +126,10 @@ def _plain_entry(name: str, value: str, source: Source) -> Entry:
 def _check_is_this_broker(services: Services, name: str, or_else: str = "") -> None:
     if not name and not or_else:
         raise KafkaError(ErrorCode.INVALID_REQUEST, "Broker id must not be empty")
-    if not name.lstrip("-").isdigit():
+    broker_id = whole_number(name, -(2**31))
+    if broker_id is None:
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Broker id must be an integer, but it is: {name}")
-    if int(name) != services.config.node_id:
+    if broker_id != services.config.node_id:
         expected = f"expected {services.config.node_id}{or_else}"
         raise KafkaError(ErrorCode.INVALID_REQUEST, f"Unexpected broker id, {expected}, but received {name}")
 

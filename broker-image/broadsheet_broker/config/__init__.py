@@ -7,7 +7,16 @@ values; `validate_topic_configs` and `effective_topic_configs` are what the cont
 
 from broadsheet_broker.config.broker import BrokerConfig
 from broadsheet_broker.config.describe import Entry, describe_broker, describe_topic
-from broadsheet_broker.config.key import CLUSTER_WIDE, PER_BROKER, READ_ONLY, ConfigError, Key, Kind, Value
+from broadsheet_broker.config.key import (
+    CLUSTER_WIDE,
+    PER_BROKER,
+    READ_ONLY,
+    ConfigError,
+    Key,
+    Kind,
+    Value,
+    whole_number,
+)
 from broadsheet_broker.config.listeners import Listener, Voter
 from broadsheet_broker.config.load import load_config, with_local_defaults
 from broadsheet_broker.config.properties import parse_overrides, parse_properties
@@ -38,5 +47,6 @@ __all__ = [
     "parse_overrides",
     "parse_properties",
     "validate_topic_configs",
+    "whole_number",
     "with_local_defaults",
 ]

@@ -7,6 +7,7 @@ text is trimmed, booleans are `true` and `false` in any case, lists are separate
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -31,6 +32,7 @@ class Kind(IntEnum):
 BOOLEAN, STRING, INT, SHORT, LONG, DOUBLE, LIST, CLASS, PASSWORD = Kind
 
 _LIMITS = {Kind.SHORT: 2**15, Kind.INT: 2**31, Kind.LONG: 2**63}
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
 
 READ_ONLY = "read-only"
 """Takes effect at the next start."""
@@ -79,6 +81,16 @@ class Key:
         return value
 
 
+def whole_number(text: str, low: int = 0, high: int = 2**31 - 1) -> int | None:
+    """The number from `low` to `high` that a client's text stands for; None for any other text.
+
+    `int` cannot be asked alone: it raises ValueError for thousands of digits, and for digits such as a superscript two,
+    for which `str.isdigit` is true.
+    """
+    number = int(text) if _WHOLE_NUMBER.fullmatch(text) else None
+    return number if number is not None and low <= number <= high else None
+
+
 def _parse(kind: Kind, text: str, name: str) -> Value:
     match kind:
         case Kind.BOOLEAN:
@@ -98,11 +110,11 @@ def _parse(kind: Kind, text: str, name: str) -> Value:
 
 def _parse_integer(kind: Kind, text: str, name: str) -> int:
     limit = _LIMITS[kind]
-    digits = text[1:] if text[:1] in ("-", "+") else text
-    if not (digits.isascii() and digits.isdigit()) or not -limit <= int(text) < limit:
+    number = whole_number(text, -limit, limit - 1)
+    if number is None:
         allowed = f"a whole number from {-limit} to {limit - 1}"
         raise ConfigError(f"Invalid value {text} for configuration {name}: allowed is {allowed}")
-    return int(text)
+    return number
 
 
 def _parse_double(text: str, name: str) -> float:

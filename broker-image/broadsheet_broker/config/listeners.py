@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broadsheet_broker.config.key import ConfigError
+from broadsheet_broker.config.key import ConfigError, whole_number
 
 _LISTENER = re.compile(
     r"(?P<name>[A-Za-z0-9_.-]+)://(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:/\[\]]*)):(?P<port>\d+)"
@@ -89,10 +89,11 @@ def parse_voters(key: str, texts: Sequence[str]) -> list[Voter]:
     voters = []
     for text in texts:
         id_text, at, address = text.partition("@")
-        if not at or not id_text.isdigit():
+        id = whole_number(id_text) if at else None
+        if id is None:
             raise ConfigError(f"Invalid value {text} for configuration {key}: allowed is id@host:port")
         host, port = parse_address(key, address)
-        voters.append(Voter(int(id_text), host, port))
+        voters.append(Voter(id, host, port))
     if len({voter.id for voter in voters}) < len(voters):
         raise ConfigError(f"Invalid value {','.join(texts)} for configuration {key}: each voter needs its own id")
     return voters
@@ -100,7 +101,8 @@ def parse_voters(key: str, texts: Sequence[str]) -> list[Voter]:
 
 def parse_address(key: str, text: str) -> tuple[str, int]:
     """`host:port`, the host of IPv6 in brackets."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    host, _, port_text = text.rpartition(":")
+    port = whole_number(port_text, 0, 65535)
+    if not host or port is None:
         raise ConfigError(f"Invalid value {text} for configuration {key}: allowed is host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    return host.removeprefix("[").removesuffix("]"), port

@@ -18,6 +18,7 @@ from broadsheet_broker.config.key import (
     between,
     one_of,
     some_of,
+    whole_number,
 )
 
 _LONG_MAX = "9223372036854775807"
@@ -37,7 +38,7 @@ def _throttled_replicas(value: Value) -> str | None:
     """`*`, nothing, or partition:broker pairs (KIP-73)."""
     items = value if isinstance(value, list) else []
     good = items in ([], ["*"]) or all(
-        len(pair) == 2 and pair[0].isdigit() and pair[1].isdigit() for pair in (item.split(":") for item in items)
+        len(pair) == 2 and None not in map(whole_number, pair) for pair in (item.split(":") for item in items)
     )
     return None if good else "*, or pairs partition:broker separated by commas"
 

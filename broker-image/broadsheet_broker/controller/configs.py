@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final
 
-from broadsheet_broker.config import CLUSTER_WIDE, KEYS, READ_ONLY, TOPIC_KEYS, ConfigError, Key, Kind
+from broadsheet_broker.config import CLUSTER_WIDE, KEYS, READ_ONLY, TOPIC_KEYS, ConfigError, Key, Kind, whole_number
 from broadsheet_broker.controller import eligible_replicas
 from broadsheet_broker.controller.names import validate_name
 from broadsheet_broker.controller.plan import Context, Plan
@@ -201,10 +201,11 @@ def _check_topic(context: Context, name: str, result: Mapping[str, str]) -> None
 
 def _check_broker(image: ClusterImage, name: str, changes: Mapping[str, str | None]) -> None:
     if name:
-        if not name.lstrip("-").isdigit():
+        broker_id = whole_number(name, -(2**31))
+        if broker_id is None:
             raise KafkaError(ErrorCode.INVALID_REQUEST, "Unable to parse broker name as a base 10 number.")
-        if int(name) not in image.brokers and int(name) not in image.controllers:
-            raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"No broker with id {int(name)} found.")
+        if broker_id not in image.brokers and broker_id not in image.controllers:
+            raise KafkaError(ErrorCode.BROKER_ID_NOT_REGISTERED, f"No broker with id {broker_id} found.")
     unknown, fixed, single = [], [], []
     for key_name, value in changes.items():
         key = KEYS.get(key_name)

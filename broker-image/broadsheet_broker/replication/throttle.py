@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.config import whole_number
+
 if TYPE_CHECKING:
     from broadsheet_broker.replication.partition import Partition
 
@@ -64,7 +66,8 @@ class ThrottledReplicas:
         self._all = "*" in items
         own = str(broker_id)
         pairs = [item.split(":") for item in items if ":" in item]
-        self._partitions = frozenset(int(pair[0]) for pair in pairs if pair[1] == own and pair[0].isdigit())
+        numbers = (whole_number(pair[0]) for pair in pairs if pair[1] == own)
+        self._partitions = frozenset(number for number in numbers if number is not None)
 
     def __bool__(self) -> bool:
         return self._all or bool(self._partitions)
