@@ -255,7 +255,7 @@ class Api:
         told = body.get("status", {}).get("conditions", ())
         return {c["type"]: c for c in told if c.get("observedGeneration") == generation}
 
-    def says(self, kind: str, name: str, condition: str, words: str, seconds: float = 15) -> str:
+    def says(self, kind: str, name: str, condition: str, words: str, seconds: float = 30) -> str:
         """Wait until a condition is True, or for Ready until its message fits; return the message."""
         message = ""
 
@@ -271,7 +271,7 @@ class Api:
             raise AssertionError(f"{error}; it says: {self.conditions(kind, name)}") from None
         return message
 
-    def ready(self, kind: str, name: str, seconds: float = 15) -> Body:
+    def ready(self, kind: str, name: str, seconds: float = 30) -> Body:
         wait_until(
             lambda: self.conditions(kind, name).get("Ready", {}).get("status") == "True",
             f"{kind} {name} to be Ready",

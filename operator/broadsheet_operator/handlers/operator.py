@@ -12,7 +12,7 @@ from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.dependents import Dependents
-from broadsheet_operator.handlers.ownership import Ownership
+from broadsheet_operator.handlers.ownership import Ownership, owner_of
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore
@@ -215,4 +215,5 @@ class Operator:
 def _fingerprint_of_intent(body: Mapping[str, Any]) -> tuple[Any, ...]:
     """A fingerprint of what others change in a resource: our own status writes do not change it."""
     metadata = body["metadata"]
-    return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid")
+    owner = owner_of(body)  # what waited until a Cluster is this operator's goes on when the watch reports it
+    return metadata.get("generation"), metadata.get("deletionTimestamp"), metadata.get("uid"), owner

@@ -12,6 +12,7 @@ import pytest
 
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers import clusters, dependents
+from broadsheet_operator.handlers.ownership import OPERATOR
 from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kafka.dependents import DEPENDENTS
 from broadsheet_operator.kubernetes import Kind, KubernetesError
@@ -614,3 +615,14 @@ def test_what_changes_without_an_event_is_looked_at_again(period: str, kind: str
             await stage.until(lambda: stage.kafka.calls.count(what) >= 5, "look after look")
 
     asyncio.run(scene())
+
+
+@staged
+async def test_what_waits_for_a_cluster_to_be_this_operators_goes_on_when_the_watch_reports_it(stage: Stage) -> None:
+    """An older version of the Cluster, reported after the claim, let a Topic wait until the next resync."""
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    cluster = stage.kubernetes.one(Kind.CLUSTER, "news")
+    looks = stage.kafka.calls.count("topics")
+    stage.operator.observe(Kind.CLUSTER, "MODIFIED", merged(cluster, {"metadata": {"annotations": {OPERATOR: "a/b"}}}))
+    await stage.until(lambda: stage.kafka.calls.count("topics") > looks, "another look at its Topics")
