@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, parse_overrides, whole_number
+from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, whole_number
 from broadsheet_broker.seams.memory import LOOK_SECONDS
 
 if TYPE_CHECKING:
@@ -276,10 +276,13 @@ def _format(options: argparse.Namespace, config: BrokerConfig) -> int:
 def _features(texts: Sequence[str]) -> dict[str, int]:
     """`--feature name=level` arguments."""
     levels = {}
-    for name, level in parse_overrides(texts).items():
+    for text in texts:
+        name, equals, level = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            raise ConfigError(f"Invalid feature {text!r}: allowed is name=level")
         number = whole_number(level, 0, 2**15 - 1)
         if number is None:
-            raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number")
+            raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number from 0 to 32767")
         levels[name] = number
     return levels
 

@@ -152,6 +152,25 @@ def test_configuration_changes_take_effect_at_once(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_configuration_that_does_not_parse_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from broadsheet_broker.wire.messages.config_record import ConfigRecord
+
+    async def scenario(bench: Bench) -> None:
+        bench.create()
+        bench.create("small")
+        bench.metadata.replay(
+            ConfigRecord(resource_type=2, resource_name="orders", name="retention.ms", value="soon"),
+            ConfigRecord(resource_type=2, resource_name="small", name="max.message.bytes", value="100"),
+        )
+        assert "orders keeps its old configuration: retention.ms=soon" in caplog.text
+        await refused(bench, ErrorCode.MESSAGE_TOO_LARGE, batch(b"x" * 300), topic="small")
+        assert row_of(await bench.call(0, 9, request(batch(b"a")))).error_code == 0
+
+    run(tmp_path, scenario)
+
+
 def test_idempotent_producers(tmp_path: Path) -> None:
     def sequenced(sequence: int, epoch: int = 0) -> bytes:
         return batch(b"a", b"b", producer_id=7, producer_epoch=epoch, base_sequence=sequence)

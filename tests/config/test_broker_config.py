@@ -106,6 +106,7 @@ def test_values_have_their_types() -> None:
         ({"process_roles": None}, "Missing required configuration process.roles"),
         ({"node_id": None}, "Missing required configuration node.id"),
         ({"node_id": "-1"}, "allowed is at least 0"),
+        ({"node_id": "one"}, "Invalid value one for configuration node.id: allowed is a whole number"),
         ({"broker_id": "2"}, "Invalid value 2 for configuration broker.id: allowed is 1"),
         ({"listeners": "PLAINTEXT:9092"}, "allowed is name://host:port"),
         ({"listeners": "PLAINTEXT://:9092,PLAINTEXT://:9094,CONTROLLER://:9093"}, "each listener needs its own name"),

@@ -115,6 +115,7 @@ def test_a_port_in_use_is_one_line_and_a_failure(tmp_path: Path) -> None:
         (("broker", "--override", "x"), "Invalid override 'x': allowed is key=value"),
         (("format", "--cluster-id", "a b"), "Invalid cluster id"),
         (("format", "--feature", "kraft.version=x"), "Invalid value x for feature kraft.version"),
+        (("format", "--feature", "kraft.version"), "Invalid feature 'kraft.version': allowed is name=level"),
     ],
 )
 def test_what_it_cannot_do_is_one_line_and_a_failure(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -106,7 +106,7 @@ class BrokerConfig:
         if node is None and broker is not None:
             self.values["node.id"] = broker
         elif broker is None and node is not None:
-            self._values["broker.id"] = KEYS["broker.id"].parse(node)
+            self._values["broker.id"] = KEYS["node.id"].parse(node)
 
     def _take(self, name: str, text: str) -> None:
         key = KEYS.get(name)

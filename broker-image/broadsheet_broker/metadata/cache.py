@@ -39,7 +39,9 @@ class MetadataCache:
             try:
                 subscriber(delta, image)
             except Exception:
-                logger.exception("A room failed to take up the cluster metadata at offset %d", image.offset)
+                logger.exception(
+                    "A part of this broker could not apply the cluster metadata at offset %d", image.offset
+                )
 
     def topic_config(self, name: str) -> Mapping[str, str]:
         """The effective configuration of a topic, by Kafka's topic properties."""

@@ -320,7 +320,11 @@ class ReplicaManager:
         partitions = self._by_name.get(name)
         if not partitions:
             return
-        config = self._log_config(name)
+        try:
+            config = self._log_config(name)
+        except ValueError as error:
+            logger.error("%s keeps its old configuration: %s", name, error)
+            return
         self._throttled.read(name, self.metadata.topic_config(name))
         for partition in partitions.values():
             partition.log.reconfigure(config)
