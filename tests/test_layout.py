@@ -31,6 +31,19 @@ def test_tests_import_nothing_from_e2e() -> None:
     assert not wrong
 
 
+def test_what_several_packages_need_is_in_support() -> None:
+    """A folder of tests imports from itself and from tests/support; e2e from the latter only."""
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for top in ("tests", "e2e")
+        for path in (ROOT / top).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("tests.")
+        and name.split(".")[1] not in ("support", path.relative_to(ROOT).parts[1] if top == "tests" else "support")
+    ]
+    assert not wrong
+
+
 def test_operator_is_a_folder_and_not_a_package() -> None:
     """With an `__init__.py` it could hide the standard library's `operator`."""
     assert not (ROOT / "operator/__init__.py").exists()

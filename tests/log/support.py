@@ -1,39 +1,16 @@
-"""What the tests of the log share: an environment whose files are in memory and whose clock is set by hand."""
+"""What the tests of the log share: batches of records, logs of them, and what is in a log."""
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import Callable
 from typing import Any
 
 from broadsheet_broker.log import AppendInfo, Log, LogConfig
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.wire.records import Record, build_batch, decode_records, iterate_batches
-from tests.support.memory_files import MemoryFiles
-from tests.support.virtual_time import START_MS, HandClock
+from tests.support.virtual_time import START_MS
 
 NOW_MS = START_MS
 DIRECTORY = "/logs/orders-0"
-
-
-class MemoryEnvironment(Environment):
-    """Blocking work runs at once, where it is called."""
-
-    clock: HandClock
-    files: MemoryFiles
-
-    async def offload(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        await asyncio.sleep(0)
-        return function(*arguments)
-
-
-def memory_environment(seed: int = 1) -> MemoryEnvironment:
-    clock = HandClock()
-    files = MemoryFiles(clock.time_ms)
-    files.make_directory("/logs")
-    loop: Any = None
-    return MemoryEnvironment(loop, clock, random.Random(seed), files)
 
 
 def open_log(environment: Environment, *, config: LogConfig | None = None, **options: Any) -> Log:

@@ -19,7 +19,8 @@ from broadsheet_broker.wire.records import (
     iterate_batches,
     parse_batch,
 )
-from tests.log.support import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, records_of, values_of
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, open_log, records_of, values_of
+from tests.support.memory_environment import memory_environment
 
 
 def test_offsets_count_up_and_readers_get_what_was_appended() -> None:

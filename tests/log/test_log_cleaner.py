@@ -23,16 +23,8 @@ from broadsheet_broker.wire.records import (
     iterate_batches,
     seal_batch,
 )
-from tests.log.support import (
-    DIRECTORY,
-    NOW_MS,
-    append,
-    batch,
-    keyed,
-    memory_environment,
-    open_log,
-    records_of,
-)
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, keyed, open_log, records_of
+from tests.support.memory_environment import memory_environment
 
 COMPACT = LogConfig(
     segment_bytes=600, cleanup_policy=frozenset(("compact",)), index_interval_bytes=0, delete_retention_ms=1000

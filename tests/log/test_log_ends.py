@@ -6,16 +6,8 @@ import pytest
 
 from broadsheet_broker.log import Log, LogConfig
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from tests.log.support import (
-    DIRECTORY,
-    NOW_MS,
-    MemoryEnvironment,
-    append,
-    batch,
-    memory_environment,
-    open_log,
-    values_of,
-)
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, open_log, values_of
+from tests.support.memory_environment import MemoryEnvironment, memory_environment
 
 SMALL = LogConfig(segment_bytes=400, index_interval_bytes=0)
 HOUR = 3_600_000

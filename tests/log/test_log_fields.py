@@ -11,7 +11,8 @@ import pytest
 import broadsheet_broker
 from broadsheet_broker.log.segments import Segments
 from broadsheet_broker.log.tail import Tail
-from tests.log.support import NOW_MS, batch, memory_environment, open_log
+from tests.log.support import NOW_MS, batch, open_log
+from tests.support.memory_environment import memory_environment
 
 ROOT = Path(broadsheet_broker.__path__[0])
 OWNED = {

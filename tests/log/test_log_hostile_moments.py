@@ -18,8 +18,9 @@ from broadsheet_broker.log.log_directory import LogDirectory
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.primitives import uuid_text
-from tests.log.support import DIRECTORY, NOW_MS, append, batch, keyed, memory_environment, open_log, values_of
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, keyed, open_log, values_of
 from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
+from tests.support.memory_environment import memory_environment
 
 AGAIN = uuid.UUID(int=78)
 DAY = 24 * 3600 * 1000

@@ -13,7 +13,8 @@ import pytest
 
 from broadsheet_broker.log import CorruptLogError, Log, LogConfig, LogManager, LogManagerSettings, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
-from tests.log.support import NOW_MS, MemoryEnvironment, append, batch, keyed, memory_environment, values_of
+from tests.log.support import NOW_MS, append, batch, keyed, values_of
+from tests.support.memory_environment import MemoryEnvironment, memory_environment
 from tests.support.waiting import until
 
 ORDERS = uuid.UUID(int=77)

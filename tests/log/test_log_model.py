@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broadsheet_broker.log import LogConfig, StorageError
 from broadsheet_broker.wire.records import parse_batch
-from tests.log.support import NOW_MS, append, batch, memory_environment, open_log, values_of
+from tests.log.support import NOW_MS, append, batch, open_log, values_of
+from tests.support.memory_environment import memory_environment
 
 CONFIG = LogConfig(segment_bytes=700, index_interval_bytes=150, retention_ms=-1)
 PRODUCER = 11

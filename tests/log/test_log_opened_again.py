@@ -10,8 +10,9 @@ import pytest
 
 from broadsheet_broker.log import CorruptLogError, LogManager, StorageError
 from broadsheet_broker.log.errors import is_passing
-from tests.log.support import MemoryEnvironment, append, batch, memory_environment, values_of
+from tests.log.support import append, batch, values_of
 from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
+from tests.support.memory_environment import MemoryEnvironment, memory_environment
 
 AGAIN = uuid.UUID(int=78)
 LOG = f"{ROOT}/orders-0/{0:020d}.log"

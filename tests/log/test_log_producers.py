@@ -12,7 +12,8 @@ from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.producer_state import ProducerState, SnapshotCorruptError, read_snapshot
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import CONTROL_ABORT, CONTROL_COMMIT, build_control_batch
-from tests.log.support import NOW_MS, append, batch, memory_environment, open_log, values_of
+from tests.log.support import NOW_MS, append, batch, open_log, values_of
+from tests.support.memory_environment import memory_environment
 
 
 def send(log: Log, sequence: int, epoch: int = 0, count: int = 1, **options: object) -> object:

@@ -8,7 +8,8 @@ import pytest
 
 from broadsheet_broker.log import CorruptLogError, LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import LEADER_EPOCH_CHECKPOINT
-from tests.log.support import DIRECTORY, NOW_MS, append, batch, memory_environment, open_log, values_of
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, open_log, values_of
+from tests.support.memory_environment import memory_environment
 
 FIRST = f"{DIRECTORY}/{0:020d}"
 SMALL = LogConfig(segment_bytes=400, index_interval_bytes=0)

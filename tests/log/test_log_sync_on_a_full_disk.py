@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from broadsheet_broker.log import StorageError
-from tests.log.support import append, batch, memory_environment, open_log
+from tests.log.support import append, batch, open_log
+from tests.support.memory_environment import memory_environment
 
 
 def test_no_room_for_the_leader_epochs_is_no_failed_fsync() -> None:

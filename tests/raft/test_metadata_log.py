@@ -6,8 +6,8 @@ from broadsheet_broker.raft.messages import SnapshotId
 from broadsheet_broker.raft.snapshot import encode_snapshot
 from broadsheet_broker.raft.storage import MetadataLog
 from broadsheet_broker.wire.records import build_batch
-from tests.log.support import MemoryEnvironment, memory_environment
 from tests.raft.test_raft_files import STATIC
+from tests.support.memory_environment import MemoryEnvironment, memory_environment
 
 OLD, NEW = SnapshotId(3, 1), SnapshotId(10, 2)
 
