@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from broadsheet_operator.api.topic import Topic
 from broadsheet_operator.reconcilers.observed import TopicView
 
-NAMES = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"})
+METADATA = "__cluster_metadata"
+"""The log of the metadata quorum, which no client sees as a topic."""
+NAMES = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", METADATA})
 CHANGEABLE = (
     "max.compaction.lag.ms",
     "min.cleanable.dirty.ratio",
@@ -27,13 +29,21 @@ def is_own(name: str, observed: TopicView | None) -> bool:
     return name in NAMES or (observed is not None and observed.internal)
 
 
+def awaited(desired: Topic, observed: TopicView | None) -> str:
+    """Why a Topic that declares one of Kafka's own topics waits; empty when it need not wait."""
+    name = desired.topic_name
+    if observed is not None or name not in NAMES or name == METADATA:
+        return ""
+    return f"{name} is one of Kafka's own topics and does not exist yet; Kafka creates it when it is first needed"
+
+
 def refusal(desired: Topic, observed: TopicView | None) -> str:
     """Why nothing is done for a Topic that declares one of Kafka's own topics; empty when all of it may be done."""
     name = desired.topic_name
     if not is_own(name, observed):
         return ""
     if observed is None:
-        return f"{name} is one of Kafka's own topics and does not exist; Kafka creates it when it is first needed"
+        return f"{name} is the log of Kafka's metadata quorum, which cannot be declared" if name == METADATA else ""
     wrong = list(_wrong(desired, observed))
     if not wrong:
         return ""

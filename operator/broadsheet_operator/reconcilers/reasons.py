@@ -71,6 +71,13 @@ class Reason(StrEnum):
         "If it should be there, compare spec.groupId with group.id of the consumers.",
     )
 
+    PENDING_IN_KAFKA = (
+        "PendingInKafka",
+        Health.WAITING,
+        "It is one of Kafka's own topics, and Kafka has not created it yet.",
+        "Nothing; it goes on by itself when Kafka has created it.",
+    )
+
     # -- refused, or in conflict ---------------------------------------------------------------------------------------
 
     NOT_SUPPORTED = (

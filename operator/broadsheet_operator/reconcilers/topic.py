@@ -101,6 +101,9 @@ def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO
     protected = own_topics.refusal(desired, observed)
     if protected:
         return _said(desired, now, stuck(Reason.NOT_SUPPORTED, protected))
+    awaited = own_topics.awaited(desired, observed)
+    if awaited:
+        return _said(desired, now, waiting(Reason.PENDING_IN_KAFKA, awaited))
     if observed is None:
         return _plan_creation(desired, cluster, now, failures, terms)
     wanted, refusals = _difference(desired, observed, cluster, terms)

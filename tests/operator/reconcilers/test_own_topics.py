@@ -68,7 +68,21 @@ def test_what_is_declared_as_it_is_needs_nothing() -> None:
 
 def test_a_topic_of_kafkas_that_is_not_there_is_not_made() -> None:
     found = plan({}, None)
-    assert found.actions == () and "Kafka creates it when it is first needed" in stalled(found)
+    ready = found.status.condition("Ready")
+    assert found.actions == () and ready is not None
+    assert (ready.status, ready.reason) == ("False", "PendingInKafka")
+    assert "Kafka creates it when it is first needed" in ready.message
+
+
+def test_a_topic_of_kafkas_that_will_come_by_itself_is_not_stalled() -> None:
+    """Declared with its Cluster, before the first group: Flux gave up, although nobody had to change anything."""
+    assert stalled(plan({}, None)) == ""
+    assert stalled(plan({})) == "", "and it goes on once it is there"
+
+
+def test_the_log_of_the_metadata_quorum_cannot_be_declared() -> None:
+    found = plan({}, None, "__cluster_metadata")
+    assert found.actions == () and "log of Kafka's metadata quorum" in stalled(found)
 
 
 def test_a_topic_that_was_deleted_in_kafka_is_made_again_and_said_to_have_lost_its_records() -> None:
