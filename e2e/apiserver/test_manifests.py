@@ -9,6 +9,7 @@ import yaml
 
 from broadsheet_operator.api.owned import KUBERNETES_PROPERTIES, PROPERTIES
 from e2e.apiserver.server import REPOSITORY, Api, Refused
+from tests.support.waiting import wait_until
 
 TABLE: dict[str, list[dict[str, Any]]] = yaml.safe_load(
     (REPOSITORY / "tests/operator/api/manifest-table.yaml").read_text()
@@ -63,20 +64,54 @@ def test_an_object_from_before_a_rule_about_names_can_still_be_changed_and_delet
     table.call("PUT", path, crd)
     row = {"kind": "Cluster", "name": "my.kafka"}
     try:
+        # The API server takes a changed definition up a moment later.
+        wait_until(lambda: is_taken(table, row), "the definition without the rule to be served", every_s=0.1)
         table.create(manifest(table, row, {"brokers": {}}))
     finally:
         crd = table.one("CustomResourceDefinition", "clusters.broadsheet.io")
         crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["x-kubernetes-validations"] = rules
         table.call("PUT", path, crd)
+    other = {**row, "name": "your.kafka"}
+    wait_until(lambda: not is_taken(table, other), "the definition with the rule to be served", every_s=0.1)
     table.patch("Cluster", "my.kafka", {"metadata": {"finalizers": ["broadsheet.io/cleanup"]}})
     table.patch("Cluster", "my.kafka", {"spec": {"paused": True}, "metadata": {"finalizers": None}})
     table.delete("Cluster", "my.kafka")
+
+
+def is_taken(api: Api, row: dict[str, Any]) -> bool:
+    """Whether the API server would create a Cluster of this name now."""
+    try:
+        offer(api, {**row, "spec": {"brokers": {}}})
+    except Refused:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("key", sorted([*PROPERTIES, *KUBERNETES_PROPERTIES]))
 def test_a_property_that_broadsheet_sets_is_refused_by_its_name(table: Api, key: str) -> None:
     with pytest.raises(Refused, match=f"config {key} is set by Broadsheet: "):
         offer(table, {"kind": "Cluster", "spec": {"brokers": {}, "config": {key: "mine"}}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "words"),
+    [
+        (
+            "Cluster",
+            {"brokers": {"resources": {"limits": {"memory": "512MB"}}}},
+            "write a number with an optional unit",
+        ),
+        ("Cluster", {"external": {"bootstrapServers": ["kafka"]}}, "write host:port, as in broker.example.org:9092"),
+        ("Topic", {"cluster": "News"}, "write the name of a Cluster, or namespace/name"),
+        ("Topic", {"cluster": "q", "topicName": "a b"}, "write a topic's name: letters, digits, dots"),
+    ],
+)
+def test_a_mistyped_value_gets_an_example_and_no_regular_expression(
+    table: Api, kind: str, spec: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        offer(table, {"kind": kind, "spec": spec})
+    assert words in refused.value.message and "should match" not in refused.value.message
 
 
 @pytest.mark.parametrize("port", [9093, 9404])

@@ -22,12 +22,18 @@ from broadsheet_operator.api.meta import (
     unmanaged_keys,
 )
 from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, PROPERTIES, first_refusal, owned_keys, refused_key
-from broadsheet_operator.api.quantities import Size, parse_size
+from broadsheet_operator.api.quantities import QUANTITY_HELP, QUANTITY_PATTERN, Size, parse_size
 from broadsheet_operator.api.scheduling import Affinity, Toleration
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 LabelText = Annotated[str, StringConstraints(max_length=253)]
-HostPort = Annotated[str, StringConstraints(pattern=r"^[^\s:,/]+:[0-9]{1,5}$", max_length=260)]
+HOST_PORT_PATTERN = r"^[^\s:,/]+:[0-9]{1,5}$"
+HOST_PORT_HELP = "host:port, as in broker.example.org:9092"
+HostPort = Annotated[
+    str,
+    StringConstraints(pattern=HOST_PORT_PATTERN, max_length=260),
+    Field(json_schema_extra={"x-help": HOST_PORT_HELP}),
+]
 
 
 def _quantity(value: object) -> object:
@@ -37,7 +43,12 @@ def _quantity(value: object) -> object:
 
 
 Quantity = Annotated[
-    Annotated[str, StringConstraints(pattern=r"^[0-9]+([.][0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?$", max_length=32)] | int,
+    Annotated[
+        str,
+        StringConstraints(pattern=QUANTITY_PATTERN, max_length=32),
+        Field(json_schema_extra={"x-help": QUANTITY_HELP}),
+    ]
+    | int,
     BeforeValidator(_quantity),
 ]
 

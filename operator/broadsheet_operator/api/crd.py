@@ -115,6 +115,8 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
     if node.get("x-int-or-string"):
         out["x-kubernetes-int-or-string"] = True
         out |= {k: node[k] for k in ("pattern", "maxLength") if k in node}
+        if "x-help" in node:
+            _explain(node, out, "type(self) == int || ")
         if node.get("x-nullable"):
             out["nullable"] = True
         return out
@@ -124,9 +126,7 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
         if key in node and not (key in ("minimum", "maximum") and abs(node[key]) >= _LONGEST_INTEGER):
             out[key] = node[key]
     if "x-help" in node:
-        # A rule and no pattern: kubectl would show the pattern, and no explanation, when it is mistyped.
-        rule = f"self.matches(r'{out.pop('pattern')}')"
-        out["x-kubernetes-validations"] = [{"rule": rule, "message": f"write {node['x-help']}"}]
+        _explain(node, out)
     if node.get("format") == "date-time" or kind == "integer":
         out["format"] = "int64" if kind == "integer" else "date-time"
     default = node.get("default")
@@ -137,6 +137,12 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
     elif kind == "object":
         _object(node, out, shapes)
     return out
+
+
+def _explain(node: Schema, out: Schema, unless: str = "") -> None:
+    """A rule and no pattern: kubectl would show the pattern, and no explanation, when it is mistyped."""
+    rule = f"{unless}self.matches(r'{out.pop('pattern')}')"
+    out["x-kubernetes-validations"] = [{"rule": rule, "message": f"write {node['x-help']}"}]
 
 
 def _list(node: Schema, out: Schema, shapes: dict[str, Schema]) -> None:

@@ -16,10 +16,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from broadsheet_operator.api.cluster import THROTTLE_HELP, THROTTLE_PATTERN, Cluster
+from broadsheet_operator.api import quantities
+from broadsheet_operator.api.cluster import HOST_PORT_HELP, HOST_PORT_PATTERN, THROTTLE_HELP, THROTTLE_PATTERN, Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
 from broadsheet_operator.api.maintenance import TIME_ZONE_PATTERN, WINDOW_DURATION_HELP, WINDOW_DURATION_PATTERN
-from broadsheet_operator.api.meta import API_VERSION, Dependent, Resource
+from broadsheet_operator.api.meta import (
+    API_VERSION,
+    CLUSTER_HELP,
+    CLUSTER_PATTERN,
+    TOPIC_HELP,
+    TOPIC_PATTERN,
+    Dependent,
+    Resource,
+)
 from broadsheet_operator.api.topic import Topic
 
 AnyResource = Cluster | Dependent
@@ -240,25 +249,27 @@ def _words(error: ErrorDetails, model: type[BaseModel]) -> str:
     return f"{_show(value)}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _pattern_help(pattern: str) -> str:
-    from broadsheet_operator.api import quantities as q
+_PATTERN_HELP = {
+    quantities.DURATION_PATTERN: quantities.DURATION_HELP,
+    quantities.RETENTION_TIME_PATTERN: quantities.RETENTION_TIME_HELP,
+    quantities.SIZE_PATTERN: quantities.SIZE_HELP,
+    quantities.RETENTION_SIZE_PATTERN: quantities.RETENTION_SIZE_HELP,
+    quantities.QUANTITY_PATTERN: quantities.QUANTITY_HELP,
+    WINDOW_DURATION_PATTERN: WINDOW_DURATION_HELP,
+    THROTTLE_PATTERN: THROTTLE_HELP,
+    TIME_ZONE_PATTERN: "a time zone, as in Europe/Berlin or UTC",
+    HOST_PORT_PATTERN: HOST_PORT_HELP,
+    CLUSTER_PATTERN: CLUSTER_HELP,
+    TOPIC_PATTERN: TOPIC_HELP,
+}
+"""By pattern, what is to be written instead of a value that does not match."""
 
-    if pattern in (q.DURATION_PATTERN, q.RETENTION_TIME_PATTERN):
-        return f"write {q.DURATION_HELP}" + (", or unlimited" if pattern == q.RETENTION_TIME_PATTERN else "")
-    if pattern in (q.SIZE_PATTERN, q.RETENTION_SIZE_PATTERN):
-        return f"write {q.SIZE_HELP}" + (", or unlimited" if pattern == q.RETENTION_SIZE_PATTERN else "")
-    if pattern == WINDOW_DURATION_PATTERN:
-        return f"write {WINDOW_DURATION_HELP}"
-    if pattern == THROTTLE_PATTERN:
-        return f"write {THROTTLE_HELP}"
-    if pattern == TIME_ZONE_PATTERN:
-        return "write a time zone, as in Europe/Berlin or UTC"
-    if pattern == r"^[a-zA-Z0-9._-]+$":
-        return "a topic's name has letters, digits, dots, underscores and hyphens only"
+
+def _pattern_help(pattern: str) -> str:
+    if pattern in _PATTERN_HELP:
+        return f"write {_PATTERN_HELP[pattern]}"
     if pattern.startswith(("^[a-z0-9]", "^([a-z0-9]", "^[a-z](")):
         return "a name has small letters, digits and hyphens only, and begins and ends with a letter or digit"
-    if pattern.startswith(r"^[^\s:"):
-        return "write host:port, as in broker.example.org:9092"
     return f"it must match {pattern}"
 
 

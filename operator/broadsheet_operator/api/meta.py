@@ -120,15 +120,23 @@ def lenient_enum(kind: type[StrEnum]) -> Any:
 ResourceName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", max_length=253, min_length=1)
 ]
+CLUSTER_PATTERN = r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
+CLUSTER_HELP = (
+    "the name of a Cluster, or namespace/name; a name has small letters, digits and hyphens only, and begins and ends "
+    "with a letter or digit"
+)
 ClusterReference = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$",
-        min_length=1,
-        max_length=116,
-    ),
+    StringConstraints(pattern=CLUSTER_PATTERN, min_length=1, max_length=116),
+    Field(json_schema_extra={"x-help": CLUSTER_HELP}),
 ]
-TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]+$", min_length=1, max_length=249)]
+TOPIC_PATTERN = r"^[a-zA-Z0-9._-]+$"
+TOPIC_HELP = "a topic's name: letters, digits, dots, underscores and hyphens only"
+TopicName = Annotated[
+    str,
+    StringConstraints(pattern=TOPIC_PATTERN, min_length=1, max_length=249),
+    Field(json_schema_extra={"x-help": TOPIC_HELP}),
+]
 
 
 def _scalar(value: object) -> object:

@@ -26,6 +26,8 @@ _LARGEST = 2**63 - 1
 
 DURATION_HELP = "a number with a unit: ms, s, m, h, d or w, as in 500ms, 12h, 7d or 1h30m"
 SIZE_HELP = "bytes with an optional unit: k, M, G, T, P or Ki, Mi, Gi, Ti, Pi, as in 500Mi, 10Gi or 1G"
+QUANTITY_PATTERN = r"^[0-9]+([.][0-9]+)?(m|[kMGTPE]|[KMGTPE]i)?$"
+QUANTITY_HELP = "a number with an optional unit: m, k, M, G or Ki, Mi, Gi, as in 500m, 1.5 or 2Gi"
 RETENTION_TIME_HELP = f"{DURATION_HELP}; or unlimited"
 RETENTION_SIZE_HELP = f"{SIZE_HELP}; or unlimited"
 
