@@ -82,10 +82,9 @@ class Key:
 
 
 def whole_number(text: str, low: int = 0, high: int = 2**31 - 1) -> int | None:
-    """The number from `low` to `high` that a client's text stands for; None for any other text.
+    """The number from `low` to `high` that a text stands for, in ASCII digits; None for any other text.
 
-    `int` cannot be asked alone: it raises ValueError for thousands of digits, and for digits such as a superscript two,
-    for which `str.isdigit` is true.
+    `str.isdigit` is true for text from which `int` makes no number: thousands of digits, or a superscript two.
     """
     number = int(text) if _WHOLE_NUMBER.fullmatch(text) else None
     return number if number is not None and low <= number <= high else None
