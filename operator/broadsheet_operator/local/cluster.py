@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import time
 import uuid
@@ -35,6 +34,7 @@ from broadsheet_operator.local.broker import (
 )
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
+from broadsheet_operator.reconcilers.inputs import SECRET
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
 from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.reasons import Reason
@@ -43,8 +43,6 @@ from broadsheet_operator.reconcilers.server_properties import server_properties
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
-SECRET = re.compile(r"password|secret|jaas|\.key$")
-"""Names of properties whose values are shown nowhere."""
 MOST_CONTROLLERS = 3
 """Brokers that vote in the metadata quorum, chosen when the cluster is made."""
 
