@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from broadsheet_operator.handlers.operator import Operator
@@ -236,3 +238,29 @@ class Stage:
 
         await self.until(check, f"{kind.kind} {name} {reason}, not {self.kubernetes.reason(kind, name, namespace)}")
         return self.kubernetes.one(kind, name, namespace)
+
+
+BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
+
+
+def staged(test: Callable[[Stage], Awaitable[None]]) -> Callable[[], None]:
+    """Run a coroutine with an operator on both fakes, and a Cluster `news` that is Ready."""
+
+    async def scene() -> None:
+        async with asyncio.timeout(30):
+            async with Stage() as stage:
+                stage.apply("Cluster", "news", BROKERS)
+                await stage.reason(Kind.CLUSTER, "news", "Ready")
+                await test(stage)
+
+    def run() -> None:
+        asyncio.run(scene())
+
+    functools.update_wrapper(run, test)
+    del run.__wrapped__  # type: ignore[attr-defined] - pytest would take its argument for a fixture
+    return run
+
+
+def status(stage: Stage) -> dict[str, Any]:
+    found: dict[str, Any] = stage.kubernetes.one(Kind.CLUSTER, "news")["status"]
+    return found
