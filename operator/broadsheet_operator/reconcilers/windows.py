@@ -6,7 +6,8 @@ growing, changing settings that need no restart, and the restart of a broker tha
 
 A window opens by the clock on the wall of its time zone and stays open for real hours, so that it is neither longer
 nor shorter on the nights when clocks are changed. An opening that falls into the hour that is left out in spring comes
-when that hour has passed, as with Debian's cron.
+when that hour has passed, as with Debian's cron. Where clocks change by half an hour (Lord Howe Island), a schedule
+without a fixed hour may miss an opening that night: cronsim steps over it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def allows(windows: Sequence[MaintenanceWindow], now: datetime) -> tuple[bool, s
     """
     if not windows:
         return True, ""
+    now = now.astimezone(UTC)  # within one zone Python adds hours to the clock on the wall, which may jump
     closings = [(close, w) for w in windows if (close := _closing(w, now)) is not None]
     if closings:
         close, window = max(closings, key=lambda found: found[0])
@@ -58,7 +60,9 @@ def _closing(window: MaintenanceWindow, now: datetime) -> datetime | None:
 def _openings(window: MaintenanceWindow, after: datetime) -> Iterator[datetime]:
     """Openings (UTC) after a time. There is always one: a schedule whose day never comes is refused by the model."""
     for opening in CronSim(window.schedule, after.astimezone(ZoneInfo(window.time_zone))):
-        yield opening.astimezone(UTC)
+        moment = opening.astimezone(UTC)
+        if moment > after:  # in the hour that comes twice, the search also finds what was due in the first one
+            yield moment
 
 
 def _clock(moment: datetime, window: MaintenanceWindow) -> str:
