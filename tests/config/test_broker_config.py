@@ -133,6 +133,7 @@ def test_values_have_their_types() -> None:
         ({"log_cleaner_min_compaction_lag_ms": "2", "log_cleaner_max_compaction_lag_ms": "1"}, "must not be above"),
         ({"queued_max_request_bytes": "1000"}, "at least socket.request.max.bytes"),
         ({"max_connections_per_ip": "0"}, "needs max.connections.per.ip.overrides"),
+        ({"log_dirs": ""}, "log.dirs is empty: allowed is one directory or more"),
         ({"log_dirs": "/data/a,/data/a"}, "each directory may be given once"),
         ({"broadsheet_http_listener": "localhost:9404"}, "allowed is http://host:port"),
         ({"ssl_keystore_location": "/secret"}, "authentication, TLS and authorization are not built yet"),

@@ -137,7 +137,8 @@ class BrokerConfig:
         self.process_roles: list[str] = self.get_list("process.roles")
         self.is_broker: bool = "broker" in self.process_roles
         self.is_controller: bool = "controller" in self.process_roles
-        self.log_dirs: list[str] = [item for item in self.get_list("log.dirs") or self.get_list("log.dir") if item]
+        directories = "log.dirs" if self.is_set("log.dirs") else "log.dir"
+        self.log_dirs: list[str] = [item for item in self.get_list(directories) if item]
         self.metadata_log_dir: str = self.get_optional_str("metadata.log.dir") or next(iter(self.log_dirs), "")
         self.rack: str | None = self.get_optional_str("broker.rack")
         self.cluster_id: str | None = self.get_optional_str("broadsheet.cluster.id") or None

@@ -34,7 +34,7 @@ def _check_identity(config: BrokerConfig) -> None:
             "Missing required configuration node.id: allowed is a number from 0 on, unique in the cluster"
         )
     if not config.log_dirs:
-        raise ConfigError("Missing required configuration log.dirs: allowed is one directory or more")
+        raise ConfigError("log.dirs is empty: allowed is one directory or more, separated by commas")
     if len(set(config.log_dirs)) < len(config.log_dirs):
         raise _refuse("log.dirs", ",".join(config.log_dirs), "each directory may be given once")
 
