@@ -265,6 +265,33 @@ def test_what_was_cut_off_does_not_come_back_below_a_later_segment_after_a_loss_
     assert values_of(again) == [(0, "a"), (1, "d")]
 
 
+def test_segments_that_were_cut_off_do_not_come_back_behind_later_records_after_a_loss_of_power() -> None:
+    """They would pass for records of the epoch that was appended after the cut, and the replica for one like others."""
+    environment = memory_environment()
+    log = open_log(environment)
+    for value in ("a", "b", "c"):
+        append(log, batch(value))
+        log.roll(NOW_MS)
+    log.sync()
+    log.truncate_to(1)
+    append(log, batch("d"), epoch=1)
+    environment.files.lose_power()
+    assert values_of(open_log(environment, recovery_point=log.recovery_point)) == [(0, "a")]
+
+
+def test_a_log_that_began_again_has_none_of_its_old_segments_after_a_loss_of_power() -> None:
+    environment = memory_environment()
+    log = open_log(environment)
+    for value in ("a", "b", "c"):
+        append(log, batch(value))
+        log.roll(NOW_MS)
+    log.sync()
+    log.truncate_fully_and_start_at(1)
+    environment.files.lose_power()
+    again = open_log(environment, recovery_point=log.recovery_point)
+    assert (again.log_start_offset, again.log_end_offset) == (1, 1)
+
+
 def test_a_segment_that_a_killed_process_began_is_there_after_a_loss_of_power() -> None:
     """Its name was not durable when the process was killed, and the next process synced only what is in it: then it
     called durable what was gone with the name."""

@@ -64,9 +64,12 @@ def _truncate(tail: Tail, offset: int) -> None:
     segments.remove_snapshots([taken for taken in segments.snapshots if taken > end])
     tail.producers.clear(segments.start_offset)
     rebuild_producers(files, segments, tail.producers, end, segments.snapshots, segments.snapshot_path, segments.file)
-    # What was cut off must not come back after a loss of power, below a segment that begins where it began: it
-    # would not be checked again, as all of it lies below the recovery point.
+    # What was cut off must not come back after a loss of power: neither below a segment that begins where it began,
+    # where it would not be checked again as all of it lies below the recovery point, nor as segments of an older epoch
+    # behind what is appended next.
     try:
+        if later:
+            files.sync_directory(segments.directory)
         file.sync()
     except OSError as error:
         raise segments.failure_of_sync(error) from error
@@ -84,3 +87,7 @@ def truncate_fully_and_start_at(tail: Tail, offset: int) -> None:
     except OSError as error:
         raise StorageError(f"{segments.directory}: cannot start again at offset {offset}: {error}", error) from error
     tail.begin_again(fresh)
+    try:
+        segments.files.sync_directory(segments.directory)  # none of the old ones comes back with a loss of power
+    except OSError as error:
+        raise segments.failure_of_sync(error) from error
