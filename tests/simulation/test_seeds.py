@@ -36,7 +36,28 @@ LEAST_SEEDS = {1: 20, 3: 12, 5: 4}
 JOBS = 1 if "PYTEST_XDIST_WORKER" in os.environ else os.cpu_count() or 1
 """Processes for a list of seeds: the workers of pytest-xdist are one for each core already."""
 
-ONCE_WRONG = (106, 212, 338, 364, 438, 499, 750, 820, 1044, 1373, 1620, 1753, 1786, 1883, 1971, 2056, 7404, 8303, 30630)
+ONCE_WRONG = (
+    106,
+    212,
+    338,
+    364,
+    438,
+    499,
+    750,
+    820,
+    1044,
+    1373,
+    1620,
+    1753,
+    1786,
+    1883,
+    1971,
+    2056,
+    7404,
+    8303,
+    30630,
+    31015,
+)
 """Runs of three brokers that went wrong once. The schedules of some have changed since; defects of the broker have
 tests of their own besides."""
 

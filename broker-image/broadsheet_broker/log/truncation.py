@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.log.durability import sync
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.replay import rebuild_producers
 from broadsheet_broker.log.scan import BadBatchError
@@ -66,10 +67,11 @@ def _truncate(tail: Tail, offset: int) -> None:
     rebuild_producers(files, segments, tail.producers, end, segments.snapshots, segments.snapshot_path, segments.file)
     # What was cut off must not come back after a loss of power: neither below a segment that begins where it began,
     # where it would not be checked again as all of it lies below the recovery point, nor as segments of an older epoch
-    # behind what is appended next.
+    # behind what is appended next. What else is in the directory is made durable before its name is.
+    if later:
+        sync(segments)
+        return
     try:
-        if later:
-            files.sync_directory(segments.directory)
         file.sync()
     except OSError as error:
         raise segments.failure_of_sync(error) from error
@@ -87,7 +89,4 @@ def truncate_fully_and_start_at(tail: Tail, offset: int) -> None:
     except OSError as error:
         raise StorageError(f"{segments.directory}: cannot start again at offset {offset}: {error}", error) from error
     tail.begin_again(fresh)
-    try:
-        segments.files.sync_directory(segments.directory)  # none of the old ones comes back with a loss of power
-    except OSError as error:
-        raise segments.failure_of_sync(error) from error
+    sync(segments)  # none of the old ones comes back with a loss of power
