@@ -27,7 +27,7 @@ def manifest(row: dict[str, Any], spec: Any, name: str = "table") -> str:
         ),
         ("Topic", {"cluster": "news", "retention": {"sizePerPartition": "10GB"}}, "write bytes with an optional unit"),
         ("Cluster", {"brokers": {"storage": {"size": "10 GB"}}}, "write bytes with an optional unit"),
-        ("Cluster", {"brokers": {}, "reassignment": {"throttle": "50"}}, "write bytes a second with a unit"),
+        ("Cluster", {"brokers": {}, "reassignment": {"throttle": "50"}}, "write bytes per second with a unit"),
     ],
 )
 def test_a_mistyped_quantity_is_refused_in_words(world: World, kind: str, spec: dict[str, Any], words: str) -> None:
