@@ -28,6 +28,8 @@ class OperatorSettings:
     """How often a consumer group that does not exist in Kafka is looked up."""
     held_seconds: float = 15.0
     """How often a resource that waits for a maintenance window checks whether it has opened."""
+    out_of_sync_seconds: float = 15.0
+    """How often a Topic whose replicas are not all in sync is checked: they catch up without any Kubernetes event."""
     unfinished_seconds: float = 1.0
     """How often a Topic is checked while Kafka is still working on it (a reassignment, a creation)."""
 

@@ -70,7 +70,7 @@ NOTES = DependentKind(
     round=reconcile_notes,
     figures=NO_FIGURES,
     linger_seconds=lambda settings: 0.0,
-    ready_seconds=lambda settings: 0.0,
+    ready_seconds=lambda settings, status: 0.0,
     unready_seconds=lambda settings, ready: 1.0,
     local_seconds=0.1,
 )

@@ -43,6 +43,8 @@ class FakeKafka:
         """What was asked about topics and groups, in its order."""
         self.topics: dict[str, tuple[int, dict[str, str]]] = {}
         """The number of partitions and the configs of each."""
+        self.out_of_sync: set[str] = set()
+        """Topics none of whose replicas is in sync."""
         self.refuses: dict[str, Failure] = {}
         """What becomes of actions on a topic, by its name."""
         self.made: dict[str, int] = {}
@@ -83,7 +85,8 @@ class FakeKafka:
         if name not in self.topics:
             return None
         count, configs = self.topics[name]
-        partitions = tuple(PartitionView(i, 0, (0,), (0,)) for i in range(count))
+        in_sync = () if name in self.out_of_sync else (0,)
+        partitions = tuple(PartitionView(i, 0, (0,), in_sync) for i in range(count))
         topic_id = f"{name}-{self.made.get(name, 0)}"
         return TopicView(name, topic_id, partitions, {k: ConfigView(v, True) for k, v in configs.items()}, False, 0)
 

@@ -198,9 +198,10 @@ class Dependents:
         logger.debug(
             "%s: %d %s: %.3f s in Kafka, %.3f s in writing", session.cluster, len(found), row.plural, kafka, kubernetes
         )
-        delay = row.ready_seconds(self._settings)
-        if delay > 0:
-            again |= {key: delay for key in found if key not in again and self._store.get(kind, key) is not None}
+        for key in found:
+            delay = row.ready_seconds(self._settings, outcomes[key].status)
+            if delay > 0 and key not in again and self._store.get(kind, key) is not None:
+                again[key] = delay
         return again | dict.fromkeys(failed)
 
     async def _batch(

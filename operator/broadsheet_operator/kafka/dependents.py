@@ -35,8 +35,8 @@ class DependentKind:
     """Fields of the status whose change alone is written seldom."""
     linger_seconds: Callable[[OperatorSettings], float]
     """How long a first changed resource waits for others to share its batch."""
-    ready_seconds: Callable[[OperatorSettings], float]
-    """How often a ready resource is reconciled; 0: after a change or a resync only."""
+    ready_seconds: Callable[[OperatorSettings, Status], float]
+    """How often a ready resource is reconciled, given its status; 0: after a change or a resync only."""
     unready_seconds: Callable[[OperatorSettings, Condition | None], float]
     """How often one that is not ready is reconciled, given its condition Ready."""
     local_seconds: float
@@ -58,6 +58,11 @@ class DependentKind:
         return empty if resource is None else empty.model_copy(update={self.named: resource.kafka_name})
 
 
+def _topic_ready(settings: OperatorSettings, status: Status) -> float:
+    in_sync = status.condition("InSync")
+    return settings.out_of_sync_seconds if in_sync is not None and in_sync.status == "False" else 0.0
+
+
 def _topic_unready(settings: OperatorSettings, ready: Condition | None) -> float:
     held = ready is not None and ready.reason == Reason.WAITING_FOR_WINDOW
     return settings.held_seconds if held else settings.unfinished_seconds
@@ -76,7 +81,7 @@ DEPENDENTS: tuple[DependentKind, ...] = (
         round=reconcile_topics,
         figures=topic.FIGURES,
         linger_seconds=lambda settings: settings.topic_linger_seconds,
-        ready_seconds=lambda settings: 0.0,
+        ready_seconds=_topic_ready,
         unready_seconds=_topic_unready,
         local_seconds=2.0,
     ),
@@ -88,7 +93,7 @@ DEPENDENTS: tuple[DependentKind, ...] = (
         figures=consumer_group.FIGURES,
         linger_seconds=lambda settings: settings.group_linger_seconds,
         # Its lag changes without any event.
-        ready_seconds=lambda settings: settings.group_seconds,
+        ready_seconds=lambda settings, status: settings.group_seconds,
         unready_seconds=_group_unready,
         local_seconds=1.0,
     ),

@@ -188,6 +188,7 @@ PERIODS = (
     "resync_seconds",
     "held_seconds",
     "unfinished_seconds",
+    "out_of_sync_seconds",
     "absent_group_seconds",
     "group_seconds",
     "cluster_ready_seconds",
@@ -200,6 +201,7 @@ MORE_REPLICAS = {"cluster": "news", "partitions": 1, "replicationFactor": 2, "ad
     [
         ("held_seconds", "Topic", MORE_REPLICAS),
         ("unfinished_seconds", "Topic", MORE_REPLICAS),
+        ("out_of_sync_seconds", "Topic", {"cluster": "news", "partitions": 1, "adoption": "Always"}),
         ("absent_group_seconds", "ConsumerGroup", {"cluster": "news"}),
         ("group_seconds", "ConsumerGroup", {"cluster": "news", "groupId": "there"}),
         ("cluster_ready_seconds", "Cluster", BROKERS),
@@ -215,6 +217,8 @@ def test_what_changes_without_an_event_is_looked_at_again(period: str, kind: str
         async with asyncio.timeout(30), Stage(timing) as stage:
             stage.kafka.put_group("there", {TopicPartition("orders", 0): 3}, 5)
             stage.kafka.topics["one"] = (1, {})
+            if period == "out_of_sync_seconds":
+                stage.kafka.out_of_sync.add("one")
             two = {"brokers": {"replicas": 2, "storage": {"size": "1Gi"}}}
             stage.apply("Cluster", "news", {**two, "maintenanceWindows": closed})
             await stage.reason(Kind.CLUSTER, "news", "Ready")
