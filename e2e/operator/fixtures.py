@@ -1,4 +1,7 @@
-"""One Kubernetes for the session, our operator installed on it by helm, and a Cluster that most tests share."""
+"""One Kubernetes for the session, our operator installed on it by helm, and a Cluster that most tests share.
+
+`e2e/conftest.py` imports these fixtures, and nothing else may: imported twice, there would be two Kubernetes.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.operator import images
-from e2e.operator.providers import REPOSITORY, Kubernetes, NamespacesKubernetes, choose, running
+from e2e.operator.providers import REPOSITORY, Kubernetes, NamespacesKubernetes, running
 from e2e.operator.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
 
 LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
-
-
-LEFT_OUT = pytest.StashKey[list[str]]()
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where the machines are not ours, what needs them is left out, and not skipped: a skip would be a failure."""
-    marked = [item for item in items if item.get_closest_marker("machines")]
-    if not marked or os.environ.get("BROADSHEET_E2E_ATTACH") or choose() is NamespacesKubernetes:
-        return
-    items[:] = [item for item in items if item not in marked]
-    config.hook.pytest_deselected(items=marked)
-    config.stash[LEFT_OUT] = [f"{item.name}: {item.get_closest_marker('machines').args[0]}" for item in marked]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    left_out = config.stash.get(LEFT_OUT, [])
-    if left_out:
-        terminalreporter.write_line(f"{len(left_out)} tests need the machines of the provider namespaces:")
-    for words in left_out:
-        terminalreporter.write_line(f"  {words}")
 
 
 @pytest.fixture(scope="session")
