@@ -17,12 +17,12 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, whole_number
+from broadsheet_broker.seams import log_lines
 from broadsheet_broker.seams.memory import LOOK_SECONDS
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ logger = logging.getLogger("broadsheet_broker.main")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit code."""
     options = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
+    if f"{_FORMAT}=json" in options.override or os.environ.get("KAFKA_BROADSHEET_LOG_FORMAT") == "json":
+        log_lines.configure("WARNING", "json")  # what is wrong with the configuration is a line like any other
     try:
         config = _load(options)
         command: int = options.run(options, config)
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+_FORMAT = "broadsheet.log.format"
 _FOR_ALL_COMMANDS = ("-h", "--help", "--version")
 
 
@@ -131,7 +134,10 @@ def _hostname() -> str:
 
 
 def _fail(message: str) -> int:
-    sys.stderr.write(f"broadsheet: {message}\n")
+    if log_lines.is_json():
+        logger.critical("%s", message)
+    else:
+        sys.stderr.write(f"broadsheet: {message}\n")
     return 1
 
 
@@ -142,7 +148,9 @@ def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
     gc.disable()  # what is imported stays: nothing of it is worth looking at
     import uvloop
 
-    configure_logging(config.get_str("broadsheet.log.level"))
+    log_lines.configure(
+        config.get_str("broadsheet.log.level"), config.get_str("broadsheet.log.format"), {"node_id": config.node_id}
+    )
     for warning in config.warnings:
         logger.warning(warning)
     for note in config.notes:
@@ -251,7 +259,7 @@ def _format(options: argparse.Namespace, config: BrokerConfig) -> int:
     from broadsheet_broker.storage_tool import StorageError, format_directories
     from broadsheet_broker.wire.primitives import uuid_text
 
-    configure_logging("WARNING")
+    log_lines.configure("WARNING", config.get_str("broadsheet.log.format"))
     loop = asyncio.new_event_loop()
     try:
         environment = Environment(loop)
@@ -285,29 +293,6 @@ def _features(texts: Sequence[str]) -> dict[str, int]:
             raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number from 0 to 32767")
         levels[name] = number
     return levels
-
-
-# -- logging -----------------------------------------------------------------------------------------------------------
-
-
-class LineFormatter(logging.Formatter):
-    """`2026-01-31T12:00:00.123Z INFO    network: closing the connection ...`: time in UTC, level, room, message."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        room = record.name.removeprefix("broadsheet_broker.").partition(".")[0]
-        line = f"{seconds}.{int(record.msecs):03d}Z {record.levelname:<7} {room}: {record.getMessage()}"
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
-        return line
-
-
-def configure_logging(level: str) -> None:
-    """Log lines go to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.captureWarnings(True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -86,6 +87,28 @@ def test_it_says_started_serves_health_and_stops_on_sigterm(tmp_path: Path) -> N
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
     assert (tmp_path / "broadsheet-data" / "meta.properties").exists()
+
+
+JSON = "broadsheet.log.format=json"
+
+
+def test_every_line_of_a_broker_is_json_if_it_is_to_be(tmp_path: Path) -> None:
+    with running(tmp_path, listeners(free_ports(2)), JSON, "broadsheet.log.level=DEBUG") as process:
+        assert json.loads(wait_for(process, "started"))["logger"] == "broadsheet_broker.main"
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        lines = [json.loads(line) for line in process.stderr]
+        assert process.wait(SECONDS) == 0
+    assert lines[-1]["message"] == "stopped"
+    assert {line["node_id"] for line in lines} == {1}
+
+
+@pytest.mark.parametrize("wrong", ["num.partitions=none", "listeners=PLAINTEXT://192.0.2.1:9092"])
+def test_what_it_cannot_do_is_a_line_of_json_too(tmp_path: Path, wrong: str) -> None:
+    result = run(tmp_path, "broker", "--override", JSON, "--override", wrong)
+    lines = [json.loads(line) for line in result.stderr.splitlines()]
+    assert result.returncode == 1
+    assert lines[-1]["level"] == "CRITICAL"
 
 
 def test_it_starts_again_on_its_directory(tmp_path: Path) -> None:

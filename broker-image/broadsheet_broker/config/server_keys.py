@@ -214,6 +214,11 @@ OURS = (
         "broadsheet.log.level", STRING, "INFO",
         "Least level of the log lines that are written.", one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     ),
+    Key(
+        "broadsheet.log.format", STRING, "text",
+        "How log lines are written: text, or json for one JSON object per line. The operator sets json on Kubernetes.",
+        one_of("text", "json"),
+    ),
 )  # fmt: skip
 
 SERVER_KEYS = (*IDENTITY, *LISTENERS, *NETWORK, *QUORUM, *CONTROLLER, *REPLICATION, *OURS)

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
+from broadsheet_operator import log_lines
 from broadsheet_operator.handlers.lease import Lease, lead
 from broadsheet_operator.handlers.metrics import OperatorCollector
 from broadsheet_operator.handlers.operator import Operator
@@ -44,15 +45,16 @@ def parser() -> argparse.ArgumentParser:
         "--http-port", type=int, default=DEFAULTS.http_port, help="port of /healthz, /readyz and /metrics"
     )
     options.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    options.add_argument(
+        "--log-format", default="text", choices=log_lines.FORMATS, help="json: one JSON object per line (default: text)"
+    )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal, or until the lease is lost; the exit code is not 0 in the second case."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", force=True
-    )
+    log_lines.configure(options.log_level, options.log_format)
     for chatty in ("kopf", "aiohttp.access"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # What does not answer is said once, in a condition: the client library says it with every try.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.pods import plain
 from broadsheet_operator.reconcilers.quorum import LISTENER
 from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered
 
@@ -178,7 +179,7 @@ class BrokerProcess:
                 lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         except OSError:
             return ""
-        return lines[-1].strip()[:300] if lines else ""
+        return plain(lines[-1].strip())[:300] if lines else ""
 
     def state(self, *, ready: bool) -> BrokerState:
         """Its state, for the Cluster's status."""

@@ -17,6 +17,7 @@ from typing import Any
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, load_paths
 from broadsheet_operator.local import tables
 from broadsheet_operator.local.store import FileStore, Reference
+from broadsheet_operator.log_lines import timestamp
 from broadsheet_operator.reconcilers.reasons import Reason
 
 
@@ -40,7 +41,9 @@ def speaker(output: str) -> Callable[[str, str], None]:
         now = datetime.now().astimezone()
         line = f"{now:%H:%M:%S}  {what:<32} {words}"
         if output == "json":
-            line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "about": what, "message": words})
+            line = json.dumps(
+                {"time": timestamp(now.timestamp()), "level": "INFO", "logger": "up", "message": words, "about": what}
+            )
         # Brokers must be stopped in order even when the reader of the output is gone.
         with suppress(BrokenPipeError):
             print(line, flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -97,7 +98,17 @@ def not_created(
 def _last_line(text: str) -> str:
     """What a broker said last; of a traceback it is the line that says what was wrong."""
     lines = text.strip().splitlines()
-    return lines[-1].strip()[:500] if lines else ""
+    return plain(lines[-1].strip())[:500] if lines else ""
+
+
+def plain(line: str) -> str:
+    """A log line as people read it: of one in JSON its message."""
+    if not line.startswith("{"):
+        return line
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _condition(pod: Mapping[str, Any], kind: str) -> str:

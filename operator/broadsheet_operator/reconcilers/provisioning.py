@@ -42,6 +42,8 @@ QUORUM = "broadsheet.io/quorum"
 FORMED = "formed"
 """Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
 FIRST_VOTERS = "broadsheet.initial.controllers"
+LOG_FORMAT = "broadsheet.log.format"
+"""Broker property; JSON lines in pods, unless the Cluster says otherwise."""
 CONTROLLER_PORT = 9093
 HTTP_PORT = 9404
 DATA_PATH = "/var/lib/kafka/data"
@@ -274,6 +276,7 @@ def _context(
         "data_path": DATA_PATH,
         "grace_seconds": GRACE_SECONDS,
         "properties": rendered(properties),
+        "logs_json": LOG_FORMAT not in properties,  # no input: a newer operator restarts no broker for its log lines
         "image": image,
         "resources": brokers.resources.model_dump(mode="json", exclude_none=True) if brokers.resources else {},
         "storage": brokers.storage.model_dump(mode="json") if brokers.storage and brokers.storage.size else None,

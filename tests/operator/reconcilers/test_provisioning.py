@@ -176,6 +176,20 @@ def test_a_broker_that_is_taken_away_while_it_starts_does_not_use_up_its_grace_p
     assert rendered()["StatefulSet"]["spec"]["template"]["spec"]["shareProcessNamespace"] is True
 
 
+JSON_LOGS = "--override=broadsheet.log.format=json"
+
+
+def test_pods_log_json_unless_the_cluster_says_otherwise() -> None:
+    def arguments(spec: dict[str, Any]) -> list[str]:
+        found: list[str] = rendered(spec)["StatefulSet"]["spec"]["template"]["spec"]["containers"][0]["args"]
+        return found
+
+    assert JSON_LOGS in arguments({"brokers": {}})
+    text = {"brokers": {}, "config": {"broadsheet.log.format": "text"}}
+    assert JSON_LOGS not in arguments(text)
+    assert properties(text)["broadsheet.log.format"] == "text"
+
+
 def test_a_newer_operator_leaves_a_running_template_alone() -> None:
     old = rendered(BASE)["StatefulSet"]
     old["spec"]["template"]["spec"]["containers"][0]["args"] = ["as an older operator wrote them"]
