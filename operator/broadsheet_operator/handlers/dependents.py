@@ -112,6 +112,24 @@ class Dependents:
         if kind is Kind.CONSUMER_GROUP:  # topics may have the same names
             self._histories.forget(key)
 
+    def say_what_stays(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        """An event for a resource that is gone and that had nothing to delete in Kafka: without a finalizer no round
+        saw it go, and the pruning of a GitOps tool looks as if it had deleted the records."""
+        row, before = self._kinds[kind], self._status_of(kind, body)
+        try:
+            resource = read_dependent(kind, body)
+        except (ManifestError, ValidationError):
+            return
+        declared = self._store.get(Kind.CLUSTER, resource.cluster_key)
+        namespace = self._store.get(Kind.NAMESPACE, ResourceKey("", resource.metadata.namespace))
+        going = any(owner is not None and owner["metadata"].get("deletionTimestamp") for owner in (declared, namespace))
+        if declared is None or going or not self._is_ours(declared):
+            return
+        if resource.spec.deletion_policy is DeletionPolicy.RETAIN and before is not None and row.exists(before):
+            stays = row.stays.format(resource.kafka_name)
+            note = f"{stays} stay in Kafka (deletionPolicy Retain); a new {resource.kind} of the same name manages them"
+            self._writer.event(body, "Normal", "Retained", note)
+
     async def _read(self, kind: Kind, body: Mapping[str, Any]) -> Dependent | None:
         """The resource as a model. What the schema lets through and the model does not is said in its status."""
         place = (kind, ResourceKey.of(body))

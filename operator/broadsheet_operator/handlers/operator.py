@@ -118,6 +118,7 @@ class Operator:
             if changed:
                 self._routes.add((kind, key))
             if event == "DELETED":
+                self.dependents.say_what_stays(kind, body)
                 self._requeue_conflicts(kind, body)
         elif kind is Kind.CLUSTER:
             self._clusters_queue.add(key)

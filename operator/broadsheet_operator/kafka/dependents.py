@@ -30,6 +30,10 @@ class DependentKind:
     status: type[Status]
     named: str
     """The field of the status that holds the name in Kafka."""
+    stays: str
+    """What stays in Kafka when a resource with deletionPolicy Retain is deleted, with a place for the name."""
+    exists: Callable[[Status], bool]
+    """Whether there is anything of it in Kafka that belongs to the resource, as its status has it."""
     round: Callable[[KafkaGateway, Task], Mapping[ResourceKey, Outcome]]
     figures: Figures
     """Fields of the status whose change alone is written seldom."""
@@ -78,6 +82,8 @@ DEPENDENTS: tuple[DependentKind, ...] = (
         model=Topic,
         status=TopicStatus,
         named="topic_name",
+        stays="the topic {} and its records",
+        exists=lambda status: isinstance(status, TopicStatus) and status.topic_id is not None,
         round=reconcile_topics,
         figures=topic.FIGURES,
         linger_seconds=lambda settings: settings.topic_linger_seconds,
@@ -89,6 +95,8 @@ DEPENDENTS: tuple[DependentKind, ...] = (
         model=ConsumerGroup,
         status=ConsumerGroupStatus,
         named="group_id",
+        stays="the group {} and its offsets",
+        exists=lambda status: isinstance(status, ConsumerGroupStatus) and status.state not in (None, "Dead"),
         round=reconcile_groups,
         figures=consumer_group.FIGURES,
         linger_seconds=lambda settings: settings.group_linger_seconds,

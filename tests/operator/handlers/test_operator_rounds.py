@@ -89,6 +89,29 @@ async def test_a_finalizer_is_held_only_while_something_is_to_be_deleted(stage: 
 
 
 @staged
+async def test_what_a_deleted_resource_leaves_in_kafka_is_said(stage: Stage) -> None:
+    stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "orders", "Ready")
+    stage.kubernetes.remove(Kind.TOPIC, "paper", "orders")
+    await stage.until(lambda: "Retained" in stage.reasons_of("orders"), "an event about the records that stay")
+    note = next(note for name, reason, note in stage.kubernetes.events if (name, reason) == ("orders", "Retained"))
+    assert note.startswith("the topic orders and its records stay in Kafka (deletionPolicy Retain)")
+    assert "orders" in stage.kafka.topics
+
+
+@staged
+async def test_nothing_stays_of_a_topic_that_was_deleted_or_never_made(stage: Stage) -> None:
+    for name, more in (("gone", {"deletionPolicy": "Delete"}), ("never", {"replicationFactor": 3})):
+        stage.apply("Topic", name, {"cluster": "news", "partitions": 1, **more})
+        await stage.until(lambda name=name: stage.reasons_of(name), "a first look")
+        stage.kubernetes.remove(Kind.TOPIC, "paper", name)
+    stage.apply("Topic", "later", {"cluster": "news", "partitions": 1})
+    await stage.reason(Kind.TOPIC, "later", "Ready")
+    await stage.until(lambda: (Kind.TOPIC, "paper", "gone") not in stage.kubernetes.objects, "gone to be gone")
+    assert "Retained" not in stage.reasons_of("gone") + stage.reasons_of("never")
+
+
+@staged
 async def test_a_namespace_that_goes_takes_its_topics_and_leaves_kafkas(stage: Stage) -> None:
     stage.namespace("paper")
     stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1, "deletionPolicy": "Delete"})
