@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
+from broadsheet_broker.apis.request import AT_WORK
 from broadsheet_broker.seams import LocalFiles
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -63,6 +64,22 @@ def test_requests_of_one_turn_share_a_write(tmp_path: Path) -> None:
         assert all(call.outcome is None for call in calls), "nothing is acknowledged before the write"
         await bench.until(lambda: all(call.outcome for call in calls))
         assert [row_of(call.outcome).base_offset for call in calls] == list(range(20))
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("acks", [0, 1, -1])
+def test_a_write_is_work_and_replication_is_waiting(tmp_path: Path, acks: int) -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.create(replicas=[1, 2])
+        call = bench.begin(0, 9, request(batch(b"a"), acks=acks))
+        assert call.waits_since == AT_WORK, "it is written at the end of the turn"
+        if acks == -1:
+            await bench.until(lambda: call.waits_since > 0)
+            assert call.outcome is None
+            call.on_gone()
+        await bench.until(lambda: call.silent or call.outcome)
+        assert (call.waits_since > 0) == (acks == -1)
 
     run(tmp_path, scenario)
 

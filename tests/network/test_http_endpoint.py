@@ -17,6 +17,8 @@ from broadsheet_broker.network.prometheus import render
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.seams.metrics import Family, Metrics
 
+PHASES = ("queue", "local", "remote", "response")
+
 
 def with_endpoint(work: Callable[[HttpEndpoint, Environment, list[str]], Awaitable[None]]) -> None:
     async def serve() -> None:
@@ -61,8 +63,9 @@ def test_metrics_are_what_prometheus_reads() -> None:
         metrics.topic('we"ird\\').messages_in += 2
         metrics.topic("gone").bytes_in += 7
         metrics.forget_topic("gone")
-        metrics.latency("Produce").observe(0.003)
-        metrics.latency("Produce").observe(99.0)
+        times = metrics.request_times("Produce")
+        times.observe(received=1.0, begun=1.001, waited=-1.0, ready=1.002, sent=1.003)
+        times.observe(received=2.0, begun=2.001, waited=2.002, ready=100.0, sent=101.0)
         metrics.counter("broadsheet_things_total", "Things.", (("kind", "a"),)).value += 3
         metrics.gauge("broadsheet_level", "Level.", lambda: 1.5)
         status, text = await get(endpoint.port, "/metrics?x=1")
@@ -78,6 +81,16 @@ def test_metrics_are_what_prometheus_reads() -> None:
         assert samples["broadsheet_request_seconds_count", (("request", "Produce"),)] == 2
         assert samples["broadsheet_request_seconds_bucket", (("le", "0.005"), ("request", "Produce"))] == 1
         assert samples["broadsheet_request_seconds_bucket", (("le", "+Inf"), ("request", "Produce"))] == 2
+        phases = {
+            (dict(labels)["phase"], name.removeprefix("broadsheet_request_phase_seconds_")): value
+            for (name, labels), value in samples.items()
+            if name in ("broadsheet_request_phase_seconds_sum", "broadsheet_request_phase_seconds_count")
+        }
+        assert {phase: phases[phase, "count"] for phase, _ in phases} == dict.fromkeys(PHASES, 2)
+        sums = {phase: phases[phase, "sum"] for phase, _ in phases}
+        assert sums == pytest.approx({"queue": 0.002, "local": 0.002, "remote": 97.998, "response": 1.001})
+        at = (("le", "0.0001"), ("phase", "remote"), ("request", "Produce"))
+        assert samples["broadsheet_request_phase_seconds_bucket", at] == 1, "one waited for nothing"
         assert samples["kafka_network_requestmetrics_requests_total", (("request", "Produce"),)] == 2
         assert samples["broadsheet_things_total", (("kind", "a"),)] == 3
         assert samples["broadsheet_level", ()] == 1.5

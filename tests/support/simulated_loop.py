@@ -59,7 +59,8 @@ class Host:
 
     def environment(self, files: Files) -> Environment:
         """An environment for code that runs on this host. Files outlive the process; pass the same ones again."""
-        return Environment(self.loop, HostClock(self), random.Random(self.simulation.random.random()), files)
+        chance = random.Random(self.simulation.random.random())
+        return Environment(self.loop, HostClock(self), chance, files, timer=self.loop.time)
 
     def kill(self, *, silently: bool = False) -> None:
         """End the process at once, as kill -9 does: peers see a reset. Silently, as a loss of power: they do not."""

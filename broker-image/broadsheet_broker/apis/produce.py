@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from broadsheet_broker.apis.leaders import LeaderHints
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.apis.request import AT_WORK
 from broadsheet_broker.apis.transactions import UNSERVED
 from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.replication import PendingProduce
@@ -98,7 +99,8 @@ def produce(services: Services, request: Request[ProduceRequest]) -> None:
         responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
     finish = partial(_finish, services, request, responses)
     if appended:
-        pending = PendingProduce(services.environment.loop, body.acks, body.timeout_ms, appended, finish)
+        request.waits_since = AT_WORK  # the write comes at the end of the turn
+        pending = PendingProduce(services.environment, body.acks, body.timeout_ms, appended, finish, request)
         request.on_gone = pending.abandon
         replicas.turn.after_flush(pending)
     else:

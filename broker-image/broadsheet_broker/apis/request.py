@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Body = TypeVar("Body")
 
+AT_WORK = -1.0
+"""A value of `Request.waits_since`."""
+
 
 class Connection(Protocol):
     """What a handler may know of the connection that a request came on."""
@@ -53,6 +56,7 @@ class Request(Generic[Body]):
         "received",
         "throttle_ms",
         "version",
+        "waits_since",
     )
 
     def __init__(
@@ -72,7 +76,10 @@ class Request(Generic[Body]):
         self.body = body
         self.connection = connection
         self.received = received
-        """Environment.monotonic() (seconds) when the last byte arrived."""
+        """Environment.timer() (seconds) when the last byte arrived."""
+        self.waits_since = 0.0
+        """When the request began to wait for something else, which is what its time is counted as from then on. 0: when
+        its handler returned without an answer. Negative (`AT_WORK`): not yet, although its handler has returned."""
         self.throttle_ms = 0
         """How long the client is asked to pause: its answer carries this, whatever the API (KIP-219)."""
         self.on_gone: Callable[[], None] | None = None

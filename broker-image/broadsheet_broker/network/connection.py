@@ -31,6 +31,7 @@ from broadsheet_broker.wire.primitives import skip_tagged_fields
 if TYPE_CHECKING:
     from broadsheet_broker.network.dispatch import ServedApi
     from broadsheet_broker.network.server import Server
+    from broadsheet_broker.seams.metrics import RequestTimes
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "_server",
         "_start",
         "_transport",
+        "_unsent",
         "_unsent_bytes",
         "_view",
         "_write_paused",
@@ -94,7 +96,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self.closed = False
         self.now = server.now
         self.last_active = server.now()
-        """Seconds of the loop's clock at the last byte received."""
+        """Seconds of the environment's timer at the last byte received."""
         self._transport: asyncio.Transport | None = None
         self._buffer: bytearray | None = None
         self._view: memoryview | None = None
@@ -108,6 +110,9 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._out: list[bytes | bytearray | memoryview] = []
         """Answers whose turn has come, to be handed to the transport."""
         self._out_bytes = 0
+        self._unsent: list[tuple[RequestTimes, float, float, float, float]] = []
+        """For each answer in `_out`, the arguments of `RequestTimes.observe` but the last; not the request, which holds
+        the received bytes."""
         self._unsent_bytes = 0
         """Bytes of all answers that are completed and not handed to the transport."""
         self._flush_due = False
@@ -137,6 +142,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         for request in pending:
             self._server.abandon(request)
         self._out.clear()
+        self._unsent.clear()
         self._drop_buffer()
         self._transport = None
 
@@ -201,7 +207,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         finally:
             self._parsing = False
         self._keep_rest()
-        if self._out:
+        if self._unsent:
             self.flush()
 
     def _receive(self, frame: memoryview, size: int) -> None:
@@ -233,7 +239,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
             except IndexError:
                 raise ProtocolError("the header of a request ends too early") from None
         body, _ = api.message.decode(frame, version, position)
-        request = PendingRequest(api, version, correlation_id, self._client, body, self, self.last_active, size)
+        begun = self.now()
+        request = PendingRequest(api, version, correlation_id, self._client, body, self, self.last_active, begun, size)
         self._pending.append(request)
         self._pending_bytes += size
         self._server.queued_bytes += size
@@ -253,7 +260,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         answer = self._server.version_answer(api)
         if answer is None:
             raise ProtocolError(f"{api.name} version {version} is not served, only {api.lowest} to {api.highest}")
-        request = PendingRequest(api, 0, correlation_id, self._client, None, self, self.last_active, 0)
+        request = PendingRequest(api, 0, correlation_id, self._client, None, self, self.last_active, self.now(), 0)
         self._pending.append(request)
         request.answer(answer)
 
@@ -357,9 +364,12 @@ class KafkaConnection(asyncio.BufferedProtocol):
         pending.popleft()
         self._out += buffers
         self._out_bytes += size
+        self._unsent.append((request.times, request.received, request.begun, request.waits_since, request.ready))
         while pending and (following := pending[0].buffers) is not None:
+            request = pending.popleft()
             self._out += following
-            self._out_bytes += pending.popleft().answer_bytes
+            self._out_bytes += request.answer_bytes
+            self._unsent.append((request.times, request.received, request.begun, request.waits_since, request.ready))
         if self._parsing:
             return
         if not pending:
@@ -384,8 +394,16 @@ class KafkaConnection(asyncio.BufferedProtocol):
                 self._transport.write(b"".join(out))
             else:
                 self._transport.writelines(out)
+        if self._unsent and not self._out:
+            self._count_sent()
         if self._server.paused:
             self._server.resume_paused(self)
+
+    def _count_sent(self) -> None:
+        unsent, self._unsent = self._unsent, []
+        sent = self.now()
+        for times, received, begun, waited, ready in unsent:
+            times.observe(received, begun, waited, ready, sent)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -412,5 +430,6 @@ class KafkaConnection(asyncio.BufferedProtocol):
         if self._out and not self._write_paused:
             self._transport.writelines(self._out)
             self._out = []
+            self._count_sent()
         self.closed = True
         self._transport.close()

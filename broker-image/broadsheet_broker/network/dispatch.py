@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.registry import Api, Handler, Refuse
@@ -12,8 +12,9 @@ from broadsheet_broker.wire.api_messages import flexible_from, request_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Request, Services
-    from broadsheet_broker.seams.metrics import Latency, Metrics
+    from broadsheet_broker.apis.request import Services
+    from broadsheet_broker.network.pending import PendingRequest
+    from broadsheet_broker.seams.metrics import Metrics, RequestTimes
     from broadsheet_broker.wire.schema import Message
 
 logger = logging.getLogger(__name__)
@@ -29,10 +30,10 @@ class ServedApi:
         "handler",
         "highest",
         "key",
-        "latency",
         "lowest",
         "name",
         "refuse",
+        "times",
     )
 
     def __init__(self, api: Api, metrics: Metrics) -> None:
@@ -42,7 +43,7 @@ class ServedApi:
         self.highest = api.highest
         self.handler: Handler = api.handler
         self.refuse: Refuse = api.refuse
-        self.latency: Latency = metrics.latency(api.name)
+        self.times: RequestTimes = metrics.request_times(api.name)
         self.flexible_from = flexible_from(api.key)
         """Versions from here on have tagged fields in the header of the request."""
         self.flexible_header_from = 32767 if api.key == API_VERSIONS else self.flexible_from
@@ -69,11 +70,12 @@ _TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the 
 class Dispatcher:
     """Calls handlers, and answers for the ones that fail."""
 
-    __slots__ = ("_between_nodes", "_loop", "_services", "_tasks", "apis", "controller_apis")
+    __slots__ = ("_between_nodes", "_loop", "_now", "_services", "_tasks", "apis", "controller_apis")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
         services: Services,
         registry: Mapping[int, Api],
         metrics: Metrics,
@@ -81,6 +83,7 @@ class Dispatcher:
         controller_only: frozenset[int] = frozenset(),
     ) -> None:
         self._loop = loop
+        self._now = now
         self._services = services
         self._tasks: set[asyncio.Task[None]] = set()
         self._between_nodes = controller_only
@@ -90,13 +93,15 @@ class Dispatcher:
         self.controller_apis = {key: api for key, api in every.items() if key in controller_keys}
         """What is served on the listeners of controllers."""
 
-    def call(self, api: ServedApi, request: Request[Any]) -> None:
+    def call(self, api: ServedApi, request: PendingRequest) -> None:
         """Run the handler of a decoded request; never raises."""
         try:
             result = api.handler(self._services, request)
         except Exception as error:
             self._failed(api, request, error)
             return
+        if not request.waits_since and not request.answered:
+            request.waits_since = self._now()
         if result is not None:
             assert isinstance(result, Coroutine)
             if len(self._tasks) >= MOST_TASKS and api.key not in self._between_nodes:
@@ -108,20 +113,20 @@ class Dispatcher:
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: result.close())  # it may be cancelled before it has begun
 
-    async def _await(self, api: ServedApi, request: Request[Any], result: Coroutine[Any, Any, None]) -> None:
+    async def _await(self, api: ServedApi, request: PendingRequest, result: Coroutine[Any, Any, None]) -> None:
         try:
             await result
         except Exception as error:
             self._failed(api, request, error)
 
-    def _failed(self, api: ServedApi, request: Request[Any], error: Exception) -> None:
+    def _failed(self, api: ServedApi, request: PendingRequest, error: Exception) -> None:
         if not isinstance(error, KafkaError):
             logger.error(
                 "%s version %d from client %r at %s failed", api.name, request.version, request.client_id,
                 request.connection.host, exc_info=error,
             )  # fmt: skip
             error = KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR)
-        if getattr(request, "answered", False):
+        if request.answered:
             return
         try:
             answer = api.refuse(request.body, request.version, error)

@@ -19,7 +19,7 @@ _FLEXIBLE_ANSWER = struct.Struct(">iix")
 class PendingRequest(Request[Any]):
     """A request that can send its answer; see `apis.request.Request`."""
 
-    __slots__ = ("_api", "_size", "answer_bytes", "answered", "buffers")
+    __slots__ = ("_api", "_size", "answer_bytes", "answered", "begun", "buffers", "ready", "times")
 
     connection: KafkaConnection
 
@@ -32,6 +32,7 @@ class PendingRequest(Request[Any]):
         body: Any,
         connection: KafkaConnection,
         received: float,
+        begun: float,
         size: int,
     ) -> None:
         # Not `super().__init__()`: that call would cost as much as the rest.
@@ -42,18 +43,25 @@ class PendingRequest(Request[Any]):
         self.body = body
         self.connection = connection
         self.received = received
+        self.begun = begun
+        """When handling began."""
+        self.waits_since = 0.0
         self.throttle_ms = 0
         self.on_gone = None
         self._api = api
+        self.times = api.times
         self._size = size
         self.answered = False
         self.buffers: list[bytes | bytearray | memoryview] | None = None
         """The encoded answer while it waits for earlier ones."""
         self.answer_bytes = 0
+        self.ready = 0.0
+        """When the answer was known."""
 
     def answer(self, message: Any) -> None:
         if self.answered:
             raise RuntimeError(f"{self._api.name} was answered twice")
+        self.ready = self.connection.now()
         if self.throttle_ms and hasattr(message, "throttle_time_ms"):
             message.throttle_time_ms = self.throttle_ms
         buffers = message.encode(self.version)
@@ -66,15 +74,14 @@ class PendingRequest(Request[Any]):
             header = _ANSWER.pack(size + 4, self.correlation_id)
         buffers.insert(0, header)
         self.connection.complete(self, buffers, size, self._size)
-        self._api.latency.observe(self.connection.now() - self.received)
 
     def answer_nothing(self) -> None:
         if self.answered:
             raise RuntimeError(f"{self._api.name} was answered twice")
+        self.ready = self.connection.now()
         self.answered = True
         self.on_gone = None
         self.connection.complete(self, [], 0, self._size)
-        self._api.latency.observe(self.connection.now() - self.received)
 
     def hang_up(self) -> None:
         self.answered = True

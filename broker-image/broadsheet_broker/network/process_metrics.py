@@ -6,6 +6,7 @@ import resource
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from broadsheet_broker import __version__
 from broadsheet_broker.seams.memory import resident_bytes
 from broadsheet_broker.seams.metrics import Family
 
@@ -18,7 +19,10 @@ def register(environment: Environment) -> None:
     started = environment.clock.time_ms() / 1000
     last = [environment.monotonic(), _cpu_seconds()]
 
+    build = (("version", __version__),)
+
     def families() -> Iterable[Family]:
+        yield Family("broadsheet_build_info", "gauge", "1, with the version of the program.", [(build, 1)])
         cpu = _cpu_seconds()
         yield Family("process_start_time_seconds", "gauge", "Start, seconds since the epoch.", [((), started)])
         yield Family("process_cpu_seconds_total", "counter", "CPU time, user and system.", [((), cpu)])

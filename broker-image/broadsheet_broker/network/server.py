@@ -49,7 +49,7 @@ class Server:
         self, environment: Environment, config: BrokerConfig, services: Services, registry: Mapping[int, Api]
     ) -> None:
         self.loop = environment.loop
-        self.now = environment.loop.time
+        self.now = environment.timer
         self.pool = BufferPool(environment.on_buffer)
         self.largest_request = config.get_int("socket.request.max.bytes")
         self.most_pending = config.get_int("broadsheet.connection.max.requests")
@@ -67,7 +67,7 @@ class Server:
         self._config = config
         self._controller_listeners = frozenset(config.controller_listener_names)
         self._dispatcher = Dispatcher(
-            self.loop, services, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY
+            self.loop, self.now, services, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY
         )
         self.call = self._dispatcher.call
         self._servers: dict[str, list[asyncio.AbstractServer]] = {}

@@ -17,6 +17,7 @@ from broadsheet_broker.wire.errors import ErrorCode
 if TYPE_CHECKING:
     from broadsheet_broker.replication.fetch_request import Fetch
     from broadsheet_broker.replication.partition import Partition
+    from broadsheet_broker.seams import Environment
     from broadsheet_broker.wire.messages.produce_response import PartitionProduceResponse
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,13 @@ class Written(Protocol):
     def written(self) -> None:
         """The write has been tried: `Partition.flush_error` says how it went."""
         ...
+
+
+class Waits(Protocol):
+    """A request that may have to wait for replicas."""
+
+    waits_since: float
+    """When it began to."""
 
 
 class AppendTurn:
@@ -101,17 +109,29 @@ class AppendTurn:
 class PendingProduce:
     """A Produce request whose batches are appended: answers when acks are satisfied."""
 
-    __slots__ = ("_answer", "_appended", "_loop", "_open", "_required_acks", "_timeout_ms", "_timer", "_waits")
+    __slots__ = (
+        "_answer",
+        "_appended",
+        "_environment",
+        "_open",
+        "_request",
+        "_required_acks",
+        "_timeout_ms",
+        "_timer",
+        "_waits",
+    )
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        environment: Environment,
         required_acks: int,
         timeout_ms: int,
         appended: list[tuple[Partition, int, PartitionProduceResponse]],
         answer: Callable[[], None],
+        request: Waits,
     ) -> None:
-        self._loop = loop
+        self._environment = environment
+        self._request: Waits | None = request
         self._required_acks = required_acks
         self._timeout_ms = timeout_ms
         self._appended = appended
@@ -136,7 +156,9 @@ class PendingProduce:
     def _wait_for_replicas(self, waits: list[_Replicated]) -> None:
         self._open = len(waits)
         self._waits = waits
-        self._timer = self._loop.call_later(max(self._timeout_ms, 0) / 1000, self._expire)
+        if self._request is not None:
+            self._request.waits_since = self._environment.timer()
+        self._timer = self._environment.loop.call_later(max(self._timeout_ms, 0) / 1000, self._expire)
         for each in waits:
             each.partition.on_high_watermark(each.offset, each)
 
@@ -169,6 +191,7 @@ class PendingProduce:
     def _finish(self) -> None:
         """Answer, and let go of the request: something may know of this object for longer."""
         answer, self._answer = self._answer, None
+        self._request = None
         self._appended = []
         self._waits = []
         if answer is not None:

@@ -6,6 +6,7 @@ its leader reports what kafka_exporter names, so that a sum over brokers counts 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from broadsheet_broker.replication.manager import ReplicaManager
     from broadsheet_broker.replication.partition import Partition
     from broadsheet_broker.seams.metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 Measure = Callable[["Partition"], float]
 
@@ -112,6 +115,11 @@ _BROKER: tuple[tuple[str, str, Callable[[ReplicaManager], float]], ...] = (
     ),
 )
 
+_DISK = (
+    ("broadsheet_log_directory_capacity_bytes", "Size of the disk that a log directory is on."),
+    ("broadsheet_log_directory_available_bytes", "Bytes free on the disk of a log directory, for this process."),
+)
+
 _EVICTIONS = (
     "kafka_server_fetchsessioncache_incrementalfetchsessionevictions_total",
     "Fetch sessions that were given up to make room for others.",
@@ -136,6 +144,7 @@ def _counting(replicas: ReplicaManager, test: Callable[[Partition], bool]) -> Ca
 
 
 def _families(replicas: ReplicaManager) -> Iterator[Family]:
+    yield from _disks(replicas)
     name, help = _EVICTIONS
     yield Family(name, "counter", help, [((), replicas.sessions.evictions)])
     held = list(replicas.partitions())
@@ -152,6 +161,22 @@ def _families(replicas: ReplicaManager) -> Iterator[Family]:
         labels = [_labels(partition) for partition in partitions]
         for name, help, measure in families:
             yield Family(name, "gauge", help, _samples(labels, partitions, measure))
+
+
+def _disks(replicas: ReplicaManager) -> Iterator[Family]:
+    """Of each directory that is online; several may be on one disk."""
+    files = replicas.logs.environment.files
+    capacity: list[tuple[Labels, float]] = []
+    available: list[tuple[Labels, float]] = []
+    for path in replicas.logs.directories:
+        labels = (("directory", path),)
+        try:
+            capacity.append((labels, files.total_bytes(path)))
+            available.append((labels, files.free_bytes(path)))
+        except OSError as error:
+            logger.warning("the size of the disk of %s cannot be read: %s", path, error)
+    for (name, help), samples in zip(_DISK, (capacity, available), strict=True):
+        yield Family(name, "gauge", help, samples)
 
 
 def _labels(partition: Partition) -> Labels:

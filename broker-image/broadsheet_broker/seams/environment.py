@@ -43,6 +43,8 @@ class Environment:
     metrics: Metrics = field(default_factory=Metrics)
     on_buffer: Callable[[int], None] = lambda size: None
     """Called with the size of each new receive buffer; see `memory`."""
+    timer: Callable[[], float] = time.monotonic
+    """Seconds from an arbitrary start, for how long something took: uvloop's clock has milliseconds only."""
 
     def monotonic(self) -> float:
         """Seconds that never step back: elapsed time, deadlines."""
