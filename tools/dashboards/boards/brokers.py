@@ -12,7 +12,7 @@ USED = f"1 - broadsheet_log_directory_available_bytes{{{S}}} / broadsheet_log_di
 WELL = (
     stat_panel(
         "Brokers that answer",
-        f"count(kafka_server_replicamanager_leadercount{{{S}}})",
+        f"count(max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount{{{S}}}))",
         "Brokers whose metrics Prometheus has now. Compare with the declared brokers on the overview.",
         width=3,
     ),

@@ -108,7 +108,10 @@ WRONG = (
         ),
         Query(f"sum {BY_CLUSTER} (broadsheet_cluster_brokers{{{S}}})", "Declared"),
         Query(f"sum {BY_CLUSTER} (broadsheet_cluster_ready_brokers{{{S}}})", "Ready"),
-        Query(f"count {BY_CLUSTER} (kafka_server_replicamanager_leadercount{{{S}}})", "Scraped"),
+        Query(
+            f"count {BY_CLUSTER} (max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount{{{S}}}))",
+            "Scraped",
+        ),
         Query(f"max {BY_CLUSTER} (kafka_controller_kafkacontroller_offlinepartitionscount{{{S}}})", "Offline", red=1),
         Query(f"sum {BY_CLUSTER} (kafka_server_replicamanager_underminisrpartitioncount{{{S}}})", "< min ISR", red=1),
         Query(f"sum {BY_CLUSTER} (kafka_server_replicamanager_underreplicatedpartitions{{{S}}})", "< replicas", red=1),
@@ -141,7 +144,7 @@ WHEN = (
         "Since when are brokers missing?",
         Query(f"sum(broadsheet_cluster_brokers{{{S}}})", "declared"),
         Query(f"sum(broadsheet_cluster_ready_brokers{{{S}}})", "ready"),
-        Query(f"count(kafka_server_replicamanager_leadercount{{{S}}})", "scraped"),
+        Query(f"count(max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount{{{S}}}))", "scraped"),
         what="""Three counts that are the same when all is well. Ready below declared: a broker is down or
         restarts. Scraped below ready: Prometheus does not reach it.""",
         colours={"declared": "text", "ready": "green", "scraped": "blue"},

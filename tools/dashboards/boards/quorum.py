@@ -9,6 +9,8 @@ from tools.dashboards.panels import Query, lines, stat_panel, states, table_pane
 BY_CLUSTER = "by (namespace, cluster)"
 CLUSTER = "{{namespace}}/{{cluster}}"
 POD = "{{cluster}} {{pod}}"
+ACTIVE = f"max by (namespace, cluster, pod) (kafka_controller_kafkacontroller_activecontrollercount{{{S}}})"
+"""1 on the active controller; a pod that was replaced is there twice for a minute, and counts once."""
 RATE = "[$__rate_interval]"
 ROLES = ("leader", "voted", "candidate", "prospective", "follower", "observer", "unattached", "resigned")
 STATES = {
@@ -36,8 +38,7 @@ def state_as_number() -> str:
 WELL = (
     stat_panel(
         "Clusters without one controller",
-        f"count(sum {BY_CLUSTER} (kafka_controller_kafkacontroller_activecontrollercount{{{S}}}) != 1) "
-        f"or 0 * count(kafka_controller_kafkacontroller_activecontrollercount{{{S}}})",
+        f"count(sum {BY_CLUSTER} ({ACTIVE}) != 1) or 0 * count({ACTIVE})",
         """Clusters in which no node, or more than one, says that it is the active controller. Without one,
         nothing about topics, leaders or groups can change; reads and writes go on. Two, for seconds, are an
         election.""",
@@ -47,7 +48,7 @@ WELL = (
     stat_panel(
         "Voters that are silent",
         f"sum(max {BY_CLUSTER} (kafka_server_raftmetrics_number_of_voters{{{S}}}) "
-        f"- count {BY_CLUSTER} (kafka_server_raftmetrics_number_of_voters{{{S}}}))",
+        f"- count {BY_CLUSTER} (max by (namespace, cluster, pod) (kafka_server_raftmetrics_number_of_voters{{{S}}})))",
         "Voters of the metadata quorum minus nodes that are scraped. The majority must remain.",
         yellow=1,
         red=2,
@@ -116,7 +117,10 @@ WRONG = (
     ),
     lines(
         "Is there one controller?",
-        Query(f"sum {BY_CLUSTER} (kafka_controller_kafkacontroller_activecontrollercount{{{S}}})", CLUSTER),
+        Query(
+            f"sum {BY_CLUSTER} ({ACTIVE})",
+            CLUSTER,
+        ),
         what="Nodes that say they are the active controller, per cluster. It is 1 but for seconds.",
         steps=True,
         alerts=["AbnormalControllerState"],

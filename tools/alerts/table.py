@@ -1,0 +1,367 @@
+"""Every alert: when it fires, how bad that is, and what it says.
+
+Three rules keep them quiet when all is well and loud when it is not:
+
+- What a rolling change or a drain brings with it is left out while `broadsheet_cluster_rolling` is 1 (`unplanned`). So
+  that a change that hangs hides nothing, the same condition fires again when one and the same partition or broker has
+  been in it for long, whatever is going on (`or`).
+- No alert reads an absent series as zero. What vanishes is compared with what was declared, or with what was there.
+- A condition on samples of several processes is true for longer than two scrapes before it counts (`wait`).
+
+Names are those of Strimzi's rules where it has the alert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUTE, HOUR = 60, 3600
+CRITICAL, WARNING, INFO = "critical", "warning", "info"
+SEVERITIES = {
+    CRITICAL: "clients are affected, or data is in danger: act now",
+    WARNING: "nothing is lost yet; act today",
+    INFO: "worth a look",
+}
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One alert."""
+
+    name: str
+    severity: str
+    wait: int
+    """Seconds for which the condition holds before the alert fires."""
+    expr: str
+    summary: str
+    """One line; labels of the expression as {{ $labels.x }}, its value as {{ $value }}."""
+    description: str
+
+
+CLUSTER = "by (namespace, cluster)"
+CHANGING = f"max {CLUSTER} (broadsheet_cluster_rolling) == 1"
+WHERE = "{{ $labels.namespace }}/{{ $labels.cluster }}"
+
+
+def unplanned(condition: str) -> str:
+    """A condition, but for clusters with a rolling change or a drain."""
+    return f"({condition}) unless on (namespace, cluster) ({CHANGING})"
+
+
+def still(series: str, over: str, value: str = "== 1") -> str:
+    """Series that had this value at every sample of a time, and already had it when that time began.
+
+    Without the second part, a series that is seconds old would count as one that was so all the time.
+    """
+    function = "max_over_time" if value == "== 0" else "min_over_time"
+    return f"{function}({series}[{over}]) {value} and {series} offset {over} {value}"
+
+
+CLUSTER_READY = 'broadsheet_resource_ready{kind="Cluster"}'
+SCRAPED = f"count {CLUSTER} (max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount))"
+"""Brokers that Prometheus reaches. A pod that was replaced is there twice for a minute: it counts once."""
+CONTROLLERS = (
+    f"sum {CLUSTER} (max by (namespace, cluster, pod) (kafka_controller_kafkacontroller_activecontrollercount))"
+)
+MESSAGES = (
+    "sum by (namespace, cluster, topic) "
+    '(rate(kafka_server_brokertopicmetrics_messagesin_total{topic!="",topic!~"__.*"}[10m]))'
+)
+
+
+PARTITIONS = (
+    Alert(
+        "OfflinePartitions",
+        CRITICAL,
+        1 * MINUTE,
+        unplanned(f"max {CLUSTER} (kafka_controller_kafkacontroller_offlinepartitionscount) > 0")
+        + f" or max {CLUSTER} ({still('kafka_controller_kafkacontroller_offlinepartitionscount', '15m', '> 0')})",
+        f"{{{{ $value }}}} partitions of {WHERE} have no leader",
+        "Producers and consumers of these partitions wait until a replica that has every committed record is back.",
+    ),
+    Alert(
+        "UnderMinIsrPartitionCount",
+        CRITICAL,
+        1 * MINUTE,
+        unplanned(f"sum {CLUSTER} (kafka_server_replicamanager_underminisrpartitioncount) > 0")
+        + f" or sum {CLUSTER} ({still('kafka_cluster_partition_underminisr', '15m')})",
+        f"{{{{ $value }}}} partitions of {WHERE} are below min.insync.replicas",
+        "Producers with acks=all get NOT_ENOUGH_REPLICAS for these partitions. Reads go on.",
+    ),
+    Alert(
+        "UnderReplicatedPartitions",
+        WARNING,
+        5 * MINUTE,
+        unplanned(f"sum {CLUSTER} (kafka_server_replicamanager_underreplicatedpartitions) > 0")
+        + f" or sum {CLUSTER} ({still('kafka_cluster_partition_underreplicated', '30m')})",
+        f"{{{{ $value }}}} partitions of {WHERE} lack replicas",
+        "A broker is down, or a replica does not keep up. Nothing is lost; the next failure may stop producers.",
+    ),
+    Alert(
+        "UncleanLeaderElection",
+        CRITICAL,
+        0,
+        f"sum {CLUSTER} (increase(kafka_controller_controllerstats_uncleanleaderelections_total[15m])) > 0"
+        f" or sum {CLUSTER} (kafka_controller_controllerstats_uncleanleaderelections_total > 0"
+        " unless kafka_controller_controllerstats_uncleanleaderelections_total offset 15m) > 0",
+        f"a replica of {WHERE} that lacked records became leader",
+        "Records that producers have an acknowledgement for may be lost. unclean.leader.election.enable was set, or a "
+        "person asked for the election.",
+    ),
+    Alert(
+        "NoMessageForTooLong",
+        INFO,
+        15 * MINUTE,
+        f"{MESSAGES} == 0 and on (namespace, cluster, topic) min_over_time(({MESSAGES})[6h:10m] offset 20m) > 0",
+        f"topic {{{{ $labels.topic }}}} of {WHERE} gets no records any more",
+        "Records arrived in every ten minutes of the last six hours, and none in the last twenty-five. Topics with "
+        "pauses do not raise this alert.",
+    ),
+)
+QUORUM = (
+    Alert(
+        "AbnormalControllerState",
+        CRITICAL,
+        2 * MINUTE,
+        f"{CONTROLLERS} != 1 and on (namespace, cluster) ("
+        f"max {CLUSTER} (kafka_server_raftmetrics_current_leader) == -1 or {CONTROLLERS} > 1"
+        f" or count {CLUSTER} (max by (namespace, cluster, pod) "
+        "(kafka_controller_kafkacontroller_activecontrollercount))"
+        f" >= max {CLUSTER} (kafka_server_raftmetrics_number_of_voters))",
+        f"{WHERE} has {{{{ $value }}}} active controllers",
+        "Without exactly one, topics, leaders and configurations cannot change, and no broker that fails is replaced. "
+        "Reads and writes of partitions that have a leader go on.",
+    ),
+    Alert(
+        "MetadataQuorumLagging",
+        WARNING,
+        5 * MINUTE,
+        "max by (namespace, cluster, pod) (kafka_server_raftmetrics_log_end_offset)"
+        f" < on (namespace, cluster) group_left () max {CLUSTER} (kafka_server_raftmetrics_high_watermark offset 5m)",
+        "{{ $labels.pod }} of " + WHERE + " does not follow the metadata",
+        "This node lacks records that the metadata quorum committed more than five minutes ago: it acts on old news, "
+        "and does not count for a majority.",
+    ),
+    Alert(
+        "MetadataNotWritten",
+        CRITICAL,
+        2 * MINUTE,
+        "max by (namespace, cluster, pod) (broadsheet_metadata_is_behind) == 1",
+        "{{ $labels.pod }} of " + WHERE + " cannot store the metadata",
+        "The node cannot write down what the metadata quorum decides, in most cases because its disk is full.",
+    ),
+)
+BROKERS = (
+    Alert(
+        "KafkaBrokerContainersDown",
+        CRITICAL,
+        5 * MINUTE,
+        f"max {CLUSTER} (broadsheet_cluster_ready_brokers) == 0"
+        f" and on (namespace, cluster) max {CLUSTER} (broadsheet_cluster_brokers) > 0",
+        f"no broker of {WHERE} is ready",
+        "The whole cluster is down, for longer than a restart takes.",
+    ),
+    Alert(
+        "BrokerDown",
+        WARNING,
+        5 * MINUTE,
+        unplanned(
+            f"max {CLUSTER} (broadsheet_cluster_brokers) - max {CLUSTER} (broadsheet_cluster_ready_brokers) > 0"
+            f" or max {CLUSTER} (kafka_controller_kafkacontroller_fencedbrokercount) > 0"
+        )
+        + f" or (min_over_time((max {CLUSTER} (broadsheet_cluster_brokers)"
+        f" - max {CLUSTER} (broadsheet_cluster_ready_brokers))[30m:1m]) > 0"
+        f" and on (namespace, cluster) (max {CLUSTER} (broadsheet_cluster_brokers offset 30m)"
+        f" - max {CLUSTER} (broadsheet_cluster_ready_brokers offset 30m)) > 0)"
+        f" unless on (namespace, cluster) sum {CLUSTER} (increase(broadsheet_broker_restarts_total[30m])) > 0",
+        f"{{{{ $value }}}} brokers of {WHERE} are not ready",
+        "Fewer brokers are ready than declared, or the controller keeps some out, and no planned change explains it.",
+    ),
+    Alert(
+        "BrokerRestartsOften",
+        WARNING,
+        0,
+        "sum by (namespace, cluster, pod) "
+        '(changes(process_start_time_seconds{job="broadsheet-broker"}[1h]) + 1) - 1 > 2'
+        f" unless on (namespace, cluster) sum {CLUSTER} (increase(broadsheet_broker_restarts_total[1h])) > 0",
+        "{{ $labels.pod }} of " + WHERE + " restarted {{ $value }} times in an hour",
+        "The operator did not ask for these restarts: the broker crashes, or Kubernetes ends it.",
+    ),
+    Alert(
+        "BrokerOverloaded",
+        WARNING,
+        15 * MINUTE,
+        "avg_over_time(kafka_network_socketserver_networkprocessoravgidle_percent[5m]) < 0.1",
+        "{{ $labels.pod }} of " + WHERE + " uses more than 90 % of its core",
+        "A broker uses one core. When it is busy, requests wait: latency rises, and replicas may fall out of sync.",
+    ),
+    Alert(
+        "OfflineLogDirectoryCount",
+        CRITICAL,
+        1 * MINUTE,
+        "sum by (namespace, cluster, pod) (kafka_log_logmanager_offlinelogdirectorycount) > 0",
+        "{{ $labels.pod }} of " + WHERE + " has {{ $value }} failed log directories",
+        "The disk under the directory gives errors, or it is not the one that it was. Its replicas are offline.",
+    ),
+    Alert(
+        "KafkaRunningOutOfSpace",
+        WARNING,
+        5 * MINUTE,
+        "broadsheet_log_directory_available_bytes / broadsheet_log_directory_capacity_bytes < 0.15",
+        "{{ $labels.pod }} of " + WHERE + " has {{ $value | humanizePercentage }} of its disk left",
+        "When the disk is full, the broker hands its leaders over and takes no more records until there is room.",
+    ),
+)
+OPERATOR = (
+    Alert(
+        "ClusterUnreachable",
+        CRITICAL,
+        5 * MINUTE,
+        f"max {CLUSTER} (broadsheet_cluster_reachable) == 0",
+        f"no broker of {WHERE} answers the operator",
+        "Lag and topic figures of this cluster are not known, and its Topics and ConsumerGroups are not reconciled.",
+    ),
+    Alert(
+        "KafkaNotReady",
+        WARNING,
+        10 * MINUTE,
+        unplanned(f"min {CLUSTER} ({CLUSTER_READY}) == 0")
+        + f" or min {CLUSTER} ({still(CLUSTER_READY, '1h', '== 0')})",
+        f"the Cluster {WHERE} is not Ready",
+        "The condition Ready of the Cluster says why.",
+    ),
+    Alert(
+        "KafkaTopicNotReady",
+        WARNING,
+        10 * MINUTE,
+        'max by (namespace, cluster, name) (broadsheet_resource_ready{kind="Topic"}) == 0'
+        " unless on (cluster) max by (cluster) (broadsheet_cluster_reachable == 0)",
+        "the Topic {{ $labels.namespace }}/{{ $labels.name }} is not Ready",
+        "What the Topic declares is not what the cluster has. If the cluster cannot be reached, "
+        "only ClusterUnreachable fires.",
+    ),
+    Alert(
+        "ResourceStalled",
+        WARNING,
+        5 * MINUTE,
+        'max by (kind, namespace, name, cluster, reason) (broadsheet_resource_condition{condition="Stalled"}) == 1',
+        "{{ $labels.kind }} {{ $labels.namespace }}/{{ $labels.name }} waits for a person: {{ $labels.reason }}",
+        "The operator cannot go on by itself. The message of the condition Stalled says what to change.",
+    ),
+    Alert(
+        "ChangeTakesTooLong",
+        INFO,
+        15 * MINUTE,
+        f"max {CLUSTER} ({still('broadsheet_cluster_rolling', '2h')})",
+        f"a rolling change or drain of {WHERE} takes more than two hours",
+        "While it goes on, alerts for what it brings with it are late. The Cluster's status says what it waits for.",
+    ),
+    Alert(
+        "OperatorNotReconciling",
+        CRITICAL,
+        5 * MINUTE,
+        "(max by (namespace) (max_over_time(broadsheet_operator_leading[1h]))"
+        " unless on (namespace) max by (namespace) (broadsheet_operator_leading) == 1)"
+        " or absent(broadsheet_operator_leading)"
+        " or time() - max by (namespace) (broadsheet_operator_last_resync_timestamp_seconds)"
+        " > 300 + 3 * max by (namespace) (broadsheet_operator_resync_interval_seconds)",
+        "no operator reconciles",
+        "Brokers and clients go on. Changes of resources wait, broken pods are not looked after, and the lag of "
+        "consumer groups is not known.",
+    ),
+    Alert(
+        "ReconciliationsFail",
+        WARNING,
+        15 * MINUTE,
+        'sum by (kind) (rate(broadsheet_reconciliations_total{result="failed"}[10m]))'
+        " / sum by (kind) (rate(broadsheet_reconciliations_total[10m])) > 0.2",
+        "{{ $value | humanizePercentage }} of the reconciliations of {{ $labels.kind }} fail",
+        "The operator meets errors that it did not expect: of the API server, of brokers, or of its own.",
+    ),
+    Alert(
+        "ScrapeProblem",
+        WARNING,
+        10 * MINUTE,
+        f"max {CLUSTER} (broadsheet_cluster_ready_brokers)"
+        f" - ({SCRAPED}"
+        f" or 0 * max {CLUSTER} (broadsheet_cluster_ready_brokers)) > 0"
+        ' or max by (namespace, cluster, pod) (up{job=~"broadsheet-(operator|canary)"}) == 0',
+        "Prometheus does not reach what runs: {{ $labels.namespace }}/{{ $labels.cluster }}{{ $labels.pod }}",
+        "Brokers are ready and their metrics are missing, or an operator or canary does not answer. Until this is "
+        "repaired, alerts about them cannot fire.",
+    ),
+)
+GROUPS = (
+    Alert(
+        "TooLargeConsumerGroupLag",
+        WARNING,
+        10 * MINUTE,
+        "max by (namespace, cluster, consumergroup) (kafka_consumergroup_group_max_lag_seconds) > 600"
+        " and max by (namespace, cluster, consumergroup) (deriv(kafka_consumergroup_group_max_lag_seconds[10m])) >= 0"
+        " and on (namespace, cluster, consumergroup) (kafka_consumergroup_members > 0"
+        " or broadsheet_consumergroup_verdict == 1)",
+        f"group {{{{ $labels.consumergroup }}}} of {WHERE} is {{{{ $value | humanizeDuration }}}} behind and does not "
+        "catch up",
+        "The oldest record that the group has not read is older than ten minutes and grows older. Groups without "
+        "members count only if a ConsumerGroup declares them.",
+    ),
+    Alert(
+        "ConsumerGroupStalled",
+        WARNING,
+        2 * MINUTE,
+        'max by (namespace, cluster, consumergroup) (broadsheet_consumergroup_verdict{verdict="Stalled"}) == 1',
+        f"group {{{{ $labels.consumergroup }}}} of {WHERE} reads nothing although records wait",
+        "The group has members, and the committed offset of a partition did not move for the whole window of its "
+        "ConsumerGroup (five minutes by default).",
+    ),
+)
+LOST = "broadsheet_canary_records_lost_total"
+CANARY = (
+    Alert(
+        "CanaryRecordsLost",
+        CRITICAL,
+        0,
+        f"sum {CLUSTER} (increase({LOST}[15m])) > 0 or sum {CLUSTER} ({LOST} > 0 unless {LOST} offset 15m) > 0",
+        f"records that {WHERE} acknowledged did not come back",
+        "The canary wrote records, got an acknowledgement and did not read them again in time.",
+    ),
+    Alert(
+        "CanaryBrokerUnavailable",
+        WARNING,
+        2 * MINUTE,
+        unplanned("min by (namespace, cluster, broker) (broadsheet_canary_broker_available) == 0")
+        + f" or min by (namespace, cluster, broker) ({still('broadsheet_canary_broker_available', '30m', '== 0')})",
+        "broker {{ $labels.broker }} of " + WHERE + " does not serve a client",
+        "The canary cannot write to partitions of this broker, as any client could not.",
+    ),
+    Alert(
+        "CanaryLatencyHigh",
+        WARNING,
+        10 * MINUTE,
+        unplanned(
+            "histogram_quantile(0.99, sum by (namespace, cluster, le) "
+            "(rate(broadsheet_canary_end_to_end_latency_seconds_bucket[5m]))) > 1"
+        ),
+        f"records of {WHERE} take {{{{ $value | humanizeDuration }}}} from producer to consumer",
+        "The 99th percentile of the canary's records was above one second for ten minutes.",
+    ),
+    Alert(
+        "CanarySilent",
+        WARNING,
+        10 * MINUTE,
+        f"sum {CLUSTER} (rate(broadsheet_canary_records_produced_total[5m]))"
+        f" + sum {CLUSTER} (rate(broadsheet_canary_records_failed_total[5m])) == 0",
+        f"the canary of {WHERE} does nothing",
+        "It runs and tries to write nothing: its figures say nothing about the cluster.",
+    ),
+)
+GROUPS_OF_ALERTS = {
+    "partitions": PARTITIONS,
+    "quorum": QUORUM,
+    "brokers": BROKERS,
+    "operator": OPERATOR,
+    "consumer-groups": GROUPS,
+    "canary": CANARY,
+}
+"""Rule groups; Prometheus evaluates each on its own."""
+ALERTS: tuple[Alert, ...] = tuple(alert for alerts in GROUPS_OF_ALERTS.values() for alert in alerts)
