@@ -55,13 +55,14 @@ lint: install ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 	@! test -e operator/__init__.py || { echo "operator/__init__.py: with it, operator/ could hide the standard library's module" >&2; exit 1; }
 
-generate: install ## what is made from tables and models: messages, crds/, dashboards, alerts, docs/reference and the pictures; tests fail when it is stale
+generate: install ## what is made from tables and models: messages, crds/, dashboards, alerts, docs/reference, argocd-cm and the pictures; tests fail when it is stale
 	$(BIN)/python tools/messages/generate.py
 	$(BIN)/python -m broadsheet_operator.api.crd
 	$(BIN)/python tools/metrics.py
 	$(BIN)/python -m tools.dashboards
 	$(BIN)/python -m tools.alerts
 	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/argocd.py
 	$(BIN)/python tools/pictures.py
 
 locks: install ## requirements/*.lock anew from pyproject.toml: what the images install, with hashes; UPGRADE=1 for newer versions

@@ -30,6 +30,9 @@ class OperatorSettings:
     """How often a resource that waits for a maintenance window checks whether it has opened."""
     out_of_sync_seconds: float = 15.0
     """How often a Topic whose replicas are not all in sync is checked: they catch up without any Kubernetes event."""
+    overdue_seconds: float = 600.0
+    """How long a resource may be not Ready for a reason that a person should look at before it is Stalled, which Argo
+    CD shows as Degraded and Flux as failed."""
     unfinished_seconds: float = 1.0
     """How often a Topic is checked while Kafka is still working on it (a reassignment, a creation)."""
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("tool", ["reference.py", "pictures.py"])
+@pytest.mark.parametrize("tool", ["reference.py", "pictures.py", "argocd.py"])
 def test_generated_pages_are_what_the_code_declares(tool: str) -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "tools" / tool, "--check"], capture_output=True, text=True, timeout=120

@@ -82,7 +82,7 @@ class BrokerRounds:
         """What is to be asked of the brokers this time. Only what costs little is asked each time."""
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
         running, draining, limited = children.running, children.draining, children.limited
-        asked_for = wants_rebalance(cluster)
+        asked_for = wants_rebalance(cluster, children)
         fresh = self._sizes.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
@@ -166,8 +166,7 @@ class BrokerRounds:
         self._writer.event(body, "Normal", "ScaledDown", words)
 
     async def _rebalanced(self, key: ResourceKey, body: Mapping[str, Any]) -> None:
-        patch = {"metadata": {"annotations": {scaling.REBALANCE: None}}}
-        await self._patch(Kind.CLUSTER, key.namespace, key.name, patch)
+        await self._annotate(key, scaling.REBALANCED, body["metadata"]["annotations"][scaling.REBALANCE])
         self._writer.event(body, "Normal", "Rebalanced", "partitions are spread evenly over the brokers")
 
     async def _move(self, key: ResourceKey, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:

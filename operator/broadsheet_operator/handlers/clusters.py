@@ -252,6 +252,7 @@ class Clusters:
             remark=self._unknown.get(key, (0, ""))[1],
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
+            held=plan.held,
         )
         status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
         write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)

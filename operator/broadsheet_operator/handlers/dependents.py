@@ -22,7 +22,14 @@ from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.kubernetes import Kind, KubernetesError, kind_of
 from broadsheet_operator.reconcilers.access import refusal
-from broadsheet_operator.reconcilers.conditions import NO_FIGURES, Statement, stuck, waiting, with_statements
+from broadsheet_operator.reconcilers.conditions import (
+    NO_FIGURES,
+    Statement,
+    as_before_the_pause,
+    stuck,
+    waiting,
+    with_statements,
+)
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.rivals import rivals
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
@@ -262,7 +269,9 @@ class Dependents:
         if body is None or resource is None or resource.cluster_key != at or refusal(resource, cluster):
             return None
         if cluster.spec.paused:
-            await self._say(kind, body, resource, waiting(Reason.PAUSED, f"the Cluster {at} is paused"))
+            generation = resource.metadata.generation
+            told = as_before_the_pause(resource.status, generation, f"the Cluster {at} is paused")
+            await self._say(kind, body, resource, told)
             return None
         # Before anything is made that a deletion would have to undo.
         if not resource.metadata.deletion_timestamp:

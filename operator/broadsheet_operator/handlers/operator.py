@@ -56,7 +56,7 @@ class Operator:
         self.kinds = {kind_of(row.model): row for row in kinds}
         """The kinds that belong to a Cluster."""
         self.store = KubernetesStore()
-        self.writer = Writer(api, self.store)
+        self.writer = Writer(api, self.store, settings.overdue_seconds)
         self.sessions: dict[ResourceKey, Session] = {}
         ownership = Ownership(api, lease, settings.lease_seconds)
         self.dependents = Dependents(

@@ -13,7 +13,8 @@ from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, should_write, without_refused
+from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, overdue, should_write, without_refused
+from broadsheet_operator.settings import DEFAULTS
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,15 @@ EVENTS_KEPT = 5000
 class Writer:
     """Status, events and finalizers."""
 
-    def __init__(self, api: Kubernetes, store: KubernetesStore) -> None:
+    def __init__(
+        self, api: Kubernetes, store: KubernetesStore, overdue_seconds: float = DEFAULTS.overdue_seconds
+    ) -> None:
+        """`overdue_seconds`: how long bad news may last before the status says that it is Stalled."""
         self._api = api
         self._store = store
+        self._overdue_seconds = overdue_seconds
+        self._bad_since: dict[tuple[Kind, ResourceKey], tuple[int | None, datetime]] = {}
+        """Since when a generation has been bad news."""
         self._last_status: dict[tuple[Kind, ResourceKey], datetime] = {}
         self._refused: dict[tuple[Kind, ResourceKey], dict[str, Any]] = {}
         """Statuses that the API server refused, without their times: the same is not offered again."""
@@ -54,6 +61,7 @@ class Writer:
         A change of Ready is an event, unless one has just said more (`announce` False).
         """
         key = ResourceKey.of(body)
+        after = overdue(before, after, self._bad_for(kind, key, after, now), self._overdue_seconds, now)
         if not should_write(before, after, figures, self._last_status.get((kind, key)), now):
             return False
         wanted = after.written()
@@ -84,6 +92,16 @@ class Writer:
             self._announce(body, before, after)
         return True
 
+    def _bad_for(self, kind: Kind, key: ResourceKey, status: Status, now: datetime) -> float:
+        """Seconds since this generation of a resource has been bad news."""
+        if not is_bad_news(status):
+            self._bad_since.pop((kind, key), None)
+            return 0.0
+        since = self._bad_since.get((kind, key))
+        if since is None or since[0] != status.observed_generation:
+            since = self._bad_since[kind, key] = status.observed_generation, now
+        return (now - since[1]).total_seconds()
+
     async def _apply_status(self, kind: Kind, key: ResourceKey, status: Mapping[str, Any]) -> dict[str, Any]:
         metadata = {"name": key.name, "namespace": key.namespace}
         return await self._api.apply_status(
@@ -91,7 +109,12 @@ class Writer:
         )
 
     def _announce(self, body: Mapping[str, Any], before: Status | None, after: Status) -> None:
-        """One event per transition: when Ready, or its reason, is another one."""
+        """One event per transition: when Ready, or its reason, is another one, and when it is Stalled for the first
+        time."""
+        stalled = after.condition("Stalled")
+        if stalled is not None and stalled.status == "True" and (before is None or not before.condition("Stalled")):
+            self.event(body, "Warning", stalled.reason, stalled.message or stalled.reason)
+            return
         old = before.condition("Ready") if before else None
         new = after.condition("Ready")
         if new is None or (old is not None and (old.status, old.reason) == (new.status, new.reason)):
@@ -139,6 +162,7 @@ class Writer:
     def forget(self, kind: Kind, key: ResourceKey) -> None:
         """The object is gone."""
         self._last_status.pop((kind, key), None)
+        self._bad_since.pop((kind, key), None)
         self._refused.pop((kind, key), None)
 
 

@@ -72,7 +72,9 @@ def _topic_unready(settings: OperatorSettings, ready: Condition | None) -> float
     return settings.held_seconds if held else settings.unfinished_seconds
 
 
-def _group_unready(settings: OperatorSettings, ready: Condition | None) -> float:
+def _group_ready(settings: OperatorSettings, status: Status) -> float:
+    """Its lag changes without any event."""
+    ready = status.condition("Ready")
     absent = ready is not None and ready.reason == Reason.GROUP_NOT_FOUND
     return settings.absent_group_seconds if absent else settings.group_seconds
 
@@ -100,9 +102,8 @@ DEPENDENTS: tuple[DependentKind, ...] = (
         round=reconcile_groups,
         figures=consumer_group.FIGURES,
         linger_seconds=lambda settings: settings.group_linger_seconds,
-        # Its lag changes without any event.
-        ready_seconds=lambda settings, status: settings.group_seconds,
-        unready_seconds=_group_unready,
+        ready_seconds=_group_ready,
+        unready_seconds=lambda settings, ready: settings.group_seconds,
         local_seconds=1.0,
     ),
 )

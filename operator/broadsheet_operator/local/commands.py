@@ -160,10 +160,9 @@ def _wait_until_settled(store: FileStore, key: Reference, deadline: float, timeo
                 if reset is not None and reset.reason == Reason.RESET_PASSED_OVER:
                     return False, f"{reset.reason}: {reset.message}"
                 # What is said beside "it is ready" follows a semicolon: properties that no broker knows.
-                return True, ready.message.partition("; ")[2]
-            if ready.reason == Reason.GROUP_NOT_FOUND:
-                # To be watched is all that was asked; the group itself comes with its first consumer.
-                return True, ready.message
+                # Of a group without consumers, that there is none is worth saying.
+                absent = ready.reason == Reason.GROUP_NOT_FOUND
+                return True, ready.message if absent else ready.message.partition("; ")[2]
             if status.condition("Stalled") is not None or ready.reason == Reason.GROUP_NOT_EMPTY:
                 return False, words
         if time.monotonic() >= deadline:

@@ -68,6 +68,8 @@ class Plan:
     rolling: Step = field(default_factory=lambda: Step(None, ""))
     evictable: int | None = None
     """How many brokers Kubernetes may evict at once now; None where that is not known."""
+    held: bool = False
+    """All that is left to be done waits for a maintenance window."""
 
     @property
     def settled(self) -> bool:
@@ -81,9 +83,10 @@ class Plan:
         return "; ".join(filter(None, [self.scaling.words, limit, self.voting.words]))
 
 
-def wants_rebalance(cluster: Cluster) -> bool:
-    """Whether the Cluster carries the annotation that asks for a rebalance."""
-    return scaling.REBALANCE in (cluster.metadata.annotations or {})
+def wants_rebalance(cluster: Cluster, children: Children) -> bool:
+    """Whether the Cluster's annotation asks for a rebalance that has not been done yet."""
+    asked = cluster.metadata.annotations.get(scaling.REBALANCE, "")
+    return bool(asked) and asked != children.annotations.get(scaling.REBALANCED)
 
 
 def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, now: datetime) -> Plan:
@@ -109,13 +112,18 @@ def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, no
     is_rolling = bool(cluster.status and cluster.status.rollout)
     rolling = next_restart(views, min(wanted, running), seen, unsafe, rolling=is_rolling)
     allowed, words = allows(cluster.spec.maintenance_windows or (), now)
+    held = False
     if not allowed:
+        free, going = scale, rolling
         scale, rolling = scaling.held(scale, words), rollout.held(rolling, words)
+        # Each that has something to say is held.
+        held = (scale is not free or not free.words) and (rolling is not going or not going.words)
+        held = held and (scale is not free or rolling is not going) and not voting.words
     limit = None
     if isinstance(seen.placement, tuple):
         limit = limits.next_step(seen.placement, scale.moves, children.limited, terms_of(cluster.spec, now).rate)
     evictable = rollout.evictable(views, running, unsafe, provisioning.most_unavailable(cluster))
-    return Plan(scale, limit, voting, rolling, evictable)
+    return Plan(scale, limit, voting, rolling, evictable, held and (limit is None or not limit.words))
 
 
 def _scale(
@@ -135,7 +143,7 @@ def _scale(
         placement,
         frozenset(o.id for o in voters.observers),
     )
-    return scaling.next_step(wanted, observed, rebalance=wants_rebalance(cluster))
+    return scaling.next_step(wanted, observed, rebalance=wants_rebalance(cluster, children))
 
 
 def pod_views(children: Children, running: int) -> list[PodView]:

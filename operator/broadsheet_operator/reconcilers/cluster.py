@@ -38,6 +38,8 @@ class Remarks:
     """What a rolling change does or waits for."""
     scaling: str = ""
     """What is done to grow, shrink or rebalance."""
+    held: bool = False
+    """Both wait for a maintenance window."""
 
 
 NO_REMARKS = Remarks()
@@ -52,6 +54,8 @@ def cluster_status(
 ) -> ClusterStatus:
     """The status of a Cluster whose brokers were found like this."""
     told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, remarks.rollout or remarks.scaling)
+    if remarks.held:
+        told = [replace(s, reason=Reason.WAITING_FOR_WINDOW) if s.type == "Reconciling" else s for s in told]
     if remarks.remark:
         told = [replace(s, message=f"{s.message}; {remarks.remark}") if s.type == "Ready" else s for s in told]
     view = seen.view if isinstance(seen.view, ClusterView) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeVar
@@ -72,6 +72,43 @@ def conditions(
     return result
 
 
+def as_before_the_pause(previous: Status | None, generation: int, message: str) -> list[Statement]:
+    """What is said of a resource whose Cluster is paused: nothing is observed, so what was Ready stays Ready.
+
+    Otherwise a pause would turn everything in the cluster not Ready. What has changed since is not done, and not Ready.
+    """
+    paused = Statement("Paused", "True", Reason.PAUSED, message)
+    current = previous.condition("Ready") if previous else None
+    if previous and previous.observed_generation == generation and current is not None and current.status == "True":
+        return [*ready(f"as it was before {message}"), paused]
+    return [*waiting(Reason.PAUSED, message), paused]
+
+
+def overdue(previous: Status | None, current: S, bad_seconds: float, patience_seconds: float, now: datetime) -> S:
+    """The status, with Stalled once it has been bad news for too long: what heals by itself has healed by then.
+
+    Without it a program that reads conditions (kstatus, Argo CD) takes what is broken for work in progress, for ever.
+    `bad_seconds`: for how long it has been bad news. The model is a Deployment's progressDeadlineSeconds.
+    """
+    told = current.condition("Ready")
+    if told is None or not is_bad_news(current) or current.condition("Stalled") is not None:
+        return current
+    before = previous.condition("Stalled") if previous else None
+    held = before is not None and (before.reason, before.observed_generation) == (told.reason, told.observed_generation)
+    if not held and bad_seconds < patience_seconds:
+        return current
+    minutes = f"{patience_seconds / 60:g} minutes"
+    stalled = Condition(
+        type="Stalled",
+        status="True",
+        reason=told.reason,
+        message=f"not Ready for more than {minutes}: {told.message}"[:MESSAGE_LIMIT],
+        last_transition_time=before.last_transition_time if before and before.status == "True" else format_time(now),
+        observed_generation=told.observed_generation,
+    )
+    return current.model_copy(update={"conditions": [*current.conditions, stalled]})
+
+
 def with_statements(previous: S | None, empty: S, statements: Iterable[Statement], generation: int, now: datetime) -> S:
     """The previous status with other conditions: for when nothing new could be observed."""
     base = previous or empty
@@ -116,6 +153,10 @@ class Figures:
     """As pydantic's `exclude` has them: a name with True, or with what is meant inside of it."""
     quiet_seconds: float = 10.0
     """They are written at least this long after the last write."""
+    slow: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the fields whose change alone is written even less often."""
+    slow_seconds: Callable[[Any], float] = lambda status: 300.0
+    """How long after the last write, given the status."""
 
 
 NO_FIGURES = Figures()
@@ -129,11 +170,14 @@ def should_write(
         return False
     if previous is None or last_write is None:
         return True
-    if _without(previous, figures) != _without(current, figures):
+    if _without(previous, figures.fields) != _without(current, figures.fields):
         return True
-    return (now - last_write).total_seconds() >= figures.quiet_seconds
+    quiet = figures.quiet_seconds
+    if figures.slow and _without(previous, figures.slow) == _without(current, figures.slow):
+        quiet = max(quiet, figures.slow_seconds(current))
+    return (now - last_write).total_seconds() >= quiet
 
 
-def _without(status: Status, figures: Figures) -> dict[str, Any]:
-    told: dict[str, Any] = without_empty(status.model_dump(exclude=dict(figures.fields)))
+def _without(status: Status, fields: Mapping[str, Any]) -> dict[str, Any]:
+    told: dict[str, Any] = without_empty(status.model_dump(exclude=dict(fields)))
     return told

@@ -15,7 +15,7 @@ from broadsheet_operator.api.consumer_group import (
     PartitionLag,
 )
 from broadsheet_operator.api.meta import DeletionPolicy
-from broadsheet_operator.api.quantities import format_duration, parse_duration, parse_time
+from broadsheet_operator.api.quantities import parse_duration, parse_time
 from broadsheet_operator.reconcilers.conditions import (
     Figures,
     Statement,
@@ -32,7 +32,12 @@ from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.resets import ResetPlan, names_of, open_reset, outcome, plan_reset, record, settled
 
 DEFAULT_WINDOW_MS = 300_000
-FIGURES = Figures(dict.fromkeys(("lag", "lag_seconds", "partitions", "verdict_message"), True))
+FIGURES = Figures(
+    dict.fromkeys(("lag", "lag_seconds", "partitions", "verdict_message"), True),
+    # While nobody reads or writes, the age of the first unread record grows all the same: a tenth is written.
+    slow={"lag_seconds": True, "partitions": {"__all__": {"lag_seconds"}}},
+    slow_seconds=lambda status: (status.lag_seconds or 0) / 10,
+)
 
 
 def _setting(offsets: Mapping[TopicPartition, int]) -> str:
@@ -154,8 +159,9 @@ def _tell(
     elif plan and plan.offsets and not (desired.spec.reset and desired.spec.reset.dry_run):
         told = working(Reason.UPDATING, _setting(plan.offsets))
     elif not view.exists:
+        # Ready: it is watched. Its consumers may come later in the same sync, and must not be waited for.
         message = f"no consumer has joined as {view.group_id} or committed an offset yet"
-        told = waiting(Reason.GROUP_NOT_FOUND, message)
+        told = [Statement("Ready", "True", Reason.GROUP_NOT_FOUND, message)]
     else:
         passed_over = next((s.message for s in about_reset if s.reason == Reason.RESET_PASSED_OVER), "")
         told = ready("The group is being watched" + (f"; {passed_over}" if passed_over else ""))
@@ -193,11 +199,12 @@ def _limits(limits: LagLimits | None, view: GroupView) -> list[Statement]:
 
 
 def _judge_limits(limits: LagLimits | None, lag: int, seconds: int | None) -> Statement:
+    """The figures are in the status: in the message each of them would be a status to write."""
     broken: list[str] = []
     if limits and limits.max_records is not None and lag > limits.max_records:
-        broken.append(f"{lag} records behind, more than {limits.max_records}")
+        broken.append(f"more than {limits.max_records} records behind")
     if limits and limits.max_time and seconds is not None and seconds * 1000 > parse_duration(limits.max_time):
-        broken.append(f"{format_duration(seconds * 1000)} behind, more than {limits.max_time}")
+        broken.append(f"more than {limits.max_time} behind")
     if broken:
         return Statement("LagWithinLimits", "False", Reason.LAG_TOO_HIGH, "; ".join(broken))
     return Statement("LagWithinLimits", "True", Reason.WITHIN_LIMITS, "")

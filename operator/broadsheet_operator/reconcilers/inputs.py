@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 ANNOTATION = "broadsheet.io/started-with"
+RESTART = "restart"
+"""The input that a person changes to have brokers restarted: the value of the annotation that asks for it."""
 LONGEST_VALUE = 120
 SECRET = re.compile(r"password|secret|credential|token|jaas|private|keystore[.]key|sasl[.]", re.IGNORECASE)
 """Properties whose values are not shown."""
@@ -41,6 +43,14 @@ def difference(pod: Mapping[str, Any], template: Mapping[str, Any]) -> str:
     return "; ".join(_changes(before, after)) or "a property changed whose value is a secret"
 
 
+def is_restart_alone(pod: Mapping[str, Any], template: Mapping[str, Any]) -> bool:
+    """Whether nothing has changed but that a restart was asked for."""
+    before, after = _read(pod), _read(template)
+    if before is None or after is None or before.get(RESTART) == after.get(RESTART):
+        return False
+    return {**before, RESTART: None} == {**after, RESTART: None}
+
+
 def _read(item: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         found = json.loads((item["metadata"].get("annotations") or {})[ANNOTATION])
@@ -54,6 +64,9 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     for key in sorted(before.keys() | after.keys()):
         name, old, new = WORDS.get(key, key), before.get(key), after.get(key)
         if old == new or not name:
+            continue
+        if key == RESTART:
+            yield f"a restart was requested ({_show(new)})"
             continue
         if old in (None, {}, []):
             yield f"{name} set to {_show(new)}"

@@ -41,6 +41,9 @@ RENDERED = "broadsheet.io/rendered"
 QUORUM = "broadsheet.io/quorum"
 FORMED = "formed"
 """Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
+RESTART = "broadsheet.io/restart"
+"""Annotation of the Cluster that requests a restart of its brokers, once for each value; of the StatefulSet: the value
+that its pod template has. A value that is removed asks for nothing."""
 FIRST_VOTERS = "broadsheet.initial.controllers"
 LOG_FORMAT = "broadsheet.log.format"
 """Broker property; JSON lines in pods, unless the Cluster says otherwise."""
@@ -152,7 +155,10 @@ def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> 
     """Why this pod has to restart to be what the StatefulSet says, in Strimzi's word for it; None if it need not."""
     have = pod["metadata"].get("annotations", {}).get(INPUTS)
     want = stateful_set["spec"]["template"]["metadata"].get("annotations", {}).get(INPUTS)
-    return None if have == want else "PodHasOldRevision"
+    if have == want:
+        return None
+    asked = inputs.is_restart_alone(pod, stateful_set["spec"]["template"])
+    return "ManualRollingUpdate" if asked else "PodHasOldRevision"
 
 
 def why_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str:
@@ -291,9 +297,12 @@ def _context(
         "max_unavailable": most_unavailable(cluster) if evictable is None else evictable,
         "when_scaled": _when_scaled(brokers),
     }
-    started_with = _template_inputs(context, properties)
+    restart = cluster.metadata.annotations.get(RESTART) or _annotations(existing.stateful_set).get(RESTART)
+    # Without one it must not be among the inputs, or an upgrade of the operator would restart brokers.
+    started_with = _template_inputs(context, properties) | ({inputs.RESTART: restart} if restart else {})
     context["inputs_hash"] = _hash(started_with)
     context["annotations"] = {INPUTS: context["inputs_hash"], CHOSEN: "" if cluster.spec.image else image}
+    context["annotations"] |= {RESTART: restart} if restart else {}
     context["started_with"] = {inputs.ANNOTATION: inputs.remembered(started_with)}
     context["metadata"] = _metadata_maker(cluster, labels)
     return context
@@ -380,6 +389,10 @@ def _chosen_image(stateful_set: Mapping[str, Any] | None) -> str | None:
         return None
     known = (stateful_set["metadata"].get("annotations") or {}).get(CHOSEN)
     return str(stateful_set["spec"]["template"]["spec"]["containers"][0]["image"]) if known is None else known or None
+
+
+def _annotations(body: Mapping[str, Any] | None) -> Mapping[str, str]:
+    return (body["metadata"].get("annotations") or {}) if body else {}
 
 
 def _plain(model: SpecModel) -> dict[str, Any]:

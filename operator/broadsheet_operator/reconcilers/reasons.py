@@ -67,7 +67,7 @@ class Reason(StrEnum):
     GROUP_NOT_FOUND = (
         "GroupNotFound",
         Health.WAITING,
-        "No consumer has joined the group or committed an offset yet.",
+        "No consumer has joined the group or committed an offset yet. It is watched, so Ready is True.",
         "If it should be there, compare spec.groupId with group.id of the consumers.",
     )
 
@@ -217,8 +217,9 @@ class Reason(StrEnum):
 CONDITIONS = {
     "Ready": "Whether it is as declared. Always there.",
     "Reconciling": "True while the operator changes something. Absent otherwise.",
-    "Stalled": "True when only a change by a person helps. Absent otherwise.",
-    "Paused": "True while the Cluster is paused. Absent otherwise.",
+    "Stalled": "True when only a change by a person helps, or when it has not been Ready for ten minutes for a reason "
+    "that a person should look at. Absent otherwise.",
+    "Paused": "True while the Cluster, or the Cluster of the resource, is paused. Absent otherwise.",
     "InSync": "Of a Topic: whether every replica is in sync.",
     "LagWithinLimits": "Of a ConsumerGroup with spec.lag: whether it is within the limits.",
     "Reset": "Of a ConsumerGroup with spec.reset: whether that was done.",

@@ -24,7 +24,10 @@ from broadsheet_operator.reconcilers.spreading import Moves, Placed
 DRAINING = "broadsheet.io/draining"
 """Annotation of the StatefulSet: the lowest id of the brokers that are being drained."""
 REBALANCE = "broadsheet.io/rebalance"
-"""Annotation of the Cluster that requests one rebalance of its partitions."""
+"""Annotation of the Cluster that requests a rebalance of its partitions, once for each value. It stays: were it removed
+when that is done, Argo CD would put back what Git has, and ask for another one, for ever."""
+REBALANCED = "broadsheet.io/rebalanced"
+"""Annotation of the StatefulSet: the last value of REBALANCE that was done."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ UNTOUCHED_CONFIGS = frozenset({LEADER_THROTTLED, FOLLOWER_THROTTLED})
 NO_TERMS = Terms()
 
 
-FIGURES = Figures(dict.fromkeys(("size", "reassignment"), True))
+FIGURES = Figures(dict.fromkeys(("size", "reassignment"), True), slow={"size": True})
 """They change without any change of the resource."""
 
 

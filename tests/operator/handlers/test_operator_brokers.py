@@ -13,7 +13,7 @@ from broadsheet_operator.kafka.dependents import DEPENDENTS
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import LackingPartition, TopicPartition
-from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM, RESTART
 from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
 from tests.operator.support import Stage, merged, staged, status
 
@@ -135,7 +135,46 @@ async def test_partitions_are_spread_when_somebody_asks(stage: Stage) -> None:
     await stage.until(lambda: "Rebalanced" in stage.reasons_of("news"), "an end")
     assert sorted(stage.kafka.placement.values()) == [(0,), (1,), (2,)]
     assert (stage.kafka.limits_set, stage.kafka.limited) == (1, {})
-    assert REBALANCE not in stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["annotations"]
+    assert stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["annotations"][REBALANCE] == "now", "Git may have it"
+    stage.kafka.placement = dict.fromkeys(orders, (0,))
+    looks = stage.kafka.calls.count("cluster")
+    stage.kubernetes.put(merged(stage.kubernetes.one(Kind.CLUSTER, "news"), {"metadata": {"labels": {"a": "b"}}}))
+    await stage.until(lambda: stage.kafka.calls.count("cluster") > looks, "another look")
+    assert set(stage.kafka.placement.values()) == {(0,)}, "once for each value"
+    body = stage.kubernetes.one(Kind.CLUSTER, "news")
+    stage.kubernetes.put(merged(body, {"metadata": {"annotations": {REBALANCE: "again"}}}))
+    await stage.until(lambda: stage.reasons_of("news").count("Rebalanced") == 2, "another one")
+
+
+@staged
+async def test_brokers_are_restarted_one_by_one_once_for_each_value_of_the_annotation(stage: Stage) -> None:
+    await three(stage)
+    first = {name: stage.kubernetes.one(Kind.POD, name)["metadata"]["uid"] for name in pods()}
+
+    def ask(value: str | None) -> None:
+        body = stage.kubernetes.one(Kind.CLUSTER, "news")
+        stage.kubernetes.put(merged(body, {"metadata": {"annotations": {RESTART: value}}}))
+
+    def others(than: dict[str, str]) -> bool:
+        now = {name: stage.kubernetes.objects.get((Kind.POD, "paper", name)) for name in pods()}
+        settled = not status(stage).get("rollout")
+        return settled and all(pod is not None and pod["metadata"]["uid"] != than[name] for name, pod in now.items())
+
+    ask("2026-01-31T08:00:00Z")
+    await stage.until(lambda: others(first), "three other pods")
+    words = [note for name, reason, note in stage.kubernetes.events if reason == "ManualRollingUpdate"]
+    assert len(words) == 3 and "a restart was requested (2026-01-31T08:00:00Z)" in words[0]
+    second = {name: stage.kubernetes.one(Kind.POD, name)["metadata"]["uid"] for name in pods()}
+    ask(None)  # as when a manifest from Git replaces the object
+    stage.apply("Cluster", "news", {"brokers": {"replicas": 3, "storage": {"size": "2Gi"}}})
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+    assert second == {name: stage.kubernetes.one(Kind.POD, name)["metadata"]["uid"] for name in pods()}
+    ask("2026-01-31T09:00:00Z")
+    await stage.until(lambda: others(second), "three other pods")
+
+
+def pods() -> list[str]:
+    return [f"news-brokers-{number}" for number in range(3)]
 
 
 @staged

@@ -1,0 +1,3 @@
+-- Nothing about the cluster is changed until it is resumed.
+obj.spec.paused = true
+return obj
