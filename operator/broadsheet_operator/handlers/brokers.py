@@ -13,6 +13,7 @@ from typing import Any
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.attempts import Attempts
+from broadsheet_operator.handlers.counts import Counts
 from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
@@ -32,11 +33,14 @@ from broadsheet_operator.reconcilers.spreading import internal_factor
 class BrokerRounds:
     """Looks, asks, and carries out what `reconcilers.broker_round` has planned."""
 
-    def __init__(self, api: Kubernetes, store: KubernetesStore, writer: Writer, sizes_seconds: float) -> None:
+    def __init__(
+        self, api: Kubernetes, store: KubernetesStore, writer: Writer, sizes_seconds: float, counts: Counts
+    ) -> None:
         self._api = api
         self._store = store
         self._writer = writer
         self._sizes_seconds = sizes_seconds
+        self._counts = counts
         self._sizes: dict[ResourceKey, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
         """When which brokers were asked how much they keep, and what they said."""
         self.evictable: dict[ResourceKey, int] = {}
@@ -187,7 +191,9 @@ class BrokerRounds:
     async def _restart(self, key: ResourceKey, body: Mapping[str, Any], step: Step) -> None:
         pod = step.restart
         if pod is not None and await self._api.delete(Kind.POD, key.namespace, pod.name, pod.uid):
-            self._writer.event(body, "Normal", pod.outdated or "ManualRollingUpdate", step.words)
+            reason = pod.outdated or "ManualRollingUpdate"
+            self._counts.restarts[key, reason] += 1
+            self._writer.event(body, "Normal", reason, step.words)
         if step.blocked and self._told.get(key) != step.words:
             self._writer.event(body, "Normal", "RolloutWaits", step.words)
         if step.blocked or not step.words:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -17,6 +18,7 @@ from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
 from broadsheet_operator.handlers.brokers import BrokerRounds
+from broadsheet_operator.handlers.counts import ClusterFigures, Counts
 from broadsheet_operator.handlers.dependents import utc_now
 from broadsheet_operator.handlers.ownership import Ownership
 from broadsheet_operator.handlers.session import Session
@@ -34,7 +36,7 @@ from broadsheet_operator.reconcilers.conditions import (
 )
 from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
-from broadsheet_operator.reconcilers.pods import not_created, state_of
+from broadsheet_operator.reconcilers.pods import Returning, not_created, state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
@@ -61,6 +63,7 @@ class Clusters:
         became_ready: Callable[[ResourceKey], None],
         ownership: Ownership,
         settings: OperatorSettings = DEFAULTS,
+        counts: Counts | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -73,7 +76,11 @@ class Clusters:
         self._ownership = ownership
         self._standing_by: dict[ResourceKey, str] = {}
         """What was said of Clusters that another operator looks after: an event reports it once."""
-        self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds)
+        self._counts = counts or Counts()
+        self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds, self._counts)
+        self.figures: dict[ResourceKey, ClusterFigures] = {}
+        """What the last round of each Cluster found, for /metrics."""
+        self._returning: dict[ResourceKey, Returning] = {}
         self._refused: dict[ResourceKey, RefusedBefore] = {}
         """What the API server has refused, so that it is not asked again each second."""
         self._applied: dict[ResourceKey, dict[tuple[Kind, ResourceKey], tuple[str, int | None]]] = {}
@@ -89,15 +96,24 @@ class Clusters:
         """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
         return self._rounds.sizes()
 
+    def is_reachable(self, key: ResourceKey) -> bool:
+        """Whether a Cluster answered in its last round."""
+        figures = self.figures.get(key)
+        return figures is not None and figures.reachable
+
     async def reconcile(self, batch: list[ResourceKey]) -> Mapping[ResourceKey, float | None]:
         """A round for these Clusters."""
         again: dict[ResourceKey, float | None] = {}
         for key in batch:
+            began, failed = time.monotonic(), True
             try:
                 delay = await self._one(key)
+                failed = delay is None
             except KubernetesError as error:
                 logger.warning("Cluster %s: %s", key, error)
                 delay = None
+            finally:
+                self._counts.reconciled(Kind.CLUSTER.kind, time.monotonic() - began, failed=failed)
             if delay is None or delay > 0:
                 again[key] = delay
         return again
@@ -146,6 +162,7 @@ class Clusters:
     async def _stand_by(self, key: ResourceKey, body: Mapping[str, Any], words: str) -> float:
         """Leave a Cluster to another operator. Seconds until it is looked at again."""
         await self._close_session(key)
+        self._forget_figures(key)
         if self._standing_by.get(key) != words:
             self._writer.event(body, "Warning", "AnotherOperator", words)
         self._standing_by[key] = words
@@ -156,8 +173,14 @@ class Clusters:
         self._looked_at.discard(key)
         for known in (self._unknown, self._refused, self._applied, self._pod_seen, self._standing_by):
             known.pop(key, None)
+        self._forget_figures(key)
+        self._counts.forget(key)
         self._rounds.forget(key)
         await self._close_session(key)
+
+    def _forget_figures(self, key: ResourceKey) -> None:
+        self.figures.pop(key, None)
+        self._returning.pop(key, None)
 
     # -- what is made -------------------------------------------------------------------------------------------------
 
@@ -244,6 +267,8 @@ class Clusters:
         else:
             plan = plan_round(cluster, _replicas(cluster), children, seen, now)
             await self._rounds.carry_out(key, body, plan, None, attempts)
+        returning = self._returning.setdefault(key, Returning()).look(states, now)
+        self.figures[key] = ClusterFigures(isinstance(seen.view, ClusterView), returning or not plan.settled)
         lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._rounds.children(key).existing)
         refusal = kept or plan.scaling.refusal
         refused = [*attempts.refused, *(f"broker {index}: {words}" for index, words in sorted(why_not.items()))]
@@ -340,6 +365,7 @@ class Clusters:
     async def _delete(self, key: ResourceKey, cluster: Cluster, body: Mapping[str, Any]) -> None:
         """Children go with their owner; volumes only when asked for, and after the pods that use them."""
         await self._close_session(key)
+        self._forget_figures(key)
         if FINALIZER not in body["metadata"].get("finalizers", ()):
             return
         for claim in self._rounds.children(key).existing.claims if _deletes_volumes(cluster) else ():

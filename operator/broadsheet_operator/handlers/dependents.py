@@ -15,6 +15,7 @@ from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy, Dependent, Status
+from broadsheet_operator.handlers.counts import Counts
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesResources, KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
@@ -53,6 +54,7 @@ class Dependents:
         is_ours: Callable[[Mapping[str, Any]], bool] = lambda cluster: True,
         *,
         look_up: Callable[[Kind, ResourceKey], Awaitable[Mapping[str, Any] | None]],
+        counts: Counts | None = None,
     ) -> None:
         """`session_of`: what talks to a Cluster, None while it is not ready. `look_up`: asks the API server for what
         no watch has reported."""
@@ -64,6 +66,7 @@ class Dependents:
         self._kinds = kinds
         self._is_ours = is_ours
         self._look_up = look_up
+        self._counts = counts or Counts()
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, ResourceKey], tuple[Mapping[str, Any], Dependent]] = {}
         """What was read, with the very object that it was read from: a resync parses nothing again."""
@@ -220,6 +223,9 @@ class Dependents:
         self.views[kind] |= {key: outcomes[key].view for key in found if outcomes[key].view is not None}
         again = await self._finish(kind, {key: outcomes[key] for key in found})
         kafka, kubernetes = times[1] - times[0], time.monotonic() - times[1]
+        for key in [*found, *failed]:
+            to_be_tried_again = key in failed or (key in again and again[key] is None)
+            self._counts.reconciled(row.name, kafka + kubernetes, failed=to_be_tried_again)
         logger.debug(
             "%s: %d %s: %.3f s in Kafka, %.3f s in writing", session.cluster, len(found), row.plural, kafka, kubernetes
         )

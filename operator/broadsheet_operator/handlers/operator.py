@@ -11,7 +11,8 @@ from typing import Any
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
-from broadsheet_operator.handlers.dependents import Dependents
+from broadsheet_operator.handlers.counts import Counts
+from broadsheet_operator.handlers.dependents import Dependents, utc_now
 from broadsheet_operator.handlers.ownership import Ownership, owner_of
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
@@ -58,7 +59,8 @@ class Operator:
         self.store = KubernetesStore()
         self.writer = Writer(api, self.store, settings.overdue_seconds)
         self.sessions: dict[ResourceKey, Session] = {}
-        ownership = Ownership(api, lease, settings.lease_seconds)
+        self.counts = Counts()
+        ownership = self.ownership = Ownership(api, lease, settings.lease_seconds)
         self.dependents = Dependents(
             self.store,
             self.writer,
@@ -67,6 +69,7 @@ class Operator:
             settings,
             ownership.is_ours,
             look_up=self._look_up,
+            counts=self.counts,
         )
         self.clusters = Clusters(
             api,
@@ -78,6 +81,7 @@ class Operator:
             self._route_dependents_of,
             ownership,
             settings,
+            self.counts,
         )
         self._factory = gateway_factory
         self._clusters_queue: BatchQueue[ResourceKey] = BatchQueue(
@@ -88,6 +92,8 @@ class Operator:
         self._observed: dict[tuple[Kind, ResourceKey], tuple[Any, ...] | None] = {}
         """The fingerprint of each object as the watches last reported it."""
         self.resyncs = 0
+        self.last_resync = utc_now()
+        """When everything was last reconciled again, or this began."""
 
     async def close(self) -> None:
         self._resync_task.cancel()
@@ -169,6 +175,7 @@ class Operator:
         while True:
             await asyncio.sleep(self.settings.resync_seconds * random.uniform(0.9, 1.1))
             self.resyncs += 1
+            self.last_resync = utc_now()
             for key, _ in self.store.list(Kind.CLUSTER):
                 self._clusters_queue.add(key)
             for kind in self.kinds:

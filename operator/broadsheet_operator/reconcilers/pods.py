@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,9 @@ FORGOTTEN_SECONDS = 1200.0
 """The StatefulSet controller tries again at least this often, and says each time what went wrong."""
 STUCK_SECONDS = 30.0
 """A pod that still exists this long after its grace period is on a node that does not answer."""
+
+RETURN_SECONDS = 600.0
+"""A broker that was stopped on purpose and is not back after this time is missing."""
 
 
 def pod_number(cluster: str, pod: str) -> int | None:
@@ -69,6 +72,27 @@ def state_of(
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return state("Starting", condition.get("message", ""))
     return state("Starting")
+
+
+class Returning:
+    """Remembers which brokers of a Cluster were stopped on purpose and are on their way back.
+
+    A pod that is deleted, by the operator or by an eviction, is replaced by another one. A broker that crashes keeps
+    its pod, and one whose node is gone is Lost: neither is on its way back.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[int, datetime] = {}
+
+    def look(self, states: Sequence[BrokerState], now: datetime) -> bool:
+        """Whether one is, as of this look at all of them."""
+        for broker in states:
+            if broker.state == "Stopping" or (broker.state == "Starting" and not broker.pod):
+                self._since.setdefault(broker.id, now)
+            elif broker.state != "Starting":
+                self._since.pop(broker.id, None)
+        self._since = {id: since for id, since in self._since.items() if id in {broker.id for broker in states}}
+        return any((now - since).total_seconds() < RETURN_SECONDS for since in self._since.values())
 
 
 def not_created(

@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.metrics import METRICS, OperatorCollector
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import GroupView, TopicPartition
@@ -51,6 +52,7 @@ def test_the_operator_exports_what_the_catalogue_has_and_nothing_else() -> None:
             stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
             await stage.reason(Kind.CONSUMER_GROUP, "readers", "Ready")
             await stage.until(stage.operator.clusters.sizes, "the brokers' sizes")
+            stage.operator.counts.restarts[ResourceKey("paper", "news"), "PodStuck"] += 1
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
             collector: Any = OperatorCollector(lambda: stage.operator)

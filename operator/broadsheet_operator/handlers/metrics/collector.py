@@ -1,0 +1,110 @@
+"""Collects what is exported when it is asked for, from what is in memory: no gauge is kept in step by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from broadsheet_operator.api.keys import ResourceKey
+from broadsheet_operator.handlers.metrics.declared import Samples
+from broadsheet_operator.handlers.metrics.lag import add_lag, cluster_of
+from broadsheet_operator.kubernetes import Kind
+
+if TYPE_CHECKING:
+    from broadsheet_operator.handlers.operator import Operator
+
+OF_A_STANDBY = ("broadsheet_build_info", "broadsheet_operator_leading")
+
+
+class OperatorCollector:
+    """A prometheus_client collector over the running operator, if this process leads."""
+
+    def __init__(self, leader: Callable[[], Operator | None]) -> None:
+        self._leader = leader
+
+    def describe(self) -> Iterable[object]:
+        return []
+
+    def collect(self) -> Iterable[object]:
+        samples, operator = Samples(), self._leader()
+        samples.add("broadsheet_build_info", 1, [version("broadsheet")])
+        samples.add("broadsheet_operator_leading", 1.0 if operator else 0.0)
+        if operator is None:
+            return samples.families(*OF_A_STANDBY)
+        _add_work(operator, samples)
+        for kind in (Kind.CLUSTER, *operator.kinds):
+            _add_resources(operator, kind, samples)
+        for key, body in operator.store.list(Kind.CLUSTER):
+            _add_cluster(operator, key, body, samples)
+        for key, body in operator.store.list(Kind.CONSUMER_GROUP):
+            if _is_ours(operator, Kind.CONSUMER_GROUP, key, body):
+                _add_verdict(key, body, samples)
+        add_lag(operator, samples)
+        return samples.families()
+
+
+def _add_work(operator: Operator, samples: Samples) -> None:
+    counts = operator.counts
+    samples.add("broadsheet_operator_status_writes_total", operator.writer.statuses_written)
+    samples.add("broadsheet_operator_resyncs_total", operator.resyncs)
+    samples.add("broadsheet_operator_last_resync_timestamp_seconds", operator.last_resync.timestamp())
+    samples.add("broadsheet_operator_resync_interval_seconds", operator.settings.resync_seconds)
+    for (kind, result), count in sorted(counts.reconciliations.items()):
+        samples.add("broadsheet_reconciliations_total", count, [kind, result])
+    for kind, buckets, seconds in counts.histograms():
+        samples.add_histogram("broadsheet_reconciliation_seconds", buckets, seconds, [kind])
+    for (cluster, reason), count in sorted(counts.restarts.items()):
+        samples.add("broadsheet_broker_restarts_total", count, [cluster.namespace, cluster.name, reason])
+
+
+def _add_resources(operator: Operator, kind: Kind, samples: Samples) -> None:
+    tally: dict[str, int] = {}
+    for key, body in operator.store.list(kind):
+        if not _is_ours(operator, kind, key, body):
+            continue
+        cluster = key if kind is Kind.CLUSTER else cluster_of(body, key)
+        who = [kind.kind, key.namespace, key.name, cluster.name]
+        ready = "Unknown"
+        for condition in body.get("status", {}).get("conditions", ()):
+            name, value = str(condition["type"]), str(condition["status"])
+            if name == "Ready":
+                ready = value
+            if name == "Ready" or (name in ("Reconciling", "Stalled") and value == "True"):
+                samples.add("broadsheet_resource_condition", 1, [*who, name, str(condition["reason"])])
+        samples.add("broadsheet_resource_ready", 1 if ready == "True" else 0, who)
+        tally[ready] = tally.get(ready, 0) + 1
+    for ready, count in sorted(tally.items()):
+        samples.add("broadsheet_resources", count, [kind.kind, ready])
+
+
+def _add_cluster(operator: Operator, key: ResourceKey, body: Mapping[str, Any], samples: Samples) -> None:
+    if not _is_ours(operator, Kind.CLUSTER, key, body):
+        return
+    who = [key.namespace, key.name]
+    spec, status = body.get("spec", {}), body.get("status", {})
+    samples.add("broadsheet_cluster_paused", 1 if spec.get("paused") else 0, who)
+    figures = operator.clusters.figures.get(key)
+    if figures is not None:
+        samples.add("broadsheet_cluster_reachable", 1 if figures.reachable else 0, who)
+    if spec.get("brokers") is None:
+        return
+    samples.add("broadsheet_cluster_brokers", spec["brokers"].get("replicas", 1), who)
+    samples.add("broadsheet_cluster_ready_brokers", status.get("readyReplicas", 0), who)
+    samples.add("broadsheet_cluster_rolling", 1 if figures is not None and figures.rolling else 0, who)
+    for broker, size in sorted(operator.clusters.sizes().get(key, {}).items()):
+        samples.add("broadsheet_broker_bytes", size, [*who, str(broker)])
+
+
+def _add_verdict(key: ResourceKey, body: Mapping[str, Any], samples: Samples) -> None:
+    status = body.get("status", {})
+    cluster = cluster_of(body, key)
+    if status.get("verdict") and status.get("groupId"):
+        who = [cluster.namespace, cluster.name, str(status["groupId"]), str(status["verdict"])]
+        samples.add("broadsheet_consumergroup_verdict", 1, who)
+
+
+def _is_ours(operator: Operator, kind: Kind, key: ResourceKey, body: Mapping[str, Any]) -> bool:
+    """Not what belongs to the Cluster of another release's operator, which exports it."""
+    cluster = body if kind is Kind.CLUSTER else operator.store.get(Kind.CLUSTER, cluster_of(body, key))
+    return cluster is None or operator.ownership.is_ours(cluster)

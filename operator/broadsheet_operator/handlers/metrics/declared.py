@@ -1,0 +1,111 @@
+"""`METRICS`: all that the operator exports, for the scrape and for the catalogue (tools/metrics.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+CLUSTER = ("namespace", "cluster")
+RESOURCE = ("kind", "namespace", "name", "cluster")
+GROUP = (*CLUSTER, "consumergroup")
+
+
+class Declared(NamedTuple):
+    """A metric: what Prometheus is told of it."""
+
+    type: str
+    """`gauge`, `counter` or `histogram`; the name of a counter ends in `_total`."""
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: dict[str, Declared] = {
+    # -- the operator --------------------------------------------------------------------------------------------------
+    "broadsheet_build_info": Declared("gauge", "1, with the version of the program.", ("version",)),
+    "broadsheet_operator_leading": Declared("gauge", "1 in the operator that holds the lease."),
+    "broadsheet_operator_status_writes_total": Declared("counter", "Statuses written to the API server."),
+    "broadsheet_operator_resyncs_total": Declared("counter", "Times that everything was reconciled again."),
+    "broadsheet_operator_last_resync_timestamp_seconds": Declared(
+        "gauge", "When everything was last reconciled again, or this operator began to lead; seconds since the epoch."
+    ),
+    "broadsheet_operator_resync_interval_seconds": Declared("gauge", "How often everything is reconciled again."),
+    "broadsheet_reconciliations_total": Declared(
+        "counter", "Reconciliations of resources, by kind and result: success or failed.", ("kind", "result")
+    ),
+    "broadsheet_reconciliation_seconds": Declared(
+        "histogram", "Seconds of each reconciliation; resources reconciled together have the same.", ("kind",)
+    ),
+    # -- resources -----------------------------------------------------------------------------------------------------
+    "broadsheet_resources": Declared("gauge", "Resources by kind and condition Ready.", ("kind", "ready")),
+    "broadsheet_resource_ready": Declared("gauge", "1 for a resource that is Ready, 0 for one that is not.", RESOURCE),
+    "broadsheet_resource_condition": Declared(
+        "gauge",
+        "1 for the condition Ready with its present reason, and for Reconciling and Stalled while they are True.",
+        (*RESOURCE, "condition", "reason"),
+    ),
+    # -- clusters ------------------------------------------------------------------------------------------------------
+    "broadsheet_cluster_reachable": Declared("gauge", "1 while the operator gets answers of the cluster.", CLUSTER),
+    "broadsheet_cluster_brokers": Declared("gauge", "Brokers that the Cluster declares.", CLUSTER),
+    "broadsheet_cluster_ready_brokers": Declared("gauge", "Brokers of the Cluster that take requests.", CLUSTER),
+    "broadsheet_cluster_rolling": Declared(
+        "gauge",
+        "1 while the operator restarts, adds or drains brokers, and while one that was stopped is on its way back.",
+        CLUSTER,
+    ),
+    "broadsheet_cluster_paused": Declared("gauge", "1 while spec.paused is true.", CLUSTER),
+    "broadsheet_broker_restarts_total": Declared(
+        "counter", "Brokers that the operator restarted, by reason.", (*CLUSTER, "reason")
+    ),
+    "broadsheet_broker_bytes": Declared("gauge", "Bytes of all replicas on a broker.", (*CLUSTER, "broker")),
+    # -- consumer groups -----------------------------------------------------------------------------------------------
+    "broadsheet_consumergroup_verdict": Declared(
+        "gauge",
+        "1 for the present verdict of a declared group: OK, Warning, Stalled, Stopped or Rewound.",
+        (*GROUP, "verdict"),
+    ),
+    # As kafka_exporter has them. A partition without a committed offset has a lag of -1, as its readers expect.
+    "kafka_consumergroup_lag": Declared(
+        "gauge", "Records not yet read; -1 without a committed offset.", (*GROUP, "topic", "partition")
+    ),
+    "kafka_consumergroup_lag_sum": Declared("gauge", "Records of a topic not yet read.", (*GROUP, "topic")),
+    "kafka_consumergroup_current_offset": Declared("gauge", "Committed offset.", (*GROUP, "topic", "partition")),
+    "kafka_consumergroup_current_offset_sum": Declared(
+        "gauge", "Committed offsets of a topic, added up.", (*GROUP, "topic")
+    ),
+    "kafka_consumergroup_members": Declared("gauge", "Members of the group.", GROUP),
+    "kafka_consumergroup_group_lag_seconds": Declared(
+        "gauge", "Age of the first unread record, in seconds.", (*GROUP, "topic", "partition")
+    ),
+    "kafka_consumergroup_group_max_lag_seconds": Declared(
+        "gauge", "Age of the oldest unread record of the group, in seconds.", GROUP
+    ),
+}
+"""Everything that is exported, by name."""
+
+
+class Samples:
+    """The samples of one scrape."""
+
+    def __init__(self) -> None:
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        families: dict[str, Any] = {
+            "counter": CounterMetricFamily,
+            "gauge": GaugeMetricFamily,
+            "histogram": HistogramMetricFamily,
+        }
+        self._families: dict[str, Any] = {
+            name: families[metric.type](name, metric.help, labels=metric.labels) for name, metric in METRICS.items()
+        }
+
+    def add(self, name: str, value: float, labels: Sequence[str] = ()) -> None:
+        """One sample of a declared metric."""
+        self._families[name].add_metric(labels, value)
+
+    def add_histogram(self, name: str, buckets: Sequence[tuple[str, float]], sum: float, labels: Sequence[str]) -> None:
+        """One histogram of a declared metric: upper bounds and cumulative counts."""
+        self._families[name].add_metric(labels, buckets, sum)
+
+    def families(self, *names: str) -> list[object]:
+        """These metrics, or all, for prometheus_client."""
+        return [self._families[name] for name in names or METRICS]
