@@ -13,6 +13,7 @@ from collections.abc import Callable
 from e2e.apache.apache import jars
 from e2e.clients.programs import NAMES, programs
 from e2e.kgo.suite import binary
+from e2e.kstatus.program import binary as kstatus
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
         "Apache Kafka": jars,
         **{f"client {name}": lambda name=name: programs(name) for name in NAMES},  # type: ignore[misc]
         "franz-go's suite": binary,
+        "kstatus": kstatus,
     }
     for name, make in makes.items():
         began = time.monotonic()

@@ -57,6 +57,11 @@ class OperatorThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="operator")
 
+    @property
+    def http_port(self) -> int:
+        """Of /healthz, /readyz and /metrics."""
+        return self._settings.http_port
+
     def connect(self, servers: Sequence[str]) -> FakeKafka:
         return self.kafka
 

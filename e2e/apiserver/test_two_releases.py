@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import urllib.request
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +51,38 @@ def test_an_upgrade_of_the_release_keeps_its_clusters(api: Api, kubelet: Kubelet
             api.ready("Cluster", "news")
             assert owner(api) == f"{api.namespace}/broadsheet"
     assert all(reason != "AnotherOperator" for reason, _ in api.notes("news"))
+
+
+def test_a_second_release_says_that_it_is_not_alone_before_there_is_a_cluster(
+    api: Api,
+) -> None:
+    """Argo CD renders charts without a cluster to look at, so that no check of Helm's can notice it."""
+    with OperatorThread(api.namespace, BRIEF, lease_name="first") as first:
+        with OperatorThread(api.namespace, BRIEF, lease_name="second") as second:
+            for one, other in ((first, "second"), (second, "first")):
+                assert one.process is not None and one.process.operator is not None
+                wait_until(lambda one=one: neighbours(one), "the other one to be noticed", 30, 0.1)
+                name = f"{api.namespace}/{other}"
+                assert neighbours(one) == {name: f"the namespace {api.namespace}"}
+                assert f'broadsheet_operator_other{{lease="{name}"}} 1.0' in scrape(one)
+            words = f"the operator with the Lease {api.namespace}/first watches the namespace {api.namespace}, too"
+            wait_until(lambda: any(words in note for _, note in api.notes("second")), "an event of its Lease", 20, 0.1)
+            assert sum(reason == "AnotherOperator" for reason, _ in api.notes("second")) == 1, "once"
+        wait_until(lambda: neighbours(first) == {}, "the second one to be forgotten", 30, 0.1)
+    with OperatorThread("default", BRIEF, lease_name="third", lease_namespace=api.namespace) as third:
+        assert third.process is not None and third.process.operator is not None
+        looks = [api.one("Lease", "third")["metadata"]["annotations"]["broadsheet.io/watches"]]
+        assert looks == ["default"] and neighbours(third) == {}
+
+
+def neighbours(one: OperatorThread) -> dict[str, str]:
+    assert one.process is not None
+    return dict(one.process.operator.neighbours.others) if one.process.operator else {}
+
+
+def scrape(one: OperatorThread) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{one.http_port}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def helm(api: Api, release: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.gitops.sandbox import KINDS, cleaned, folder, load, run, script
+from tests.support.argo_lua import KINDS, cleaned, folder, load, run, script
 
 ACTIONS = folder("Cluster") / "actions"
 TESTS = load(ACTIONS / "action_test.yaml")

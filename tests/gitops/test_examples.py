@@ -10,7 +10,7 @@ import yaml
 
 from broadsheet_operator.api.manifests import parse
 from broadsheet_operator.api.meta import API_VERSION
-from tests.gitops.sandbox import ROOT
+from tests.support.argo_lua import ROOT
 
 REPOSITORY = ROOT / "docs/examples/gitops"
 FILES = sorted(REPOSITORY.rglob("*.yaml"))

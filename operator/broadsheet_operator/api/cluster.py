@@ -156,7 +156,8 @@ class PodTemplate(SpecModel):
 class Brokers(SpecModel):
     """The brokers that the operator runs."""
 
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    # Filled in by the API server: the scale subresource reads it there.
+    replicas: Annotated[int, Field(ge=1, le=100, json_schema_extra={"x-filled-in": True})] = 1
     """How many brokers. More are added at once; with fewer, those with the highest ids are drained before they go."""
     storage: Storage | None = None
     """Where they keep their logs."""

@@ -129,14 +129,26 @@ def _structural(node: Schema, shapes: dict[str, Schema]) -> Schema:
         _explain(node, out)
     if node.get("format") == "date-time" or kind == "integer":
         out["format"] = "int64" if kind == "integer" else "date-time"
-    default = node.get("default")
-    if isinstance(default, (str, int)) and default and not isinstance(default, bool):
-        out["default"] = default
+    _default(node, out)
     if kind == "array":
         _list(node, out, shapes)
     elif kind == "object":
         _object(node, out, shapes)
     return out
+
+
+def _default(node: Schema, out: Schema) -> None:
+    """The default as words: the models know it, and one that the API server filled in would be in the object and not in
+    Git. In a list Argo CD takes that for a difference, which it can never put right."""
+    default = node.get("default")
+    if not isinstance(default, (str, int)) or not default or isinstance(default, bool):
+        return
+    if node.get("x-filled-in"):
+        out["default"] = default
+        return
+    words = out.get("description", "")
+    if "default" not in words.lower() and "left out" not in words.lower():
+        out["description"] = f"{words} Default: {default}.".strip()
 
 
 def _explain(node: Schema, out: Schema, unless: str = "") -> None:

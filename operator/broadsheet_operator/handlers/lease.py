@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,11 @@ from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
+
+LABELS = {"app.kubernetes.io/name": "broadsheet-operator"}
+"""Of the Lease of every operator: by them one finds another (`neighbours`)."""
+WATCHES = "broadsheet.io/watches"
+"""Annotation of the Lease: the namespaces that its holder watches, or * for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +44,16 @@ class Lease:
     """One operator's view of the lease."""
 
     def __init__(
-        self, api: Kubernetes, name: str, namespace: str, identity: str, settings: OperatorSettings = DEFAULTS
+        self,
+        api: Kubernetes,
+        name: str,
+        namespace: str,
+        identity: str,
+        settings: OperatorSettings = DEFAULTS,
+        watches: Sequence[str] = (),
     ) -> None:
+        """`watches`: namespaces that the operator watches, none for all."""
+        self._metadata = {"labels": LABELS, "annotations": {WATCHES: ",".join(sorted(watches)) or "*"}}
         self._api = api
         self.settings = settings
         self._name = name
@@ -73,7 +86,7 @@ class Lease:
             body = {
                 "apiVersion": Kind.LEASE.api_version,
                 "kind": Kind.LEASE.kind,
-                "metadata": {"name": self._name, "namespace": self._namespace},
+                "metadata": {"name": self._name, "namespace": self._namespace, **self._metadata},
                 "spec": wanted | {"acquireTime": stamp, "leaseTransitions": 0},
             }
             await self._api.create(body)
@@ -85,7 +98,7 @@ class Lease:
             return False
         if spec.get("holderIdentity") != self._identity:
             wanted |= {"acquireTime": stamp, "leaseTransitions": int(spec.get("leaseTransitions") or 0) + 1}
-        patch = {"metadata": {"resourceVersion": version}, "spec": wanted}
+        patch = {"metadata": {"resourceVersion": version, **self._metadata}, "spec": wanted}
         await self._api.patch(Kind.LEASE, self._namespace, self._name, patch)
         return True
 
@@ -103,6 +116,12 @@ class Lease:
                 await self._api.patch(Kind.LEASE, self._namespace, self._name, patch)
         except (KubernetesError, TimeoutError) as error:
             logger.info("lease %s could not be given back; it runs out by itself: %s", self, error)
+
+
+def watched_namespaces(lease: Mapping[str, Any]) -> frozenset[str]:
+    """Which namespaces the holder of a Lease watches; empty for all of them, and where it does not say."""
+    told = str((lease["metadata"].get("annotations") or {}).get(WATCHES, "*"))
+    return frozenset() if told == "*" else frozenset(told.split(","))
 
 
 async def lead(lease: Lease, while_leading: Callable[[], Awaitable[None]]) -> None:

@@ -111,7 +111,7 @@ class Process:
         async with client.ApiClient() as api_client:
             gateway = ApiGateway(api_client, identity)
             place = self.options.lease_name, self.options.lease_namespace
-            lease = Lease(gateway, *place, identity, self.settings)
+            lease = Lease(gateway, *place, identity, self.settings, self.options.namespace)
             leading = asyncio.create_task(lead(lease, lambda: self._operate(api_client, identity)))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait({leading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +140,7 @@ class Process:
             self._factory,
             self.settings,
             lease=f"{self.options.lease_namespace}/{self.options.lease_name}",
+            namespaces=self.options.namespace,
         )
         self.operator = operator
         settings = kopf.OperatorSettings()

@@ -13,6 +13,7 @@ from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.counts import Counts
 from broadsheet_operator.handlers.dependents import Dependents, utc_now
+from broadsheet_operator.handlers.neighbours import Neighbours
 from broadsheet_operator.handlers.ownership import Ownership, owner_of
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
@@ -50,8 +51,10 @@ class Operator:
         settings: OperatorSettings = DEFAULTS,
         kinds: Sequence[DependentKind] = DEPENDENTS,
         lease: str = "",
+        namespaces: Sequence[str] = (),
     ) -> None:
-        """`lease`: namespace/name of the Lease that this operator holds; empty: no other operator is thought of."""
+        """`lease`: namespace/name of the Lease that this operator holds; empty: no other operator is thought of.
+        `namespaces`: those that it watches, none for all."""
         self.settings = settings
         self._api = api
         self.kinds = {kind_of(row.model): row for row in kinds}
@@ -88,7 +91,11 @@ class Operator:
             "clusters", self.clusters.reconcile, linger_seconds=0.05, together=False, settings=settings
         )
         self._routes: BatchQueue[tuple[Kind, ResourceKey]] = BatchQueue("routes", self._route, settings=settings)
-        self._resync_task = asyncio.get_running_loop().create_task(self._resync(), name="resync")
+        loop = asyncio.get_running_loop()
+        self.neighbours = Neighbours(api, self.writer, lease, namespaces, settings.lease_seconds)
+        self._tasks = [loop.create_task(self._resync(), name="resync")]
+        if lease:
+            self._tasks.append(loop.create_task(self.neighbours.watch(), name="neighbours"))
         self._observed: dict[tuple[Kind, ResourceKey], tuple[Any, ...] | None] = {}
         """The fingerprint of each object as the watches last reported it."""
         self.resyncs = 0
@@ -96,8 +103,9 @@ class Operator:
         """When everything was last reconciled again, or this began."""
 
     async def close(self) -> None:
-        self._resync_task.cancel()
-        await asyncio.gather(self._resync_task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._routes.close()
         await self._clusters_queue.close()
         # At the same time: each waits for the calls under way, and some clusters may not answer.

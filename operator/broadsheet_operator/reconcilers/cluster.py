@@ -155,7 +155,8 @@ def _tell(
     going_on: str,
 ) -> list[Statement]:
     if desired.spec.paused:
-        return [*ready("Nothing is changed while spec.paused is true"), Statement("Paused", "True", Reason.PAUSED, "")]
+        words = "Nothing is changed while spec.paused is true"
+        return [*ready(words), Statement("Paused", "True", Reason.PAUSED, words)]
     if not brokers and desired.spec.brokers is not None:
         return waiting(Reason.BROKER_DOWN, "no broker runs")
     takes_requests = isinstance(view, ClusterView) and isinstance(health, ClusterHealth)

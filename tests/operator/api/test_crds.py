@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,23 @@ def test_every_field_is_described_and_bounded(kind: str) -> None:
         if "additionalProperties" in node:
             assert "maxProperties" in node, f"{path} has no bound"
         assert node.get("default") not in ({}, [], False, 0), f"{path}: the API server would strip this default"
+
+
+def test_the_api_server_fills_nothing_into_a_spec_but_the_number_of_brokers() -> None:
+    """A default in a list was OutOfSync in Argo CD for ever; any other is a field that Git does not have."""
+    filled = [
+        f"{kind}{path}"
+        for kind in ("Cluster", "Topic", "ConsumerGroup")
+        for path, node in nodes(schema_of(kind)["properties"]["spec"])
+        if "default" in node
+    ]
+    assert filled == ["Cluster.brokers.replicas"]
+
+
+def test_kubectl_can_note_the_definitions_in_an_annotation() -> None:
+    """`kubectl apply` and Argo CD without server-side apply: 256 KiB for all annotations of an object."""
+    for what in DEFINITIONS:
+        assert len(json.dumps(definition(what))) < 262144 / 2, what.model.__name__
 
 
 @pytest.mark.parametrize("kind", ["Cluster", "Topic", "ConsumerGroup"])

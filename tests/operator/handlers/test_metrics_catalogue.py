@@ -52,6 +52,7 @@ def test_the_operator_exports_what_the_catalogue_has_and_nothing_else() -> None:
             stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
             await stage.reason(Kind.CONSUMER_GROUP, "readers", "Ready")
             await stage.until(stage.operator.clusters.sizes, "the brokers' sizes")
+            stage.operator.neighbours.others["ops/another"] = "all namespaces"
             stage.operator.counts.restarts[ResourceKey("paper", "news"), "PodStuck"] += 1
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)

@@ -23,6 +23,9 @@ METRICS: dict[str, Declared] = {
     # -- the operator --------------------------------------------------------------------------------------------------
     "broadsheet_build_info": Declared("gauge", "1, with the version of the program.", ("version",)),
     "broadsheet_operator_leading": Declared("gauge", "1 in the operator that holds the lease."),
+    "broadsheet_operator_other": Declared(
+        "gauge", "1 for each other operator, by its Lease, that watches a namespace of this one.", ("lease",)
+    ),
     "broadsheet_operator_status_writes_total": Declared("counter", "Statuses written to the API server."),
     "broadsheet_operator_resyncs_total": Declared("counter", "Times that everything was reconciled again."),
     "broadsheet_operator_last_resync_timestamp_seconds": Declared(
