@@ -1,6 +1,6 @@
 """The operator's intervals and limits: one value, passed in, so that a test can move every clock.
 
-None of these is meant to be tuned on a healthy cluster. The command line sets `resync_seconds` and `http_port`.
+None of these is meant to be tuned on a healthy cluster. The command line sets those that have an option.
 """
 
 from __future__ import annotations
@@ -35,6 +35,20 @@ class OperatorSettings:
     CD shows as Degraded and Flux as failed."""
     unfinished_seconds: float = 1.0
     """How often a Topic is checked while Kafka is still working on it (a reassignment, a creation)."""
+
+    # -- the lag of consumer groups, for /metrics ----------------------------------------------------------------------
+
+    lag_seconds: float = 15.0
+    """How often the lag of groups that no resource declares is observed. An observation that takes long makes the next
+    one later: it takes at most a tenth of the time."""
+    lag_partitions: int = 20_000
+    """The most partitions of all these groups of a cluster together. Groups beyond are left out, in the order of their
+    ids; `broadsheet_lag_groups` counts them."""
+    lag_fetches: int = 200
+    """The most partitions that one observation reads, for the time of the first unread record. Of others
+    `kafka_consumergroup_group_lag_seconds` is missing until a later observation."""
+    lag_names: str = "kafka-exporter"
+    """Whose names the metrics of groups have: kafka-exporter, kminion or both."""
 
     # -- batches and retries -------------------------------------------------------------------------------------------
 

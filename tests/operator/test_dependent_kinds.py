@@ -99,7 +99,7 @@ def test_the_operator_reconciles_a_third_kind() -> None:
             await stage.reason(kind, "second", "ResourceConflict")
             stage.apply("Note", "lost", {"cluster": "nowhere"})
             await stage.reason(kind, "lost", "ClusterNotFound")
-            assert stage.operator.dependents.views[kind][ResourceKey("paper", "first")] == 2
+            assert stage.operator.dependents.recent_views(kind)[ResourceKey("paper", "first")] == 2
             reader = KubernetesResources(stage.operator.store)
             assert [note.key.name for note in reader.list("Note")] == ["first", "lost", "second"]
             stage.kubernetes.remove(kind, "paper", "first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
 from broadsheet_operator.reconcilers.observed import (
@@ -15,6 +16,9 @@ from broadsheet_operator.reconcilers.observed import (
     GroupQuery,
     GroupView,
     LackingPartition,
+    LagQuery,
+    LagView,
+    LogView,
     PartitionView,
     QuorumView,
     ReplicaView,
@@ -55,6 +59,8 @@ class FakeKafka:
         self.refuses_properties: Failure | None = None
         self.groups: dict[str, GroupView] = {}
         self.closed = 0
+        self.logs: tuple[LogView, ...] = ()
+        """Of all topics."""
         self.brokers = [0]
         """Registered. A broker registers when its pod runs."""
         self.pods: Callable[[], list[int]] = lambda: [0]
@@ -93,6 +99,26 @@ class FakeKafka:
     def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
         self.calls.append("groups")
         return {name: self.groups.get(name, GroupView(name, False, "Dead")) for name in queries}
+
+    def observe_lag(self, query: LagQuery) -> LagView | Failure:
+        self.calls.append("lag")
+        if self.down:
+            return Failure("Timeout", "list groups: no answer in time")
+        wanted = [view for name, view in sorted(self.groups.items()) if name not in query.known]
+        kept = [view for view in wanted if not any(fnmatchcase(view.group_id, p) for p in query.excluded)]
+        logs = self.logs if query.all_topics else ()
+        fitting: list[GroupView] = []
+        for view in kept:
+            if sum(len(v.ends) for v in (*fitting, view)) <= query.most_partitions:
+                fitting.append(view)
+        return LagView(
+            groups=tuple(fitting),
+            undescribed=frozenset(),
+            left_out=len(kept) - len(fitting),
+            failed=0,
+            logs=logs,
+            times={},
+        )
 
     def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
         self.calls.append("apply")

@@ -176,12 +176,29 @@ class External(SpecModel):
     """host:port of some of its brokers."""
 
 
-class Metrics(SpecModel):
-    """Metrics over HTTP."""
+class ConsumerGroupMetrics(StrEnum):
+    """Which consumer groups the operator exports."""
 
-    enabled: bool = True
-    """Not used yet. On Kubernetes brokers always answer /metrics; with `broadsheet up`, set broadsheet.http.listener in
-    config."""
+    ALL = "All"
+    DECLARED = "Declared"
+    NONE = "None"
+
+
+class Metrics(SpecModel):
+    """What the operator exports about the cluster. Brokers always answer /metrics; with `broadsheet up` they do when
+    config sets broadsheet.http.listener."""
+
+    consumer_groups: Annotated[ConsumerGroupMetrics, lenient_enum(ConsumerGroupMetrics)] = ConsumerGroupMetrics.ALL
+    """Which consumer groups have their lag in the operator's /metrics: All, Declared ones only,
+    or None."""
+    exclude_groups: (
+        Annotated[
+            list[Annotated[str, StringConstraints(min_length=1, max_length=255)]],
+            Field(max_length=64, json_schema_extra={"x-set": True}),
+        ]
+        | None
+    ) = None
+    """Ids of groups that are left out, with * and ? for any characters: console-consumer-*. Declared ones stay."""
 
 
 class PodDisruptionBudget(SpecModel):
@@ -248,7 +265,7 @@ class ClusterSpec(SpecModel):
     ) = None
     """Other namespaces that may define Topics and ConsumerGroups for this cluster."""
     metrics: Metrics | None = None
-    """Metrics over HTTP."""
+    """What the operator exports about the cluster."""
     pod_disruption_budget: PodDisruptionBudget | None = None
     """How many brokers may be evicted at once."""
     maintenance_windows: (

@@ -41,6 +41,10 @@ WRITES_AT_ONCE = 20
 """Status writes in flight: the API server answers about 270 a second so, and more are no faster."""
 
 
+VIEWS_KEPT_SECONDS = 60.0
+"""What was seen of a group is exported for this long, when later looks fail."""
+
+
 class Dependents:
     """What is done for resources that belong to a Cluster."""
 
@@ -72,8 +76,13 @@ class Dependents:
         """What was read, with the very object that it was read from: a resync parses nothing again."""
         self._declared: dict[tuple[Kind, ResourceKey], tuple[Any, Dependent]] = {}
         """Topics by the version that was parsed: a thousand are not parsed again for each batch."""
-        self.views: dict[Kind, dict[ResourceKey, Any]] = {kind: {} for kind in kinds}
-        """The last look at each thing of a kind whose rounds keep one: exact figures for /metrics."""
+        self._views: dict[Kind, dict[ResourceKey, tuple[float, Any]]] = {kind: {} for kind in kinds}
+        """The last look at each thing of a kind whose rounds keep one, and when that was."""
+
+    def recent_views(self, kind: Kind) -> dict[ResourceKey, Any]:
+        """The last look at each thing of a kind: exact figures for /metrics, and none that are long out of date."""
+        oldest = time.monotonic() - VIEWS_KEPT_SECONDS
+        return {key: view for key, (looked, view) in list(self._views[kind].items()) if looked > oldest}
 
     # -- routing ------------------------------------------------------------------------------------------------------
 
@@ -118,7 +127,7 @@ class Dependents:
         self._writer.forget(kind, key)
         self._parsed.pop((kind, key), None)
         self._declared.pop((kind, key), None)
-        self.views[kind].pop(key, None)
+        self._views[kind].pop(key, None)
         if kind is Kind.CONSUMER_GROUP:  # topics may have the same names
             self._histories.forget(key)
 
@@ -220,7 +229,8 @@ class Dependents:
         times = [time.monotonic()]
         outcomes = await session.lane(row).call(row.round, task)
         times.append(time.monotonic())
-        self.views[kind] |= {key: outcomes[key].view for key in found if outcomes[key].view is not None}
+        looked = time.monotonic()
+        self._views[kind] |= {key: (looked, outcomes[key].view) for key in found if outcomes[key].view is not None}
         again = await self._finish(kind, {key: outcomes[key] for key in found})
         kafka, kubernetes = times[1] - times[0], time.monotonic() - times[1]
         for key in [*found, *failed]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from broadsheet_operator import log_lines
 from broadsheet_operator.handlers.lease import Lease, lead
-from broadsheet_operator.handlers.metrics import OperatorCollector
+from broadsheet_operator.handlers.metrics import OperatorCollector, scrape
 from broadsheet_operator.handlers.operator import Operator
 from broadsheet_operator.handlers.watches import WatchHealth, configure_kopf, registry
 from broadsheet_operator.kafka.gateway import KafkaGateway
@@ -40,6 +40,18 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULTS.resync_seconds,
         help="how often everything is read again",
     )
+    options.add_argument(
+        "--lag-names",
+        default=DEFAULTS.lag_names,
+        choices=["kafka-exporter", "kminion", "both"],
+        help="whose names the metrics of consumer groups have",
+    )
+    options.add_argument(
+        "--lag-partitions",
+        type=int,
+        default=DEFAULTS.lag_partitions,
+        help="how many partitions all groups of a cluster may have in /metrics; groups beyond are left out",
+    )
     options.add_argument("--namespace", action="append", default=[], help="watch only this one; may be repeated")
     options.add_argument(
         "--http-port", type=int, default=DEFAULTS.http_port, help="port of /healthz, /readyz and /metrics"
@@ -59,7 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     # What does not answer is said once, in a condition: the client library says it with every try.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    settings = OperatorSettings(resync_seconds=options.resync_seconds, http_port=options.http_port)
+    settings = OperatorSettings(
+        resync_seconds=options.resync_seconds,
+        http_port=options.http_port,
+        lag_names=options.lag_names,
+        lag_partitions=options.lag_partitions,
+    )
     return asyncio.run(Process(options, settings).run())
 
 
@@ -174,7 +191,7 @@ class Process:
 
     async def _serve_http(self) -> Any:
         from aiohttp import web
-        from prometheus_client import CollectorRegistry, generate_latest
+        from prometheus_client import CollectorRegistry
         from prometheus_client.process_collector import ProcessCollector
 
         metrics = CollectorRegistry()
@@ -190,7 +207,9 @@ class Process:
             return web.Response(text="leading\n" if self.operator else "standing by\n")
 
         async def show_metrics(request: web.Request) -> web.Response:
-            return web.Response(body=generate_latest(metrics), content_type="text/plain", charset="utf-8")
+            # In a thread: tens of thousands of samples take longer than the loop may be held up.
+            body = await asyncio.to_thread(scrape, metrics, self.operator)
+            return web.Response(body=body, content_type="text/plain", charset="utf-8")
 
         app = web.Application()
         app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", show_metrics)])

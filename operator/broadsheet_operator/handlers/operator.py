@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.cluster import Cluster, ConsumerGroupMetrics
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.counts import Counts
 from broadsheet_operator.handlers.dependents import Dependents, utc_now
+from broadsheet_operator.handlers.lag_watch import Times
 from broadsheet_operator.handlers.neighbours import Neighbours
 from broadsheet_operator.handlers.ownership import Ownership, owner_of
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
-from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind, name_in_kafka
+from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind, cluster_of, name_in_kafka
 from broadsheet_operator.kafka.lane import GatewayFactory
 from broadsheet_operator.kubernetes import Kind, Kubernetes, kind_of
+from broadsheet_operator.reconcilers.observed import GroupView, LagQuery
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
@@ -217,10 +220,44 @@ class Operator:
             await self._close_session(cluster)
         if session is None:
             kinds, work = tuple(self.kinds.values()), self.dependents.round
-            session = Session(cluster, servers, self._factory, kinds, work, self.settings)
+            lag_query = partial(self._lag_query, cluster)
+            session = Session(cluster, servers, self._factory, kinds, work, self.settings, lag_query)
             self.sessions[cluster] = session
             self._route_dependents_of(cluster)
         return session
+
+    def declared_groups(self) -> Iterator[tuple[ResourceKey, GroupView]]:
+        """Groups for /metrics that a resource declares, with their Clusters.
+
+        Of a cluster that does not answer nothing is known: no lag is better than the one of then.
+        """
+        for key, view in self.dependents.recent_views(Kind.CONSUMER_GROUP).items():
+            body = self.store.get(Kind.CONSUMER_GROUP, key)
+            cluster = cluster_of(body, key) if body is not None else None
+            if cluster is None or not self.clusters.is_reachable(cluster):
+                continue
+            if self._group_metrics(cluster).get("consumerGroups") != ConsumerGroupMetrics.NONE:
+                yield cluster, view
+
+    def _group_metrics(self, cluster: ResourceKey) -> Mapping[str, Any]:
+        body = self.store.get(Kind.CLUSTER, cluster) or {}
+        found: Mapping[str, Any] = body.get("spec", {}).get("metrics") or {}
+        return found
+
+    def _lag_query(self, cluster: ResourceKey, times: Times) -> LagQuery | None:
+        """What is asked of a cluster for /metrics, beside the groups that resources declare."""
+        body = self.store.get(Kind.CLUSTER, cluster)
+        metrics = self._group_metrics(cluster)
+        if body is None or metrics.get("consumerGroups", ConsumerGroupMetrics.ALL) != ConsumerGroupMetrics.ALL:
+            return None
+        return LagQuery(
+            most_partitions=self.settings.lag_partitions,
+            most_fetches=self.settings.lag_fetches,
+            known=frozenset(view.group_id for at, view in self.declared_groups() if at == cluster),
+            excluded=tuple(metrics.get("excludeGroups") or ()),
+            all_topics=body.get("spec", {}).get("external") is not None,
+            times=times,
+        )
 
     async def _close_session(self, cluster: ResourceKey) -> None:
         session = self.sessions.pop(cluster, None)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from broadsheet_operator.api.keys import ResourceKey
+from broadsheet_operator.handlers.lag_watch import LagWatch, QueryFor
 from broadsheet_operator.handlers.queues import BatchQueue
 from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.lane import GatewayFactory, Lane, Lanes
@@ -25,13 +26,16 @@ class Session:
         kinds: Sequence[DependentKind],
         work: Work,
         settings: OperatorSettings = DEFAULTS,
+        lag_query: QueryFor | None = None,
     ) -> None:
-        """`work`: reconciles a batch of one kind."""
+        """`work`: reconciles a batch of one kind. `lag_query`: which groups are observed for /metrics."""
         self.cluster = cluster
         self.servers = tuple(servers)
         self.lanes = Lanes(str(cluster), servers, factory)
         self.queues = {kind.name: self._queue(kind, work, settings) for kind in kinds}
         """By the name of the kind."""
+        lane = self.lanes["lag"]
+        self.lag = LagWatch(str(cluster), lane, lag_query, settings) if lag_query is not None else None
 
     def _queue(self, kind: DependentKind, work: Work, settings: OperatorSettings) -> BatchQueue[ResourceKey]:
         return BatchQueue(
@@ -52,6 +56,8 @@ class Session:
         return self.lanes[kind.plural]
 
     async def close(self) -> None:
+        if self.lag is not None:
+            await self.lag.close()
         for queue in self.queues.values():
             await queue.close()
         await asyncio.gather(*map(asyncio.wrap_future, self.lanes.close()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broadsheet_operator.kafka import brokers, groups, properties, quorum, topics
+from broadsheet_operator.kafka import brokers, groups, lag, properties, quorum, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
 from broadsheet_operator.reconcilers.observed import (
@@ -13,6 +13,8 @@ from broadsheet_operator.reconcilers.observed import (
     Failure,
     GroupQuery,
     GroupView,
+    LagQuery,
+    LagView,
     QuorumView,
     TopicPartition,
     TopicView,
@@ -45,6 +47,10 @@ class KafkaPythonGateway:
     def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
         """Each group by its id."""
         return groups.observe_groups(self._wire, queries) if queries else {}
+
+    def observe_lag(self, query: LagQuery) -> LagView | Failure:
+        """All groups of the cluster."""
+        return lag.observe_lag(self._wire, query)
 
     def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
         """Do all the actions, many topics per request."""

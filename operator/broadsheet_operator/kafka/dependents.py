@@ -109,6 +109,13 @@ DEPENDENTS: tuple[DependentKind, ...] = (
 )
 
 
+def cluster_of(body: Mapping[str, Any], key: ResourceKey) -> ResourceKey:
+    """The Cluster that `spec.cluster` of a resource names, as `name` or `namespace/name`; for data that may not be
+    valid."""
+    namespace, _, name = str(body.get("spec", {}).get("cluster", "")).rpartition("/")
+    return ResourceKey(namespace or key.namespace, name)
+
+
 def name_in_kafka(kind: DependentKind, body: Mapping[str, Any]) -> str:
     """The name in Kafka that a resource as plain data declares; for data that may not be valid."""
     return str(body.get("spec", {}).get(kind.model.NAME_FIELD) or body["metadata"]["name"])

@@ -12,6 +12,8 @@ from broadsheet_operator.reconcilers.observed import (
     Failure,
     GroupQuery,
     GroupView,
+    LagQuery,
+    LagView,
     QuorumView,
     TopicPartition,
     TopicView,
@@ -37,6 +39,9 @@ class KafkaGateway(Protocol):
 
     def observe_groups(self, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
         """Each group by its id."""
+
+    def observe_lag(self, query: LagQuery) -> LagView | Failure:
+        """All groups of the cluster."""
 
     def apply_topics(self, actions: Sequence[TopicAction]) -> list[Failure | None]:
         """Do all the actions; the results stand in the order of the actions, None where it worked."""

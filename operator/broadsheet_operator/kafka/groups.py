@@ -12,29 +12,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka.protocol.admin import DeleteGroupsRequest, DescribeGroupsRequest
-from kafka.protocol.consumer import FetchRequest, ListOffsetsRequest, OffsetCommitRequest, OffsetFetchRequest
+from kafka.protocol.consumer import OffsetCommitRequest, OffsetFetchRequest
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.protocol.metadata import FindCoordinatorRequest
 
 from broadsheet_operator.kafka.failures import GROUP_ID_NOT_FOUND, failure_of_code
-from broadsheet_operator.kafka.record_times import time_at
-from broadsheet_operator.kafka.topics import metadata_request
+from broadsheet_operator.kafka.logs import Logs, list_offsets, look_at_logs, record_times
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
 from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, MemberView, TopicPartition
 from broadsheet_operator.reconcilers.reasons import Reason
 
-LATEST, EARLIEST = -1, -2
-FETCH_BYTES = 64 * 1024
-"""Bytes fetched per partition to find the time of one record."""
-FETCH_VERSION = 12
-"""The last version of Fetch that names topics by name."""
 OFFSET_VERSION = 8
 """Group and offset requests by topic name; 9 and later are for members of the new protocol, 10 for topic ids."""
 
 
 @dataclass(slots=True)
-class _Draft:
+class Draft:
     """A group while it is being observed."""
 
     query: GroupQuery
@@ -48,18 +42,9 @@ class _Draft:
         return bool(self.members or self.committed) or self.state not in ("", "Dead")
 
 
-@dataclass(frozen=True, slots=True)
-class _Logs:
-    """What is known of the partitions."""
-
-    leaders: Mapping[TopicPartition, int]
-    starts: Mapping[TopicPartition, int]
-    ends: Mapping[TopicPartition, int]
-
-
 def observe_groups(wire: Wire, queries: Mapping[str, GroupQuery]) -> dict[str, GroupView | Failure]:
     """Each group by its id."""
-    drafts = {group: _Draft(query) for group, query in queries.items()}
+    drafts = {group: Draft(query) for group, query in queries.items()}
     coordinators = _find_coordinators(wire, list(queries))
     by_node: dict[int, list[str]] = defaultdict(list)
     for group, node in coordinators.items():
@@ -67,23 +52,23 @@ def observe_groups(wire: Wire, queries: Mapping[str, GroupQuery]) -> dict[str, G
             drafts[group].failure = node
         else:
             by_node[node].append(group)
-    _describe(wire, by_node, drafts)
-    _fetch_offsets(wire, by_node, drafts)
+    describe(wire, by_node, drafts)
+    fetch_offsets(wire, by_node, drafts)
     good = {g: d for g, d in drafts.items() if d.failure is None}
-    logs = _look_at_logs(wire, good.values())
+    logs = look_at_logs(wire, set().union(*(topics_of(d) for d in good.values())))
     if isinstance(logs, Failure):
         return {g: d.failure or logs for g, d in drafts.items()}
-    times = _record_times(wire, good.values(), logs)
+    times = record_times(wire, to_be_timed(good.values(), logs), logs)
     result: dict[str, GroupView | Failure] = {}
     for group, draft in drafts.items():
-        result[group] = draft.failure or _view(wire, group, draft, logs, times)
+        result[group] = draft.failure or view_of(wire, group, draft, logs, times)
     return result
 
 
-def _view(
-    wire: Wire, group: str, draft: _Draft, logs: _Logs, times: Mapping[TopicPartition, Mapping[int, int]]
+def view_of(
+    wire: Wire, group: str, draft: Draft, logs: Logs, times: Mapping[TopicPartition, Mapping[int, int]]
 ) -> GroupView | Failure:
-    topics = _topics_of(draft)
+    topics = topics_of(draft)
     ends = {at: end for at, end in logs.ends.items() if at.topic in topics}
     at_time: dict[TopicPartition, int] = {}
     if draft.query.time_ms is not None:
@@ -119,7 +104,7 @@ def _find_coordinators(wire: Wire, groups: Sequence[str]) -> dict[str, int | Fai
     return result
 
 
-def _describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, _Draft]) -> None:
+def describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, Draft]) -> None:
     nodes = list(by_node.items())
     answers = wire.ask(
         [
@@ -162,7 +147,7 @@ def _member(member: Any) -> MemberView:
     )
 
 
-def _fetch_offsets(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, _Draft]) -> None:
+def fetch_offsets(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, Draft]) -> None:
     group = OffsetFetchRequest.OffsetFetchRequestGroup
     nodes = list(by_node.items())
     answers = wire.ask(
@@ -198,151 +183,26 @@ def _fetch_offsets(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[st
             }
 
 
-def _topics_of(draft: _Draft) -> set[str]:
+def topics_of(draft: Draft) -> set[str]:
     assigned = {at.topic for m in draft.members for at in m.assigned}
     return assigned | {at.topic for at in draft.committed} | set(draft.query.topics)
 
 
-def _look_at_logs(wire: Wire, drafts: Iterable[_Draft]) -> _Logs | Failure:
-    topics = sorted(set().union(*(_topics_of(d) for d in drafts)))
-    if not topics:
-        return _Logs({}, {}, {})
-    answer = wire.ask_one(Call(metadata_request(topics), "look at the topics of the groups"))
-    if isinstance(answer, Failure):
-        return answer
-    leaders = {
-        TopicPartition(t.name, p.partition_index): p.leader_id
-        for t in answer.topics
-        if t.error_code == 0
-        for p in t.partitions
-        if p.leader_id >= 0
-    }
-    found = _list_offsets(wire, leaders, [dict.fromkeys(leaders, EARLIEST), dict.fromkeys(leaders, LATEST)])
-    if isinstance(found, Failure):
-        return found
-    starts, ends = found
-    return _Logs(leaders, starts, ends)
-
-
-def _offsets_at(
-    wire: Wire, logs: _Logs, places: Sequence[TopicPartition], time_ms: int
-) -> dict[TopicPartition, int] | Failure:
-    found = _list_offsets(wire, logs.leaders, [dict.fromkeys(places, time_ms)])
-    return found if isinstance(found, Failure) else found[0]
-
-
-def _list_offsets(
-    wire: Wire, leaders: Mapping[TopicPartition, int], questions: Sequence[Mapping[TopicPartition, int]]
-) -> list[dict[TopicPartition, int]] | Failure:
-    """For each question (partition to time) partition to offset; a partition with an error is left out."""
-    calls: list[Call] = []
-    belongs: list[int] = []
-    topic = ListOffsetsRequest.ListOffsetsTopic
-    for number, question in enumerate(questions):
-        for node, places in _by_leader(leaders, question).items():
-            topics = [
-                topic(
-                    name=name,
-                    partitions=[
-                        topic.ListOffsetsPartition(
-                            partition_index=i, current_leader_epoch=-1, timestamp=question[TopicPartition(name, i)]
-                        )
-                        for i in indexes
-                    ],
-                )
-                for name, indexes in places.items()
-            ]
-            request = ListOffsetsRequest(replica_id=-1, isolation_level=0, topics=topics)
-            calls.append(Call(request, "read the ends of the logs", node))
-            belongs.append(number)
-    result: list[dict[TopicPartition, int]] = [{} for _ in questions]
-    for number, answer in zip(belongs, wire.ask(calls), strict=True):
-        if isinstance(answer, Failure):
-            return answer
-        for entry in answer.topics:
-            for p in entry.partitions:
-                if p.error_code == 0:
-                    result[number][TopicPartition(entry.name, p.partition_index)] = p.offset
-    return result
-
-
-def _by_leader(
-    leaders: Mapping[TopicPartition, int], places: Iterable[TopicPartition]
-) -> dict[int, dict[str, list[int]]]:
-    result: dict[int, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for at in places:
-        if at in leaders:
-            result[leaders[at]][at.topic].append(at.partition)
-    return result
-
-
-def _record_times(wire: Wire, drafts: Iterable[_Draft], logs: _Logs) -> dict[TopicPartition, dict[int, int]]:
-    """For each partition: committed offset to the time of the record there, for those that have one to read.
-
-    Groups that are at different offsets of one partition need a fetch each, so there are as many rounds as the
-    partition with the most such offsets has; nearly always one.
-    """
+def to_be_timed(drafts: Iterable[Draft], logs: Logs) -> dict[TopicPartition, set[int]]:
+    """Committed offsets behind which there are records to read."""
     wanted: dict[TopicPartition, set[int]] = defaultdict(set)
     for draft in drafts:
         for at, offset in draft.committed.items():
             if max(offset, logs.starts.get(at, 0)) < logs.ends.get(at, 0):
                 wanted[at].add(offset)
-    result: dict[TopicPartition, dict[int, int]] = defaultdict(dict)
-    while wanted:
-        some = {at: offsets.pop() for at, offsets in wanted.items()}
-        wanted = defaultdict(set, {at: offsets for at, offsets in wanted.items() if offsets})
-        for at, time_ms in _fetch_times(wire, some, logs).items():
-            result[at][some[at]] = time_ms
-    return result
+    return wanted
 
 
-def _fetch_times(wire: Wire, offsets: Mapping[TopicPartition, int], logs: _Logs) -> dict[TopicPartition, int]:
-    topic = FetchRequest.FetchTopic
-    calls: list[Call] = []
-    starts = {at: max(offset, logs.starts.get(at, 0)) for at, offset in offsets.items()}
-    for node, places in _by_leader(logs.leaders, offsets).items():
-        topics = [
-            topic(
-                topic=name,
-                partitions=[
-                    topic.FetchPartition(
-                        partition=i,
-                        current_leader_epoch=-1,
-                        fetch_offset=starts[TopicPartition(name, i)],
-                        last_fetched_epoch=-1,
-                        log_start_offset=-1,
-                        partition_max_bytes=FETCH_BYTES,
-                    )
-                    for i in indexes
-                ],
-            )
-            for name, indexes in places.items()
-        ]
-        request = FetchRequest(
-            replica_id=-1,
-            max_wait_ms=100,
-            min_bytes=1,
-            max_bytes=16 * 1024 * 1024,
-            isolation_level=0,
-            session_id=0,
-            session_epoch=-1,
-            topics=topics,
-            forgotten_topics_data=[],
-            rack_id="",
-            max_version=FETCH_VERSION,
-        )
-        calls.append(Call(request, "read the time of a record", node))
-    result: dict[TopicPartition, int] = {}
-    for answer in wire.ask(calls):
-        if isinstance(answer, Failure):
-            continue  # lag in records is known all the same
-        for entry in answer.responses:
-            for p in entry.partitions:
-                at = TopicPartition(entry.topic, p.partition_index)
-                found = time_at(bytes(p.records or b""), starts[at]) if p.error_code == 0 else None
-                if found is not None:
-                    result[at] = found
-    return result
+def _offsets_at(
+    wire: Wire, logs: Logs, places: Sequence[TopicPartition], time_ms: int
+) -> dict[TopicPartition, int] | Failure:
+    found = list_offsets(wire, logs.leaders, [dict.fromkeys(places, time_ms)])
+    return found if isinstance(found, Failure) else found[0]
 
 
 def apply_groups(wire: Wire, actions: Sequence[GroupAction]) -> list[Failure | None]:

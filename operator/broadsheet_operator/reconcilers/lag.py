@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from typing import NamedTuple
 
 from broadsheet_operator.api.consumer_group import PartitionLag, Verdict
 from broadsheet_operator.api.quantities import format_duration
@@ -24,10 +25,20 @@ class Sample:
     """A reset of this resource set the offsets since the sample before."""
 
 
-def partition_lag(view: GroupView, now: datetime) -> list[PartitionLag]:
+class LagRow(NamedTuple):
+    """How far a group is behind in one partition."""
+
+    at: TopicPartition
+    committed: int | None
+    end: int | None
+    lag: int | None
+    """Records; None without a committed offset or an end."""
+    seconds: int | None
+    """Age of the first unread record; None where that is not known."""
+
+
+def lag_rows(view: GroupView, now_ms: int) -> Iterator[LagRow]:
     """Lag of each partition. Records that retention has deleted are not counted; an uncommitted partition has none."""
-    now_ms = int(now.timestamp() * 1000)
-    result: list[PartitionLag] = []
     for at in sorted(set(view.committed) | set(view.ends)):
         committed, end = view.committed.get(at), view.ends.get(at)
         lag = seconds = None
@@ -38,12 +49,22 @@ def partition_lag(view: GroupView, now: datetime) -> list[PartitionLag]:
                 seconds = 0
             elif written is not None and written >= 0:
                 seconds = max(0, now_ms - written) // 1000
-        result.append(
-            PartitionLag(
-                topic=at.topic, partition=at.partition, committed=committed, end=end, lag=lag, lag_seconds=seconds
-            )
+        yield LagRow(at, committed, end, lag, seconds)
+
+
+def partition_lag(view: GroupView, now: datetime) -> list[PartitionLag]:
+    """The same for a status."""
+    return [
+        PartitionLag(
+            topic=row.at.topic,
+            partition=row.at.partition,
+            committed=row.committed,
+            end=row.end,
+            lag=row.lag,
+            lag_seconds=row.seconds,
         )
-    return result
+        for row in lag_rows(view, int(now.timestamp() * 1000))
+    ]
 
 
 def sample(view: GroupView, now: datetime, *, reset: bool = False) -> Sample:

@@ -146,6 +146,51 @@ class GroupQuery(NamedTuple):
     """Find the offsets at this time (Unix ms)."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LagQuery:
+    """Which groups of a cluster are observed for their lag."""
+
+    most_partitions: int
+    """How many partitions all groups may have together; groups beyond are left out."""
+    most_fetches: int
+    """How many partitions are read for the time of a record."""
+    known: frozenset[str] = frozenset()
+    """Groups that are observed anyway."""
+    excluded: tuple[str, ...] = ()
+    """Patterns with * and ? of ids that are of no interest."""
+    all_topics: bool = False
+    """Observe the logs of all topics, not only of those that groups read."""
+    times: Mapping[TopicPartition, Mapping[int, int]] = field(default_factory=dict)
+    """Times of records that were found before: partition, offset, Unix ms."""
+
+
+class LogView(NamedTuple):
+    """A partition and its log."""
+
+    name: TopicPartition
+    partition: PartitionView
+    start: int | None
+    """None: its leader did not say."""
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LagView:
+    """All groups of a cluster but those that are observed anyway, excluded or left out."""
+
+    groups: tuple[GroupView, ...]
+    undescribed: frozenset[str]
+    """Those among them whose members are not known (KIP-848)."""
+    left_out: int
+    """Groups beyond `LagQuery.most_partitions`."""
+    failed: int
+    """Groups whose coordinator did not answer for them."""
+    logs: tuple[LogView, ...]
+    """Of all topics, if they were asked for."""
+    times: Mapping[TopicPartition, Mapping[int, int]]
+    """For the next query."""
+
+
 @dataclass(frozen=True, slots=True)
 class LackingPartition:
     """A partition some of whose replicas are not in sync."""

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from broadsheet_operator.api.keys import ResourceKey
-from broadsheet_operator.handlers.metrics import METRICS, OperatorCollector
+from broadsheet_operator.handlers.metrics import METRICS, OperatorCollector, scrape
 from broadsheet_operator.kubernetes import Kind
-from broadsheet_operator.reconcilers.observed import GroupView, TopicPartition
+from broadsheet_operator.reconcilers.observed import GroupView, LogView, MemberView, PartitionView, TopicPartition
+from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import Stage
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -41,24 +42,35 @@ def test_a_broker_exports_what_the_catalogue_has_and_nothing_else() -> None:
     assert scraped == known, STALE
 
 
+def self_scrape(stage: Stage) -> bytes:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    collector: Any = OperatorCollector(lambda: stage.operator)
+    registry.register(collector)
+    return scrape(registry, stage.operator)
+
+
 def test_the_operator_exports_what_the_catalogue_has_and_nothing_else() -> None:
     async def scene() -> str:
-        async with asyncio.timeout(30), Stage() as stage:
-            stage.apply("Cluster", "news", {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}})
+        timing = OperatorSettings(resync_seconds=3600.0, lag_seconds=0.1, lag_names="both")
+        async with asyncio.timeout(30), Stage(timing) as stage:
             at = TopicPartition("orders", 0)
+            stage.kafka.logs = (LogView(at, PartitionView(0, 1, (1,), (1,)), 0, 10),)
+            stage.apply("Cluster", "news", {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}})
+            stage.apply("Cluster", "theirs", {"external": {"bootstrapServers": ["kafka:9092"]}})
             written = {at: int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)}
-            group = GroupView("readers", True, "Empty", (), {at: 7}, {at: 0}, {at: 10}, written)
+            member = MemberView("m", "c", "h", None, (at,))
+            group = GroupView("readers", True, "Stable", (member,), {at: 7}, {at: 0}, {at: 10}, written)
             stage.kafka.groups["readers"] = group
             stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
             await stage.reason(Kind.CONSUMER_GROUP, "readers", "Ready")
             await stage.until(stage.operator.clusters.sizes, "the brokers' sizes")
             stage.operator.neighbours.others["ops/another"] = "all namespaces"
+            await stage.until(
+                lambda: b"kafka_topic_partitions{" in self_scrape(stage), "the lag of an external cluster"
+            )
             stage.operator.counts.restarts[ResourceKey("paper", "news"), "PodStuck"] += 1
-            registry = CollectorRegistry()
-            ProcessCollector(registry=registry)
-            collector: Any = OperatorCollector(lambda: stage.operator)
-            registry.register(collector)
-            return generate_latest(registry).decode()
+            return self_scrape(stage).decode()
 
     scraped = TOOL.parse(asyncio.run(scene()))
     known = {metric.name: metric for metric in TOOL.catalogue()["operator"]}

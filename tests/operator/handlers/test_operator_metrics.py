@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from broadsheet_operator.handlers.metrics import OperatorCollector
+from broadsheet_operator.handlers.metrics import OperatorCollector, scrape
 from broadsheet_operator.kubernetes import Kind
-from broadsheet_operator.reconcilers.observed import Failure, GroupView, TopicPartition
+from broadsheet_operator.reconcilers.observed import (
+    Failure,
+    GroupView,
+    LagQuery,
+    LagView,
+    LogView,
+    MemberView,
+    PartitionView,
+    TopicPartition,
+)
 from broadsheet_operator.reconcilers.reasons import Reason
+from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import BROKERS, Stage, merged, staged
 
 NEWS = {"namespace": "paper", "cluster": "news"}
@@ -24,7 +39,7 @@ class Scrape:
         collector: Any = OperatorCollector(lambda: stage.operator)
         registry.register(collector)
         self._samples: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-        for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        for family in text_string_to_metric_families(scrape(registry, stage.operator).decode()):
             for sample in family.samples:
                 key = sample.name, frozenset(sample.labels.items())
                 assert key not in self._samples, key
@@ -150,3 +165,168 @@ def test_a_standby_exports_that_it_stands_by() -> None:
     registry.register(collector)
     names = {family.name for family in text_string_to_metric_families(generate_latest(registry).decode())}
     assert names == {"broadsheet_build_info", "broadsheet_operator_leading"}
+
+
+SOON = OperatorSettings(resync_seconds=3600.0, lag_seconds=0.05, cluster_ready_seconds=0.2)
+
+
+def observing(test: Callable[[Stage], Awaitable[None]], timing: OperatorSettings = SOON) -> None:
+    """Run with an operator that observes lag all the time, and a Cluster `news` that is Ready."""
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), Stage(timing) as stage:
+            stage.apply("Cluster", "news", BROKERS)
+            await stage.reason(Kind.CLUSTER, "news", "Ready")
+            await test(stage)
+
+    asyncio.run(scene())
+
+
+def groups_in(stage: Stage) -> set[str]:
+    return {dict(labels)["consumergroup"] for labels in Scrape(stage).of("kafka_consumergroup_members")}
+
+
+def test_groups_that_no_resource_declares_are_exported() -> None:
+    async def test(stage: Stage) -> None:
+        first, second = TopicPartition("orders", 0), TopicPartition("orders", 1)
+        stage.kafka.groups["others"] = GroupView(
+            "others", True, "Empty", (), {first: 7}, {first: 9, second: 0}, {first: 10, second: 4}
+        )
+        await stage.until(lambda: groups_in(stage) == {"others"}, "the group")
+        scrape, group = Scrape(stage), {**NEWS, "consumergroup": "others"}
+        assert scrape.value("kafka_consumergroup_lag", **group, topic="orders", partition="0") == 1, "two are deleted"
+        assert scrape.value("kafka_consumergroup_lag", **group, topic="orders", partition="1") == -1, "no commit"
+        assert scrape.value("kafka_consumergroup_lag_sum", **group, topic="orders") == 1
+        assert scrape.value("kafka_consumergroup_members", **group) == 0, "a group without members does not vanish"
+        assert scrape.value("broadsheet_lag_groups", **NEWS, result="exported") == 1
+        assert not scrape.of("kafka_topic_partitions"), "our brokers export them"
+        stage.kafka.down = True
+        await stage.until(lambda: not groups_in(stage), "no lag of a cluster that does not answer")
+
+    observing(test)
+
+
+def test_a_declared_group_is_exported_once() -> None:
+    async def test(stage: Stage) -> None:
+        stage.kafka.groups["readers"] = reading(lag=3)
+        await stage.until(lambda: groups_in(stage) == {"readers"}, "the group")
+        stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
+        await stage.reason(Kind.CONSUMER_GROUP, "readers", "Ready")
+        assert len(Scrape(stage).of("kafka_consumergroup_lag")) == 1
+
+        def counted_once() -> bool:
+            return Scrape(stage).value("broadsheet_lag_groups", **NEWS, result="exported") == 1
+
+        await stage.until(counted_once, "one group")
+
+    observing(test)
+
+
+def test_a_cluster_says_which_groups_are_exported() -> None:
+    async def test(stage: Stage) -> None:
+        for name in ("readers", "console-consumer-1", "others"):
+            stage.kafka.groups[name] = replace(reading(lag=3), group_id=name)
+        stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
+        await stage.until(lambda: groups_in(stage) == {"readers", "console-consumer-1", "others"}, "all")
+        for metrics, wanted in (
+            ({"excludeGroups": ["console-*", "readers"]}, {"readers", "others"}),
+            ({"consumerGroups": "Declared"}, {"readers"}),
+            ({"consumerGroups": "None"}, set()),
+            ({"consumerGroups": "All"}, {"readers", "console-consumer-1", "others"}),
+        ):
+            stage.apply("Cluster", "news", {**BROKERS, "metrics": metrics})
+            await stage.until(lambda wanted=wanted: groups_in(stage) == wanted, f"{metrics}")  # type: ignore[misc]
+
+    observing(test)
+
+
+def test_groups_beyond_the_limit_are_counted_and_named_nowhere() -> None:
+    async def test(stage: Stage) -> None:
+        for name in ("a", "b", "c"):
+            stage.kafka.groups[name] = replace(reading(lag=3), group_id=name)
+
+        def left_out() -> bool:
+            return Scrape(stage).value("broadsheet_lag_groups", **NEWS, result="left_out") == 1
+
+        await stage.until(left_out, "a group too many")
+        assert groups_in(stage) == {"a", "b"}
+
+    observing(test, replace(SOON, lag_partitions=2))
+
+
+def test_a_cluster_that_does_not_answer_about_groups_delays_no_other() -> None:
+    """Nor its own Topics."""
+
+    async def test(stage: Stage) -> None:
+        looking, go_on = threading.Event(), threading.Event()
+
+        def slow(query: LagQuery) -> LagView:
+            looking.set()
+            go_on.wait(30)
+            return LagView(groups=(), undescribed=frozenset(), left_out=0, failed=0, logs=(), times={})
+
+        stage.kafka.observe_lag = slow  # type: ignore[method-assign]
+        try:
+            await stage.until(looking.is_set, "a look at groups")
+            async with asyncio.timeout(10):
+                stage.apply("Topic", "orders", {"cluster": "news"})
+                await stage.reason(Kind.TOPIC, "orders", "Ready")
+                stage.apply("Cluster", "others", {"external": {"bootstrapServers": ["kafka:9092"]}})
+                await stage.reason(Kind.CLUSTER, "others", "Ready")
+        finally:
+            go_on.set()
+
+    observing(test)
+
+
+def test_the_topics_of_an_external_cluster_are_exported_as_kafka_exporter_does() -> None:
+    async def test(stage: Stage) -> None:
+        at = TopicPartition("orders", 1)
+        stage.kafka.logs = (LogView(at, PartitionView(1, None, (1, 2), (2,)), 4, None),)
+        stage.apply("Cluster", "theirs", {"external": {"bootstrapServers": ["kafka:9092"]}})
+        await stage.until(lambda: Scrape(stage).of("kafka_topic_partitions"), "topics")
+        found = Scrape(stage)
+        where = {"namespace": "paper", "cluster": "theirs", "topic": "orders", "partition": "1"}
+        values = {
+            name: found.value(f"kafka_topic_partition_{name}", **where)
+            for name in ("oldest_offset", "current_offset", "leader", "in_sync_replica", "under_replicated_partition")
+        }
+        assert values == {
+            "oldest_offset": 4,
+            "current_offset": None,
+            "leader": -1,
+            "in_sync_replica": 1,
+            "under_replicated_partition": 1,
+        }
+
+    observing(test)
+
+
+@pytest.mark.parametrize("names", ["kminion", "both"])
+def test_groups_have_the_names_of_kminion_if_asked_for(names: str) -> None:
+    async def test(stage: Stage) -> None:
+        at, other = TopicPartition("orders", 0), TopicPartition("orders", 1)
+        members = (MemberView("m", "c", "h", None, (at, other)), MemberView("n", "c", "h", None, ()))
+        stage.kafka.groups["g"] = GroupView(
+            "g", True, "Stable", members, {at: 7}, {at: 0, other: 0}, {at: 10, other: 5}
+        )
+        await stage.until(lambda: Scrape(stage).of("kminion_kafka_consumer_group_info"), "the group")
+        scrape, group = Scrape(stage), {**NEWS, "group_id": "g"}
+        prefix = "kminion_kafka_consumer_group_"
+        topic = {**group, "topic_name": "orders"}
+        assert scrape.of(f"{prefix}topic_partition_lag") == {frozenset({**topic, "partition_id": "0"}.items()): 3}, (
+            "KMinion has no lag without a commit"
+        )
+        assert scrape.value(f"{prefix}info", **group, state="Stable") == 1
+        for name, labels, value in (
+            ("members", group, 2),
+            ("empty_members", group, 1),
+            ("topic_members", topic, 1),
+            ("topic_assigned_partitions", topic, 2),
+            ("topic_lag", topic, 3),
+            ("topic_offset_sum", topic, 7),
+        ):
+            assert scrape.value(prefix + name, **labels) == value
+        assert bool(scrape.of("kafka_consumergroup_lag")) == (names == "both")
+
+    observing(test, replace(SOON, lag_names=names))

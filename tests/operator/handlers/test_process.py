@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from broadsheet_operator.handlers.main import Process, parser
-from broadsheet_operator.handlers.metrics import OperatorCollector
+from broadsheet_operator.handlers.metrics import OperatorCollector, scrape
 from broadsheet_operator.handlers.watches import WATCHED, WatchHealth, configure_kopf, kind_of_collection, registry
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import GroupView, TopicPartition
@@ -100,13 +100,13 @@ def test_metrics_tell_the_exact_lag() -> None:
             metrics = CollectorRegistry()
             collector: Any = OperatorCollector(lambda: stage.operator)
             metrics.register(collector)
-            return generate_latest(metrics).decode()
+            return scrape(metrics, stage.operator).decode()
 
     text = asyncio.run(scene())
-    who = 'cluster="news",consumergroup="readers",namespace="paper"'
-    assert f'kafka_consumergroup_lag{{{who},partition="0",topic="orders"}} 3.0' in text
-    assert f'kafka_consumergroup_lag{{{who},partition="1",topic="orders"}} -1.0' in text, "no commit: as KEDA expects"
-    assert f'kafka_consumergroup_lag_sum{{{who},topic="orders"}} 3.0' in text
+    who = 'namespace="paper",cluster="news",consumergroup="readers"'
+    assert f'kafka_consumergroup_lag{{{who},topic="orders",partition="0"}} 3\n' in text
+    assert f'kafka_consumergroup_lag{{{who},topic="orders",partition="1"}} -1\n' in text, "no commit: as KEDA expects"
+    assert f'kafka_consumergroup_lag_sum{{{who},topic="orders"}} 3\n' in text
     assert 'broadsheet_resources{kind="ConsumerGroup",ready="True"} 1.0' in text
     assert 'broadsheet_broker_bytes{broker="0",cluster="news",namespace="paper"} 1000.0' in text
     assert "broadsheet_operator_leading 1.0" in text

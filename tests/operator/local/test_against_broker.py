@@ -9,16 +9,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka import TopicPartition as KafkaTopicPartition
 
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup
-from broadsheet_operator.reconcilers.observed import Failure, GroupQuery, GroupView, TopicPartition, TopicView
+from broadsheet_operator.reconcilers.lag import lag_rows
+from broadsheet_operator.reconcilers.observed import (
+    Failure,
+    GroupQuery,
+    GroupView,
+    LagQuery,
+    LagView,
+    TopicPartition,
+    TopicView,
+)
 from broadsheet_operator.reconcilers.topic_actions import (
     AddPartitions,
     AlterConfigs,
@@ -223,6 +234,58 @@ def test_the_gateway_sees_groups_and_sets_their_offsets(gateway: KafkaPythonGate
     assert (view.state, view.committed[TopicPartition("orders", 0)]) == ("Empty", 0)
     assert set(view.offsets_at_time.values()) == {0}
     assert gateway.apply_groups([DeleteGroup("club")]) == [None]
+
+
+def test_the_gateway_sees_the_lag_of_all_groups(gateway: KafkaPythonGateway, up: Up) -> None:
+    gateway.apply_topics([CreateTopic("orders", 2, 1, {}), CreateTopic("news", 1, 1, {})])
+    produce(up.server, "orders", 10)
+    produce(up.server, "news", 4)
+    consume(up.server, "orders", "gone", 10).close()
+    reading = consume(up.server, "news", "reading", 4)
+    produce(up.server, "orders", 6)
+    produce(up.server, "news", 3)
+    query = LagQuery(most_partitions=100, most_fetches=100)
+    try:
+        seen = gateway.observe_lag(query)
+        assert isinstance(seen, LagView)
+        gone, still = seen.groups
+        assert (gone.group_id, gone.state, still.group_id, still.state) == ("gone", "Empty", "reading", "Stable")
+        assert sum(row.lag or 0 for row in lag_rows(gone, 0)) == 6, "the group has no members"
+        assert [(row.lag, row.committed) for row in lag_rows(still, 0)] == [(3, 4)]
+        assert len(still.members) == 1 and still.record_times
+        assert (seen.left_out, seen.failed, seen.logs, seen.undescribed) == (0, 0, (), frozenset())
+        with_topics = gateway.observe_lag(replace(query, all_topics=True, known=frozenset({"gone"})))
+        assert isinstance(with_topics, LagView)
+        assert [view.group_id for view in with_topics.groups] == ["reading"]
+        ends = {log.name: (log.start, log.end, log.partition.isr) for log in with_topics.logs}
+        assert ends[TopicPartition("news", 0)] == (0, 7, (0,))
+        assert {name.topic for name in ends} == {"news", "orders"}, "without Kafka's own"
+        few = gateway.observe_lag(replace(query, most_partitions=1))
+        assert isinstance(few, LagView)
+        assert ([view.group_id for view in few.groups], few.left_out) == (["reading"], 1)
+        none = gateway.observe_lag(replace(query, excluded=("g?ne", "read*")))
+        assert isinstance(none, LagView)
+        assert (none.groups, none.left_out) == ((), 0)
+        remembered = gateway.observe_lag(replace(query, most_fetches=0, times=seen.times))
+        assert isinstance(remembered, LagView)
+        assert remembered.groups[1].record_times == still.record_times
+    finally:
+        reading.close()
+
+
+def test_the_lag_of_records_that_are_deleted_is_none(gateway: KafkaPythonGateway, up: Up) -> None:
+    gateway.apply_topics([CreateTopic("orders", 1, 1, {})])
+    produce(up.server, "orders", 4)
+    consume(up.server, "orders", "late", 4).close()
+    produce(up.server, "orders", 6)
+    admin = KafkaAdminClient(bootstrap_servers=up.server)
+    admin.delete_records({KafkaTopicPartition("orders", 0): 8})
+    admin.close()
+    seen = gateway.observe_lag(LagQuery(most_partitions=100, most_fetches=100))
+    assert isinstance(seen, LagView)
+    (row,) = lag_rows(seen.groups[0], int(time.time() * 1000))
+    assert (row.committed, row.end, row.lag) == (4, 10, 2)
+    assert row.seconds is not None
 
 
 def test_an_unreachable_cluster_is_a_value() -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.metrics.declared import Samples
-from broadsheet_operator.handlers.metrics.lag import add_lag, cluster_of
+from broadsheet_operator.handlers.metrics.lag import lag_text
+from broadsheet_operator.kafka.dependents import cluster_of
 from broadsheet_operator.kubernetes import Kind
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from broadsheet_operator.handlers.operator import Operator
 
 OF_A_STANDBY = ("broadsheet_build_info", "broadsheet_operator_leading")
+
+
+def scrape(registry: CollectorRegistry, operator: Operator | None) -> bytes:
+    """The body of /metrics: what the registry collects, and the lag of consumer groups."""
+    from prometheus_client import generate_latest
+
+    text = generate_latest(registry)
+    return text + lag_text(operator).encode() if operator is not None else text
 
 
 class OperatorCollector:
@@ -40,7 +52,7 @@ class OperatorCollector:
         for key, body in operator.store.list(Kind.CONSUMER_GROUP):
             if _is_ours(operator, Kind.CONSUMER_GROUP, key, body):
                 _add_verdict(key, body, samples)
-        add_lag(operator, samples)
+        _add_observations(operator, samples)
         return samples.families()
 
 
@@ -104,6 +116,21 @@ def _add_verdict(key: ResourceKey, body: Mapping[str, Any], samples: Samples) ->
     if status.get("verdict") and status.get("groupId"):
         who = [cluster.namespace, cluster.name, str(status["groupId"]), str(status["verdict"])]
         samples.add("broadsheet_consumergroup_verdict", 1, who)
+
+
+def _add_observations(operator: Operator, samples: Samples) -> None:
+    declared = Counter(cluster for cluster, _ in operator.declared_groups())
+    for cluster, session in list(operator.sessions.items()):
+        if session.lag is None or not operator.clusters.is_reachable(cluster):
+            continue
+        who, seen = [cluster.namespace, cluster.name], session.lag.view
+        if seen is None or session.lag.observed is None:
+            continue
+        counts = {"exported": declared[cluster] + len(seen.groups), "left_out": seen.left_out, "failed": seen.failed}
+        for result, count in counts.items():
+            samples.add("broadsheet_lag_groups", count, [*who, result])
+        samples.add("broadsheet_lag_observation_seconds", session.lag.seconds, who)
+        samples.add("broadsheet_lag_observed_timestamp_seconds", session.lag.observed.timestamp(), who)
 
 
 def _is_ours(operator: Operator, kind: Kind, key: ResourceKey, body: Mapping[str, Any]) -> bool:

@@ -8,6 +8,11 @@ from typing import Any, NamedTuple
 CLUSTER = ("namespace", "cluster")
 RESOURCE = ("kind", "namespace", "name", "cluster")
 GROUP = (*CLUSTER, "consumergroup")
+TOPIC = (*CLUSTER, "topic")
+PARTITION = (*TOPIC, "partition")
+KMINION_GROUP = (*CLUSTER, "group_id")
+KMINION_INFO = (*KMINION_GROUP, "state")
+KMINION_TOPIC = (*KMINION_GROUP, "topic_name")
 
 
 class Declared(NamedTuple):
@@ -19,7 +24,7 @@ class Declared(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-METRICS: dict[str, Declared] = {
+OWN_METRICS: dict[str, Declared] = {
     # -- the operator --------------------------------------------------------------------------------------------------
     "broadsheet_build_info": Declared("gauge", "1, with the version of the program.", ("version",)),
     "broadsheet_operator_leading": Declared("gauge", "1 in the operator that holds the lease."),
@@ -66,6 +71,22 @@ METRICS: dict[str, Declared] = {
         "1 for the present verdict of a declared group: OK, Warning, Stalled, Stopped or Rewound.",
         (*GROUP, "verdict"),
     ),
+    "broadsheet_lag_groups": Declared(
+        "gauge",
+        "Consumer groups by what became of them in the last observation: exported, left_out because of "
+        "--lag-partitions, or failed because their coordinator did not answer.",
+        (*CLUSTER, "result"),
+    ),
+    "broadsheet_lag_observation_seconds": Declared(
+        "gauge", "How long the last observation of the lag of all groups took.", CLUSTER
+    ),
+    "broadsheet_lag_observed_timestamp_seconds": Declared(
+        "gauge", "When the lag of all groups was last observed; seconds since the epoch.", CLUSTER
+    ),
+}
+"""What prometheus_client writes, by name."""
+
+LAG_METRICS: dict[str, Declared] = {
     # As kafka_exporter has them. A partition without a committed offset has a lag of -1, as its readers expect.
     "kafka_consumergroup_lag": Declared(
         "gauge", "Records not yet read; -1 without a committed offset.", (*GROUP, "topic", "partition")
@@ -82,7 +103,41 @@ METRICS: dict[str, Declared] = {
     "kafka_consumergroup_group_max_lag_seconds": Declared(
         "gauge", "Age of the oldest unread record of the group, in seconds.", GROUP
     ),
+    "kafka_topic_partitions": Declared("gauge", "Partitions of the topic.", TOPIC),
+    "kafka_topic_partition_current_offset": Declared("gauge", "Offset that the next record gets.", PARTITION),
+    "kafka_topic_partition_oldest_offset": Declared("gauge", "Log start offset.", PARTITION),
+    "kafka_topic_partition_replicas": Declared("gauge", "Replicas of the partition.", PARTITION),
+    "kafka_topic_partition_in_sync_replica": Declared("gauge", "Replicas in sync.", PARTITION),
+    "kafka_topic_partition_leader": Declared("gauge", "Node id of the leader; -1 without one.", PARTITION),
+    "kafka_topic_partition_leader_is_preferred": Declared("gauge", "1 while the first replica leads.", PARTITION),
+    "kafka_topic_partition_under_replicated_partition": Declared(
+        "gauge", "1 while the ISR is smaller than the replicas.", PARTITION
+    ),
+    # As KMinion has them, with `--lag-names kminion` or `both`.
+    "kminion_kafka_consumer_group_info": Declared("gauge", "1 for a group that is Stable, 0 otherwise.", KMINION_INFO),
+    "kminion_kafka_consumer_group_members": Declared("gauge", "Members of the group.", KMINION_GROUP),
+    "kminion_kafka_consumer_group_empty_members": Declared(
+        "gauge", "Members without an assigned partition.", KMINION_GROUP
+    ),
+    "kminion_kafka_consumer_group_topic_members": Declared(
+        "gauge", "Members with a partition of the topic.", KMINION_TOPIC
+    ),
+    "kminion_kafka_consumer_group_topic_assigned_partitions": Declared(
+        "gauge", "Partitions of the topic that members have.", KMINION_TOPIC
+    ),
+    "kminion_kafka_consumer_group_topic_offset_sum": Declared(
+        "gauge", "Committed offsets of a topic, added up.", KMINION_TOPIC
+    ),
+    "kminion_kafka_consumer_group_topic_lag": Declared("gauge", "Records of a topic not yet read.", KMINION_TOPIC),
+    "kminion_kafka_consumer_group_topic_partition_lag": Declared(
+        "gauge",
+        "Records not yet read; a partition without a committed offset has none.",
+        (*KMINION_TOPIC, "partition_id"),
+    ),
 }
+"""The lag of groups, and the topics of external clusters: what `lag` writes, by name."""
+
+METRICS = OWN_METRICS | LAG_METRICS
 """Everything that is exported, by name."""
 
 
@@ -98,7 +153,7 @@ class Samples:
             "histogram": HistogramMetricFamily,
         }
         self._families: dict[str, Any] = {
-            name: families[metric.type](name, metric.help, labels=metric.labels) for name, metric in METRICS.items()
+            name: families[metric.type](name, metric.help, labels=metric.labels) for name, metric in OWN_METRICS.items()
         }
 
     def add(self, name: str, value: float, labels: Sequence[str] = ()) -> None:
@@ -110,5 +165,5 @@ class Samples:
         self._families[name].add_metric(labels, buckets, sum)
 
     def families(self, *names: str) -> list[object]:
-        """These metrics, or all, for prometheus_client."""
-        return [self._families[name] for name in names or METRICS]
+        """These metrics, or all of OWN_METRICS, for prometheus_client."""
+        return [self._families[name] for name in names or OWN_METRICS]
