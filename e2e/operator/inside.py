@@ -191,7 +191,7 @@ def node(machine: Machine, number: int) -> list[subprocess.Popen[bytes]]:
         (home / folder).mkdir(parents=True, exist_ok=True)
     if not pathlib.Path("/run/netns", name).exists():
         node_network(name, number)
-    cgroup(name)
+    cgroup(home)
     machine.write(home / "cni/10-bridge.conflist", cni(home, number))
     machine.write(home / "containerd.toml", containerd(home))
     socket = home / "containerd.sock"
@@ -244,18 +244,24 @@ def node_network(name: str, number: int) -> None:
     )
 
 
-def cgroup(name: str) -> None:
+def cgroup_of(home: pathlib.Path) -> str:
+    """A name that no other cluster has: a kubelet ends what it does not know under its root."""
+    return f"{home.parent.name}-{home.name}"
+
+
+def cgroup(home: pathlib.Path) -> None:
     """The kubelet wants its root cgroup to exist, in every hierarchy of cgroup v1 or in the one of v2."""
+    name = cgroup_of(home)
     if (CGROUP / "cgroup.controllers").exists():
-        (CGROUP / f"bs-{name}").mkdir(exist_ok=True)
+        (CGROUP / name).mkdir(exist_ok=True)
         return
     for hierarchy in ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"):
         if (CGROUP / hierarchy).is_dir():
-            (CGROUP / hierarchy / f"bs-{name}").mkdir(exist_ok=True)
+            (CGROUP / hierarchy / name).mkdir(exist_ok=True)
     for setting in ("cpuset.cpus", "cpuset.mems"):
         source = CGROUP / "cpuset" / setting
         if source.exists():
-            (CGROUP / "cpuset" / f"bs-{name}" / setting).write_text(source.read_text())
+            (CGROUP / "cpuset" / name / setting).write_text(source.read_text())
 
 
 def cni(home: pathlib.Path, number: int) -> dict[str, object]:
@@ -298,7 +304,7 @@ def kubelet(home: pathlib.Path, name: str) -> dict[str, object]:
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/bs-{name}",
+        "cgroupRoot": f"/{cgroup_of(home)}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "containerRuntimeEndpoint": f"unix://{home}/containerd.sock",

@@ -293,7 +293,7 @@ class NamespacesKubernetes(Kubernetes):
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(timeout=30)
-        remove_cgroups()
+        remove_cgroups(self.folder.name)
 
     def remove(self) -> None:
         self.stop()
@@ -310,9 +310,9 @@ def child_of(pid: int) -> int:
     return int(children[0])
 
 
-def remove_cgroups() -> None:
+def remove_cgroups(cluster: str) -> None:
     """Containers' cgroups outlive their processes; only empty ones go, deepest first."""
-    for node in pathlib.Path("/sys/fs/cgroup").glob("**/bs-node-*"):
+    for node in pathlib.Path("/sys/fs/cgroup").glob(f"**/{cluster}-node-*"):
         for path, _, _ in os.walk(node, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(path)
