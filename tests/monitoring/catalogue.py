@@ -25,39 +25,21 @@ OUTSIDE: Mapping[str, Set[str]] = {
 """What Prometheus and Kubernetes export themselves."""
 
 
-_CLUSTER = {"namespace", "cluster"}
-_RESOURCE = {*_CLUSTER, "kind", "name"}
 PLANNED: Mapping[str, Set[str]] = {
-    **{
-        f"broadsheet_cluster_{name}": _CLUSTER
-        for name in ("brokers", "paused", "reachable", "ready_brokers", "rolling")
-    },
-    **{f"broadsheet_log_directory_{name}_bytes": {"directory"} for name in ("available", "capacity")},
-    **{
-        f"broadsheet_canary_{name}": {"broker"}
-        for name in (
-            "broker_available",
-            "connect_errors_total",
-            "end_to_end_latency_seconds_bucket",
-            "produce_latency_seconds_bucket",
-            "records_consumed_total",
-            "records_duplicated_total",
-            "records_failed_total",
-            "records_lost_total",
-            "records_produced_total",
-        )
-    },
-    "broadsheet_broker_restarts_total": {*_CLUSTER, "reason"},
-    "broadsheet_consumergroup_verdict": {*_CLUSTER, "consumergroup", "verdict"},
-    "broadsheet_operator_last_resync_timestamp_seconds": set(),
-    "broadsheet_operator_resync_interval_seconds": set(),
-    "broadsheet_reconciliation_seconds_bucket": {"kind"},
-    "broadsheet_reconciliations_total": {"kind", "result"},
-    "broadsheet_request_phase_seconds_bucket": {"request", "phase"},
-    "broadsheet_resource_condition": {*_RESOURCE, "condition", "reason"},
-    "broadsheet_resource_ready": _RESOURCE,
+    f"broadsheet_canary_{name}": {"broker"}
+    for name in (
+        "broker_available",
+        "connect_errors_total",
+        "end_to_end_latency_seconds_bucket",
+        "produce_latency_seconds_bucket",
+        "records_consumed_total",
+        "records_duplicated_total",
+        "records_failed_total",
+        "records_lost_total",
+        "records_produced_total",
+    )
 }
-"""Metrics that are being written beside these dashboards; they move to the catalogue one by one."""
+"""Metrics of the canary, which is being written beside these dashboards."""
 ANY = "*"
 """Among the labels of what is not known: one complaint is enough."""
 
@@ -65,7 +47,7 @@ ANY = "*"
 def known() -> dict[str, set[str]]:
     """Every name that may stand in an expression, with its labels."""
     found: dict[str, set[str]] = {name: set(labels) for name, labels in OUTSIDE.items()}
-    found |= {name: {*labels, "le", "pod", "job", *_CLUSTER} for name, labels in PLANNED.items()}
+    found |= {name: {*labels, "le", *SCRAPE["canary"]} for name, labels in PLANNED.items()}
     for who, metrics in catalogue().items():
         for metric in metrics:
             labels = {*metric.labels, *SCRAPE[who]}

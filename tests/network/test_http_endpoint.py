@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from urllib.error import HTTPError
 
 import pytest
@@ -96,6 +96,37 @@ def test_metrics_are_what_prometheus_reads() -> None:
         assert samples["broadsheet_level", ()] == 1.5
         assert samples["process_resident_memory_bytes", ()] > 1_000_000
         assert 0 <= samples["kafka_network_socketserver_networkprocessoravgidle_percent", ()] <= 1
+
+    with_endpoint(work)
+
+
+def test_a_request_behind_a_scrape_waits_for_it() -> None:
+    """A scrape is answered in several turns of the loop."""
+
+    async def work(endpoint: HttpEndpoint, environment: Environment, complaints: list[str]) -> None:
+        many = [((("n", str(number)),), number) for number in range(5000)]
+        environment.metrics.collector(lambda: [Family("many", "gauge", "Many.", many), None])
+        reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
+        head = b"Host: x\r\n\r\n"
+        writer.write(b"GET /metrics HTTP/1.1\r\n" + head + b"GET /healthz HTTP/1.1\r\nConnection: close\r\n" + head)
+        text = await reader.read()
+        assert text.count(b"HTTP/1.1 200 OK") == 2
+        assert text.index(b'many{n="4999"} 4999\n') < text.rindex(b"HTTP/1.1") and text.endswith(b"\r\n\r\nok\n")
+        writer.close()
+
+    with_endpoint(work)
+
+
+def test_a_scrape_that_fails_half_way_is_a_failure() -> None:
+    async def work(endpoint: HttpEndpoint, environment: Environment, complaints: list[str]) -> None:
+        def broken() -> Iterator[Family | None]:
+            yield Family("fine", "gauge", "Fine.", [((), 1)])
+            yield None
+            raise OSError("no")
+
+        environment.metrics.collector(broken)
+        assert (await get(endpoint.port, "/metrics"))[0] == 503
+        assert (await get(endpoint.port, "/healthz"))[0] == 200
 
     with_endpoint(work)
 

@@ -63,10 +63,12 @@ SCRAPED = f"count {CLUSTER} (max by (namespace, cluster, pod) (kafka_server_repl
 CONTROLLERS = (
     f"sum {CLUSTER} (max by (namespace, cluster, pod) (kafka_controller_kafkacontroller_activecontrollercount))"
 )
-MESSAGES = (
-    "sum by (namespace, cluster, topic) "
-    '(rate(kafka_server_brokertopicmetrics_messagesin_total{topic!="",topic!~"__.*"}[10m]))'
-)
+
+
+def messages(offset: str = "") -> str:
+    """Records per second by topic, without internal ones."""
+    name = 'kafka_server_brokertopicmetrics_messagesin_total{topic!="",topic!~"__.*"}'
+    return f"sum by (namespace, cluster, topic) (rate({name}[10m]{offset}))"
 
 
 PARTITIONS = (
@@ -112,10 +114,10 @@ PARTITIONS = (
         "NoMessageForTooLong",
         INFO,
         15 * MINUTE,
-        f"{MESSAGES} == 0 and on (namespace, cluster, topic) min_over_time(({MESSAGES})[6h:10m] offset 20m) > 0",
+        f"{messages()} == 0 and min_over_time(({messages()})[6h:10m] offset 3h) > 0 and {messages(' offset 9h')} > 0",
         f"topic {{{{ $labels.topic }}}} of {WHERE} gets no records any more",
-        "Records arrived in every ten minutes of the last six hours, and none in the last twenty-five. Topics with "
-        "pauses do not raise this alert.",
+        "Records arrived in every ten minutes of six hours, which ended three hours ago, and none in the last "
+        "twenty-five minutes. Topics with pauses do not raise this alert.",
     ),
 )
 QUORUM = (

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
-from broadsheet_broker.network.prometheus import CONTENT_TYPE, render
+from broadsheet_broker.network.prometheus import CONTENT_TYPE, render_in_steps
 from broadsheet_broker.network.server import bind
 
 if TYPE_CHECKING:
@@ -66,10 +66,12 @@ class HttpEndpoint:
             await server.wait_closed()
         self._servers.clear()
 
+    def scrape(self) -> Iterator[bytes | None]:
+        """The body of /metrics in parts, and None where there is none yet."""
+        return render_in_steps(self._metrics.families_in_steps())
+
     def respond(self, path: bytes) -> tuple[int, str, bytes]:
-        """Status, content type and body of a GET."""
-        if path == b"/metrics":
-            return 200, CONTENT_TYPE, render(self._metrics.families())
+        """Status, content type and body of a GET of anything but /metrics."""
         if path in (b"/healthz", b"/readyz"):
             complaints = self._healthy() if path == b"/healthz" else self._ready()
             text = "\n".join(complaints or ["ok"]) + "\n"
@@ -80,11 +82,15 @@ class HttpEndpoint:
 class HttpConnection(asyncio.Protocol):
     """One connection of a probe or a scraper."""
 
-    __slots__ = ("_data", "_endpoint", "_timer", "_transport")
+    __slots__ = ("_data", "_endpoint", "_parts", "_scrape", "_timer", "_transport")
 
     def __init__(self, endpoint: HttpEndpoint) -> None:
         self._endpoint = endpoint
         self._data = b""
+        self._scrape: Iterator[bytes | None] | None = None
+        """The answer that is being made. Requests behind it wait."""
+        self._parts: list[bytes] = []
+        """What there is of it."""
         self._timer: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
 
@@ -99,6 +105,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._endpoint.connections.discard(self)
         self._transport = None
+        self._scrape = None
         if self._timer is not None:
             self._timer.cancel()
 
@@ -108,7 +115,13 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        while self._transport is not None and not self._transport.is_closing():
+        if self._scrape is None:
+            self._answer_all()
+        elif len(self._data) > _LARGEST_HEAD:
+            self.abort()
+
+    def _answer_all(self) -> None:
+        while self._transport is not None and not self._transport.is_closing() and self._scrape is None:
             head, end, rest = self._data.partition(b"\r\n\r\n")
             if not end:
                 if len(self._data) > _LARGEST_HEAD:
@@ -140,14 +153,42 @@ class HttpConnection(asyncio.Protocol):
         if method not in (b"GET", b"HEAD"):
             self._refuse(405)
             return
-        try:
-            status, kind, body = self._endpoint.respond(target.split(b"?")[0])
-        except Exception:
-            logger.exception("cannot answer %s", target.decode("latin-1"))
-            status, kind, body = 503, "text/plain; charset=utf-8", b"failed; the log of the broker has the reason\n"
         option = headers.get(b"connection", b"")
         keep = option != b"close" if minor == b"1" else option == b"keep-alive"
+        path = target.split(b"?")[0]
+        try:
+            if path == b"/metrics":
+                self._scrape = self._endpoint.scrape()
+                self._go_on(keep, method == b"GET")
+                return
+            status, kind, body = self._endpoint.respond(path)
+        except Exception:
+            status, kind, body = self._failed(path)
         self._send(status, kind, body, keep=keep, with_body=method == b"GET")
+
+    def _go_on(self, keep: bool, with_body: bool) -> None:
+        """Make some more of the answer to a scrape, and send it when it is whole."""
+        if self._scrape is None:
+            return  # the client is gone
+        status, kind, body = 200, CONTENT_TYPE, b""
+        try:
+            part = next(self._scrape, b"")
+            if part is None or part:
+                if part:
+                    self._parts.append(part)
+                self._endpoint.loop.call_soon(self._go_on, keep, with_body)
+                return
+            body = b"".join(self._parts)
+        except Exception:
+            status, kind, body = self._failed(b"/metrics")
+        self._scrape = None
+        self._parts = []
+        self._send(status, kind, body, keep=keep, with_body=with_body)
+        self._answer_all()
+
+    def _failed(self, path: bytes) -> tuple[int, str, bytes]:
+        logger.exception("cannot answer %s", path.decode("latin-1"))
+        return 503, "text/plain; charset=utf-8", b"failed; the log of the broker has the reason\n"
 
     def _refuse(self, status: int) -> None:
         self._send(status, "text/plain; charset=utf-8", f"{_REASONS[status]}\n".encode(), keep=False, with_body=True)

@@ -32,6 +32,29 @@ PHASE_BUCKETS_SECONDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0
 """Of the phases of a request, of which there are four times as many series."""
 
 
+class KnownLabels(tuple[tuple[str, str], ...]):
+    """Labels that are written again and again, with their text: writing them costs more than all else of a sample."""
+
+    text: str
+    """`{topic="orders",partition="0"}`"""
+
+    def __new__(cls, *labels: tuple[str, str]) -> KnownLabels:
+        made = super().__new__(cls, labels)
+        made.text = label_text(labels)
+        return made
+
+
+def label_text(labels: Labels) -> str:
+    """Labels as Prometheus's text format has them; empty for none."""
+    if not labels:
+        return ""
+    return "{" + ",".join(f'{name}="{_escape(value)}"' for name, value in labels) + "}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
 class Family(NamedTuple):
     """All samples of one metric name, as Prometheus wants them together."""
 
@@ -164,7 +187,8 @@ class RequestTimes:
         return ("queue", self.queue), ("local", self.local), ("remote", remote), ("response", self.response)
 
 
-Collector = Callable[[], Iterable[Family]]
+Collector = Callable[[], Iterable[Family | None]]
+"""None: a moment at which the event loop may do something else, since a scrape of thousands of series takes long."""
 
 
 class Metrics:
@@ -224,6 +248,10 @@ class Metrics:
 
     def families(self) -> Iterable[Family]:
         """Everything there is to export, in a stable order of registration."""
+        return (family for family in self.families_in_steps() if family is not None)
+
+    def families_in_steps(self) -> Iterable[Family | None]:
+        """The same, with None between two of them where the event loop may do something else."""
         yield from self._topic_families()
         for name, (help, children) in self._counters.items():
             yield Family(name, "counter", help, [(labels, child.value) for labels, child in children.items()])
