@@ -1,4 +1,4 @@
-"""The catalogue of metrics: what a broker and the operator export, with types, labels and help.
+"""The catalogue of metrics: what a broker, the operator and the canary export, with types, labels and help.
 
 .venv/bin/python tools/metrics.py     scrapes a broker that it starts, and writes tools/metrics.json
 
@@ -90,8 +90,22 @@ def operator_metrics() -> dict[str, Metric]:
     return dict(sorted({**found, **own}.items()))
 
 
+def canary_metrics() -> dict[str, Metric]:
+    """The metrics that the canary declares, and those of its process."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.process_collector import ProcessCollector
+
+    from broadsheet_operator.canary.metrics import METRICS
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    found = parse(generate_latest(registry).decode())
+    own = {name: Metric(name, m.type, sorted(m.labels), m.help) for name, m in METRICS.items()}
+    return dict(sorted({**found, **own}.items()))
+
+
 def catalogue() -> dict[str, list[Metric]]:
-    """The catalogue as it was written: the metrics of `broker` and `operator`."""
+    """The catalogue as it was written: the metrics of `broker`, `operator` and `canary`."""
     return {who: [Metric(**row) for row in rows] for who, rows in json.loads(CATALOGUE.read_text()).items()}
 
 
@@ -133,7 +147,7 @@ def _free_ports(count: int) -> list[int]:
 
 
 def main() -> int:
-    found = {"broker": broker_metrics(), "operator": operator_metrics()}
+    found = {"broker": broker_metrics(), "operator": operator_metrics(), "canary": canary_metrics()}
     rows = {who: [asdict(metric) for metric in metrics.values()] for who, metrics in found.items()}
     CATALOGUE.write_text(json.dumps(rows, indent=1) + "\n")
     return 0

@@ -216,12 +216,13 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "Brokers and the operator answer `/metrics` in Prometheus's text format: brokers on port 9404 on Kubernetes, "
-        "elsewhere on `broadsheet.http.listener`; the operator on port 8080. Names are those of Kafka's JMX exporter "
+        "Brokers, the operator and canaries answer `/metrics` in Prometheus's text format: brokers and canaries on "
+        "port 9404 on Kubernetes, elsewhere on `broadsheet.http.listener` and `--http`; the operator on port 8080. "
+        "Names are those of Kafka's JMX exporter "
         "rules and of kafka_exporter, so that dashboards work; what neither has begins with `broadsheet_`. Metrics of "
         "topics have a sample for each topic and one without labels for the whole broker.",
     ]
-    for who, heading in (("broker", "Brokers and controllers"), ("operator", "The operator")):
+    for who, heading in (("broker", "Brokers and controllers"), ("operator", "The operator"), ("canary", "The canary")):
         lines += ["", f"## {heading}", "", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
         for row in catalogue[who]:
             labels = ", ".join(f"`{label}`" for label in row["labels"])
@@ -259,7 +260,7 @@ def settings_page() -> str:
 
 
 def cli_page() -> str:
-    commands = ["", "quickstart", "up", "apply", "get", "delete", "operator", "broker", "format"]
+    commands = ["", "quickstart", "up", "apply", "get", "delete", "canary", "operator", "broker", "format"]
     lines = ["# Command line", "", "The exit code is 0 only when what was asked has happened.", ""]
     for command in commands:
         lines += [f"## `{('broadsheet ' + command).strip()}`", "", "```text", _help(command).rstrip(), "```", ""]

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _hand_over(given)
     extra = "operator" if given and given[0] == "operator" else "local"
     try:
+        if given and given[0] == "canary":
+            return _canary(given[1:])
         return _operator(given[1:]) if extra == "operator" else _command(given)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
@@ -49,6 +51,12 @@ def _operator(arguments: Sequence[str]) -> int:
     from broadsheet_operator.handlers.main import main as operator
 
     return operator(arguments)
+
+
+def _canary(arguments: Sequence[str]) -> int:
+    from broadsheet_operator.canary.main import main as canary
+
+    return canary(arguments)
 
 
 def _command(given: Sequence[str]) -> int:
@@ -185,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("what", nargs="*", metavar="KIND NAME", help="as in `topic orders` or `topic/orders`")
     files(sub, required=False)
     patience(sub)
+    listed.append(("canary", "write and read records over every broker, and report what clients see"))
     listed.append(("operator", "run the operator on Kubernetes"))
     listed.append(("broker", "run one broker: broadsheet broker --config server.properties"))
     listed.append(("format", "prepare a broker's data directories, as kafka-storage does"))

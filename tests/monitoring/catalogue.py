@@ -23,23 +23,6 @@ OUTSIDE: Mapping[str, Set[str]] = {
     "kubelet_volume_stats_available_bytes": {"namespace", "persistentvolumeclaim"},
 }
 """What Prometheus and Kubernetes export themselves."""
-
-
-PLANNED: Mapping[str, Set[str]] = {
-    f"broadsheet_canary_{name}": {"broker"}
-    for name in (
-        "broker_available",
-        "connect_errors_total",
-        "end_to_end_latency_seconds_bucket",
-        "produce_latency_seconds_bucket",
-        "records_consumed_total",
-        "records_duplicated_total",
-        "records_failed_total",
-        "records_lost_total",
-        "records_produced_total",
-    )
-}
-"""Metrics of the canary, which is being written beside these dashboards."""
 ANY = "*"
 """Among the labels of what is not known: one complaint is enough."""
 
@@ -47,7 +30,6 @@ ANY = "*"
 def known() -> dict[str, set[str]]:
     """Every name that may stand in an expression, with its labels."""
     found: dict[str, set[str]] = {name: set(labels) for name, labels in OUTSIDE.items()}
-    found |= {name: {*labels, "le", *SCRAPE["canary"]} for name, labels in PLANNED.items()}
     for who, metrics in catalogue().items():
         for metric in metrics:
             labels = {*metric.labels, *SCRAPE[who]}

@@ -8,6 +8,7 @@ from typing import Any
 from kafka.protocol.admin import (
     AlterPartitionReassignmentsRequest,
     DescribeConfigsRequest,
+    ElectLeadersRequest,
     IncrementalAlterConfigsRequest,
     ListPartitionReassignmentsRequest,
 )
@@ -22,6 +23,7 @@ from broadsheet_operator.reconcilers.topic_actions import (
     FOLLOWER_THROTTLED,
     LEADER_RATE,
     LEADER_THROTTLED,
+    ElectLeaders,
     Reassign,
     Throttle,
     Unthrottle,
@@ -29,6 +31,8 @@ from broadsheet_operator.reconcilers.topic_actions import (
 
 TOPIC_RESOURCE, BROKER_RESOURCE = 2, 4
 SET, DELETE = 0, 1
+PREFERRED = 0
+ELECTION_NOT_NEEDED = 84
 DYNAMIC_BROKER = 2
 """config_source of a value that was set for one broker while it runs."""
 TIMEOUT_MS = 15_000
@@ -171,4 +175,27 @@ def reassign(wire: Wire, actions: Sequence[Reassign]) -> dict[str, Failure | Non
             for p in entry.partitions
         )
         result[entry.name] = next((f for f in failures if f), None)
+    return result
+
+
+def elect(wire: Wire, actions: Sequence[ElectLeaders]) -> dict[str, Failure | None]:
+    """Elect preferred leaders. That one leads already is no failure."""
+    topic = ElectLeadersRequest.TopicPartitions
+    request = ElectLeadersRequest(
+        election_type=PREFERRED,
+        topic_partitions=[topic(topic=a.name, partitions=list(a.partitions)) for a in actions],
+        timeout_ms=TIMEOUT_MS,
+    )
+    answer = wire.ask_one(Call(request, "elect leaders"))
+    if not isinstance(answer, Failure):
+        answer = failure_of_code(getattr(answer, "error_code", 0), None, "elect leaders") or answer
+    if isinstance(answer, Failure):
+        return {a.name: answer for a in actions}
+    result: dict[str, Failure | None] = {a.name: None for a in actions}
+    for entry in answer.replica_election_results:
+        for p in entry.partition_result:
+            if p.error_code != ELECTION_NOT_NEEDED:
+                what = f"elect the leader of {entry.topic}-{p.partition_id}"
+                failure = failure_of_code(p.error_code, p.error_message, what)
+                result[entry.topic] = result.get(entry.topic) or failure
     return result

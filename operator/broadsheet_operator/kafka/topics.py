@@ -36,6 +36,7 @@ from broadsheet_operator.reconcilers.topic_actions import (
     AlterConfigs,
     CreateTopic,
     DeleteTopic,
+    ElectLeaders,
     Reassign,
     Throttle,
     TopicAction,
@@ -238,6 +239,7 @@ def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | N
         (Unthrottle, moves.unthrottle),
         (Throttle, moves.throttle),
         (Reassign, moves.reassign),
+        (ElectLeaders, moves.elect),
         (DeleteTopic, _delete),
     ]
     for kind, apply in appliers:
@@ -252,13 +254,14 @@ def apply_topics(wire: Wire, actions: Sequence[TopicAction]) -> list[Failure | N
 
 def _create(wire: Wire, actions: Sequence[CreateTopic]) -> dict[str, Failure | None]:
     topic, config = CreateTopicsRequest.CreatableTopic, CreateTopicsRequest.CreatableTopic.CreatableTopicConfig
+    placed = topic.CreatableReplicaAssignment
     request = CreateTopicsRequest(
         topics=[
             topic(
                 name=a.name,
                 num_partitions=-1 if a.partitions is None else a.partitions,
                 replication_factor=-1 if a.replication_factor is None else a.replication_factor,
-                assignments=[],
+                assignments=[placed(partition_index=i, broker_ids=list(ids)) for i, ids in a.assignments.items()],
                 configs=[config(name=k, value=v) for k, v in a.configs.items()],
             )
             for a in actions
@@ -274,8 +277,16 @@ def _create(wire: Wire, actions: Sequence[CreateTopic]) -> dict[str, Failure | N
 
 def _add_partitions(wire: Wire, actions: Sequence[AddPartitions]) -> dict[str, Failure | None]:
     topic = CreatePartitionsRequest.CreatePartitionsTopic
+    placed = topic.CreatePartitionsAssignment
     request = CreatePartitionsRequest(
-        topics=[topic(name=a.name, count=a.count, assignments=None) for a in actions],
+        topics=[
+            topic(
+                name=a.name,
+                count=a.count,
+                assignments=[placed(broker_ids=list(ids)) for ids in a.assignments] if a.assignments else None,
+            )
+            for a in actions
+        ],
         timeout_ms=TIMEOUT_MS,
         validate_only=False,
     )

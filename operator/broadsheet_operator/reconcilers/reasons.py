@@ -47,6 +47,8 @@ class Reason(StrEnum):
         "The reset is a dry run; lastReset has the offsets that it would set.",
         "Set dryRun to false to have it done.",
     )
+    CANARY_HEALTHY = "RecordsPass", Health.GOOD, "The canary's records pass through every broker within the limit."
+    CANARY_STARTING = "CanaryStarting", Health.WAITING, "The canary has not measured enough yet."
     PENDING = "Pending", Health.WAITING, "No operator has looked at the resource yet.", "Check that the operator runs."
     CREATING = "Creating", Health.WAITING, "It is being created, or its brokers start."
     UPDATING = "Updating", Health.WAITING, "It is being changed to what is declared."
@@ -176,6 +178,24 @@ class Reason(StrEnum):
         Health.BAD,
         "The group is further behind than spec.lag allows.",
         "Add consumers, or find what slows them down.",
+    )
+    CANARY_FAILING = (
+        "BrokerUnavailable",
+        Health.BAD,
+        "The canary's records do not pass through a broker, or through none.",
+        "The message has the broker and its last error; check that broker, and whether its replicas are in sync.",
+    )
+    CANARY_SLOW = (
+        "RecordsSlow",
+        Health.BAD,
+        "The canary's records take longer than spec.canary.maxLatency.",
+        "Compare the brokers in the canary's dashboard: one that is slow has a slow disk or too much work.",
+    )
+    RECORDS_LOST = (
+        "RecordsLost",
+        Health.BAD,
+        "Records of the canary that were acknowledged cannot be read.",
+        "Look for an unclean leader election, or a broker that lost its disk; compare min.insync.replicas.",
     )
     TIMEOUT = "Timeout", Health.BAD, "The cluster did not answer in time.", "It is tried again; check the brokers."
     UNREACHABLE = (

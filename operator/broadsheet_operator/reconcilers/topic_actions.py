@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from broadsheet_operator.api.quantities import format_rate
 
@@ -30,11 +30,14 @@ class CreateTopic:
     configs: Mapping[str, str]
     lost: bool = False
     """It existed before and was deleted in Kafka."""
+    assignments: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    """By partition its brokers, the preferred leader first; empty: Kafka decides. With it, the two numbers are None."""
 
     def words(self) -> str:
         """For events and logs."""
-        count = "the default number of" if self.partitions is None else str(self.partitions)
-        words = f"create with {count} {'partition' if self.partitions == 1 else 'partitions'}"
+        number = len(self.assignments) or self.partitions
+        count = "the default number of" if number is None else str(number)
+        words = f"create with {count} {'partition' if number == 1 else 'partitions'}"
         gone = f"the topic {self.name} was deleted in Kafka, and its records are gone: " if self.lost else ""
         return gone + words
 
@@ -46,6 +49,8 @@ class AddPartitions:
     name: str
     count: int
     before: int
+    assignments: tuple[tuple[int, ...], ...] = ()
+    """The brokers of each new partition; empty: Kafka decides."""
 
     def words(self) -> str:
         """For events and logs."""
@@ -126,6 +131,19 @@ class Unthrottle:
 
 
 @dataclass(frozen=True, slots=True)
+class ElectLeaders:
+    """Give partitions back to their preferred leaders (KIP-460)."""
+
+    name: str
+    partitions: tuple[int, ...]
+
+    def words(self) -> str:
+        """For events and logs."""
+        count = len(self.partitions)
+        return f"give {count} {'partition' if count == 1 else 'partitions'} back to the preferred leader"
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteTopic:
     """Delete a topic with its records."""
 
@@ -137,4 +155,4 @@ class DeleteTopic:
         return "delete with all its records"
 
 
-TopicAction = CreateTopic | AddPartitions | AlterConfigs | Throttle | Reassign | Unthrottle | DeleteTopic
+TopicAction = CreateTopic | AddPartitions | AlterConfigs | Throttle | Reassign | ElectLeaders | Unthrottle | DeleteTopic
