@@ -10,7 +10,6 @@ import ast
 import contextlib
 import io
 import itertools
-import json
 import os
 import pathlib
 import sys
@@ -212,23 +211,10 @@ def conditions_page() -> str:
 
 
 def metrics_page() -> str:
-    catalogue = json.loads((ROOT / "tools/metrics.json").read_text())
-    lines = [
-        "# Metrics",
-        "",
-        "Brokers, the operator and canaries answer `/metrics` in Prometheus's text format: brokers and canaries on "
-        "port 9404 on Kubernetes, elsewhere on `broadsheet.http.listener` and `--http`; the operator on port 8080. "
-        "Names are those of Kafka's JMX exporter "
-        "rules and of kafka_exporter, so that dashboards work; what neither has begins with `broadsheet_`. Metrics of "
-        "topics have a sample for each topic and one without labels for the whole broker.",
-    ]
-    for who, heading in (("broker", "Brokers and controllers"), ("operator", "The operator"), ("canary", "The canary")):
-        lines += ["", f"## {heading}", "", "| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-        for row in catalogue[who]:
-            labels = ", ".join(f"`{label}`" for label in row["labels"])
-            words = row["help"].replace("|", "\\|")
-            lines.append(f"| `{row['name']}` | {row['type']} | {labels} | {words} |")
-    return "\n".join(lines) + "\n"
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    import metrics_page as page
+
+    return str(page.page())
 
 
 def settings_page() -> str:

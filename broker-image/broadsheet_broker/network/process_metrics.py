@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from broadsheet_broker import __version__
@@ -11,7 +11,7 @@ from broadsheet_broker.seams.memory import resident_bytes
 from broadsheet_broker.seams.metrics import Family
 
 if TYPE_CHECKING:
-    from broadsheet_broker.seams import Environment
+    from broadsheet_broker.seams import Environment, Files
 
 
 def register(environment: Environment) -> None:
@@ -29,18 +29,38 @@ def register(environment: Environment) -> None:
         resident = resident_bytes(environment.files)
         if resident:
             yield Family("process_resident_memory_bytes", "gauge", "Resident memory.", [((), resident)])
+        yield from _files(environment.files)
         now = environment.monotonic()
         elapsed, busy = now - last[0], cpu - last[1]
         last[:] = [now, cpu]
         idle = min(max(1 - busy / elapsed, 0.0), 1.0) if elapsed > 0 else 1.0
-        yield Family(
-            "kafka_network_socketserver_networkprocessoravgidle_percent",
-            "gauge",
-            "Share of a core, 0 to 1, that the process left unused since the last scrape.",
-            [((), idle)],
-        )
+        # Kafka has threads for each; here both are one event loop.
+        help = "Share of a core, 0 to 1, that the process left unused since the last scrape."
+        for name in _IDLE:
+            yield Family(name, "gauge", help, [((), idle)])
 
     environment.metrics.collector(families)
+
+
+_IDLE = (
+    "kafka_network_socketserver_networkprocessoravgidle_percent",
+    "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent",
+)
+
+
+def _files(files: Files) -> Iterator[Family]:
+    """Open files, and bytes that went to and from the disk, as Kafka's LinuxIoMetricsCollector reads them."""
+    try:
+        count = len(files.list("/proc/self/fd"))
+        io = dict(line.split(b": ") for line in files.read_bytes("/proc/self/io").splitlines())
+    except (OSError, ValueError):
+        return
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    yield Family("process_open_fds", "gauge", "Open files and connections.", [((), count)])
+    yield Family("process_max_fds", "gauge", "The most files and connections that may be open.", [((), most)])
+    for what, key in (("read", b"read_bytes"), ("write", b"write_bytes")):
+        name, help = f"kafka_server_kafkaserver_linux_disk_{what}_bytes", f"Bytes of disk {what}s since the start."
+        yield Family(name, "gauge", help, [((), int(io.get(key, b"0")))])
 
 
 def _cpu_seconds() -> float:

@@ -21,6 +21,11 @@ GAUGES: Final[tuple[tuple[str, str, Callable[[RaftNode], float]], ...]] = (
         "Node id of the leader of the metadata quorum; -1 while none is known.",
         lambda node: -1 if node.leader_id is None else node.leader_id,
     ),
+    (
+        f"{_PREFIX}_current_vote",
+        "Node id that this replica has voted for in the present epoch; -1 for none.",
+        lambda node: -1 if node.voted_id is None else node.voted_id,
+    ),
     (f"{_PREFIX}_current_epoch", "Epoch of the metadata quorum.", lambda node: node.epoch),
     (
         f"{_PREFIX}_high_watermark",

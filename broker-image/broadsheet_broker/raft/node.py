@@ -121,6 +121,12 @@ class RaftNode:
         return self._raft.leader_id if self._raft.role in (Role.LEADER, Role.FOLLOWER) else None
 
     @property
+    def voted_id(self) -> int | None:
+        """Node id that this replica has voted for in the present epoch."""
+        voted = self._raft.election.voted
+        return None if voted is None else voted.id
+
+    @property
     def is_leader(self) -> bool:
         return self._raft.role is Role.LEADER
 

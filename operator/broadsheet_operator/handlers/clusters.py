@@ -268,7 +268,11 @@ class Clusters:
             plan = plan_round(cluster, _replicas(cluster), children, seen, now)
             await self._rounds.carry_out(key, body, plan, None, attempts)
         returning = self._returning.setdefault(key, Returning()).look(states, now)
-        self.figures[key] = ClusterFigures(isinstance(seen.view, ClusterView), returning or not plan.settled)
+        self.figures[key] = ClusterFigures(
+            isinstance(seen.view, ClusterView),
+            returning or not plan.settled,
+            seen.view.alive if isinstance(seen.view, ClusterView) else (),
+        )
         lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._rounds.children(key).existing)
         refusal = kept or plan.scaling.refusal
         refused = [*attempts.refused, *(f"broker {index}: {words}" for index, words in sorted(why_not.items()))]

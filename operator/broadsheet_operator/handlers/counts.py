@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from broadsheet_operator.api.keys import ResourceKey
+from broadsheet_operator.reconcilers.observed import BrokerView
 
 BUCKETS_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds; a last one without bound is implied."""
@@ -20,6 +21,8 @@ class ClusterFigures(NamedTuple):
     """Its brokers answered."""
     rolling: bool
     """Brokers are restarted, added or drained, or are on their way back."""
+    brokers: Sequence[BrokerView] = ()
+    """As its metadata has them."""
 
 
 class Counts:

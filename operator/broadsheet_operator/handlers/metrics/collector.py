@@ -101,6 +101,10 @@ def _add_cluster(operator: Operator, key: ResourceKey, body: Mapping[str, Any], 
     figures = operator.clusters.figures.get(key)
     if figures is not None:
         samples.add("broadsheet_cluster_reachable", 1 if figures.reachable else 0, who)
+        if figures.reachable:
+            samples.add("kafka_brokers", len(figures.brokers), who)
+        for seen in figures.brokers:
+            samples.add("kafka_broker_info", 1, [*who, str(seen.id), f"{seen.host}:{seen.port}"])
     if spec.get("brokers") is None:
         return
     samples.add("broadsheet_cluster_brokers", spec["brokers"].get("replicas", 1), who)

@@ -64,6 +64,8 @@ OWN_METRICS: dict[str, Declared] = {
     "broadsheet_broker_restarts_total": Declared(
         "counter", "Brokers that the operator restarted, by reason.", (*CLUSTER, "reason")
     ),
+    "kafka_brokers": Declared("gauge", "Brokers that take requests.", CLUSTER),
+    "kafka_broker_info": Declared("gauge", "1 for each broker that takes requests.", (*CLUSTER, "id", "address")),
     "broadsheet_broker_bytes": Declared("gauge", "Bytes of all replicas on a broker.", (*CLUSTER, "broker")),
     # -- consumer groups -----------------------------------------------------------------------------------------------
     "broadsheet_consumergroup_verdict": Declared(

@@ -1,0 +1,77 @@
+"""KEDA's Kafka scalers as a program: those of KEDA's own module, without its other seventy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from e2e.apache.apache import CACHE
+
+HERE = Path(__file__).parent
+MODULE, VERSION = "github.com/kedacore/keda/v2", "v2.21.0"
+SCALERS = ("scaler.go", "kafka_scaler.go", "apache_kafka_scaler.go")
+"""Of the package that holds all scalers, those that are compiled: the others bring the libraries of every cloud."""
+
+
+class Scaled(NamedTuple):
+    """What a scaler answers."""
+
+    value: int
+    """The metric: records to be read, as KEDA counts them."""
+    active: bool
+    error: str
+
+
+def binary() -> Path:
+    """The program, built on first use."""
+    digest = hashlib.sha256(VERSION.encode() + (HERE / "main.go").read_bytes()).hexdigest()[:8]
+    target = CACHE / f"keda-{digest}"
+    if not target.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as directory:
+            built = _build(Path(directory))
+            unfinished = target.with_suffix(f".{os.getpid()}")
+            shutil.copy2(built, unfinished)
+            unfinished.rename(target)
+    return target
+
+
+def _build(directory: Path) -> Path:
+    """In a copy of the module, so that its own go.mod and go.sum apply."""
+    found = json.loads(_go(directory, "mod", "download", "-json", f"{MODULE}@{VERSION}"))
+    module = directory / "keda"
+    shutil.copytree(found["Dir"], module)
+    for path in (module, *module.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o200)  # the module cache is read-only
+    for path in (module / "pkg/scalers").glob("*.go"):
+        if path.name not in SCALERS:
+            path.unlink()
+    program = module / "cmd/broadsheet"
+    program.mkdir(parents=True)
+    shutil.copy2(HERE / "main.go", program)
+    _go(module, "build", "-trimpath", "-ldflags=-s -w", "-o", "../ask-keda", "./cmd/broadsheet")
+    return directory / "ask-keda"
+
+
+def _go(directory: Path, *arguments: str) -> str:
+    settings = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
+    done = subprocess.run(["go", *arguments], cwd=directory, env=settings, capture_output=True, text=True, timeout=1200)
+    if done.returncode != 0:
+        raise RuntimeError(f"go {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def ask(triggers: Sequence[Mapping[str, object]]) -> list[Scaled]:
+    """One answer for each trigger, as `spec.triggers` of a ScaledObject have them, in their order."""
+    lines = "".join(json.dumps(trigger) + "\n" for trigger in triggers)
+    done = subprocess.run([binary()], input=lines, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+    return [Scaled(**json.loads(line)) for line in done.stdout.splitlines()]

@@ -1,0 +1,53 @@
+"""The page of metrics: each has a question, and what Strimzi's dashboards ask for is really exported."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pathlib
+import sys
+from typing import Any
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def tool(name: str) -> Any:
+    specification = importlib.util.spec_from_file_location(name, ROOT / f"tools/{name}.py")
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+STRIMZI = tool("strimzi_metrics")
+PAGE = tool("metrics_page")
+CATALOGUE = json.loads((ROOT / "tools/metrics.json").read_text())
+EXPORTED = {row["name"] for rows in CATALOGUE.values() for row in rows}
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTED))
+def test_each_metric_answers_one_question(name: str) -> None:
+    assert PAGE.question(name).rstrip(".").endswith(("?", "either")), "a question"
+
+
+@pytest.mark.parametrize("pattern", [pattern for pattern, _ in PAGE.QUESTIONS])
+def test_each_question_is_answered_by_a_metric(pattern: str) -> None:
+    assert any(PAGE.re.fullmatch(pattern, name) for name in EXPORTED)
+
+
+@pytest.mark.parametrize("asked", STRIMZI.ASKED, ids=lambda asked: asked.name)
+def test_what_strimzis_dashboards_ask_for_is_answered(asked: Any) -> None:
+    if asked.here == "same":
+        assert asked.name in EXPORTED
+    else:
+        assert asked.name not in EXPORTED, "it is exported: say so"
+        assert not asked.here or asked.here in EXPORTED
+        assert asked.words or asked.here, "say why there is none"
+
+
+def test_no_metric_is_asked_for_twice() -> None:
+    names = [asked.name for asked in STRIMZI.ASKED]
+    assert len(names) == len(set(names))
