@@ -43,20 +43,26 @@ def binary() -> Path:
     return target
 
 
+def module() -> Path:
+    """KEDA's module, with its custom resource definitions, in the module cache."""
+    with tempfile.TemporaryDirectory() as directory:
+        found = json.loads(_go(Path(directory), "mod", "download", "-json", f"{MODULE}@{VERSION}"))
+    return Path(found["Dir"])
+
+
 def _build(directory: Path) -> Path:
     """In a copy of the module, so that its own go.mod and go.sum apply."""
-    found = json.loads(_go(directory, "mod", "download", "-json", f"{MODULE}@{VERSION}"))
-    module = directory / "keda"
-    shutil.copytree(found["Dir"], module)
-    for path in (module, *module.rglob("*")):
+    copy = directory / "keda"
+    shutil.copytree(module(), copy)
+    for path in (copy, *copy.rglob("*")):
         path.chmod(path.stat().st_mode | 0o200)  # the module cache is read-only
-    for path in (module / "pkg/scalers").glob("*.go"):
+    for path in (copy / "pkg/scalers").glob("*.go"):
         if path.name not in SCALERS:
             path.unlink()
-    program = module / "cmd/broadsheet"
+    program = copy / "cmd/broadsheet"
     program.mkdir(parents=True)
     shutil.copy2(HERE / "main.go", program)
-    _go(module, "build", "-trimpath", "-ldflags=-s -w", "-o", "../ask-keda", "./cmd/broadsheet")
+    _go(copy, "build", "-trimpath", "-ldflags=-s -w", "-o", "../ask-keda", "./cmd/broadsheet")
     return directory / "ask-keda"
 
 
