@@ -16,6 +16,10 @@ from broadsheet_operator.reconcilers.observed import Failure, PartitionView, Top
 LATEST, EARLIEST = -1, -2
 FETCH_BYTES = 64 * 1024
 """Bytes fetched per partition to find the time of one record."""
+LARGE_BYTES = 1024 * 1024 + 1024
+"""The same where the batch is larger: the default of max.message.bytes and some more."""
+LARGE_FETCHES = 16
+"""The most partitions that are fetched with `LARGE_BYTES` in one round."""
 FETCH_VERSION = 12
 """The last version of Fetch that names topics by name."""
 
@@ -117,12 +121,21 @@ def record_times(
     while left:
         some = {at: offsets.pop() for at, offsets in left.items()}
         left = {at: offsets for at, offsets in left.items() if offsets}
-        for at, time_ms in _fetch_times(wire, some, logs).items():
+        found = _fetch_times(wire, some, logs, FETCH_BYTES)
+        # A broker gives one whole batch for the first partition of a fetch, and nothing for another one whose batch is
+        # larger than asked for. Those with most unread records are asked for again.
+        silent = sorted((at for at in some if at not in found), key=lambda at: some[at] - logs.ends.get(at, 0))
+        large = {at: some[at] for at in silent[:LARGE_FETCHES]}
+        for at, time_ms in (found | _fetch_times(wire, large, logs, LARGE_BYTES)).items():
             result[at][some[at]] = time_ms
     return result
 
 
-def _fetch_times(wire: Wire, offsets: Mapping[TopicPartition, int], logs: Logs) -> dict[TopicPartition, int]:
+def _fetch_times(
+    wire: Wire, offsets: Mapping[TopicPartition, int], logs: Logs, partition_bytes: int
+) -> dict[TopicPartition, int]:
+    if not offsets:
+        return {}
     topic = FetchRequest.FetchTopic
     calls: list[Call] = []
     starts = {at: max(offset, logs.starts.get(at, 0)) for at, offset in offsets.items()}
@@ -137,7 +150,7 @@ def _fetch_times(wire: Wire, offsets: Mapping[TopicPartition, int], logs: Logs) 
                         fetch_offset=starts[TopicPartition(name, i)],
                         last_fetched_epoch=-1,
                         log_start_offset=-1,
-                        partition_max_bytes=FETCH_BYTES,
+                        partition_max_bytes=partition_bytes,
                     )
                     for i in indexes
                 ],
@@ -148,7 +161,7 @@ def _fetch_times(wire: Wire, offsets: Mapping[TopicPartition, int], logs: Logs) 
             replica_id=-1,
             max_wait_ms=100,
             min_bytes=1,
-            max_bytes=16 * 1024 * 1024,
+            max_bytes=LARGE_FETCHES * LARGE_BYTES,
             isolation_level=0,
             session_id=0,
             session_epoch=-1,

@@ -102,6 +102,7 @@ async def test_a_cluster_that_cannot_be_reached_has_no_lag(stage: Stage) -> None
     group = {**NEWS, "consumergroup": "readers"}
     assert scrape.value("broadsheet_cluster_reachable", **NEWS) == 1
     assert scrape.value("kafka_consumergroup_lag", **group, topic="orders", partition="0") == 3
+    assert not scrape.of("kafka_consumergroup_group_max_lag_seconds"), "the age of these records is not known"
     assert scrape.value("broadsheet_consumergroup_verdict", **group, verdict="Stopped") == 1
     stage.kafka.down = True
     stage.apply("Cluster", "news", {**BROKERS, "paused": False})  # so that it is looked at at once

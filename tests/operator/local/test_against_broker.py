@@ -273,6 +273,23 @@ def test_the_gateway_sees_the_lag_of_all_groups(gateway: KafkaPythonGateway, up:
         reading.close()
 
 
+def test_the_age_of_unread_records_in_large_batches(gateway: KafkaPythonGateway, up: Up) -> None:
+    """A broker gives one whole batch for the first partition of a fetch, and none that is too large for the others."""
+    partitions = [TopicPartition("orders", number) for number in range(3)]
+    gateway.apply_topics([CreateTopic("orders", 3, 1, {})])
+    producer = KafkaProducer(bootstrap_servers=up.server, acks="all", linger_ms=500, batch_size=500_000)
+    written = int(time.time() * 1000) - 3_600_000
+    for at in partitions:
+        for _ in range(400):
+            producer.send(at.topic, b"v" * 1000, partition=at.partition, timestamp_ms=written)
+    producer.flush()
+    producer.close()
+    assert gateway.apply_groups([CommitOffsets("club", dict.fromkeys(partitions, 2))]) == [None]
+    view = gateway.observe_groups({"club": GroupQuery()})["club"]
+    assert isinstance(view, GroupView)
+    assert view.record_times == dict.fromkeys(partitions, written)
+
+
 def test_the_lag_of_records_that_are_deleted_is_none(gateway: KafkaPythonGateway, up: Up) -> None:
     gateway.apply_topics([CreateTopic("orders", 1, 1, {})])
     produce(up.server, "orders", 4)

@@ -42,7 +42,7 @@ class LagText:
     def _add_as_kafka_exporter(self, who: str, view: GroupView, now_ms: int, with_members: bool) -> None:
         lags: dict[str, int] = {}
         offsets: dict[str, int] = {}
-        oldest = 0
+        oldest, of_unknown_age = 0, False
         for at, committed, _, lag, seconds in lag_rows(view, now_ms):
             where = f'{who},topic="{_escape(at.topic)}",partition="{at.partition}"'
             self._add("kafka_consumergroup_lag", where, -1 if lag is None else lag)
@@ -54,12 +54,15 @@ class LagText:
             if seconds is not None:
                 self._add("kafka_consumergroup_group_lag_seconds", where, seconds)
                 oldest = max(oldest, seconds)
+            elif lag:
+                of_unknown_age = True
         for name, by_topic in (("lag_sum", lags), ("current_offset_sum", offsets)):
             for topic, total in by_topic.items():
                 self._add(f"kafka_consumergroup_{name}", f'{who},topic="{_escape(topic)}"', total)
         if with_members:
             self._add("kafka_consumergroup_members", who, len(view.members))
-        self._add("kafka_consumergroup_group_max_lag_seconds", who, oldest)
+        if oldest or not of_unknown_age:  # not known is not zero
+            self._add("kafka_consumergroup_group_max_lag_seconds", who, oldest)
 
     def _add_as_kminion(self, who: str, view: GroupView, now_ms: int, with_members: bool) -> None:
         """KMinion has no partition without a committed offset, and calls a group that is Stable 1, any other 0."""
