@@ -38,6 +38,8 @@ look() { # [kubernetes]
     missing=() packages=()
     look_for_kubernetes
     [ "${1:-}" = kubernetes ] && return 0
+    need redis-server "redis-server" "redis-server, which Argo CD needs"
+    need git "git" "git"
     need iptables "iptables" "iptables, which cuts networks between brokers"
     need ip "iproute2" "ip"
     need javac "openjdk-17-jdk-headless" "a JDK, 17 or later (javac)" \
@@ -63,7 +65,8 @@ install_tools() { # [kubernetes]
     if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "e2e: installing ${packages[*]}"
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+        # No package starts a service of its own: the tests start what they need.
+        RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
         look "$@"
     fi
     if [ ${#missing[@]} -gt 0 ]; then

@@ -11,10 +11,12 @@ from e2e.operator.providers import REPOSITORY, Kubernetes
 DOCS = REPOSITORY / "docs"
 
 
-def commands(page: str) -> list[str]:
-    """What a page has in its ```console blocks, one command a line, in their order."""
-    blocks = re.findall(r"^```console\n(.*?)^```", (DOCS / page).read_text(), flags=re.S | re.M)
-    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+def commands(page: str, language: str = "console") -> list[str]:
+    """What a page has in its blocks of a language, one command a line, in their order."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), flags=re.S | re.M)
+    # A command goes on after a backslash or a pipe.
+    joined = (re.sub(r"(\\|(?<=\|))\n", " ", block) for block in blocks)
+    return [line.strip() for block in joined for line in block.splitlines() if line.strip()]
 
 
 class Reader:
