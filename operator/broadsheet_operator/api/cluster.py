@@ -22,7 +22,7 @@ from broadsheet_operator.api.meta import (
     unmanaged_keys,
 )
 from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, PROPERTIES, first_refusal, owned_keys, refused_key
-from broadsheet_operator.api.quantities import QUANTITY_HELP, QUANTITY_PATTERN, Size, parse_size
+from broadsheet_operator.api.quantities import QUANTITY_HELP, QUANTITY_PATTERN, Duration, Size, parse_size
 from broadsheet_operator.api.scheduling import Affinity, Toleration
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -230,6 +230,37 @@ class Reassignments(SpecModel):
     what is written to the topics that move, or they never catch up. Left out: 50Mi."""
 
 
+CANARY_TOPIC_PATTERN = r"^__[a-zA-Z0-9][a-zA-Z0-9._-]{0,200}$"
+CANARY_TOPIC_HELP = "a topic of its own; its name begins with two underscores, as in __broadsheet_canary"
+
+
+class Canary(SpecModel):
+    """A client that writes and reads records over every broker, and measures what clients see."""
+
+    interval: Duration | None = None
+    """Time between two records of a broker, at least 100ms. Left out: 1s."""
+    max_latency: Duration | None = None
+    """What 99 % of the records of five minutes may take end to end before CanaryHealthy is False. Left out: 1s."""
+    topic_name: (
+        Annotated[
+            str,
+            StringConstraints(pattern=CANARY_TOPIC_PATTERN, max_length=203),
+            Field(json_schema_extra={"x-help": CANARY_TOPIC_HELP}),
+        ]
+        | None
+    ) = None
+    """Its topic. Left out: __broadsheet_canary. A topic that was not made for a canary is never used."""
+    resources: Resources | None = None
+    """CPU and memory of its pod. Left out: 20m CPU and 64Mi are requested, and 128Mi is the limit."""
+    metrics_port: Port | None = None
+    """With `broadsheet up`: the port of its /metrics. Left out: a free one. On Kubernetes it is 9404."""
+
+    @property
+    def topic(self) -> str:
+        """The name of its topic."""
+        return self.topic_name or "__broadsheet_canary"
+
+
 class AllowedNamespace(SpecModel):
     """A namespace that may define Topics and ConsumerGroups for this cluster."""
 
@@ -274,6 +305,9 @@ class ClusterSpec(SpecModel):
     """When brokers may be restarted and replicas moved. Left out or empty: at any time."""
     reassignment: Reassignments | None = None
     """How replicas move: for another replication factor, in a drain, in a rebalance."""
+    canary: Canary | None = None
+    """Write and read records over every broker all the time, and report in the condition CanaryHealthy and in metrics
+    what clients see. {} takes the defaults."""
     paused: bool = False
     """True: nothing about this cluster is changed until it is false again."""
 

@@ -18,16 +18,19 @@ from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import limits, provisioning, scaling
+from broadsheet_operator.reconcilers import canary_topic, limits, provisioning, scaling
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, wants_rebalance
 from broadsheet_operator.reconcilers.limits import LimitStep
-from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, TopicView
 from broadsheet_operator.reconcilers.pods import pod_number
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing
 from broadsheet_operator.reconcilers.rollout import Step
 from broadsheet_operator.reconcilers.scaling import ScalingStep
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.spreading import internal_factor
+
+CANARY_TOPIC_SECONDS = 5.0
+"""How often the canary's topic is looked at."""
 
 
 class BrokerRounds:
@@ -43,6 +46,7 @@ class BrokerRounds:
         self._counts = counts
         self._sizes: dict[ResourceKey, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
         """When which brokers were asked how much they keep, and what they said."""
+        self._canary_topics: dict[ResourceKey, tuple[datetime, str, TopicView | Failure | None]] = {}
         self.evictable: dict[ResourceKey, int] = {}
         """How many brokers Kubernetes may evict now, as the last round had it."""
         self._told: dict[ResourceKey, str] = {}
@@ -50,7 +54,7 @@ class BrokerRounds:
 
     def forget(self, key: ResourceKey) -> None:
         """The Cluster is gone."""
-        for known in (self._sizes, self.evictable, self._told):
+        for known in (self._sizes, self._canary_topics, self.evictable, self._told):
             known.pop(key, None)
 
     def sizes(self) -> dict[ResourceKey, Mapping[int, int]]:
@@ -95,6 +99,7 @@ class BrokerRounds:
             view = gateway.observe_cluster()
             if isinstance(view, Failure):
                 return Seen(view)
+            canary = self._canary_topic(key, cluster, gateway, now)
             health = gateway.observe_health()
             ids = frozenset(b.id for b in view.brokers)
             if fresh is not None and fresh[1] == ids:
@@ -103,16 +108,34 @@ class BrokerRounds:
                 sizes = gateway.observe_sizes(sorted(ids))
                 self._sizes[key] = now, ids, sizes
             if not ours:
-                return Seen(view, health, sizes=sizes)
+                return Seen(view, health, sizes=sizes, canary=canary)
             voters = gateway.observe_quorum()
             moves = wanted < running or draining is not None or asked_for or any(b.id >= wanted for b in view.brokers)
             moves = moves or bool(limited.topics)
             if isinstance(health, ClusterHealth) and health.internal_factor is not None:
                 moves = moves or health.internal_factor < internal_factor(wanted)
             placement = gateway.observe_placement() if moves and not isinstance(health, Failure) else None
-            return Seen(view, health, voters, placement, sizes)
+            if cluster.spec.canary is not None and isinstance(placement, tuple):
+                placement = canary_topic.as_internal(cluster.spec.canary.topic, placement)
+            return Seen(view, health, voters, placement, sizes=sizes, canary=canary)
 
         return ask
+
+    def canary_topic_changed(self, key: ResourceKey) -> None:
+        """What was seen of it is old."""
+        self._canary_topics.pop(key, None)
+
+    def _canary_topic(
+        self, key: ResourceKey, cluster: Cluster, gateway: KafkaGateway, now: datetime
+    ) -> TopicView | Failure | None:
+        """The canary's topic, not older than a few seconds."""
+        if cluster.spec.canary is None:
+            return None
+        name = cluster.spec.canary.topic
+        known = self._canary_topics.get(key)
+        if known is None or known[1] != name or (now - known[0]).total_seconds() >= CANARY_TOPIC_SECONDS:
+            known = self._canary_topics[key] = now, name, gateway.observe_topics([name])[name]
+        return known[2]
 
     # -- what is done --------------------------------------------------------------------------------------------------
 

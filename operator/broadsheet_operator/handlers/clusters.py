@@ -18,6 +18,7 @@ from broadsheet_operator.api.manifests import ManifestError, parse
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
 from broadsheet_operator.handlers.brokers import BrokerRounds
+from broadsheet_operator.handlers.canaries import Canaries
 from broadsheet_operator.handlers.counts import ClusterFigures, Counts
 from broadsheet_operator.handlers.dependents import utc_now
 from broadsheet_operator.handlers.ownership import Ownership
@@ -78,6 +79,7 @@ class Clusters:
         """What was said of Clusters that another operator looks after: an event reports it once."""
         self._counts = counts or Counts()
         self._rounds = BrokerRounds(api, store, writer, settings.cluster_sizes_seconds, self._counts)
+        self._canaries = Canaries(api, store, writer, defaults.canary_image)
         self.figures: dict[ResourceKey, ClusterFigures] = {}
         """What the last round of each Cluster found, for /metrics."""
         self._returning: dict[ResourceKey, Returning] = {}
@@ -153,6 +155,9 @@ class Clusters:
         cluster, kept = provisioning.held_back(cluster, children.existing)
         if cluster.spec.brokers is not None and not cluster.spec.paused:
             await self._provision(key, cluster, children, attempts)
+        if not cluster.spec.paused:
+            apply = partial(self._apply, key, attempts)
+            await self._canaries.provision(key, cluster, bootstrap_servers(cluster), apply)
         delay = await self._report(key, body, cluster, declared, kept, attempts)
         attempts.conclude()
         for problem in attempts.failed:
@@ -176,6 +181,7 @@ class Clusters:
         self._forget_figures(key)
         self._counts.forget(key)
         self._rounds.forget(key)
+        self._canaries.forget(key)
         await self._close_session(key)
 
     def _forget_figures(self, key: ResourceKey) -> None:
@@ -191,7 +197,7 @@ class Clusters:
         """
         if key in self._looked_at:
             return
-        for kind in (Kind.STATEFUL_SET, Kind.CONFIG_MAP, Kind.VOLUME_CLAIM, Kind.POD):
+        for kind in (Kind.STATEFUL_SET, Kind.CONFIG_MAP, Kind.VOLUME_CLAIM, Kind.POD, Kind.DEPLOYMENT):
             for child in await self._api.list(kind, key.namespace, f"{CLUSTER_LABEL}={key.name}"):
                 self._store.put(kind, child)
         self._looked_at.add(key)
@@ -201,19 +207,22 @@ class Clusters:
         assert cluster.spec.brokers is not None
         evictable = self._evictable(key, cluster, children)
         for child in provisioning.children(cluster, children.existing, self._defaults, evictable):
-            kind = Kind.of(child)
-            name, wanted = ResourceKey.of(child), json.dumps(child, sort_keys=True)
-            have = self._store.get(kind, name)
-            if have is not None and (_contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
-                continue
-            written = await attempts.of(f"{kind.kind} {name.name}", partial(self._api.apply, child), wanted)
-            if written is not None:
-                self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
-                self._applied.setdefault(key, {})[kind, name] = wanted, written["metadata"].get("generation")
+            await self._apply(key, attempts, child)
         for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
             grow = partial(self._api.patch, Kind.VOLUME_CLAIM, key.namespace, claim, patch)
             await attempts.of(f"PersistentVolumeClaim {claim} cannot grow to {size}", grow, size)
+
+    async def _apply(self, key: ResourceKey, attempts: Attempts, child: dict[str, Any]) -> None:
+        kind = Kind.of(child)
+        name, wanted = ResourceKey.of(child), json.dumps(child, sort_keys=True)
+        have = self._store.get(kind, name)
+        if have is not None and (_contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
+            return
+        written = await attempts.of(f"{kind.kind} {name.name}", partial(self._api.apply, child), wanted)
+        if written is not None:
+            self._store.put(kind, {"apiVersion": kind.api_version, "kind": kind.kind, **written})
+            self._applied.setdefault(key, {})[kind, name] = wanted, written["metadata"].get("generation")
 
     def _was_applied(
         self, kind: Kind, name: ResourceKey, have: Mapping[str, Any], child: Mapping[str, Any], wanted: str
@@ -252,10 +261,11 @@ class Clusters:
             state_of(index, children.pods.get(index), cluster, now, why_not.get(index, ""))
             for index in range(_replicas(cluster))
         ]
-        seen, failure = Seen(), None
+        seen, failure, call = Seen(), None, None
         wanted = _replicas(cluster) if kept else _replicas(declared)
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
             session = await self._session_for(key, bootstrap_servers(cluster))
+            call = session.cluster_lane.call
             seen = await session.cluster_lane.call(self._rounds.questions(key, cluster, wanted, children, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
                 alter = partial(self._alter_live, key, body, cluster, children, session)
@@ -264,9 +274,13 @@ class Clusters:
                 await self._rounds.mark_as_formed(key, children, seen, attempts)
             plan = plan_round(cluster, wanted, children, seen, now)
             failure = await self._rounds.carry_out(key, body, plan, session.cluster_lane.call, attempts) or failure
+            if await self._canaries.keep_topic(key, declared, children, seen, plan, call, now):
+                self._rounds.canary_topic_changed(key)
         else:
             plan = plan_round(cluster, _replicas(cluster), children, seen, now)
             await self._rounds.carry_out(key, body, plan, None, attempts)
+        if cluster.spec.canary is None and not cluster.spec.paused:
+            await self._canaries.remove(key, body, call, attempts)
         returning = self._returning.setdefault(key, Returning()).look(states, now)
         self.figures[key] = ClusterFigures(
             isinstance(seen.view, ClusterView),
@@ -282,6 +296,7 @@ class Clusters:
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
             held=plan.held,
+            also=await self._canaries.statements(key, cluster, now),
         )
         status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
         write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)

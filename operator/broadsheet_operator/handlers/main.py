@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--lease-name", default="broadsheet", help="name of the Lease that the leader holds")
     options.add_argument("--lease-namespace", default="default", help="namespace of the Lease")
     options.add_argument("--broker-image", required=True, help="image of the brokers of new Clusters")
+    options.add_argument("--canary-image", default="", help="image of canaries: the operator's own")
     options.add_argument(
         "--resync-seconds",
         type=float,
@@ -153,7 +154,7 @@ class Process:
 
         operator = Operator(
             ApiGateway(api_client, identity),
-            Settings(image=self.options.broker_image),
+            Settings(image=self.options.broker_image, canary_image=self.options.canary_image),
             self._factory,
             self.settings,
             lease=f"{self.options.lease_namespace}/{self.options.lease_name}",

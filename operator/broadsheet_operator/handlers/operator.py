@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CHILDREN = (
     Kind.STATEFUL_SET,
+    Kind.DEPLOYMENT,
     Kind.POD,
     Kind.VOLUME_CLAIM,
     Kind.SERVICE,

@@ -167,6 +167,7 @@ def _look_at_topics(
                 rival=task.rivals.get(topic.key),
                 failures=results.failures.get(topic.key, ()),
                 just_created=topic.key in created,
+                canary=task.cluster.canary.topic if task.cluster and task.cluster.canary else "",
             ),
             now,
             terms,

@@ -19,6 +19,7 @@ class Kind:
     TOPIC: ClassVar[Kind]
     CONSUMER_GROUP: ClassVar[Kind]
     STATEFUL_SET: ClassVar[Kind]
+    DEPLOYMENT: ClassVar[Kind]
     POD: ClassVar[Kind]
     SERVICE: ClassVar[Kind]
     CONFIG_MAP: ClassVar[Kind]
@@ -74,6 +75,7 @@ def kind_of(model: type[Resource]) -> Kind:
 
 Kind.CLUSTER, Kind.TOPIC, Kind.CONSUMER_GROUP = (kind_of(KINDS[name]) for name in ("Cluster", "Topic", "ConsumerGroup"))
 Kind.STATEFUL_SET = Kind("apps/v1", "StatefulSet", "statefulsets")
+Kind.DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 Kind.POD = Kind("v1", "Pod", "pods")
 Kind.SERVICE = Kind("v1", "Service", "services")
 Kind.CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
@@ -88,6 +90,7 @@ Kind.CORE_EVENT = Kind("v1", "Event", "events")
 Kind.LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 OF_KUBERNETES = (
     Kind.STATEFUL_SET,
+    Kind.DEPLOYMENT,
     Kind.POD,
     Kind.SERVICE,
     Kind.CONFIG_MAP,

@@ -96,7 +96,7 @@ def answers(address: tuple[str, int]) -> bool:
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Runs in the child: the kernel sends it SIGTERM when the process that started it is gone."""
     if _LIBC is not None:
         _LIBC.prctl(1, signal.SIGTERM)
@@ -144,7 +144,7 @@ class BrokerProcess:
                 stderr=log,
                 # A session of its own: Ctrl-C in the terminal must not reach it, `up` stops brokers in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         self._started = time.monotonic()
 

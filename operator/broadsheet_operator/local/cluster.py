@@ -32,10 +32,12 @@ from broadsheet_operator.local.broker import (
     place,
     port_in_use,
 )
+from broadsheet_operator.local.canary import LocalCanary, delete_topic
+from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
 from broadsheet_operator.reconcilers.inputs import SECRET
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, TopicView
 from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
@@ -59,17 +61,29 @@ class Observation:
     health: ClusterHealth | Failure | None = None
     known: frozenset[str] | None = None
     """The properties that its brokers know, if that was asked."""
+    canary: CanaryHealth | str | None = None
+    """What its canary says, if it has one."""
+    canary_topic: TopicView | Failure | None = None
 
 
-def observe(gateway: KafkaGateway, waiting_for: Sequence[tuple[str, int]], ask_for_properties: bool) -> Observation:
+def observe(
+    gateway: KafkaGateway,
+    waiting_for: Sequence[tuple[str, int]],
+    ask_for_properties: bool,
+    ask_canary: Callable[[], CanaryHealth | str | None] = lambda: None,
+    canary_topic: str = "",
+) -> Observation:
     """Ask the cluster how it is, once all these addresses take connections."""
     if not all(answers(address) for address in waiting_for):
         return Observation()
+    said = ask_canary()
     view = gateway.observe_cluster()
     if isinstance(view, Failure):
-        return Observation(view)
+        return Observation(view, canary=said)
     asked = gateway.observe_known_properties(view.alive[0].id) if ask_for_properties and view.alive else None
-    return Observation(view, gateway.observe_health(), None if isinstance(asked, Failure) else asked)
+    known = None if isinstance(asked, Failure) else asked
+    topic = gateway.observe_topics([canary_topic])[canary_topic] if canary_topic else None
+    return Observation(view, gateway.observe_health(), known, said, topic)
 
 
 class LocalCluster:
@@ -99,6 +113,7 @@ class LocalCluster:
         self._known: frozenset[str] | None = None
         """The names of all properties that its brokers know; None until they were asked."""
         self._looked = 0.0
+        self._canary = LocalCanary(directory, lambda words: say(self.name, words))
         self._started = 0.0
         self._kill_at: float | None = None
         """While its brokers stop: when those that are left are killed (monotonic seconds)."""
@@ -241,6 +256,7 @@ class LocalCluster:
         if self.refusal and not self.brokers:
             self.ready = False
             return
+        self._look_at_canary()
         if self._looking is not None:
             if not self._looking.done():
                 return
@@ -251,10 +267,22 @@ class LocalCluster:
         self._looked = time.monotonic()
         waiting_for = [] if self.ready else [b.address for b in self.brokers]
         asks = self.resource.spec.brokers is not None and bool(self.resource.spec.config) and self._known is None
-        self._looking = self.lane("cluster").submit(observe, waiting_for, asks)
+        canary = self.resource.spec.canary
+        topic = canary.topic if canary is not None else ""
+        self._looking = self.lane("cluster").submit(observe, waiting_for, asks, self._canary.ask(), topic)
+
+    def _look_at_canary(self) -> None:
+        """It begins when the cluster is ready for the first time, and then stays, whatever becomes of the brokers."""
+        wanted, before = self.resource.spec.canary, self._canary.topic
+        if self.ready or self._canary.pid is not None:
+            self._canary.declare(wanted, self.bootstrap)
+            if before and self.ready and (wanted is None or wanted.topic != before):
+                self.lane("cluster").submit(delete_topic, before)
+        self._canary.look()
 
     def _take_in(self, observation: Observation) -> None:
         self._observation = observation
+        self._canary.take_in(observation.canary)
         self._known = observation.known or self._known
         was_ready, view = self.ready, observation.view
         self.ready = isinstance(view, ClusterView) and bool(view.brokers)
@@ -273,8 +301,10 @@ class LocalCluster:
         seen = self._observation
         # A property that no broker knows is ignored by all of them: said here, since nothing else would show it.
         remark = unknown(self.resource, self._known) if self._known is not None else ""
-        remarks = Remarks(instead=self.refusal, remark=remark)
-        return cluster_status(self.resource, states, Seen(seen.view, seen.health), now, remarks)
+        remarks = Remarks(instead=self.refusal, remark=remark, also=self._canary.statements())
+        return cluster_status(
+            self.resource, states, Seen(seen.view, seen.health, canary=seen.canary_topic), now, remarks
+        )
 
     def forget_lanes(self) -> None:
         """Connections of before are of no use; a call that still waits for an answer ends by itself."""
@@ -295,6 +325,7 @@ class LocalCluster:
     def begin_to_stop(self) -> None:
         """Ask its brokers to stop; `look` sees to it that they do."""
         self.ready = self._start_again = False
+        self._canary.declare(None, ())
         self.forget_lanes()
         for broker in self.brokers:
             broker.terminate()

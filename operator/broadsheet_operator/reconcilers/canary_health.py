@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
-from broadsheet_operator.reconcilers.reasons import Reason
+from broadsheet_operator.reconcilers.reasons import reason_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,6 @@ class CanaryHealth:
             healthy, reason, message = found["healthy"], str(found["reason"]), str(found["message"])
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"this is no answer of a canary: {error!r}") from None
-        if healthy not in (True, False, None) or reason not in set(Reason):
+        if healthy not in (True, False, None) or reason_of(reason) is None:
             raise ValueError(f"this is no answer of a canary: healthy {healthy!r}, reason {reason}")
         return cls(healthy, reason, message)

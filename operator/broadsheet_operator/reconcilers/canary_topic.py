@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broadsheet_operator.reconcilers.observed import BrokerView, PartitionView, TopicView
+from broadsheet_operator.reconcilers.spreading import Placed
 from broadsheet_operator.reconcilers.topic_actions import (
     AddPartitions,
     AlterConfigs,
@@ -21,7 +22,6 @@ from broadsheet_operator.reconcilers.topic_actions import (
     TopicAction,
 )
 
-DEFAULT_NAME = "__broadsheet_canary"
 MOST_REPLICAS = 3
 MIN_ISR = "min.insync.replicas"
 CONFIGS: Mapping[str, str] = {
@@ -61,6 +61,11 @@ def refusal(name: str, topic: TopicView) -> str:
         f"the topic {name} exists and was not made for a canary; "
         "set spec.canary.topicName to another name, or delete the topic if nobody needs it"
     )
+
+
+def as_internal(name: str, placement: Sequence[Placed]) -> tuple[Placed, ...]:
+    """The placement with the canary's topic as one of Kafka's own: a drain may give its replicas up."""
+    return tuple(replace(p, internal=True) if p.name.topic == name else p for p in placement)
 
 
 def plan(

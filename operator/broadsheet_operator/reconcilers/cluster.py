@@ -8,7 +8,7 @@ from datetime import datetime
 
 from broadsheet_operator.api.cluster import BrokerStatus, Cluster, ClusterStatus
 from broadsheet_operator.reconcilers.conditions import Statement, conditions, ready, stuck, waiting, working
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.windows import allows
@@ -40,6 +40,8 @@ class Remarks:
     """What is done to grow, shrink or rebalance."""
     held: bool = False
     """Both wait for a maintenance window."""
+    also: Sequence[Statement] = ()
+    """Conditions that do not follow from the brokers: the canary's."""
 
 
 NO_REMARKS = Remarks()
@@ -58,6 +60,7 @@ def cluster_status(
         told = [replace(s, reason=Reason.WAITING_FOR_WINDOW) if s.type == "Reconciling" else s for s in told]
     if remarks.remark:
         told = [replace(s, message=f"{s.message}; {remarks.remark}") if s.type == "Ready" else s for s in told]
+    told += remarks.also
     view = seen.view if isinstance(seen.view, ClusterView) else None
     quorum = seen.quorum if isinstance(seen.quorum, QuorumView) else None
     state = seen.health if isinstance(seen.health, ClusterHealth) else None
@@ -77,7 +80,7 @@ def cluster_status(
         replicas=len(listed),
         ready_replicas=sum(b.state == "Running" for b in listed),
         brokers=listed,
-        topics=state.topics if state else None,
+        topics=state.topics - isinstance(seen.canary, TopicView) if state else None,  # the canary's own is nobody's
         under_replicated_partitions=state.under_replicated if state else None,
         under_min_isr_partitions=state.under_min_isr if state else None,
         offline_partitions=state.offline if state else None,

@@ -57,21 +57,27 @@ def state_of(
         return state("Running")
     if is_lost:
         return state("Lost", f"{node or 'its node'} does not answer")
+    name, words = trouble(pod)
+    return state(name or "Starting", words)
+
+
+def trouble(pod: Mapping[str, Any]) -> tuple[str, str]:
+    """Why a pod's container does not run, as a state and in Kubernetes' or its own words; empty if nothing is wrong."""
     for status in pod.get("status", {}).get("containerStatuses", ()):
         waiting = status.get("state", {}).get("waiting") or {}
         ended = status.get("lastState", {}).get("terminated") or {}
         reason, last_words = waiting.get("reason", ""), _last_line(ended.get("message", ""))
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
-            # What Kubernetes says of a crash changes with each try; what the broker said does not.
+            # What Kubernetes says of a crash changes with each try; what the container said does not.
             message = "" if last_words and reason == "CrashLoopBackOff" else waiting.get("message", "")
-            return state("Failed", ": ".join(filter(None, [reason, message, last_words])))
+            return "Failed", ": ".join(filter(None, [reason, message, last_words]))
         if ended.get("exitCode"):
             words = f"starts again after it ended with exit code {ended['exitCode']}"
-            return state("Restarting", ": ".join(filter(None, [words, last_words])))
+            return "Restarting", ": ".join(filter(None, [words, last_words]))
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return state("Starting", condition.get("message", ""))
-    return state("Starting")
+            return "Starting", condition.get("message", "")
+    return "", ""
 
 
 class Returning:

@@ -62,6 +62,8 @@ class Settings:
 
     image: str
     """Image of the brokers for Clusters that do not name one, at their creation."""
+    canary_image: str = ""
+    """Image of canaries: the operator's own. Empty: there can be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def children(
     context = _context(cluster, brokers, existing, settings, evictable)
     names = ["service-account", "config-map", "headless-service", "bootstrap-service", "network-policy"]
     names += ["pod-disruption-budget", "stateful-set"]
-    rendered = [_render(name, context) for name in names]
+    rendered = [render(name, context) for name in names]
     stateful_set = rendered[-1]
     rendered_hash = _hash(stateful_set["spec"]["template"])
     stateful_set["metadata"]["annotations"][RENDERED] = rendered_hash
@@ -304,7 +306,7 @@ def _context(
     context["annotations"] = {INPUTS: context["inputs_hash"], CHOSEN: "" if cluster.spec.image else image}
     context["annotations"] |= {RESTART: restart} if restart else {}
     context["started_with"] = {inputs.ANNOTATION: inputs.remembered(started_with)}
-    context["metadata"] = _metadata_maker(cluster, labels)
+    context["metadata"] = metadata_maker(cluster, labels)
     return context
 
 
@@ -320,7 +322,8 @@ def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) 
     return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
 
 
-def _metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
+def metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
+    """For templates: metadata of a child of the Cluster."""
     owner = {
         "apiVersion": API_VERSION,
         "kind": "Cluster",
@@ -340,7 +343,8 @@ def _metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
     return metadata
 
 
-def _render(template: str, context: Mapping[str, Any]) -> dict[str, Any]:
+def render(template: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    """An object from one of the templates."""
     text = _environment().get_template(f"{template}.yaml.j2").render(context)
     rendered: dict[str, Any] = yaml.safe_load(text)
     return rendered

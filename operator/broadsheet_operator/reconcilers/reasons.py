@@ -197,6 +197,12 @@ class Reason(StrEnum):
         "Records of the canary that were acknowledged cannot be read.",
         "Look for an unclean leader election, or a broker that lost its disk; compare min.insync.replicas.",
     )
+    CANARY_NOT_RUNNING = (
+        "CanaryNotRunning",
+        Health.BAD,
+        "The canary does not run or does not answer, so nothing is known.",
+        "The message has why: an image, a quota, a node without room.",
+    )
     TIMEOUT = "Timeout", Health.BAD, "The cluster did not answer in time.", "It is tried again; check the brokers."
     UNREACHABLE = (
         "Unreachable",
@@ -240,6 +246,7 @@ CONDITIONS = {
     "Stalled": "True when only a change by a person helps, or when it has not been Ready for ten minutes for a reason "
     "that a person should look at. Absent otherwise.",
     "Paused": "True while the Cluster, or the Cluster of the resource, is paused. Absent otherwise.",
+    "CanaryHealthy": "Of a Cluster with spec.canary: whether records pass through every broker. Ready stays.",
     "InSync": "Of a Topic: whether every replica is in sync.",
     "LagWithinLimits": "Of a ConsumerGroup with spec.lag: whether it is within the limits.",
     "Reset": "Of a ConsumerGroup with spec.reset: whether that was done.",
@@ -254,3 +261,8 @@ def health_of(reason: str) -> Health:
     """What a reason says; one that is not in the table, as a newer operator may write it, is worth a look."""
     found = _BY_NAME.get(reason)
     return found.health if found is not None else Health.BAD
+
+
+def reason_of(text: str) -> Reason | None:
+    """The reason of this name; None for one that is not in the table."""
+    return _BY_NAME.get(text)

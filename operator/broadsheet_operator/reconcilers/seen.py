@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
 from broadsheet_operator.reconcilers.spreading import Placed
 
 
@@ -18,5 +18,7 @@ class Seen:
     quorum: QuorumView | Failure | None = None
     placement: tuple[Placed, ...] | Failure | None = None
     """Where every replica is; None while no decision needs it."""
+    canary: TopicView | Failure | None = None
+    """The canary's topic; None: not asked, or there is none."""
     sizes: Mapping[int, int] = field(default_factory=dict)
     """By broker, bytes of all replicas."""

@@ -82,6 +82,8 @@ class TopicSeen:
     """What went wrong when the actions of the previous plan were applied."""
     just_created: bool = False
     """One of those actions made the topic, so there is nothing to adopt."""
+    canary: str = ""
+    """The topic of the Cluster's canary; empty if it has none."""
 
 
 def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO_TERMS) -> TopicPlan:
@@ -89,6 +91,13 @@ def plan_topic(desired: Topic, seen: TopicSeen, now: datetime, terms: Terms = NO
     observed, cluster, failures = seen.topic, seen.cluster, seen.failures
     if desired.metadata.deletion_timestamp is not None:
         return _plan_deletion(desired, seen, now)
+    if desired.topic_name == seen.canary:
+        message = (
+            f"{seen.canary} is the topic of the Cluster's canary, which keeps it as it needs it; choose another name, "
+            "or set spec.canary.topicName of the Cluster"
+        )
+        told = _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)).status
+        return TopicPlan((), told.model_copy(update={"topic_id": None}))
     if seen.rival is not None:
         message = f"{seen.rival} declares the topic {desired.topic_name} already and is older; delete one of the two"
         told = _said(desired, now, stuck(Reason.RESOURCE_CONFLICT, message)).status
