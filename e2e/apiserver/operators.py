@@ -44,8 +44,9 @@ class OperatorThread:
         lease_namespace: str = "",
         all_namespaces: bool = False,
         image: str = "broker:1",
+        canary_image: str = "",
     ) -> None:
-        options = ["--broker-image", image, "--lease-name", lease_name]
+        options = ["--broker-image", image, "--canary-image", canary_image, "--lease-name", lease_name]
         options += ["--lease-namespace", lease_namespace or namespace]
         if not all_namespaces:
             options += ["--namespace", namespace]

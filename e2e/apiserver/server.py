@@ -157,6 +157,8 @@ ROOTS = {
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "CoreEvent": ("/api/v1", "events"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "StorageClass": ("/apis/storage.k8s.io/v1", "storageclasses"),
     "Event": ("/apis/events.k8s.io/v1", "events"),

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from e2e.operator.pages import Reader
-from e2e.operator.world import Body, World, condition, is_at_rest, is_ready, machines, resource, unique
+from e2e.operator.world import (
+    OPERATOR_NAMESPACE,
+    Body,
+    World,
+    condition,
+    is_at_rest,
+    is_ready,
+    machines,
+    resource,
+    unique,
+)
 from tests.support.waiting import wait_until
 
 NAME = "news"
@@ -21,7 +33,13 @@ SOON = [
 SPREAD = {
     "podAntiAffinity": {
         "requiredDuringSchedulingIgnoredDuringExecution": [
-            {"labelSelector": {"matchLabels": {"broadsheet.io/cluster": NAME}}, "topologyKey": "kubernetes.io/hostname"}
+            {
+                # With the name: the canary's pod has the label of its Cluster, too, and may run beside a broker.
+                "labelSelector": {
+                    "matchLabels": {"app.kubernetes.io/name": "broadsheet", "broadsheet.io/cluster": NAME}
+                },
+                "topologyKey": "kubernetes.io/hostname",
+            }
         ]
     }
 }
@@ -47,7 +65,8 @@ class Trio:
             "rack": {"topologyKey": "topology.kubernetes.io/zone"},
             "template": {"tolerations": SOON, "affinity": SPREAD},
         }
-        world.apply(resource("Cluster", NAME, {"brokers": brokers, "config": {STATIC: "0"}}, self.namespace))
+        spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms"}}
+        world.apply(resource("Cluster", NAME, spec, self.namespace))
         world.wait("cluster", NAME, is_ready, self.namespace, 120)
         world.apply(
             resource("Topic", "orders", {"cluster": NAME, "partitions": 6, "replicationFactor": 3}, self.namespace)
@@ -90,12 +109,25 @@ class Trio:
 
     def uids(self) -> dict[int, str]:
         """Uid of each broker's pod that is ready."""
-        found = self.world.kube.get("pods", "-n", self.namespace, "-l", f"broadsheet.io/cluster={NAME}")["items"]
+        selector = f"app.kubernetes.io/name=broadsheet,broadsheet.io/cluster={NAME}"
+        found = self.world.kube.get("pods", "-n", self.namespace, "-l", selector)["items"]
         return {
             int(pod["metadata"]["name"].rpartition("-")[2]): pod["metadata"]["uid"]
             for pod in found
             if any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
         }
+
+    def canary(self, name: str) -> dict[int, float]:
+        """A metric of the canary by broker; empty while it does not answer."""
+        selector = "app.kubernetes.io/name=broadsheet-canary"
+        pods = self.world.kube.get("pods", "-n", self.namespace, "-l", selector)["items"]
+        for pod in pods:
+            path = f"/api/v1/namespaces/{self.namespace}/pods/{pod['metadata']['name']}:9404/proxy/metrics"
+            text = self.world.kube.kubectl("get", "--raw", path, check=False).stdout
+            found = re.findall(rf'^broadsheet_canary_{name}{{broker="(\d+)"}} (\S+)$', text, re.MULTILINE)
+            if found:
+                return {int(broker): float(value) for broker, value in found}
+        return {}
 
     def node_of(self, broker: int) -> str:
         pod = self.world.get("pod", f"{NAME}-brokers-{broker}", self.namespace)
@@ -135,6 +167,29 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
     assert row[1:3] == ["3", "3"]
 
 
+def test_the_canary_writes_and_reads_over_every_broker(trio: Trio) -> None:
+    told = trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary", 60)
+    assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 1s"
+    wait_until(lambda: set(trio.canary("records_consumed_total")) == {0, 1, 2}, "records of each broker")
+    assert set(trio.canary("broker_available").values()) == {1.0}
+    assert told["status"]["topics"] == 1, "its own topic is not counted"
+    endpoints = trio.world.kube.get("endpoints", f"{NAME}-bootstrap", "-n", trio.namespace)
+    addresses = [a["targetRef"]["name"] for subset in endpoints["subsets"] for a in subset["addresses"]]
+    assert sorted(addresses) == [f"{NAME}-brokers-{n}" for n in range(3)], "no client is sent to the canary"
+
+
+def test_every_line_of_a_log_is_json(trio: Trio) -> None:
+    kube = trio.world.kube
+    pods = [(trio.namespace, p["metadata"]["name"]) for p in kube.get("pods", "-n", trio.namespace)["items"]]
+    pods += [(OPERATOR_NAMESPACE, p["metadata"]["name"]) for p in trio.world.operator_pods()]
+    assert len(pods) >= 5
+    for namespace, name in pods:
+        lines = kube.kubectl("logs", name, "-n", namespace).stdout.splitlines()
+        assert lines, name
+        for line in lines:
+            assert {"time", "level", "logger", "message"} <= json.loads(line).keys(), f"{name}: {line}"
+
+
 def test_outside_of_the_windows_nothing_restarts_or_moves_and_the_status_says_so(trio: Trio) -> None:
     before = trio.uids()
     trio.wait_settled()
@@ -170,8 +225,16 @@ def test_in_a_window_one_broker_restarts_after_the_other_the_controller_last(tri
         order.extend(n for n, uid in now.items() if uid != before[n] and n not in order)
         return len(order) == 3
 
+    passed = trio.canary("records_produced_total")
     wait_until(all_restarted, "three restarts", 150)
-    trio.wait_settled()
+    told = trio.wait_settled()
+    assert condition(told, "CanaryHealthy")["status"] == "True", "a rolling change is no outage"
+    wait_until(lambda: set(trio.canary("broker_available").values()) == {1.0}, "records through all three", 60)
+    assert set(trio.canary("records_lost_total").values()) == {0.0}
+    after, failed = trio.canary("records_produced_total"), trio.canary("records_failed_total")
+    written = sum(after.values()) - sum(passed.values())
+    print(f"canary in a rolling change: {written:.0f} records written, {sum(failed.values()):.0f} failed, none lost")
+    assert written > 100 and sum(failed.values()) <= written / 100
     assert order[-1] == controller
     two = trio.wait_topic(lambda t: is_ready(t) and t["status"]["inSync"] == "12/12", "two replicas, all in sync")
     assert two["status"]["replicationFactor"] == 2
