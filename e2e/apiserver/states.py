@@ -52,7 +52,7 @@ def clusters(api: Api) -> Story:
     with OperatorThread(api.namespace, CALM) as operator:
         yield "progressing_creating", news("Creating")
         kubelet.run("news")
-        yield "healthy", api.ready("Cluster", "news")
+        yield "healthy", settled(api, "news")
         waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "broker:1"'}
         fails(api, pod, waiting)
         yield "progressing_broker_down", news("BrokerDown")
@@ -65,13 +65,13 @@ def clusters(api: Api) -> Story:
         yield "progressing_restarting", news("Creating")
         kubelet.finish(pod)
         kubelet.run("news")
-        api.ready("Cluster", "news")
+        settled(api, "news")
         api.resource("Cluster", "news", {"brokers": {**STORED["brokers"], "template": {"labels": {"a b": "c"}}}})
         yield "degraded_refused", news("RefusedByKubernetes", "Stalled")
         api.resource("Cluster", "news", STORED)
         kubelet.finish(pod)
         kubelet.run("news")
-        api.ready("Cluster", "news")
+        settled(api, "news")
         operator.stop()
     api.resource("Cluster", "news", {**STORED, "paused": False})
     yield "progressing_generation", api.one("Cluster", "news")
@@ -118,10 +118,11 @@ def topics(api: Api) -> Story:
     yield "progressing_new", api.one("Topic", "orders")
     with OperatorThread(api.namespace, CALM) as operator:
         yield "progressing_no_cluster", topic("orders", "ClusterNotFound")
-        operator.kafka.brokers, operator.kafka.down = [0, 1], True
+        api.resource("Cluster", "without-pods", STORED)
+        api.resource("Topic", "early", {**three, "cluster": "without-pods"})
+        yield "progressing_cluster_not_ready", topic("early", "ClusterNotReady")
+        operator.kafka.brokers = [0, 1]
         api.resource("Cluster", "news", EXTERNAL)
-        yield "progressing_cluster_not_ready", topic("orders", "ClusterNotReady")
-        operator.kafka.down = False
         yield "healthy", api.ready("Topic", "orders")
         operator.kafka.out_of_sync.add("orders")
         api.resource("Topic", "orders", {**three, "retention": {"time": "7d"}})
@@ -230,6 +231,17 @@ def said(api: Api, kind: str, name: str, reason: str, condition: str = "Ready") 
     except TimeoutError as error:
         raise AssertionError(f"{error}; it is {api.get(kind, name)}") from None
     return api.one(kind, name)
+
+
+def settled(api: Api, name: str) -> Body:
+    """A Cluster that is Ready, and in which nothing goes on."""
+
+    def rests() -> bool:
+        told = api.conditions("Cluster", name)
+        return "Reconciling" not in told and told.get("Ready", {}).get("status") == "True"
+
+    wait_until(rests, f"Cluster {name} to be Ready and at rest", 30, 0.05)
+    return api.one("Cluster", name)
 
 
 def scrubbed(body: Body, namespace: str) -> Body:
