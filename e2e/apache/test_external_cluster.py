@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from broadsheet_operator.kafka.client import KafkaPythonGateway
+from broadsheet_operator.reconcilers.lag import LagRow, lag_rows
+from broadsheet_operator.reconcilers.observed import (
+    GroupQuery,
+    GroupView,
+    LagQuery,
+    LagView,
+    LogView,
+    PartitionView,
+    TopicPartition,
+)
+from broadsheet_operator.reconcilers.topic_actions import CreateTopic
 from e2e.apache.apache import ApacheKafka
 from tests.support.waiting import wait_until
 
@@ -151,3 +164,61 @@ def test_a_group_is_watched_and_reset(managed: Managed) -> None:
     managed.write(topic, manifest("ConsumerGroup", "club", cluster="theirs", reset={"to": "earliest"}))
     wait_until(lambda: managed.status("ConsumerGroup", "club").get("lag") == 15, "the reset")
     assert managed.status("ConsumerGroup", "club")["verdict"] == "Stopped"
+
+
+# -- the lag of all groups, for /metrics -------------------------------------------------------------------------------
+
+LAG_TOPIC = "lag"
+QUERY = LagQuery(most_partitions=100, most_fetches=100, all_topics=True)
+
+
+@pytest.fixture(scope="module")
+def gateway(kafka: ApacheKafka) -> Iterator[KafkaPythonGateway]:
+    gateway = KafkaPythonGateway([kafka.bootstrap], 10_000)
+    assert gateway.apply_topics([CreateTopic(LAG_TOPIC, 1, 1, {})]) == [None]
+    yield gateway
+    gateway.close()
+
+
+def produce_to_lag(bootstrap: str, records: int) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for _ in range(records):
+        producer.produce(LAG_TOPIC, b"x", partition=0)
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_groups_of_both_protocols_have_lag_and_members(
+    kafka: ApacheKafka, gateway: KafkaPythonGateway, protocol: str
+) -> None:
+    group, at = f"readers-{protocol}", TopicPartition(LAG_TOPIC, 0)
+    produce_to_lag(kafka.bootstrap, 10)
+    settings = {"bootstrap.servers": kafka.bootstrap, "group.id": group, "group.protocol": protocol}
+    consumer = Consumer({**settings, "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    consumer.subscribe([LAG_TOPIC])
+    wait_until(lambda: len(consumer.consume(100, 1.0)) > 0, "records")
+    consumer.commit(asynchronous=False)
+    (committed,) = consumer.committed(consumer.assignment())
+    produce_to_lag(kafka.bootstrap, 6)
+    try:
+        row, view, logs = seen(gateway, group)
+        assert row.end is not None
+        assert (row.at, row.committed, row.lag) == (at, committed.offset, row.end - committed.offset)
+        assert row.lag is not None and row.lag >= 6 and row.seconds is not None
+        assert view.state == "Stable"
+        assert [member.assigned for member in view.members] == [(at,)]
+        assert LogView(at, PartitionView(0, kafka.node_id, (kafka.node_id,), (kafka.node_id,)), 0, row.end) in logs
+        declared = gateway.observe_groups({group: GroupQuery()})[group]
+        assert isinstance(declared, GroupView) and declared.members == view.members
+    finally:
+        consumer.close()
+    row, view, _ = seen(gateway, group)
+    assert (view.state, view.members) == ("Empty", ()) and row.lag is not None and row.lag >= 6
+
+
+def seen(gateway: KafkaPythonGateway, group: str) -> tuple[LagRow, GroupView, tuple[LogView, ...]]:
+    found = gateway.observe_lag(QUERY)
+    assert isinstance(found, LagView) and not found.failed
+    (view,) = [view for view in found.groups if view.group_id == group]
+    (row,) = lag_rows(view, int(time.time() * 1000))
+    return row, view, found.logs

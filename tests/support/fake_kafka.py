@@ -113,7 +113,6 @@ class FakeKafka:
                 fitting.append(view)
         return LagView(
             groups=tuple(fitting),
-            undescribed=frozenset(),
             left_out=len(kept) - len(fitting),
             failed=0,
             logs=logs,

@@ -143,48 +143,79 @@ class Latency:
 class RequestTimes:
     """Where the time of the requests of one API went."""
 
-    __slots__ = ("local", "queue", "remote", "response", "total")
+    __slots__ = (
+        "_local",
+        "_local_sum",
+        "_queue",
+        "_queue_sum",
+        "_remote",
+        "_response",
+        "_response_sum",
+        "_total",
+        "_total_sum",
+    )
 
     def __init__(self) -> None:
-        self.total = Latency()
-        self.queue = Latency(PHASE_BUCKETS_SECONDS)
-        self.local = Latency(PHASE_BUCKETS_SECONDS)
-        self.remote = Latency(PHASE_BUCKETS_SECONDS)
+        self._total = [0] * (len(BUCKETS_SECONDS) + 1)
+        self._queue, self._local, self._response = ([0] * (len(PHASE_BUCKETS_SECONDS) + 1) for _ in range(3))
+        self._total_sum = self._queue_sum = self._local_sum = self._response_sum = 0.0
+        self._remote = Latency(PHASE_BUCKETS_SECONDS)
         """Only of requests that waited; a scrape counts the others with 0 s."""
-        self.response = Latency(PHASE_BUCKETS_SECONDS)
 
     def observe(self, received: float, begun: float, waited: float, ready: float, sent: float) -> None:
         """One request, by the moments at which its phases began. `waited`: 0 or less if it waited for nothing.
 
-        Called for every request, so what `Latency.observe` does stands here five times: 0.5 µs instead of 1.
+        Called for every request, so it spares attributes, calls, and the bisection where the first bucket fits, as it
+        does nearly always.
         """
         seconds = sent - received
-        total = self.total
-        total.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-        total.sum += seconds
+        self._total[0 if seconds <= _FIRST else bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self._total_sum += seconds
         seconds = begun - received
-        phase = self.queue
-        phase.buckets[bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
-        phase.sum += seconds
-        seconds = ready - begun
+        self._queue[0 if seconds <= _FIRST_OF_PHASES else bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
+        self._queue_sum += seconds
         if waited > 0.0:
             seconds = waited - begun
-            self.remote.observe(ready - waited)
-        phase = self.local
-        phase.buckets[bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
-        phase.sum += seconds
+            self._remote.observe(ready - waited)
+        else:
+            seconds = ready - begun
+        self._local[0 if seconds <= _FIRST_OF_PHASES else bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
+        self._local_sum += seconds
         seconds = sent - ready
-        phase = self.response
-        phase.buckets[bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
-        phase.sum += seconds
+        self._response[0 if seconds <= _FIRST_OF_PHASES else bisect_left(PHASE_BUCKETS_SECONDS, seconds)] += 1
+        self._response_sum += seconds
+
+    @property
+    def count(self) -> int:
+        """Requests."""
+        return sum(self._total)
+
+    @property
+    def total(self) -> Latency:
+        """From the last byte of a request until its answer is sent."""
+        return _latency(BUCKETS_SECONDS, self._total, self._total_sum)
 
     def phases(self) -> Iterable[tuple[str, Latency]]:
         """The histogram of each phase; all have the same count."""
-        remote = Latency(PHASE_BUCKETS_SECONDS)
-        remote.sum = self.remote.sum
-        remote.buckets[:] = self.remote.buckets
-        remote.buckets[0] += self.local.count - self.remote.count
-        return ("queue", self.queue), ("local", self.local), ("remote", remote), ("response", self.response)
+        remote = _latency(PHASE_BUCKETS_SECONDS, self._remote.buckets, self._remote.sum)
+        remote.buckets[0] += self.count - remote.count
+        return (
+            ("queue", _latency(PHASE_BUCKETS_SECONDS, self._queue, self._queue_sum)),
+            ("local", _latency(PHASE_BUCKETS_SECONDS, self._local, self._local_sum)),
+            ("remote", remote),
+            ("response", _latency(PHASE_BUCKETS_SECONDS, self._response, self._response_sum)),
+        )
+
+
+_FIRST = BUCKETS_SECONDS[0]
+_FIRST_OF_PHASES = PHASE_BUCKETS_SECONDS[0]
+
+
+def _latency(bounds: tuple[float, ...], buckets: Sequence[int], sum: float) -> Latency:
+    latency = Latency(bounds)
+    latency.buckets = list(buckets)
+    latency.sum = sum
+    return latency
 
 
 Collector = Callable[[], Iterable[Family | None]]
@@ -269,10 +300,10 @@ class Metrics:
             yield Family(f"kafka_server_brokertopicmetrics_{name}_total", "counter", help, samples)
 
     def _request_families(self) -> Iterable[Family]:
-        counts = [((("request", request),), times.total.count) for request, times in self.requests.items()]
+        counts = [((("request", request),), times.count) for request, times in self.requests.items()]
         yield Family("kafka_network_requestmetrics_requests_total", "counter", "Requests answered, by API.", counts)
         # An API that was never used need not fill dozens of lines of every scrape.
-        used = [(request, times) for request, times in self.requests.items() if times.total.count]
+        used = [(request, times) for request, times in self.requests.items() if times.count]
         yield _histogram(
             "broadsheet_request_seconds",
             "Seconds from the last byte of a request until its answer is written, by API; long polls include their "

@@ -16,6 +16,7 @@ from kafka.protocol.consumer import OffsetCommitRequest, OffsetFetchRequest
 from kafka.protocol.consumer.metadata import ConsumerProtocolAssignment
 from kafka.protocol.metadata import FindCoordinatorRequest
 
+from broadsheet_operator.kafka.consumer_groups import describe_consumer_groups
 from broadsheet_operator.kafka.failures import GROUP_ID_NOT_FOUND, failure_of_code
 from broadsheet_operator.kafka.logs import Logs, list_offsets, look_at_logs, record_times
 from broadsheet_operator.kafka.wire import Call, Wire
@@ -104,7 +105,8 @@ def _find_coordinators(wire: Wire, groups: Sequence[str]) -> dict[str, int | Fai
     return result
 
 
-def describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, Draft]) -> None:
+def describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: Mapping[str, Draft]) -> None:
+    """Fill in states and members, of the classic protocol and of the consumer protocol."""
     nodes = list(by_node.items())
     answers = wire.ask(
         [
@@ -112,7 +114,8 @@ def describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, Dra
             for node, g in nodes
         ]
     )
-    for (_, groups), answer in zip(nodes, answers, strict=True):
+    not_classic: dict[int, list[str]] = defaultdict(list)
+    for (node, groups), answer in zip(nodes, answers, strict=True):
         if isinstance(answer, Failure):
             for group in groups:
                 drafts[group].failure = answer
@@ -120,14 +123,18 @@ def describe(wire: Wire, by_node: Mapping[int, list[str]], drafts: dict[str, Dra
         for entry in answer.groups:
             draft = drafts[entry.group_id]
             if entry.error_code == GROUP_ID_NOT_FOUND:
-                if "not a classic group" in (getattr(entry, "error_message", None) or ""):
-                    words = f"{entry.group_id} uses the new consumer protocol (KIP-848), which cannot be watched yet"
-                    draft.failure = Failure(Reason.NOT_SUPPORTED, words, retriable=False)
                 draft.state = "Dead"
+                if "not a classic group" in (getattr(entry, "error_message", None) or ""):
+                    not_classic[node].append(entry.group_id)
                 continue
             draft.failure = failure_of_code(entry.error_code, None, f"look at the group {entry.group_id}")
             draft.state = entry.group_state
             draft.members = [_member(m) for m in entry.members]
+    for group, found in describe_consumer_groups(wire, not_classic).items():
+        if isinstance(found, Failure):
+            drafts[group].failure = found
+        else:
+            drafts[group].state, drafts[group].members = found
 
 
 def _member(member: Any) -> MemberView:

@@ -30,7 +30,6 @@ from broadsheet_operator.reconcilers.reasons import Reason
 
 GROUPS_AT_ONCE = 200
 """Groups in one request."""
-CLASSIC = "classic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,6 @@ class _Listed:
     id: str
     node: int
     state: str
-    type: str
 
 
 def observe_lag(wire: Wire, query: LagQuery) -> LagView | Failure:
@@ -64,11 +62,9 @@ def observe_lag(wire: Wire, query: LagQuery) -> LagView | Failure:
         return logs
     fitting = _fitting(good, logs, query.most_partitions)
     times = _times(wire, fitting, logs, query)
-    types = {group.id: group.type for group in groups}
-    views = [(types[group], view_of(wire, group, draft, logs, times)) for group, draft in fitting.items()]
+    views = [view_of(wire, group, draft, logs, times) for group, draft in fitting.items()]
     return LagView(
-        groups=tuple(view for _, view in views if isinstance(view, GroupView)),
-        undescribed=frozenset(v.group_id for kind, v in views if isinstance(v, GroupView) and kind != CLASSIC),
+        groups=tuple(view for view in views if isinstance(view, GroupView)),
         left_out=len(groups) - len(drafts) + len(good) - len(fitting),
         failed=sum(draft.failure is not None for draft in drafts.values()),
         logs=tuple(_log_views(logs)) if query.all_topics else (),
@@ -93,10 +89,9 @@ def _list_groups(wire: Wire) -> list[_Listed] | Failure:
         if isinstance(answer, Failure):
             return answer  # the groups of a broker that does not answer would seem to be gone
         for group in answer.groups:
-            kind = (getattr(group, "group_type", None) or CLASSIC).lower()
-            if kind in (CLASSIC, "consumer"):
+            if (getattr(group, "group_type", None) or "classic").lower() in ("classic", "consumer"):
                 state = getattr(group, "group_state", None) or ""
-                result[group.group_id] = _Listed(group.group_id, node, state, kind)
+                result[group.group_id] = _Listed(group.group_id, node, state)
     if not nodes:
         return Failure(Reason.UNREACHABLE, "list groups: the cluster has no broker that takes requests")
     return [result[group] for group in sorted(result)]
@@ -104,13 +99,10 @@ def _list_groups(wire: Wire) -> list[_Listed] | Failure:
 
 def _observe(wire: Wire, groups: Collection[_Listed]) -> dict[str, Draft]:
     drafts = {group.id: Draft(GroupQuery(), state=group.state) for group in groups}
-    described: dict[int, list[str]] = defaultdict(list)
     by_node: dict[int, list[str]] = defaultdict(list)
     for group in groups:
         by_node[group.node].append(group.id)
-        if group.type == CLASSIC:
-            described[group.node].append(group.id)
-    describe(wire, described, drafts)
+    describe(wire, by_node, drafts)
     fetch_offsets(wire, by_node, drafts)
     return drafts
 

@@ -1,13 +1,10 @@
-"""Messages that kafka-python has no classes for: AddRaftVoter (80), RemoveRaftVoter (81), UnregisterBroker (64).
-
-The library makes a class from a description of Kafka's by the class's name; here the description is given instead.
-"""
+"""Messages that kafka-python has no classes for: AddRaftVoter (80), RemoveRaftVoter (81), UnregisterBroker (64)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from kafka.protocol.api_message import ApiMessage
+from broadsheet_operator.kafka.message_class import message
 
 _ERROR: list[dict[str, Any]] = [
     {"name": "ThrottleTimeMs", "type": "int32", "versions": "0+"},
@@ -21,26 +18,7 @@ _VOTER: list[dict[str, Any]] = [
 _CLUSTER_ID: dict[str, Any] = {"name": "ClusterId", "type": "string", "versions": "0+", "nullableVersions": "0+"}
 
 
-def _message(key: int, name: str, kind: str, fields: list[dict[str, Any]], versions: str = "0") -> Any:
-    description = {
-        "apiKey": key,
-        "type": kind,
-        "name": name,
-        "validVersions": versions,
-        "flexibleVersions": "0+",
-        "fields": fields,
-    }
-
-    class DescribeQuorumRequest(ApiMessage):  # type: ignore[misc]  # a name that the library finds a description for
-        @classmethod
-        def json_patch(cls, json: Any) -> Any:
-            return description
-
-    DescribeQuorumRequest.__name__ = DescribeQuorumRequest.__qualname__ = name
-    return DescribeQuorumRequest
-
-
-AddRaftVoterRequest = _message(
+AddRaftVoterRequest = message(
     80,
     "AddRaftVoterRequest",
     "request",
@@ -62,10 +40,10 @@ AddRaftVoterRequest = _message(
     ],
     "0-1",
 )
-AddRaftVoterResponse = _message(80, "AddRaftVoterResponse", "response", _ERROR, "0-1")
-RemoveRaftVoterRequest = _message(81, "RemoveRaftVoterRequest", "request", [_CLUSTER_ID, *_VOTER])
-RemoveRaftVoterResponse = _message(81, "RemoveRaftVoterResponse", "response", _ERROR)
-UnregisterBrokerRequest = _message(
+AddRaftVoterResponse = message(80, "AddRaftVoterResponse", "response", _ERROR, "0-1")
+RemoveRaftVoterRequest = message(81, "RemoveRaftVoterRequest", "request", [_CLUSTER_ID, *_VOTER])
+RemoveRaftVoterResponse = message(81, "RemoveRaftVoterResponse", "response", _ERROR)
+UnregisterBrokerRequest = message(
     64, "UnregisterBrokerRequest", "request", [{"name": "BrokerId", "type": "int32", "versions": "0+"}]
 )
-UnregisterBrokerResponse = _message(64, "UnregisterBrokerResponse", "response", _ERROR)
+UnregisterBrokerResponse = message(64, "UnregisterBrokerResponse", "response", _ERROR)

@@ -179,8 +179,6 @@ class LagView:
     """All groups of a cluster but those that are observed anyway, excluded or left out."""
 
     groups: tuple[GroupView, ...]
-    undescribed: frozenset[str]
-    """Those among them whose members are not known (KIP-848)."""
     left_out: int
     """Groups beyond `LagQuery.most_partitions`."""
     failed: int

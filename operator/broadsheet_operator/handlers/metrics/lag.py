@@ -31,15 +31,15 @@ class LagText:
     def _add(self, name: str, labels: str, value: int) -> None:
         self._lines[name].append(f"{name}{{{labels}}} {value}")
 
-    def add_group(self, cluster: ResourceKey, view: GroupView, now_ms: int, *, with_members: bool = True) -> None:
-        """A group as it was observed. `with_members`: they are known."""
+    def add_group(self, cluster: ResourceKey, view: GroupView, now_ms: int) -> None:
+        """A group as it was observed."""
         where = f'namespace="{_escape(cluster.namespace)}",cluster="{_escape(cluster.name)}"'
         if self._as_kafka_exporter:
-            self._add_as_kafka_exporter(f'{where},consumergroup="{_escape(view.group_id)}"', view, now_ms, with_members)
+            self._add_as_kafka_exporter(f'{where},consumergroup="{_escape(view.group_id)}"', view, now_ms)
         if self._as_kminion:
-            self._add_as_kminion(f'{where},group_id="{_escape(view.group_id)}"', view, now_ms, with_members)
+            self._add_as_kminion(f'{where},group_id="{_escape(view.group_id)}"', view, now_ms)
 
-    def _add_as_kafka_exporter(self, who: str, view: GroupView, now_ms: int, with_members: bool) -> None:
+    def _add_as_kafka_exporter(self, who: str, view: GroupView, now_ms: int) -> None:
         lags: dict[str, int] = {}
         offsets: dict[str, int] = {}
         oldest, of_unknown_age = 0, False
@@ -59,12 +59,11 @@ class LagText:
         for name, by_topic in (("lag_sum", lags), ("current_offset_sum", offsets)):
             for topic, total in by_topic.items():
                 self._add(f"kafka_consumergroup_{name}", f'{who},topic="{_escape(topic)}"', total)
-        if with_members:
-            self._add("kafka_consumergroup_members", who, len(view.members))
+        self._add("kafka_consumergroup_members", who, len(view.members))
         if oldest or not of_unknown_age:  # not known is not zero
             self._add("kafka_consumergroup_group_max_lag_seconds", who, oldest)
 
-    def _add_as_kminion(self, who: str, view: GroupView, now_ms: int, with_members: bool) -> None:
+    def _add_as_kminion(self, who: str, view: GroupView, now_ms: int) -> None:
         """KMinion has no partition without a committed offset, and calls a group that is Stable 1, any other 0."""
         prefix = "kminion_kafka_consumer_group_"
         lags: dict[str, int] = {}
@@ -80,8 +79,6 @@ class LagText:
             for topic, total in by_topic.items():
                 self._add(prefix + name, f'{who},topic_name="{topic}"', total)
         self._add(f"{prefix}info", f'{who},state="{_escape(view.state)}"', 1 if view.state == "Stable" else 0)
-        if not with_members:
-            return
         self._add(f"{prefix}members", who, len(view.members))
         self._add(f"{prefix}empty_members", who, sum(not member.assigned for member in view.members))
         members: dict[str, int] = {}
@@ -147,7 +144,7 @@ def lag_text(operator: Operator) -> str:
             continue
         for view in seen.groups:
             if (cluster, view.group_id) not in told:
-                text.add_group(cluster, view, now_ms, with_members=view.group_id not in seen.undescribed)
+                text.add_group(cluster, view, now_ms)
         text.add_logs(cluster, seen.logs)
     return text.text()
 
