@@ -243,8 +243,8 @@ class Reason(StrEnum):
 CONDITIONS = {
     "Ready": "Whether it is as declared. Always there.",
     "Reconciling": "True while the operator changes something. Absent otherwise.",
-    "Stalled": "True when only a change by a person helps, or when it has not been Ready for ten minutes for a reason "
-    "that a person should look at. Absent otherwise.",
+    "Stalled": "True when only a change by a person helps; on Kubernetes also when it has not been Ready for ten "
+    "minutes for a reason that a person should look at. Absent otherwise.",
     "Paused": "True while the Cluster, or the Cluster of the resource, is paused. Absent otherwise.",
     "CanaryHealthy": "Of a Cluster with spec.canary: whether records pass through every broker. Ready stays.",
     "InSync": "Of a Topic: whether every replica is in sync.",
