@@ -10,7 +10,7 @@ TEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test e2e e2e-all bench simulate kubernetes lint generate locks pictures docs clean
+.PHONY: help install quickstart check test e2e e2e-all bench simulate kubernetes lint generate locks pictures dashboard-pictures docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,9 @@ locks: install ## requirements/*.lock anew from pyproject.toml: what the images 
 
 pictures: install ## draw the pictures of the documentation that are new or have changed; needs npm and Debian's chromium
 	$(BIN)/python tools/site_pictures.py
+
+dashboard-pictures: install ## draw the dashboards from a real Prometheus while things happen; needs root, prometheus, chromium and pngquant
+	BROADSHEET_PICTURES=docs/pictures/dashboards $(BIN)/pytest e2e/monitoring/test_story.py -s
 
 docs: install ## build the documentation strictly into site/
 	$(BIN)/mkdocs build --strict --quiet

@@ -37,6 +37,7 @@ look_for_kubernetes() {
 look() { # [kubernetes]
     missing=() packages=()
     look_for_kubernetes
+    need prometheus "prometheus" "Prometheus, with promtool" 'command -v promtool >/dev/null'
     [ "${1:-}" = kubernetes ] && return 0
     need redis-server "redis-server" "redis-server, which Argo CD needs"
     need git "git" "git"

@@ -20,6 +20,7 @@ class SmallDisk:
     def __init__(self, broker: BrokerProcess, size: int = SIZE) -> None:
         broker.log_dir.mkdir(parents=True, exist_ok=True)
         mount = f'mount -t tmpfs -o size={size} none "$0" && exec sleep infinity'
+        self.size = size
         command = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", mount, str(broker.log_dir)]
         self._holder = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         process = Path(f"/proc/{self._holder.pid}")
@@ -32,14 +33,14 @@ class SmallDisk:
         """The disk, as seen from outside."""
         broker.inside = ["nsenter", f"--mount={process / 'ns' / 'mnt'}", "--"]
 
-    def fill(self) -> None:
-        """Leave little room; the broker takes some meanwhile, so that the whole rest may be too much to ask for."""
+    def fill(self, free: int = FREE) -> None:
+        """Leave this many bytes; the broker takes some meanwhile, so that the whole rest may be too much to ask for."""
         with (self.root / "ballast").open("wb") as ballast:
 
             def filled() -> bool:
                 disk = os.statvfs(self.root)
                 try:
-                    os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - FREE)
+                    os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - free)
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
                         raise

@@ -65,6 +65,11 @@ CONTROLLERS = (
 )
 
 
+FOLLOWS = f'max {CLUSTER} (kafka_server_raftmetrics_current_state{{current_state=~"leader|follower"}}) == 1'
+"""A node that is scraped leads the quorum, or has heard from a leader: there is one, scraped or not. The last known
+leader says less: a node that has lost it and looks for votes still names it."""
+
+
 def messages(offset: str = "") -> str:
     """Records per second by topic, without internal ones."""
     name = 'kafka_server_brokertopicmetrics_messagesin_total{topic!="",topic!~"__.*"}'
@@ -126,7 +131,7 @@ QUORUM = (
         CRITICAL,
         2 * MINUTE,
         f"{CONTROLLERS} != 1 and on (namespace, cluster) ("
-        f"max {CLUSTER} (kafka_server_raftmetrics_current_leader) == -1 or {CONTROLLERS} > 1"
+        f"{CONTROLLERS} unless on (namespace, cluster) ({FOLLOWS}) or {CONTROLLERS} > 1"
         f" or count {CLUSTER} (max by (namespace, cluster, pod) "
         "(kafka_controller_kafkacontroller_activecontrollercount))"
         f" >= max {CLUSTER} (kafka_server_raftmetrics_number_of_voters))",
@@ -204,6 +209,15 @@ BROKERS = (
         "sum by (namespace, cluster, pod) (kafka_log_logmanager_offlinelogdirectorycount) > 0",
         "{{ $labels.pod }} of " + WHERE + " has {{ $value }} failed log directories",
         "The disk under the directory gives errors, or it is not the one that it was. Its replicas are offline.",
+    ),
+    Alert(
+        "KafkaOutOfSpace",
+        CRITICAL,
+        1 * MINUTE,
+        "broadsheet_log_directory_available_bytes / broadsheet_log_directory_capacity_bytes < 0.03",
+        "{{ $labels.pod }} of " + WHERE + " has {{ $value | humanizePercentage }} of its disk left",
+        "The broker refuses records that do not fit. It hands its leaders over if others have everything that it has; "
+        "partitions with one replica stay on it, and their producers get errors.",
     ),
     Alert(
         "KafkaRunningOutOfSpace",
@@ -317,13 +331,14 @@ GROUPS = (
         "ConsumerGroup (five minutes by default).",
     ),
 )
-LOST = "broadsheet_canary_records_lost_total"
+LOST, LATE = "broadsheet_canary_records_lost_total", "broadsheet_canary_records_late_total"
 CANARY = (
     Alert(
         "CanaryRecordsLost",
         CRITICAL,
         0,
-        f"sum {CLUSTER} (increase({LOST}[15m])) > 0 or sum {CLUSTER} ({LOST} > 0 unless {LOST} offset 15m) > 0",
+        f"sum {CLUSTER} (increase({LOST}[15m])) - sum {CLUSTER} (increase({LATE}[15m])) > 0"
+        f" or sum {CLUSTER} ({LOST} > 0 unless {LOST} offset 15m) > 0",
         f"records that {WHERE} acknowledged did not come back",
         "The canary wrote records, got an acknowledgement and did not read them again in time.",
     ),

@@ -17,6 +17,7 @@ from e2e.monitoring.rules.worlds import (
     PODS,
     Series,
     at,
+    broker,
     broker_is_away,
     change,
     counter,
@@ -76,7 +77,6 @@ def a_rolling_change() -> Series:
     change(world, "broadsheet_broker_restarts_total", at(0, (60, 1), (65, 2), (70, 3)))
     change(world, "kafka_controller_kafkacontroller_activecontrollercount", at(1, (70, GONE), (72, 0)), pod=0)
     change(world, "kafka_controller_kafkacontroller_activecontrollercount", at(0, (71, 1)), pod=1)
-    change(world, "kafka_server_raftmetrics_current_leader", at(0, (70, -1), (71, 1)), pod=1)
     change(world, "broadsheet_canary_broker_available", at(1, (60, 0), (64, 1)), broker="1")
     change(world, "kafka_consumergroup_group_max_lag_seconds", at(1, (60, 45), (75, 1)))
     return world
@@ -221,12 +221,15 @@ def producers_that_fall_silent() -> Series:
     return world
 
 
-@case({61: [], 63: ["AbnormalControllerState"], 120: []})
+@case({61: [], 63: ["AbnormalControllerState"], 68: ["AbnormalControllerState"], 130: []})
 def no_controller() -> Series:
-    """Two of three voters are away: the third knows no leader. Nobody counts fenced brokers."""
+    """Two of three voters are away: the third looks for votes. It still names the leader that it had."""
     world = well()
+    broker_is_away(world, 1, (60, 110))
+    broker_is_away(world, 2, (60, 110))
     change(world, "kafka_controller_kafkacontroller_activecontrollercount", at(1, (60, 0), (110, 1)), pod=0)
-    change(world, "kafka_server_raftmetrics_current_leader", at(0, (60, -1), (110, 0)))
+    change(world, "kafka_server_raftmetrics_current_state", at(1, (60, GONE), (110, 1)))
+    world[broker("kafka_server_raftmetrics_current_state", 0, current_state="prospective")] = at(GONE, (60, 1))
     return world
 
 
@@ -343,6 +346,13 @@ def a_log_directory_that_failed() -> Series:
 def a_disk_that_is_nearly_full() -> Series:
     world = well()
     change(world, "broadsheet_log_directory_available_bytes", at(60, (60, 14), (90, 40)), pod=1)
+    return world
+
+
+@case({60: [], 62: ["KafkaOutOfSpace"], 66: ["KafkaOutOfSpace", "KafkaRunningOutOfSpace"]})
+def a_disk_that_is_full() -> Series:
+    world = well()
+    change(world, "broadsheet_log_directory_available_bytes", at(60, (60, 0)), pod=1)
     return world
 
 

@@ -79,6 +79,9 @@ def well(brokers: int = 3) -> Series:
         series |= {broker(name, number): at(value) for name, value in gauges.items()}
         for name in ("underreplicated", "underminisr"):
             series[broker(f"kafka_cluster_partition_{name}", number, topic="orders", partition=str(number))] = at(0)
+        for state, value in (("leader", leads), ("follower", 1 - leads)):
+            if value:
+                series[broker("kafka_server_raftmetrics_current_state", number, current_state=state)] = at(1)
         for name, value in (("available", 60), ("capacity", 100)):
             series[broker(f"broadsheet_log_directory_{name}_bytes", number, directory="/data")] = at(value)
         for name in ("log_end_offset", "high_watermark"):
@@ -117,6 +120,7 @@ def _canary() -> Series:
         series[f"broadsheet_canary_records_produced_total{{{labels}}}"] = counter(60)
         series[f"broadsheet_canary_records_failed_total{{{labels}}}"] = counter(0)
         series[f"broadsheet_canary_records_lost_total{{{labels}}}"] = counter(0)
+        series[f"broadsheet_canary_records_late_total{{{labels}}}"] = counter(0)
         name = "broadsheet_canary_end_to_end_latency_seconds_bucket"
         for limit in ("0.1", "1.0", "5.0", "+Inf"):
             series[f'{name}{{{labels},le="{limit}"}}'] = counter(60)

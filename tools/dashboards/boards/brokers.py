@@ -52,7 +52,7 @@ WELL = (
         yellow=0.75,
         red=0.85,
         width=3,
-        alerts=["KafkaRunningOutOfSpace"],
+        alerts=["KafkaRunningOutOfSpace", "KafkaOutOfSpace"],
     ),
     stat_panel(
         "Failed log directories",
@@ -247,7 +247,7 @@ ROOM = (
         yellow=0.75,
         red=0.85,
         highest=1,
-        alerts=["KafkaRunningOutOfSpace"],
+        alerts=["KafkaRunningOutOfSpace", "KafkaOutOfSpace"],
         width=8,
     ),
     bars(
@@ -260,7 +260,7 @@ ROOM = (
         what="""Time until each disk is full if it fills as it did in the last hour; those that last longer than
         30 days are left out.""",
         unit="s",
-        alerts=["KafkaRunningOutOfSpace"],
+        alerts=["KafkaRunningOutOfSpace", "KafkaOutOfSpace"],
     ),
     lines(
         "How much memory does each broker hold?",

@@ -97,12 +97,13 @@ WRONG = (
             f"sum by (cluster) (rate(broadsheet_canary_records_failed_total{{{S}}}{RATE}))", "not written {{cluster}}"
         ),
         Query(f"sum by (cluster) (rate(broadsheet_canary_records_lost_total{{{S}}}{RATE}))", "lost {{cluster}}"),
+        Query(f"sum by (cluster) (rate(broadsheet_canary_records_late_total{{{S}}}{RATE}))", "late {{cluster}}"),
         Query(f"sum by (cluster) (rate(broadsheet_canary_records_duplicated_total{{{S}}}{RATE}))", "twice {{cluster}}"),
         Query(
             f"sum by (cluster) (rate(broadsheet_canary_connect_errors_total{{{S}}}{RATE}))", "no connection {{cluster}}"
         ),
-        what="Failures per second, by kind.",
-        unit="rps",
+        what="Failures per second, by kind. A late record was counted as lost and arrived afterwards.",
+        unit="cps",
         alerts=["CanaryRecordsLost", "CanaryBrokerUnavailable"],
     ),
 )
@@ -139,7 +140,7 @@ SLOW = (
         Query(f"sum {BY_CLUSTER} (rate(broadsheet_canary_records_produced_total{{{S}}}{RATE}))", f"writes {CLUSTER}"),
         Query(f"sum {BY_CLUSTER} (rate(broadsheet_canary_records_consumed_total{{{S}}}{RATE}))", f"reads {CLUSTER}"),
         what="Records per second. Both are the same and steady; a gap is a canary that does not run.",
-        unit="rps",
+        unit="cps",
         alerts=["CanaryRecordsLost"],
         width=12,
     ),

@@ -34,6 +34,7 @@ WELL = (
         "Groups",
         f"count(max {BY_GROUP} (kafka_consumergroup_members{{{S}}}))",
         "Consumer groups whose lag is known now.",
+        width=3,
     ),
     stat_panel(
         "Clusters not reachable",
@@ -41,19 +42,24 @@ WELL = (
         "The lag of their groups is not known. It is missing on this page and not zero.",
         red=1,
         alerts=["ClusterUnreachable"],
+        width=3,
     ),
     stat_panel(
         "Stalled groups",
-        f'sum(broadsheet_consumergroup_verdict{{{S}, verdict="Stalled"}})',
+        f'sum(broadsheet_consumergroup_verdict{{{S}, verdict="Stalled"}}) '
+        f"or 0 * sum(broadsheet_consumergroup_verdict{{{S}}})",
         "Groups with members and unread records whose committed offsets do not move. Declared groups only.",
         red=1,
         alerts=["ConsumerGroupStalled"],
+        width=3,
     ),
     stat_panel(
         "Stopped groups",
-        f'sum(broadsheet_consumergroup_verdict{{{S}, verdict="Stopped"}})',
+        f'sum(broadsheet_consumergroup_verdict{{{S}, verdict="Stopped"}}) '
+        f"or 0 * sum(broadsheet_consumergroup_verdict{{{S}}})",
         "Groups without members that have unread records. Declared groups only.",
         yellow=1,
+        width=3,
     ),
     stat_panel(
         "Oldest unread record",
@@ -63,11 +69,31 @@ WELL = (
         yellow=300,
         red=1800,
         alerts=["TooLargeConsumerGroupLag"],
+        width=3,
     ),
     stat_panel(
         "Unread records",
         f"sum(kafka_consumergroup_lag_sum{{{S}}})",
         "Records that the selected groups have not read, added up.",
+        width=3,
+    ),
+    stat_panel(
+        "Groups without lag",
+        f'sum(broadsheet_lag_groups{{{SELECTED}, result!="exported"}})',
+        """Groups whose lag is missing on this page: their coordinator did not answer, or there are more partitions than
+        --lag-partitions of the operator allows.""",
+        yellow=1,
+        width=3,
+    ),
+    stat_panel(
+        "Lag observed",
+        f"time() - min(broadsheet_lag_observed_timestamp_seconds{{{SELECTED}}})",
+        """How long ago the operator last looked at the lag of all groups, in the cluster where that is longest ago.
+        Declared groups are looked at every few seconds.""",
+        unit="s",
+        yellow=300,
+        red=900,
+        width=3,
     ),
 )
 WRONG = (
@@ -126,7 +152,7 @@ FAULT = (
         ),
         what="""Records per second that the groups commit, and that producers write to the topics that these
         groups read. Writes above reads: the group needs more members, or the producers do too much.""",
-        unit="rps",
+        unit="cps",
     ),
     bars(
         "When has it caught up?",
@@ -159,7 +185,7 @@ FAULT = (
         yellow=300,
         red=1800,
         alerts=["ConsumerGroupStalled"],
-        width=12,
+        width=8,
     ),
     lines(
         "Which topic is behind?",
@@ -169,6 +195,7 @@ FAULT = (
         ),
         what="Unread records by group and topic, the ten largest.",
         alerts=["TooLargeConsumerGroupLag"],
+        width=8,
     ),
     lines(
         "Do groups rebalance all the time?",
@@ -188,6 +215,7 @@ FAULT = (
         ),
         what="""Groups by state, all groups of a cluster. A group that is in a rebalance for long has a member
         that does not join: its processing takes longer than max.poll.interval.ms.""",
+        width=8,
     ),
 )
 BOARD = Board(

@@ -43,7 +43,7 @@ WELL = (
         alerts=["ReconciliationsFail"],
     ),
     stat_panel(
-        "Slow reconciliations, p99",
+        "Reconciliation, p99",
         f"histogram_quantile(0.99, sum by (le) (rate(broadsheet_reconciliation_seconds_bucket{RATE})))",
         "99 of 100 reconciliations take at most this long.",
         unit="s",
@@ -112,7 +112,10 @@ WRONG = (
     ),
     lines(
         "How many resources are not Ready?",
-        Query('sum by (kind) (broadsheet_resources{ready!="True"})', "{{kind}}"),
+        Query(
+            'sum by (kind) (broadsheet_resources{ready!="True"}) or 0 * sum by (kind) (broadsheet_resources)',
+            "{{kind}}",
+        ),
         what="By kind. A step of all kinds at once is a Cluster that is not reachable; one kind is a change of it.",
         steps=True,
         alerts=["KafkaTopicNotReady"],

@@ -20,8 +20,11 @@ WELL = (
     ),
     stat_panel(
         "Brokers not ready",
-        f"sum(broadsheet_cluster_brokers{{{S}}} - broadsheet_cluster_ready_brokers{{{S}}})",
-        """Declared brokers minus ready ones. One is expected while a rolling change is under way, as the panel
+        f"sum(max {BY_CLUSTER} (broadsheet_cluster_brokers{{{S}}}) "
+        f"- max {BY_CLUSTER} (broadsheet_cluster_ready_brokers{{{S}}}) "
+        f"or max {BY_CLUSTER} (kafka_controller_kafkacontroller_fencedbrokercount{{{S}}}))",
+        """Declared brokers minus ready ones; of clusters that others run, those that the controller keeps out.
+        One is expected while a rolling change is under way, as the panel
         at the right says.""",
         yellow=1,
         red=2,
@@ -74,7 +77,7 @@ WELL = (
     ),
     stat_panel(
         "Planned change",
-        f"max(broadsheet_cluster_rolling{{{S}}})",
+        f"max(broadsheet_cluster_rolling{{{S}}}) or 0 * max(broadsheet_cluster_reachable{{{S}}})",
         """A rolling change or a drain restarts brokers one by one: fewer ready brokers and under-replicated
         partitions are expected now. It is marked in blue on all graphs.""",
         texts={0: ("none", "green"), 1: ("under way", "blue")},
@@ -144,10 +147,11 @@ WHEN = (
         "Since when are brokers missing?",
         Query(f"sum(broadsheet_cluster_brokers{{{S}}})", "declared"),
         Query(f"sum(broadsheet_cluster_ready_brokers{{{S}}})", "ready"),
+        Query(f"sum(max {BY_CLUSTER} (kafka_controller_kafkacontroller_activebrokercount{{{S}}}))", "active"),
         Query(f"count(max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount{{{S}}}))", "scraped"),
         what="""Three counts that are the same when all is well. Ready below declared: a broker is down or
         restarts. Scraped below ready: Prometheus does not reach it.""",
-        colours={"declared": "text", "ready": "green", "scraped": "blue"},
+        colours={"declared": "text", "ready": "green", "active": "purple", "scraped": "blue"},
         steps=True,
         alerts=["BrokerDown", "ScrapeProblem"],
         height=7,
@@ -201,7 +205,7 @@ FAULT = (
         yellow=0.75,
         red=0.85,
         highest=1,
-        alerts=["KafkaRunningOutOfSpace"],
+        alerts=["KafkaRunningOutOfSpace", "KafkaOutOfSpace"],
         width=6,
         height=7,
     ),

@@ -179,7 +179,7 @@ SLOW = (
         Query(f"kafka_server_raftmetrics_append_records_rate{{{S}}} > 0", f"append {POD}"),
         Query(f"kafka_server_raftmetrics_fetch_records_rate{{{S}}} > 0", f"fetch {POD}"),
         what="Metadata records per second that the leader appends and the others fetch. Little is normal.",
-        unit="rps",
+        unit="cps",
         width=8,
     ),
     lines(

@@ -56,7 +56,7 @@ WELL = (
         alerts=["UnderReplicatedPartitions"],
     ),
     stat_panel(
-        "Not led by the first replica",
+        "Not preferred leader",
         f"max(kafka_controller_kafkacontroller_preferredreplicaimbalancecount{{{SELECTED}}})",
         """Partitions that are not led by their first replica. Many after a restart; leaders return by themselves
         within minutes.""",
@@ -144,7 +144,7 @@ TRAFFIC = (
             "{{cluster}} {{topic}}",
         ),
         what="Records per second by topic, the ten largest.",
-        unit="wps",
+        unit="cps",
         alerts=["NoMessageForTooLong"],
         width=8,
     ),
@@ -168,13 +168,13 @@ TRAFFIC = (
     bars(
         "Are records spread over partitions?",
         Query(
-            f"topk(10, sum by (cluster, topic, partition) (rate(kafka_topic_partition_current_offset"
+            f"topk(10, max by (cluster, topic, partition) (rate(kafka_topic_partition_current_offset"
             f"{{{S}}}{RATE})) > 0)",
             "{{topic}}-{{partition}}",
         ),
         what="""Records per second of the ten busiest partitions. One far above the others of its topic is a key
         that is too frequent.""",
-        unit="wps",
+        unit="cps",
     ),
 )
 ROOM = (
