@@ -17,8 +17,8 @@ from e2e.operator.world import World
 from tests.support.waiting import wait_until
 
 TOPICS = 200
-QUIET_SECONDS = float(os.environ.get("QUIET_SECONDS", "120"))
-"""`make e2e-all` watches for longer."""
+QUIET_SECONDS = float(os.environ.get("QUIET_SECONDS", "90"))
+"""Longer than a resync of the operator and several polls of Argo CD; `make e2e-all` watches for longer."""
 APPS = ("broadsheet", ENVIRONMENT, "archive", "kafka")
 WRITES = "broadsheet_operator_status_writes_total"
 

@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 TEAM = "press"
 FOLDER = f"teams/{TEAM}"
 ORDERS, PAYMENTS = f"{FOLDER}/orders.yaml", f"{FOLDER}/payments.yaml"
-QUIET_SECONDS = float(os.environ.get("QUIET_SECONDS", "60"))
+QUIET_SECONDS = float(os.environ.get("QUIET_SECONDS", "50"))
 
 
 @pytest.fixture(scope="module")
