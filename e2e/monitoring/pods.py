@@ -19,11 +19,14 @@ def scrape_job(monitor: Mapping[str, Any]) -> Job:
     """A PodMonitor as the scrape configuration that the Prometheus operator makes of it."""
     spec, metadata = monitor["spec"], monitor["metadata"]
     _only(spec, "selector", "namespaceSelector", "podMetricsEndpoints")
-    _only(spec["selector"], "matchLabels")
+    _only(spec["selector"], "matchLabels", "matchExpressions")
     _only(spec.get("namespaceSelector", {}), "any")
     (endpoint,) = spec["podMetricsEndpoints"]
     _only(endpoint, "port", "path", "interval", "honorLabels", "relabelings")
-    rules = [_keep(_label(name), value) for name, value in spec["selector"]["matchLabels"].items()]
+    rules = [_keep(_label(name), value) for name, value in spec["selector"].get("matchLabels", {}).items()]
+    for expression in spec["selector"].get("matchExpressions", ()):
+        assert expression["operator"] == "In", f"PodMonitor: this test does not know {expression}"
+        rules.append(_keep(_label(expression["key"]), "|".join(expression["values"])))
     if not spec.get("namespaceSelector", {}).get("any"):
         rules.append(_keep("__meta_kubernetes_namespace", metadata["namespace"]))
     rules.append(_keep("__meta_kubernetes_pod_container_port_name", endpoint["port"]))

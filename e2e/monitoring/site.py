@@ -190,7 +190,7 @@ def _pod(broker: BrokerProcess) -> Pod:
 
 def _labels(component: str) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": "broadsheet",
+        "app.kubernetes.io/name": "broadsheet" if component == "broker" else f"broadsheet-{component}",
         "app.kubernetes.io/component": component,
         "broadsheet.io/cluster": CLUSTER,
     }

@@ -134,3 +134,9 @@ def test_the_chart_replaces_the_address_of_the_runbooks() -> None:
     for template in ("dashboards.yaml", "prometheus-rule.yaml"):
         assert f'replace "{address}" ' in (CHART / "templates" / template).read_text()
     assert all(rule["annotations"]["runbook_url"].startswith(f"{address}/") for rule in rules())
+
+
+def test_the_scrape_configuration_of_the_documentation_can_be_read() -> None:
+    """It is compared with the chart's PodMonitors where there is helm: e2e/monitoring/test_pods.py."""
+    config = yaml.safe_load((ROOT / "docs/examples/monitoring/prometheus.yaml").read_text())
+    assert [job["job_name"] for job in config["scrape_configs"]] == ["broadsheet-brokers", "broadsheet-operator"]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
-MINUTES = 720
 GONE = "stale"
 Series = dict[str, str]
 Value = float | str
@@ -19,11 +18,19 @@ AT = 'namespace="paper",cluster="news"'
 OPERATOR = 'job="broadsheet-operator",pod="operator-0"'
 CANARY = f'{AT},job="broadsheet-canary",pod="news-canary-0"'
 PODS = (0, 1, 2)
+FOR_EVER = 10_000
+"""As the end of a gap: until the end of the series."""
 
 
-def at(first: Value, *changes: tuple[int, Value], minutes: int = MINUTES) -> str:
+class Clock:
+    """How long the series of the world that is being made are; most cases need few hours."""
+
+    minutes = 200
+
+
+def at(first: Value, *changes: tuple[int, Value]) -> str:
     """A gauge: its first value, and from which minute on it has another one."""
-    steps = [(0, first), *changes, (minutes, first)]
+    steps = [(0, first), *((min(minute, Clock.minutes), value) for minute, value in changes), (Clock.minutes, first)]
     spans = ((end - begin, value) for (begin, value), (end, _) in pairwise(steps))
     return " ".join(_repeat(value, count) for count, value in spans if count > 0)
 
@@ -33,9 +40,9 @@ def _repeat(value: Value, count: int) -> str:
     return " ".join([GONE, *["_"] * (count - 1)]) if value == GONE else f"{value}+0x{count - 1}"
 
 
-def counter(per_minute: float, *changes: tuple[int, float], minutes: int = MINUTES) -> str:
+def counter(per_minute: float, *changes: tuple[int, float]) -> str:
     """A counter: how much it grows per minute, and from which minute on it grows otherwise."""
-    steps = [(0, per_minute), *changes, (minutes, 0.0)]
+    steps = [(0, per_minute), *((min(minute, Clock.minutes), more) for minute, more in changes), (Clock.minutes, 0.0)]
     parts, total = [], 0.0
     for (begin, growth), (end, _) in pairwise(steps):
         if end > begin:
@@ -167,6 +174,7 @@ def with_gaps(series: str, *times: tuple[int, int]) -> str:
     for begin, end in (*times, (last + 1, last + 1)):
         if begin > minute:
             parts.append(f"{first + growth * minute:g}+{growth:g}x{begin - minute - 1}")
+        end = min(end, last + 1)
         if end > begin:
             parts.append(_repeat(GONE, end - begin))
         minute = end
