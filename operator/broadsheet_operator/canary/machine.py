@@ -246,8 +246,8 @@ class Canary:
 
     # -- events --------------------------------------------------------------------------------------------------------
 
-    def take(self, event: Event, now: float) -> list[Effect]:
-        """Take in what happened, and do what is due."""
+    def take(self, event: Event, now: float) -> None:
+        """Take in what happened. What follows from it comes with the next turn, which is to be soon."""
         self._notice_pauses(now)
         match event:
             case Looked():
@@ -275,7 +275,6 @@ class Canary:
                 self.tallies.of(event.node, now).connect_errors += 1
                 self.tallies.of(event.node, now).trouble = event.words
                 self._hurry(now)
-        return self.turn(now)
 
     def _looked(self, event: Looked) -> None:
         self._looking, self.looked_at = False, event.at

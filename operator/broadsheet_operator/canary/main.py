@@ -141,11 +141,10 @@ class Process:
             events = []
         while not self._events.empty():
             events.append(self._events.get())
-        effects: list[Effect] = []
         with self._lock:
             for event in events:
-                effects += self.canary.take(event, time.monotonic())
-            effects += self.canary.turn(time.monotonic())
+                self.canary.take(event, time.monotonic())
+            effects = self.canary.turn(time.monotonic())
             notes, self.canary.notes = self.canary.notes, []
         self._turned_at = time.time()
         for note in notes:

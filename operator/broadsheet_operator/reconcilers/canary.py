@@ -24,6 +24,7 @@ DEFAULT_MS = 1000
 LEAST_INTERVAL_MS = 100
 RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 _TRUTH: Mapping[bool | None, TruthValue] = {True: "True", False: "False", None: "Unknown"}
+_STARTING = Reason.CANARY_STARTING
 SILENT_SECONDS = 45.0
 """A canary that ran and does not answer for so long says nothing any more."""
 
@@ -112,10 +113,13 @@ def statement(health: CanaryHealth | None, around: Circumstances, before: Condit
     if around.refusal:
         return Statement("CanaryHealthy", "Unknown", Reason.TOPIC_EXISTS, around.refusal)
     if health is not None and (around.silent_seconds or 0.0) <= SILENT_SECONDS:
+        if health.healthy is None and around.failure is None and before is not None and before.status != "Unknown":
+            # A canary that has just started forms its verdict soon; until then the one before it stands.
+            return Statement("CanaryHealthy", before.status, reason_of(before.reason) or _STARTING, before.message)
         if around.failure is not None and health.healthy is not True:
             words = f"{health.message}; {around.failure.message}"
             return Statement("CanaryHealthy", "Unknown", around.failure.reason, words)
-        reason = reason_of(health.reason) or Reason.CANARY_STARTING
+        reason = reason_of(health.reason) or _STARTING
         return Statement("CanaryHealthy", _TRUTH[health.healthy], reason, health.message)
     words = _why_not(around)
     if words:
@@ -125,8 +129,7 @@ def statement(health: CanaryHealth | None, around: Circumstances, before: Condit
         return Statement("CanaryHealthy", "Unknown", Reason.CANARY_NOT_RUNNING, words)
     if before is not None and before.status != "Unknown":
         # An operator that has just started does not know yet; what was said stands until it does.
-        known = reason_of(before.reason) or Reason.CANARY_STARTING
-        return Statement("CanaryHealthy", before.status, known, before.message)
+        return Statement("CanaryHealthy", before.status, reason_of(before.reason) or _STARTING, before.message)
     return Statement("CanaryHealthy", "Unknown", Reason.CANARY_STARTING, "the canary starts")
 
 

@@ -101,7 +101,8 @@ class World:
                 if isinstance(event, Waited):
                     self._end_wait(event)
                 else:
-                    self._carry_out(self.canary.take(event, self.now))
+                    self.canary.take(event, self.now)
+                    self._carry_out(self.canary.turn(self.now))
             else:
                 self.now = min(end, self.now + step)
                 self._carry_out(self.canary.turn(self.now))

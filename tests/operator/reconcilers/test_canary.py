@@ -155,6 +155,13 @@ def test_an_operator_that_has_just_started_leaves_what_was_said() -> None:
     assert said(None, condition("Unknown", "CanaryNotRunning", "no image"))[1] == "CanaryStarting"
 
 
+def test_a_canary_that_has_just_started_leaves_what_the_one_before_it_said() -> None:
+    starting = CanaryHealth(None, "CanaryStarting", "no record has passed through broker 0 yet")
+    before = condition("True", "RecordsPass", "well")
+    assert said(starting, before, silent_seconds=0.0) == ("True", "RecordsPass", "well")
+    assert said(starting, None, silent_seconds=0.0)[0] == "Unknown"
+
+
 def test_health_travels_as_it_is() -> None:
     for health in (WELL, CanaryHealth(None, "CanaryStarting", ""), CanaryHealth(False, "RecordsLost", "x")):
         assert CanaryHealth.from_json(health.to_json()) == health
