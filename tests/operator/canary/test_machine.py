@@ -97,7 +97,7 @@ def test_a_paused_broker_fails_its_records_and_nobody_elses() -> None:
     assert "broker 2 takes no records: timed out" in world.judge.health.message
 
 
-@pytest.mark.parametrize("hours", [0.05, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hours", [0.05, pytest.param(0.25, marks=pytest.mark.slow)])
 def test_after_an_outage_of_all_brokers_nothing_is_lost_and_no_burst_comes(hours: float) -> None:
     world = healthy()
     lost_before, sent_before = world.total(Kind.LOST), world.sent
@@ -206,7 +206,7 @@ def test_a_broker_that_joins_and_one_that_leaves() -> None:
 
 @pytest.mark.slow
 def test_a_day_passes_without_drift_or_growth() -> None:
-    world = healthy()
+    world = healthy(pace=Pace(interval=5.0))
     start, produced = world.now, world.total(Kind.PRODUCED)
     sizes = []
     for hour in range(24):
@@ -223,13 +223,13 @@ def test_a_day_passes_without_drift_or_growth() -> None:
             del log.records[:gone]
         sizes.append(sum(len(p.ledger) + len(p.deadlines) + len(p.again) for p in world.canary.partitions.values()))
     seconds = world.now - start
-    assert world.total(Kind.PRODUCED) - produced == pytest.approx(3 * seconds, rel=0.002)
+    assert world.total(Kind.PRODUCED) - produced == pytest.approx(3 * seconds / 5, rel=0.002)
     assert world.total(Kind.LOST) == world.total(Kind.DUPLICATED) == world.total(Kind.FAILED) == 0
     assert max(sizes) <= max(sizes[:3]) + 10
     for tally in world.canary.tallies.brokers.values():
-        assert len(tally.latencies) <= min(MOST_SAMPLES, 700)
+        assert len(tally.latencies) <= min(MOST_SAMPLES, 140)
     for partition in world.canary.partitions.values():
-        assert abs(partition.send_at - world.now) <= 1.0
+        assert abs(partition.send_at - world.now) <= 5.0
 
 
 def test_a_fast_canary_keeps_its_pace() -> None:

@@ -129,6 +129,19 @@ def test_brokers_that_die_and_stop_and_a_topic_that_is_recreated(up: Up, canary:
     assert resident is not None and float(resident[1]) < MOST_RESIDENT_BYTES
 
 
+def test_a_rolling_restart_loses_and_fails_no_record(up: Up, canary: Canary) -> None:
+    wait_until(lambda: canary.is_available(0, 1, 2), "records through every broker", SECONDS)
+    for broker in range(3):
+        before = pid_of(up, broker)
+        os.kill(before, signal.SIGTERM)  # a controlled shutdown; `up` starts it again
+        wait_until(lambda before=before: before not in up.broker_pids(), "its end", SECONDS)  # type: ignore[misc]
+        wait_until(lambda: len(up.broker_pids()) == 3, "its start", SECONDS)
+        wait_until(lambda: canary.is_available(0, 1, 2), "its return", SECONDS)
+    for name in ("records_lost_total", "records_failed_total", "records_duplicated_total"):
+        assert canary.metric(name) == 0, name
+    assert canary.produced(0) > 20
+
+
 def test_a_topic_of_somebody_else_is_not_written_to(up: Up, tmp_path: Path) -> None:
     up.write(manifest("Topic", "theirs", cluster="local", topicName=TOPIC, partitions=1))
     wait_until(lambda: up.ready("Topic", "theirs"), "the topic", SECONDS)
