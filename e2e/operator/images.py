@@ -64,14 +64,15 @@ def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: path
         if archive.exists():
             return archive
         base_image()
+        built = pathlib.Path(folder, "id")  # no tag: another checkout may build its own image just now
         mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
         pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
         options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
-        buildah(["bud", *options, f"--file={context / dockerfile}", f"--tag={reference}", str(context)])
+        buildah(["bud", *options, f"--file={context / dockerfile}", f"--iidfile={built}", str(context)])
         for old in cache.glob(f"{archive.name.rpartition('-')[0]}-*.tar"):
             old.unlink()
         unfinished = pathlib.Path(folder, "image.tar")
-        buildah(["push", reference, f"docker-archive:{unfinished}:{reference}"])
+        buildah(["push", built.read_text(), f"docker-archive:{unfinished}:{reference}"])
         shutil.move(unfinished, archive)
     return archive
 

@@ -182,7 +182,7 @@ class NamespacesKubernetes(Kubernetes):
         self.binaries = build_binaries()
         (self.folder / "images").mkdir(parents=True, exist_ok=True)
         for archive in [pause_image(self.binaries), *images]:
-            (self.folder / "images" / archive.name).symlink_to(archive)
+            link(archive, self.folder / "images" / archive.name)
         # A failed start must leave nothing: --kill-child ends the pid namespace with its first process.
         with open(self.folder / "inside.log", "wb") as log:
             self._process = subprocess.Popen(
@@ -302,6 +302,14 @@ class NamespacesKubernetes(Kubernetes):
     def collect_logs(self, folder: pathlib.Path) -> None:
         super().collect_logs(folder)
         shutil.copytree(self.folder / "log", folder / "cluster", dirs_exist_ok=True)
+
+
+def link(file: pathlib.Path, place: pathlib.Path) -> None:
+    """The file under another name too. A hard link if possible: a build of another checkout removes older archives."""
+    try:
+        place.hardlink_to(file)
+    except OSError:  # another file system
+        place.symlink_to(file)
 
 
 def child_of(pid: int) -> int:
