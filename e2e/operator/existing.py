@@ -14,7 +14,7 @@ from e2e.operator.providers import Kubernetes, KubernetesError
 
 ZONE = "topology.kubernetes.io/zone"
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
-NAMESPACES = ("paper", "broadsheet")
+NAMESPACES = ("paper", "broadsheet", "argocd", "flux-system", "kafka-dev", "second")
 """Made by the tests and taken away with all that is in them."""
 UNIQUE = re.compile(r"^[a-z]+-[0-9a-f]{6}$")
 """Other namespaces that the tests make."""
@@ -44,6 +44,9 @@ def complaints(
     ours = [name for name in definitions if name.endswith(".broadsheet.io")]
     if ours:
         found.append(f"Broadsheet is installed ({', '.join(ours)}), and the tests would take it away with everything")
+    tools = [name for name in definitions if name.endswith((".argoproj.io", ".toolkit.fluxcd.io"))]
+    if tools:
+        found.append(f"Argo CD or Flux is installed ({', '.join(tools)}), and the tests would take it away")
     taken = [name for name in namespaces if name in NAMESPACES]
     if taken:
         found.append(f"it has the namespaces {' and '.join(taken)}, which the tests make and delete")

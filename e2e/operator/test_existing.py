@@ -25,6 +25,7 @@ FULL = {"taints": [{"key": "full", "effect": "NoSchedule"}]}
     [
         (NODES, [CLASS], ["certificates.cert-manager.io"], ["default"], ""),
         (NODES, [CLASS], ["topics.broadsheet.io"], [], "Broadsheet is installed (topics.broadsheet.io)"),
+        (NODES, [CLASS], ["applications.argoproj.io"], [], "Argo CD or Flux is installed (applications.argoproj.io)"),
         (NODES, [CLASS], [], ["default", "paper"], "it has the namespaces paper, which"),
         (
             [*NODES[:2], node("c", **FULL)],
