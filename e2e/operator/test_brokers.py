@@ -182,12 +182,13 @@ def test_every_line_of_a_log_is_json(trio: Trio) -> None:
     kube = trio.world.kube
     pods = [(trio.namespace, p["metadata"]["name"]) for p in kube.get("pods", "-n", trio.namespace)["items"]]
     pods += [(OPERATOR_NAMESPACE, p["metadata"]["name"]) for p in trio.world.operator_pods()]
-    assert len(pods) >= 5
+    silent = []
     for namespace, name in pods:
         lines = kube.kubectl("logs", name, "-n", namespace).stdout.splitlines()
-        assert lines, name
+        silent += [] if lines else [name]
         for line in lines:
             assert {"time", "level", "logger", "message"} <= json.loads(line).keys(), f"{name}: {line}"
+    assert len(pods) - len(silent) >= 5, f"an operator that stands by has nothing to say; silent are {silent}"
 
 
 def test_outside_of_the_windows_nothing_restarts_or_moves_and_the_status_says_so(trio: Trio) -> None:
