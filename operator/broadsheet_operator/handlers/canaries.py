@@ -25,6 +25,7 @@ from broadsheet_operator.reconcilers.broker_round import Children, Plan
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.conditions import Statement
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, TopicView
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.topic_actions import DeleteTopic, ElectLeaders
 from broadsheet_operator.reconcilers.windows import allows
@@ -150,6 +151,8 @@ class Canaries:
             deleting = frozenset(id for id, pod in children.pods.items() if "deletionTimestamp" in pod["metadata"])
             may_move = plan.settled and allows(cluster.spec.maintenance_windows or (), now)[0]
         staying = canary.staying(seen.view.brokers, running, deleting)
+        if seen.canary is None and running is not None and len(staying) < running and _is_forming(cluster):
+            return False  # brokers register one after the other: the topic is made for all of them
         wanted = canary_topic.plan(name, seen.canary, staying, may_move=may_move)
         self._refusals[key] = wanted.refusal
         self._failures[key] = None
@@ -200,3 +203,9 @@ class Canaries:
             if at.namespace == key.namespace and canary.is_canary(pod, key.name)
         ]
         return max(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)
+
+
+def _is_forming(cluster: Cluster) -> bool:
+    """Whether the brokers of a new Cluster still start."""
+    ready = cluster.status.condition("Ready") if cluster.status else None
+    return ready is None or ready.reason in (Reason.PENDING, Reason.CREATING)

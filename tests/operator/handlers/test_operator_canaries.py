@@ -78,6 +78,26 @@ def test_a_canary_from_its_declaration_to_its_removal() -> None:
     asyncio.run(scene())
 
 
+def test_the_topic_of_a_new_cluster_waits_for_all_its_brokers() -> None:
+    async def scene() -> None:
+        async with asyncio.timeout(60), CanaryStage(FAST) as stage:
+            stage.kubernetes.pods_ready = False
+            stage.apply("Cluster", "news", {"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}, "canary": {}})
+            await stage.reason(Kind.CLUSTER, "news", "Creating")
+            stage.kafka.pods = lambda: [0, 1]
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            for number in (0, 1):
+                stage.kubernetes.put({**stage.kubernetes.one(Kind.POD, f"news-brokers-{number}"), "status": ready})
+            calls = stage.kafka.calls.count("topics")
+            await stage.until(lambda: stage.kafka.calls.count("topics") > calls, "a look at the topic")
+            assert TOPIC not in stage.kafka.topics
+            stage.kafka.pods = lambda: [0, 1, 2]
+            stage.kubernetes.put({**stage.kubernetes.one(Kind.POD, "news-brokers-2"), "status": ready})
+            await stage.until(lambda: TOPIC in stage.kafka.topics, "the topic", 30)
+
+    asyncio.run(scene())
+
+
 def test_a_slow_cluster_is_ready_nevertheless_and_is_written_once() -> None:
     async def scene() -> None:
         async with asyncio.timeout(60), CanaryStage(FAST) as stage:
