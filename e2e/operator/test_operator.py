@@ -92,8 +92,14 @@ def test_metrics_have_the_names_that_dashboards_know(news: World) -> None:
     wait_until(
         lambda: [v for name, v in news.metrics().items() if same_series(wanted, name)] == [30.0 - read], "the lag", 30
     )
+    others = unique("others")
+    news.client("consume", topic, others, "10")
+    of_others = f'kafka_consumergroup_members{{namespace="{HOME}",cluster="news",consumergroup="{others}"}}'
+    wait_until(lambda: any(same_series(of_others, name) for name in news.metrics()), "a group that is not declared", 60)
     metrics = news.metrics()
     assert metrics["process_resident_memory_bytes"] > 0
+    reachable = f'broadsheet_cluster_reachable{{namespace="{HOME}",cluster="news"}}'
+    assert [value for name, value in metrics.items() if same_series(reachable, name)] == [1]
     assert any(name.startswith('broadsheet_resources{kind="Topic"') for name in metrics)
     brokers = news.kube.kubectl("get", "--raw", f"/api/v1/namespaces/{HOME}/pods/news-brokers-0:9404/proxy/metrics")
     assert "kafka_server_replicamanager_partitioncount" in brokers.stdout

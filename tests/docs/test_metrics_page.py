@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -51,3 +53,19 @@ def test_what_strimzis_dashboards_ask_for_is_answered(asked: Any) -> None:
 def test_no_metric_is_asked_for_twice() -> None:
     names = [asked.name for asked in STRIMZI.ASKED]
     assert len(names) == len(set(names))
+
+
+def test_the_page_on_autoscaling_asks_for_what_is_exported() -> None:
+    text = (ROOT / "docs/how-to/autoscale.md").read_text()
+    blocks = {
+        b.get("kind", "values"): b for b in map(yaml.safe_load, re.findall(r"^```yaml\n(.*?)^```", text, re.S | re.M))
+    }
+    (rule,) = blocks["values"]["rules"]["external"]
+    (metric,) = blocks["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    asked = metric["external"]["metric"]
+    (row,) = [row for row in CATALOGUE["operator"] if row["name"] == asked["name"]]
+    assert rule["seriesQuery"] == f'{{__name__="{asked["name"]}"}}'
+    assert set(asked["selector"]["matchLabels"]) | {"namespace"} == set(row["labels"])
+    # What the adapter sums by must be there for the selector to find it.
+    by = re.search(r"sum by \((.*?)\)", rule["metricsQuery"])
+    assert by is not None and set(by[1].split(", ")) == set(asked["selector"]["matchLabels"])

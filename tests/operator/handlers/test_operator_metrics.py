@@ -333,3 +333,14 @@ def test_groups_have_the_names_of_kminion_if_asked_for(names: str) -> None:
         assert bool(scrape.of("kafka_consumergroup_lag")) == (names == "both")
 
     observing(test, replace(SOON, lag_names=names))
+
+
+def test_a_group_that_commits_nothing_has_no_lag_in_seconds() -> None:
+    """Workers of Connect form groups, too."""
+
+    async def test(stage: Stage) -> None:
+        stage.kafka.groups["connect"] = GroupView("connect", True, "Stable", (MemberView("m", "c", "h", None, ()),))
+        await stage.until(lambda: groups_in(stage) == {"connect"}, "the group")
+        assert not Scrape(stage).of("kafka_consumergroup_group_max_lag_seconds")
+
+    observing(test)

@@ -58,7 +58,7 @@ class OperatorCollector:
 
 def _add_work(operator: Operator, samples: Samples) -> None:
     counts = operator.counts
-    for lease in operator.neighbours.others:
+    for lease in list(operator.neighbours.others):
         samples.add("broadsheet_operator_other", 1, [lease])
     samples.add("broadsheet_operator_status_writes_total", operator.writer.statuses_written)
     samples.add("broadsheet_operator_resyncs_total", operator.resyncs)

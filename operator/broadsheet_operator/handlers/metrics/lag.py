@@ -60,7 +60,7 @@ class LagText:
             for topic, total in by_topic.items():
                 self._add(f"kafka_consumergroup_{name}", f'{who},topic="{_escape(topic)}"', total)
         self._add("kafka_consumergroup_members", who, len(view.members))
-        if oldest or not of_unknown_age:  # not known is not zero
+        if oldest or (lags and not of_unknown_age):  # not known is not zero
             self._add("kafka_consumergroup_group_max_lag_seconds", who, oldest)
 
     def _add_as_kminion(self, who: str, view: GroupView, now_ms: int) -> None:
