@@ -88,7 +88,8 @@ def gazette(world: World) -> Iterator[World]:
         "storage": {"size": "1Gi", "deletionPolicy": "Delete"},
         "rack": {"topologyKey": "topology.kubernetes.io/zone"},
     }
-    world.apply(resource("Cluster", CLUSTER, {"brokers": brokers, "config": {STATIC: "0"}}, NAMESPACE))
+    spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {}}
+    world.apply(resource("Cluster", CLUSTER, spec, NAMESPACE))
     world.wait("cluster", CLUSTER, is_at_rest, NAMESPACE, 120)
     topic = {"cluster": CLUSTER, "partitions": 6, "replicationFactor": 3, "minInSyncReplicas": 2}
     world.apply(resource("Topic", "orders", topic, NAMESPACE))
@@ -157,13 +158,15 @@ def test_pods_are_found_with_their_labels(gazette: World, prometheus: Prometheus
         rows = prometheus.ask("up == 1")
         return {(s.labels.get("job", ""), s.labels["namespace"], s.labels.get("cluster", "")) for s in rows}
 
-    wanted = {("broadsheet-broker", NAMESPACE, CLUSTER), ("broadsheet-operator", OPERATOR_NAMESPACE, "")}
-    wait_until(lambda: seen() >= wanted, f"{wanted} to be scraped", 40, 0.5)
-    brokers = f'count(up{{namespace="{NAMESPACE}", cluster="{CLUSTER}"}} == 1) == 3'
+    jobs = ("broadsheet-broker", "broadsheet-canary")
+    wanted = {*((job, NAMESPACE, CLUSTER) for job in jobs), ("broadsheet-operator", OPERATOR_NAMESPACE, "")}
+    wait_until(lambda: seen() >= wanted, f"{wanted} to be scraped", 60, 0.5)
+    brokers = f'count(up{{job="broadsheet-broker", namespace="{NAMESPACE}", cluster="{CLUSTER}"}} == 1) == 3'
     wait_until(lambda: prometheus.ask(brokers), "three brokers to be scraped", 40, 0.5)
     lag = prometheus.ask(f'broadsheet_cluster_ready_brokers{{namespace="{NAMESPACE}", cluster="{CLUSTER}"}}')
     assert [s.value for s in lag] == [3], "the operator's metrics keep the namespace that they are about"
     panels.wait("overview", "Which cluster is it?", lambda s: s.labels.get("cluster") == CLUSTER and s.value == 3)
+    panels.wait("canary", "Which broker does not serve, and since when?", lambda s: s.value == 1, 60)
     panels.look("three brokers at rest")
 
 

@@ -141,7 +141,7 @@ FAULT = (
     lines(
         "Does it read as fast as others write?",
         Query(
-            f"sum by (cluster, consumergroup) (rate(kafka_consumergroup_current_offset_sum{{{S}}}{RATE}))",
+            f"sum by (cluster, consumergroup) (deriv(kafka_consumergroup_current_offset{{{S}}}{RATE}))",
             f"reads {GROUP}",
         ),
         Query(
