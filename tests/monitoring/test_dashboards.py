@@ -135,3 +135,11 @@ def test_present_figures_are_asked_as_instants(name: str) -> None:
         assert all(bool(target.get("instant")) == present for target in panel["targets"]), panel["title"]
         if panel["type"] == "stat":
             assert panel["fieldConfig"]["defaults"]["noValue"] == "no data"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dashboard_has_a_picture_in_the_documentation(name: str) -> None:
+    picture = ROOT / f"docs/pictures/dashboards/{name}.png"
+    assert picture.exists(), "draw it: make dashboard-pictures"
+    assert picture.stat().st_size < 200_000
+    assert f"(../pictures/dashboards/{name}.png)" in (ROOT / "docs/how-to/monitoring.md").read_text()
