@@ -166,11 +166,12 @@ SLOW = (
     lines(
         "Which node is behind?",
         Query(
-            f"max {BY_CLUSTER} (kafka_server_raftmetrics_high_watermark{{{S}}}) "
-            f"- on (namespace, cluster) group_right () kafka_server_raftmetrics_log_end_offset{{{S}}} > 0",
+            f"clamp_min(max {BY_CLUSTER} (kafka_server_raftmetrics_high_watermark{{{S}}}) "
+            f"- on (namespace, cluster) group_right () kafka_server_raftmetrics_log_end_offset{{{S}}}, 0)",
             POD,
         ),
-        what="Committed records that a node does not have yet. Nothing is drawn while none is behind.",
+        what="""Committed records that a node does not have yet. Some at one moment are normal; a line that rises is a
+        node that does not follow.""",
         alerts=["MetadataQuorumLagging"],
         width=8,
     ),
