@@ -57,6 +57,12 @@ def still(series: str, over: str, value: str = "== 1") -> str:
     return f"{function}({series}[{over}]) {value} and {series} offset {over} {value}"
 
 
+NO_ANSWER = (
+    'broadsheet_resource_condition{condition="Ready",reason=~"Timeout|Unreachable|ClusterNotReady"}'
+    " and on (cluster) broadsheet_cluster_reachable == 0"
+)
+"""Resources that are not as declared because their cluster does not answer. A Topic may be in another namespace than
+its Cluster, so only the name of that is compared: the reason is what tells two Clusters of one name apart."""
 CLUSTER_READY = 'broadsheet_resource_ready{kind="Cluster"}'
 SCRAPED = f"count {CLUSTER} (max by (namespace, cluster, pod) (kafka_server_replicamanager_leadercount))"
 """Brokers that Prometheus reaches. A pod that was replaced is there twice for a minute: it counts once."""
@@ -251,7 +257,7 @@ OPERATOR = (
         WARNING,
         10 * MINUTE,
         'max by (namespace, cluster, name) (broadsheet_resource_ready{kind="Topic"}) == 0'
-        " unless on (cluster) max by (cluster) (broadsheet_cluster_reachable == 0)",
+        f" unless on (namespace, cluster, name) max by (namespace, cluster, name) ({NO_ANSWER})",
         "the Topic {{ $labels.namespace }}/{{ $labels.name }} is not Ready",
         "What the Topic declares is not what the cluster has. If the cluster cannot be reached, "
         "only ClusterUnreachable fires.",
@@ -260,9 +266,11 @@ OPERATOR = (
         "ResourceStalled",
         WARNING,
         5 * MINUTE,
-        'max by (kind, namespace, name, cluster, reason) (broadsheet_resource_condition{condition="Stalled"}) == 1',
+        'max by (kind, namespace, name, cluster, reason) (broadsheet_resource_condition{condition="Stalled"}) == 1'
+        f" unless on (kind, namespace, name) ({NO_ANSWER})",
         "{{ $labels.kind }} {{ $labels.namespace }}/{{ $labels.name }} waits for a person: {{ $labels.reason }}",
-        "The operator cannot go on by itself. The message of the condition Stalled says what to change.",
+        "The operator cannot go on by itself. The message of the condition Stalled says what to change. If the cluster "
+        "cannot be reached, only ClusterUnreachable fires.",
     ),
     Alert(
         "ChangeTakesTooLong",
@@ -313,13 +321,13 @@ GROUPS = (
         WARNING,
         10 * MINUTE,
         "max by (namespace, cluster, consumergroup) (kafka_consumergroup_group_max_lag_seconds) > 600"
-        " and max by (namespace, cluster, consumergroup) (deriv(kafka_consumergroup_group_max_lag_seconds[10m])) >= 0"
+        " and max by (namespace, cluster, consumergroup) (deriv(kafka_consumergroup_group_max_lag_seconds[10m])) > -0.1"
         " and on (namespace, cluster, consumergroup) (kafka_consumergroup_members > 0"
         " or broadsheet_consumergroup_verdict == 1)",
         f"group {{{{ $labels.consumergroup }}}} of {WHERE} is {{{{ $value | humanizeDuration }}}} behind and does not "
         "catch up",
-        "The oldest record that the group has not read is older than ten minutes and grows older. Groups without "
-        "members count only if a ConsumerGroup declares them.",
+        "The oldest record that the group has not read is older than ten minutes, and its age does not fall by six "
+        "seconds a minute. Groups without members count only if a ConsumerGroup declares them.",
     ),
     Alert(
         "ConsumerGroupStalled",
@@ -332,13 +340,16 @@ GROUPS = (
     ),
 )
 LOST, LATE = "broadsheet_canary_records_lost_total", "broadsheet_canary_records_late_total"
+NO_VERDICT = 'condition="CanaryHealthy",reason!~"RecordsPass|RecordsSlow|BrokerUnavailable|RecordsLost"'
+"""A canary that is declared and has no verdict: it does not run, starts, or its topic cannot be made. A canary without
+a pod has no series of its own."""
 CANARY = (
     Alert(
         "CanaryRecordsLost",
         CRITICAL,
         0,
         f"sum {CLUSTER} (increase({LOST}[15m])) - sum {CLUSTER} (increase({LATE}[15m])) > 0"
-        f" or sum {CLUSTER} ({LOST} > 0 unless {LOST} offset 15m) > 0",
+        f" or sum {CLUSTER} ({LOST} unless {LOST} offset 15m) - sum {CLUSTER} ({LATE} unless {LATE} offset 15m) > 0",
         f"records that {WHERE} acknowledged did not come back",
         "The canary wrote records, got an acknowledgement and did not read them again in time.",
     ),
@@ -366,10 +377,12 @@ CANARY = (
         "CanarySilent",
         WARNING,
         10 * MINUTE,
-        f"sum {CLUSTER} (rate(broadsheet_canary_records_produced_total[5m]))"
-        f" + sum {CLUSTER} (rate(broadsheet_canary_records_failed_total[5m])) == 0",
+        f"max {CLUSTER} (broadsheet_canary_last_round_timestamp_seconds) unless on (namespace, cluster)"
+        f" (sum {CLUSTER} (rate(broadsheet_canary_records_produced_total[5m]))"
+        f" + sum {CLUSTER} (rate(broadsheet_canary_records_failed_total[5m])) > 0)"
+        f" or max {CLUSTER} (broadsheet_resource_condition{{{NO_VERDICT}}}) == 1",
         f"the canary of {WHERE} does nothing",
-        "It runs and tries to write nothing: its figures say nothing about the cluster.",
+        "It does not run, or it runs and tries to write nothing: nothing is known of what clients see.",
     ),
 )
 GROUPS_OF_ALERTS = {

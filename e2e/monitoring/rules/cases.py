@@ -21,7 +21,9 @@ from e2e.monitoring.rules.worlds import (
     broker,
     broker_is_away,
     change,
+    condition,
     counter,
+    of,
     operators,
     ready,
     reconciliations,
@@ -395,11 +397,31 @@ def a_topic_that_is_not_ready() -> Series:
     return world
 
 
+@case({69: ["ClusterUnreachable"], 71: ["ClusterUnreachable", "KafkaTopicNotReady"]})
+def a_topic_of_a_cluster_whose_namesake_cannot_be_reached() -> Series:
+    """The namesake, in another namespace, silences nothing of the cluster that answers."""
+    world = a_topic_that_is_not_ready()
+    world[condition("Topic", "orders", "Ready", "InvalidConfig")] = at(GONE, (60, 1))
+    world[operators("broadsheet_cluster_reachable", 'namespace="other",cluster="news"')] = at(1, (60, 0))
+    return world
+
+
+@case({64: [], 66: ["ClusterUnreachable"], 90: ["ClusterUnreachable"]})
+def resources_of_a_cluster_that_cannot_be_reached() -> Series:
+    """One alert for the cluster, and none for each of its resources, though all of them are Stalled in the end."""
+    world = well()
+    change(world, "broadsheet_cluster_reachable", at(1, (60, 0)))
+    for kind, name, reason in (("Topic", "orders", "Timeout"), ("ConsumerGroup", "billing", "ClusterNotReady")):
+        world[ready(kind, name)] = at(1, (60, 0))
+        world[condition(kind, name, "Ready", reason)] = at(GONE, (60, 1))
+        world[condition(kind, name, "Stalled", reason)] = at(GONE, (70, 1))
+    return world
+
+
 @case({64: [], 66: ["ResourceStalled"], 100: []})
 def a_resource_that_waits_for_a_person() -> Series:
     world = well()
-    labels = f'{AT},kind="Topic",name="orders",condition="Stalled",reason="InvalidConfig"'
-    world[operators("broadsheet_resource_condition", labels)] = at(GONE, (60, 1), (90, GONE))
+    world[condition("Topic", "orders", "Stalled", "InvalidConfig")] = at(GONE, (60, 1), (90, GONE))
     return world
 
 
@@ -474,6 +496,24 @@ def a_group_that_reads_nothing() -> Series:
     return world
 
 
+@case({69: [], 80: ["TooLargeConsumerGroupLag"], 110: ["TooLargeConsumerGroupLag"], 119: ["TooLargeConsumerGroupLag"]})
+def a_group_that_stays_half_an_hour_behind() -> Series:
+    """Its lag wavers by ten seconds, as that of a group which commits in batches."""
+    world = well()
+    wave = [(minute, 1800 + (0, 10, 0, -10)[(minute // 3) % 4]) for minute in range(60, 122)]
+    change(world, "kafka_consumergroup_group_max_lag_seconds", at(1, *wave))
+    return world
+
+
+@case(quiet(80, 100, 119))
+def a_group_that_catches_up() -> Series:
+    """An hour behind, and thirty seconds less each minute."""
+    world = well()
+    wave = [(minute, 3600 - 30 * (minute - 60)) for minute in range(60, 122)]
+    change(world, "kafka_consumergroup_group_max_lag_seconds", at(1, *wave))
+    return world
+
+
 @case({79: [], 82: ["TooLargeConsumerGroupLag"]})
 def a_declared_group_without_members() -> Series:
     world = well()
@@ -495,6 +535,16 @@ def a_group_that_stalls() -> Series:
 def a_record_that_is_lost() -> Series:
     world = well()
     change(world, "broadsheet_canary_records_lost_total", at(0, (60, 1)), broker="1")
+    return world
+
+
+@case(quiet(61, 63, 70, 74))
+def records_that_a_young_canary_found_late() -> Series:
+    """Its series are minutes old, so nothing can be said of how they grew."""
+    world = well()
+    for name in ("lost", "late"):
+        for key in of(world, f"broadsheet_canary_records_{name}_total"):
+            world[key] = at(GONE, (60, 3))
     return world
 
 
@@ -532,6 +582,27 @@ def records_that_take_long_in_a_change() -> Series:
 def a_canary_that_does_nothing() -> Series:
     world = well()
     change(world, "broadsheet_canary_records_produced_total", counter(60, (60, 0)))
+    return world
+
+
+@case({69: [], 76: ["CanarySilent"]})
+def a_canary_that_never_reached_its_cluster() -> Series:
+    """It knows no broker, so it has no series of one."""
+    world = well()
+    for key in [key for key in world if key.startswith("broadsheet_canary_") and "broker=" in key]:
+        del world[key]
+    del world[f"broadsheet_canary_last_round_timestamp_seconds{{{CANARY}}}"]
+    world[f"broadsheet_canary_last_round_timestamp_seconds{{{CANARY}}}"] = at(GONE, (60, 3600))
+    return world
+
+
+@case({69: [], 71: ["CanarySilent"]})
+def a_canary_without_a_pod() -> Series:
+    """Only the operator knows that it should be there."""
+    world = well()
+    for key in [key for key in world if CANARY in key]:
+        del world[key]
+    world[condition("Cluster", "news", "CanaryHealthy", "CanaryNotRunning")] = at(GONE, (60, 1))
     return world
 
 

@@ -120,7 +120,7 @@ def _operators(brokers: int) -> Series:
 
 
 def _canary() -> Series:
-    series = {f"up{{{CANARY}}}": at(1)}
+    series = {f"up{{{CANARY}}}": at(1), f"broadsheet_canary_last_round_timestamp_seconds{{{CANARY}}}": counter(60)}
     for number in PODS:
         labels = f'{CANARY},broker="{number}"'
         series[f"broadsheet_canary_broker_available{{{labels}}}"] = at(1)
@@ -136,6 +136,11 @@ def _canary() -> Series:
 
 def ready(kind: str, name: str) -> str:
     return operators("broadsheet_resource_ready", f'{AT},kind="{kind}",name="{name}"')
+
+
+def condition(kind: str, name: str, type: str, reason: str) -> str:
+    labels = f'{AT},kind="{kind}",name="{name}",condition="{type}",reason="{reason}"'
+    return operators("broadsheet_resource_condition", labels)
 
 
 def reconciliations(result: str) -> str:

@@ -22,6 +22,7 @@ from broadsheet_operator.canary.machine import Canary, Pace
 from broadsheet_operator.canary.messages import Effect, Event
 from broadsheet_operator.canary.metrics import families
 from broadsheet_operator.canary.verdict import Judge
+from broadsheet_operator.reconcilers.canary_health import LEAST_INTERVAL_MS
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ def parser() -> argparse.ArgumentParser:
         default="self",
         help="who creates the topic and keeps a partition on each broker; none: the operator does (default: self)",
     )
-    options.add_argument("--interval", type=_seconds, default=1.0, metavar="TIME", help="between two records of a "
-                         "broker, as in 500ms (default: 1s)")  # fmt: skip
+    options.add_argument("--interval", type=_interval, default=1.0, metavar="TIME", help="between two records of a "
+                         "broker, at least 100ms (default: 1s)")  # fmt: skip
     options.add_argument("--max-latency", type=_seconds, default=1.0, metavar="TIME", help="what 99 %% of the records "
                          "may take end to end (default: 1s)")  # fmt: skip
     options.add_argument("--http", default="localhost:9404", metavar="HOST:PORT", help="address of /healthz, /readyz, "
@@ -92,6 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         endpoint.close()
     logger.info("stopped")
     return 0
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds * 1000 < LEAST_INTERVAL_MS:
+        raise argparse.ArgumentTypeError(f"{text} is too short: write at least {LEAST_INTERVAL_MS}ms")
+    return seconds
 
 
 class Process:

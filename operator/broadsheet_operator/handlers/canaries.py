@@ -40,6 +40,8 @@ READ_SECONDS = 5.0
 class Reading:
     """What a canary said last."""
 
+    since: datetime
+    """When it was looked for first."""
     health: CanaryHealth | None = None
     at: datetime | None = None
     """When it said it; None: never."""
@@ -174,7 +176,7 @@ class Canaries:
             return []
         name = ResourceKey(key.namespace, canary.name_of(key.name))
         pod = self._pod(key)
-        reading = self._readings.setdefault(key, Reading())
+        reading = self._readings.setdefault(key, Reading(now))
         url = canary.status_url(pod) if pod is not None else ""
         if url and (reading.asked_at is None or (now - reading.asked_at).total_seconds() >= READ_SECONDS):
             reading.asked_at = now
@@ -191,6 +193,7 @@ class Canaries:
             pod=pod,
             problem=reading.problem,
             silent_seconds=(now - reading.at).total_seconds() if reading.at else None,
+            waited_seconds=(now - reading.since).total_seconds(),
         )
         before = cluster.status.condition("CanaryHealthy") if cluster.status else None
         return [canary.statement(reading.health, around, before)]

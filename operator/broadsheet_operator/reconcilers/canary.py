@@ -9,7 +9,7 @@ from typing import Any
 from broadsheet_operator.api.cluster import Canary, Cluster
 from broadsheet_operator.api.meta import Condition
 from broadsheet_operator.api.quantities import format_duration, parse_duration
-from broadsheet_operator.reconcilers.canary_health import CanaryHealth
+from broadsheet_operator.reconcilers.canary_health import LEAST_INTERVAL_MS, CanaryHealth
 from broadsheet_operator.reconcilers.conditions import Statement, TruthValue
 from broadsheet_operator.reconcilers.observed import BrokerView, Failure
 from broadsheet_operator.reconcilers.pods import trouble
@@ -21,7 +21,6 @@ NAME, COMPONENT = "broadsheet-canary", "canary"
 TOPIC = "broadsheet.io/canary-topic"
 """Annotation of the Deployment: the topic that goes with it."""
 DEFAULT_MS = 1000
-LEAST_INTERVAL_MS = 100
 RESOURCES: Mapping[str, Any] = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 _TRUTH: Mapping[bool | None, TruthValue] = {True: "True", False: "False", None: "Unknown"}
 _STARTING = Reason.CANARY_STARTING
@@ -103,6 +102,8 @@ class Circumstances:
     """Why it did not answer."""
     silent_seconds: float | None = None
     """Since it answered last; None: it never did."""
+    waited_seconds: float = 0.0
+    """Since it was looked for first: how long an operator that has just started has waited for an answer."""
 
 
 def statement(health: CanaryHealth | None, around: Circumstances, before: Condition | None) -> Statement:
@@ -127,9 +128,14 @@ def statement(health: CanaryHealth | None, around: Circumstances, before: Condit
     if around.silent_seconds is not None:
         words = f"the canary does not answer: {around.problem}"
         return Statement("CanaryHealthy", "Unknown", Reason.CANARY_NOT_RUNNING, words)
-    if before is not None and before.status != "Unknown":
-        # An operator that has just started does not know yet; what was said stands until it does.
-        return Statement("CanaryHealthy", before.status, reason_of(before.reason) or _STARTING, before.message)
+    if before is not None and (before.status != "Unknown" or before.reason == Reason.CANARY_NOT_RUNNING):
+        # An operator that has just started does not know yet; what was said stands until it does, or should.
+        if around.waited_seconds > SILENT_SECONDS:
+            words = around.problem or "it has no pod with an address"
+            words = f"the canary does not answer: {words}"
+            return Statement("CanaryHealthy", "Unknown", Reason.CANARY_NOT_RUNNING, words)
+        if before.status != "Unknown":
+            return Statement("CanaryHealthy", before.status, reason_of(before.reason) or _STARTING, before.message)
     return Statement("CanaryHealthy", "Unknown", Reason.CANARY_STARTING, "the canary starts")
 
 

@@ -11,6 +11,7 @@ from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.canary_topic import CONFIGS
 from broadsheet_operator.settings import OperatorSettings
+from tests.operator.handlers.test_operator_metrics import Scrape
 from tests.operator.support import BROKERS, Stage, status
 
 FAST = OperatorSettings(resync_seconds=3600.0, cluster_ready_seconds=0.05)
@@ -60,6 +61,8 @@ def test_a_canary_from_its_declaration_to_its_removal() -> None:
             await stage.until(lambda: TOPIC in stage.kafka.topics, "the topic")
             assert CONFIGS.items() <= stage.kafka.topics[TOPIC][1].items()
             assert stage.condition()["reason"] == "CanaryStarting"
+            labels = {"condition": "CanaryHealthy", "reason": "CanaryStarting"}
+            assert len(Scrape(stage).of("broadsheet_resource_condition", kind="Cluster", **labels)) == 1
             stage.run_pod()
             assert (await stage.condition_is("True"))["message"] == WELL.message
             assert status(stage)["topics"] == 0, "the canary's own topic is not counted"

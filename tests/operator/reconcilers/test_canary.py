@@ -90,6 +90,15 @@ def waiting(reason: str, message: str) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("interval", ["0s", "99ms"])
+def test_a_canary_is_no_load_test(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from broadsheet_operator.canary.main import parser
+
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--bootstrap-servers", "localhost:9092", "--interval", interval])
+    assert f"{interval} is too short: write at least 100ms" in capsys.readouterr().err
+
+
 def said(health: CanaryHealth | None, before: Condition | None = None, **around: Any) -> tuple[str, str, str]:
     told = statement(health, Circumstances(**around), before)
     assert told.type == "CanaryHealthy"
@@ -153,6 +162,15 @@ def test_the_condition(health: CanaryHealth | None, around: dict[str, Any], expe
 def test_an_operator_that_has_just_started_leaves_what_was_said() -> None:
     assert said(None, condition("True", "RecordsPass", "well")) == ("True", "RecordsPass", "well")
     assert said(None, condition("Unknown", "CanaryNotRunning", "no image"))[1] == "CanaryStarting"
+
+
+def test_what_was_said_does_not_stand_for_ever() -> None:
+    """The canary is gone, or closed off from an operator that was started again."""
+    before = condition("True", "RecordsPass", "well")
+    told = said(None, before, waited_seconds=46.0, problem="timed out")
+    assert told == ("Unknown", "CanaryNotRunning", "the canary does not answer: timed out")
+    told = said(None, condition(*told), waited_seconds=60.0)
+    assert told == ("Unknown", "CanaryNotRunning", "the canary does not answer: it has no pod with an address")
 
 
 def test_a_canary_that_has_just_started_leaves_what_the_one_before_it_said() -> None:

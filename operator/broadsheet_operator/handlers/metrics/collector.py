@@ -84,7 +84,7 @@ def _add_resources(operator: Operator, kind: Kind, samples: Samples) -> None:
             name, value = str(condition["type"]), str(condition["status"])
             if name == "Ready":
                 ready = value
-            if name == "Ready" or (name in ("Reconciling", "Stalled") and value == "True"):
+            if name in ("Ready", "CanaryHealthy") or (name in ("Reconciling", "Stalled") and value == "True"):
                 samples.add("broadsheet_resource_condition", 1, [*who, name, str(condition["reason"])])
         samples.add("broadsheet_resource_ready", 1 if ready == "True" else 0, who)
         tally[ready] = tally.get(ready, 0) + 1

@@ -48,7 +48,8 @@ OWN_METRICS: dict[str, Declared] = {
     "broadsheet_resource_ready": Declared("gauge", "1 for a resource that is Ready, 0 for one that is not.", RESOURCE),
     "broadsheet_resource_condition": Declared(
         "gauge",
-        "1 for the condition Ready with its present reason, and for Reconciling and Stalled while they are True.",
+        "1 for the conditions Ready and CanaryHealthy with their present reasons, and for Reconciling and Stalled "
+        "while they are True.",
         (*RESOURCE, "condition", "reason"),
     ),
     # -- clusters ------------------------------------------------------------------------------------------------------
