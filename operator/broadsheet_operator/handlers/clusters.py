@@ -61,7 +61,7 @@ class Clusters:
         defaults: Settings,
         session_for: SessionFor,
         close_session: Callable[[ResourceKey], Awaitable[None]],
-        became_ready: Callable[[ResourceKey], None],
+        route_dependents: Callable[[ResourceKey], None],
         ownership: Ownership,
         settings: OperatorSettings = DEFAULTS,
         counts: Counts | None = None,
@@ -73,7 +73,7 @@ class Clusters:
         self._settings = settings
         self._session_for = session_for
         self._close_session = close_session
-        self._became_ready = became_ready
+        self._route_dependents = route_dependents
         self._ownership = ownership
         self._standing_by: dict[ResourceKey, str] = {}
         """What was said of Clusters that another operator looks after: an event reports it once."""
@@ -91,6 +91,8 @@ class Clusters:
         """When each broker last had a pod: an event from before is not why it has none now."""
         self._looked_at: set[ResourceKey] = set()
         """Clusters whose children were read, and not only waited for from the watches."""
+        self._tried: set[ResourceKey] = set()
+        """Clusters that had a round, whatever became of it."""
         self._unknown: dict[ResourceKey, tuple[int, str]] = {}
         """The generation whose properties were checked, and the message about those that no broker knows."""
 
@@ -102,6 +104,10 @@ class Clusters:
         """Whether a Cluster answered in its last round."""
         figures = self.figures.get(key)
         return figures is not None and figures.reachable
+
+    def was_tried(self, key: ResourceKey) -> bool:
+        """Whether this operator had a round for a Cluster: before that it does not know whether it can be talked to."""
+        return key in self._tried
 
     async def reconcile(self, batch: list[ResourceKey]) -> Mapping[ResourceKey, float | None]:
         """A round for these Clusters."""
@@ -116,9 +122,15 @@ class Clusters:
                 delay = None
             finally:
                 self._counts.reconciled(Kind.CLUSTER.kind, time.monotonic() - began, failed=failed)
+                self._first_round_is_over(key)
             if delay is None or delay > 0:
                 again[key] = delay
         return again
+
+    def _first_round_is_over(self, key: ResourceKey) -> None:
+        if key not in self._tried and self._store.get(Kind.CLUSTER, key) is not None:
+            self._tried.add(key)
+            self._route_dependents(key)
 
     async def _one(self, key: ResourceKey) -> float | None:
         body = self._store.get(Kind.CLUSTER, key)
@@ -137,7 +149,7 @@ class Clusters:
             return await self._stand_by(key, body, other)
         if not was_ours:
             self._store.put(Kind.CLUSTER, body)
-            self._became_ready(key)
+            self._route_dependents(key)
         try:
             cluster = read_cluster(body)
         except (ManifestError, ValidationError) as error:
@@ -176,6 +188,7 @@ class Clusters:
     async def _forget(self, key: ResourceKey) -> None:
         self._writer.forget(Kind.CLUSTER, key)
         self._looked_at.discard(key)
+        self._tried.discard(key)
         for known in (self._unknown, self._refused, self._applied, self._pod_seen, self._standing_by):
             known.pop(key, None)
         self._forget_figures(key)
@@ -306,7 +319,7 @@ class Clusters:
     def _when_again(self, key: ResourceKey, cluster: Cluster, status: ClusterStatus, plan: Plan) -> float:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
-            self._became_ready(key)
+            self._route_dependents(key)
         settled = ready and plan.settled
         return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 

@@ -58,10 +58,12 @@ class Dependents:
         is_ours: Callable[[Mapping[str, Any]], bool] = lambda cluster: True,
         *,
         look_up: Callable[[Kind, ResourceKey], Awaitable[Mapping[str, Any] | None]],
+        was_tried: Callable[[ResourceKey], bool] = lambda cluster: True,
         counts: Counts | None = None,
     ) -> None:
         """`session_of`: what talks to a Cluster, None while it is not ready. `look_up`: asks the API server for what
-        no watch has reported."""
+        no watch has reported. `was_tried`: whether there was a first round for a Cluster, after which everything in it
+        is routed again."""
         self._store = store
         self._resources = KubernetesResources(store)
         self._writer = writer
@@ -70,6 +72,7 @@ class Dependents:
         self._kinds = kinds
         self._is_ours = is_ours
         self._look_up = look_up
+        self._was_tried = was_tried
         self._counts = counts or Counts()
         self._histories = Histories()
         self._parsed: dict[tuple[Kind, ResourceKey], tuple[Mapping[str, Any], Dependent]] = {}
@@ -116,6 +119,8 @@ class Dependents:
                 await self._release(kind, body, f"{resource.spec.cluster} was never changed by this resource")
             return 0.0
         session = await self._session_of(target, cluster)
+        if session is None and not self._was_tried(target):
+            return 0.0  # what was said before an operator restarted is not replaced by what it does not know yet
         if session is None:
             message = f"the Cluster {target} is not ready yet"
             await self._say(kind, body, resource, waiting(Reason.CLUSTER_NOT_READY, message))

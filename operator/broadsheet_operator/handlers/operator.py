@@ -76,6 +76,7 @@ class Operator:
             settings,
             ownership.is_ours,
             look_up=self._look_up,
+            was_tried=lambda key: self.clusters.was_tried(key),
             counts=self.counts,
         )
         self.clusters = Clusters(

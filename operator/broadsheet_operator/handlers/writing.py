@@ -13,7 +13,14 @@ from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.api.meta import Status
 from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers.conditions import Figures, is_bad_news, overdue, should_write, without_refused
+from broadsheet_operator.reconcilers.conditions import (
+    Figures,
+    bad_since,
+    is_bad_news,
+    overdue,
+    should_write,
+    without_refused,
+)
 from broadsheet_operator.settings import DEFAULTS
 
 logger = logging.getLogger(__name__)
@@ -61,7 +68,7 @@ class Writer:
         A change of Ready is an event, unless one has just said more (`announce` False).
         """
         key = ResourceKey.of(body)
-        after = overdue(before, after, self._bad_for(kind, key, after, now), self._overdue_seconds, now)
+        after = overdue(before, after, self._bad_for(kind, key, before, after, now), self._overdue_seconds, now)
         if not should_write(before, after, figures, self._last_status.get((kind, key)), now):
             return False
         wanted = after.written()
@@ -92,14 +99,14 @@ class Writer:
             self._announce(body, before, after)
         return True
 
-    def _bad_for(self, kind: Kind, key: ResourceKey, status: Status, now: datetime) -> float:
-        """Seconds since this generation of a resource has been bad news."""
+    def _bad_for(self, kind: Kind, key: ResourceKey, before: Status | None, status: Status, now: datetime) -> float:
+        """Seconds since this generation of a resource has been bad news. What an earlier leader wrote counts."""
         if not is_bad_news(status):
             self._bad_since.pop((kind, key), None)
             return 0.0
         since = self._bad_since.get((kind, key))
         if since is None or since[0] != status.observed_generation:
-            since = self._bad_since[kind, key] = status.observed_generation, now
+            since = self._bad_since[kind, key] = status.observed_generation, bad_since(before, status) or now
         return (now - since[1]).total_seconds()
 
     async def _apply_status(self, kind: Kind, key: ResourceKey, status: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,20 @@ def is_bad_news(status: Status) -> bool:
     return current is not None and current.status != "True" and not busy and health_of(current.reason) is Health.BAD
 
 
+def bad_since(previous: Status | None, current: Status) -> datetime | None:
+    """Since when this generation has not been Ready, if it was bad news when its status was written last.
+
+    For an operator that has only begun: else a restart would take the Stalled of what stays broken back for a while.
+    """
+    if previous is None or previous.observed_generation != current.observed_generation or not is_bad_news(previous):
+        return None
+    told = previous.condition("Ready")
+    try:
+        return datetime.fromisoformat(told.last_transition_time) if told is not None else None
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Fields of a status that change all the time: lag, sizes. A change of those alone is written rarely."""

@@ -11,6 +11,8 @@ from tests.operator.support import BROKERS, Stage, merged, staged
 
 IMPATIENT = OperatorSettings(resync_seconds=3600.0, cluster_ready_seconds=0.02, cluster_unready_seconds=0.02,
                              unfinished_seconds=0.02, overdue_seconds=0.2)  # fmt: skip
+ALL = ((Kind.TOPIC, "orders"), (Kind.CONSUMER_GROUP, "billing"), (Kind.CLUSTER, "news"))
+"""As the watches may report them: the Cluster last."""
 CLOSED = [{"schedule": "0 3 29 2 *", "duration": "1h"}]
 
 
@@ -56,6 +58,32 @@ def test_what_goes_on_or_waits_as_asked_is_not_stalled_however_long_it_takes() -
             await stage.reason(Kind.TOPIC, "orders", "ClusterNotReady")
             for kind, name in ((Kind.CLUSTER, "news"), (Kind.TOPIC, "orders")):
                 assert "Stalled" not in conditions(stage, kind, name)
+
+    asyncio.run(scene())
+
+
+def test_an_operator_that_restarts_takes_nothing_back() -> None:
+    """A leader that begins knows nothing: neither Stalled goes, nor does what is Ready become not Ready."""
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), Stage(IMPATIENT) as stage:
+            stage.apply("Cluster", "news", {"external": {"bootstrapServers": ["a:1"]}})
+            stage.apply("ConsumerGroup", "billing", {"cluster": "news"})
+            await stage.reason(Kind.CONSUMER_GROUP, "billing", "GroupNotFound")
+            stage.kafka.down = True
+            stage.apply("Topic", "orders", {"cluster": "news", "partitions": 1})
+            for kind, name in ((Kind.CLUSTER, "news"), (Kind.TOPIC, "orders")):
+                await stage.until(lambda k=kind, n=name: "Stalled" in conditions(stage, k, n), f"{name} to be Stalled")
+            before = {name: conditions(stage, kind, name) for kind, name in ALL}
+            await stage.operator.close()
+            successor = Stage(IMPATIENT)
+            successor.kubernetes, successor.kafka.down = stage.kubernetes, True
+            async with successor:
+                for kind, name in ALL:
+                    successor.operator.observe(kind, None, stage.kubernetes.one(kind, name))
+                await successor.until(lambda: successor.kafka.calls.count("cluster") > 5, "some looks")
+                assert {name: conditions(stage, kind, name) for kind, name in ALL} == before
+                assert successor.operator.writer.statuses_written == 0
 
     asyncio.run(scene())
 

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroupStatus, PartitionLag
 from broadsheet_operator.api.topic import TopicStatus
 from broadsheet_operator.reconcilers import consumer_group, topic
+from broadsheet_operator.reconcilers.cluster import BrokerState, cluster_status
 from broadsheet_operator.reconcilers.conditions import (
     Statement,
     as_before_the_pause,
+    bad_since,
     overdue,
     ready,
     should_write,
@@ -20,6 +23,7 @@ from broadsheet_operator.reconcilers.conditions import (
     working,
 )
 from broadsheet_operator.reconcilers.reasons import Reason
+from broadsheet_operator.reconcilers.seen import Seen
 
 NOW = datetime(2026, 1, 31, 8, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
@@ -44,6 +48,14 @@ def test_an_operator_that_restarts_keeps_it_stalled_and_its_time() -> None:
     late = overdue(status, status, 600, 600, LATER)
     again = overdue(late, told(waiting(Reason.UNREACHABLE, "gone"), before=late), 0, 600, LATER + timedelta(hours=1))
     assert again == late, "and nothing is written"
+
+
+def test_bad_news_of_an_earlier_leader_counts() -> None:
+    status = told(waiting(Reason.UNREACHABLE, "gone"))
+    assert bad_since(status, told(waiting(Reason.BROKER_DOWN, "down"), before=status)) == NOW
+    assert bad_since(status, told(waiting(Reason.UNREACHABLE, "gone"), 2, before=status)) is None
+    for before in (None, told(ready()), told(working(Reason.CREATING, "starts"))):
+        assert bad_since(before, status) is None
 
 
 def test_a_new_generation_or_another_reason_has_its_own_ten_minutes() -> None:
@@ -110,3 +122,16 @@ def test_the_size_of_a_topic_is_written_every_five_minutes() -> None:
     assert should_write(before, grown, topic.FIGURES, NOW, NOW + timedelta(seconds=300))
     other = grown.model_copy(update={"partitions": 2})
     assert should_write(before, other, topic.FIGURES, NOW, NOW)
+
+
+def test_a_broker_that_finds_no_node_is_bad_news_that_may_heal() -> None:
+    """Not work in progress for ever: an autoscaler helps within minutes, or a person has to."""
+    cluster = Cluster.model_validate({"metadata": {"name": "news"}, "spec": {"brokers": {"replicas": 2}}})
+    states = [BrokerState(0, "Starting", message="broker 0: no node fits"), BrokerState(1, "Starting")]
+    status = cluster_status(cluster, states, Seen(), NOW)
+    assert [(c.type, c.reason, c.message) for c in status.conditions] == [
+        ("Ready", "BrokerDown", "broker 0: no node fits")
+    ]
+    assert overdue(status, status, 600, 600, LATER).condition("Stalled") is not None
+    status = cluster_status(cluster, [BrokerState(0, "Starting"), BrokerState(1, "Running")], Seen(), NOW)
+    assert [(c.type, c.reason) for c in status.conditions] == [("Ready", "Creating"), ("Reconciling", "Creating")]
