@@ -276,7 +276,12 @@ def test_a_broker_that_lost_its_volume_comes_back_empty_and_votes_again(trio: Tr
     trio.world.delete("pvc", claim, "--wait=false", namespace=trio.namespace)
     trio.world.delete("pod", f"{NAME}-brokers-2", "--grace-period=0", "--force", namespace=trio.namespace)
     wait_until(lambda: trio.uids().get(2, before[2]) != before[2], "another pod", 120)
-    trio.world.wait_event(NAME, "QuorumChanged", trio.namespace, 60)
+
+    def votes_again() -> bool:
+        notes = [event["note"] for event in trio.world.events(NAME, trio.namespace)]
+        return "add broker 2 to the metadata quorum" in notes
+
+    wait_until(votes_again, "broker 2 to vote again", 60)
     body = trio.wait_settled()
     assert body["status"]["voters"] == voters
     assert trio.read_all() == trio.sent
