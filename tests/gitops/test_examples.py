@@ -66,6 +66,18 @@ def test_a_cluster_comes_before_its_topics_and_those_before_groups() -> None:
     assert waves == {"Cluster": {"0"}, "Topic": {"1"}, "ConsumerGroup": {"2"}}
 
 
+def test_an_environment_with_maintenance_windows_has_no_waves() -> None:
+    """A wave does not end while its Cluster waits for a window: topics would wait for days."""
+    for name in ENVIRONMENTS:
+        (overlay,) = documents(REPOSITORY / f"environments/{name}/kustomization.yaml")
+        patches = overlay.get("patches", [])
+        has_windows = any("/spec/maintenanceWindows" in patch["patch"] for patch in patches)
+        without_waves = [
+            patch["target"]["kind"] for patch in patches if "argocd.argoproj.io~1sync-wave" in patch["patch"]
+        ]
+        assert without_waves == (["Topic|ConsumerGroup"] if has_windows else []), name
+
+
 def test_the_operator_is_not_given_argo_cds_config_map() -> None:
     for _, body in find("Application"):
         assert "argocd" not in body["spec"]["source"].get("helm", {}).get("valuesObject", {})
