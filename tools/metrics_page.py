@@ -129,6 +129,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
         "Is all well, as clients see it? Does the canary run?",
     ),
     (r"broadsheet_canary_topic_recreated_total", "Does somebody delete the canary's topic?"),
+    (r"broadsheet_canary_max_latency_seconds", "Which latency is too high?"),
     (r"broadsheet_operator_status_writes_total", "Does the operator write all the time?"),
 )
 """A pattern of names, and what these metrics answer. Each metric has exactly one: a test checks that."""

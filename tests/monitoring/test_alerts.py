@@ -104,7 +104,11 @@ def test_every_alert_can_be_seen_on_a_dashboard() -> None:
         for target in panel.get("targets", ())
         for name in re.findall(r"\b(?:kafka|broadsheet|process|up)\w*", target["expr"])
     }
-    helpers = {"broadsheet_operator_resync_interval_seconds", "broadsheet_canary_last_round_timestamp_seconds"}
+    helpers = {
+        "broadsheet_operator_resync_interval_seconds",
+        "broadsheet_canary_last_round_timestamp_seconds",
+        "broadsheet_canary_max_latency_seconds",
+    }
     unseen = {a.name: missing for a in ALERTS if (missing := names_of(a.expr) - drawn - helpers)}
     assert unseen == {}
 

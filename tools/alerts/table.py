@@ -368,10 +368,11 @@ CANARY = (
         10 * MINUTE,
         unplanned(
             "histogram_quantile(0.99, sum by (namespace, cluster, le) "
-            "(rate(broadsheet_canary_end_to_end_latency_seconds_bucket[5m]))) > 1"
+            "(rate(broadsheet_canary_end_to_end_latency_seconds_bucket[5m])))"
+            f" > on (namespace, cluster) max {CLUSTER} (broadsheet_canary_max_latency_seconds)"
         ),
         f"records of {WHERE} take {{{{ $value | humanizeDuration }}}} from producer to consumer",
-        "The 99th percentile of the canary's records was above one second for ten minutes.",
+        "The 99th percentile of the canary's records was above spec.canary.maxLatency for ten minutes.",
     ),
     Alert(
         "CanarySilent",

@@ -572,6 +572,14 @@ def records_that_take_long() -> Series:
 
 
 @case(quiet(70, 75, 90))
+def records_that_may_take_long() -> Series:
+    """As spec.canary.maxLatency says."""
+    world = records_that_take_long()
+    change(world, "broadsheet_canary_max_latency_seconds", at(5))
+    return world
+
+
+@case(quiet(70, 75, 90))
 def records_that_take_long_in_a_change() -> Series:
     world = records_that_take_long()
     change(world, "broadsheet_cluster_rolling", at(0, (60, 1)))

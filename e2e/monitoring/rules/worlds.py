@@ -120,7 +120,11 @@ def _operators(brokers: int) -> Series:
 
 
 def _canary() -> Series:
-    series = {f"up{{{CANARY}}}": at(1), f"broadsheet_canary_last_round_timestamp_seconds{{{CANARY}}}": counter(60)}
+    series = {
+        f"up{{{CANARY}}}": at(1),
+        f"broadsheet_canary_last_round_timestamp_seconds{{{CANARY}}}": counter(60),
+        f"broadsheet_canary_max_latency_seconds{{{CANARY}}}": at(1),
+    }
     for number in PODS:
         labels = f'{CANARY},broker="{number}"'
         series[f"broadsheet_canary_broker_available{{{labels}}}"] = at(1)

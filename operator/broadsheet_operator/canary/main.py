@@ -112,6 +112,7 @@ class Process:
         self._topic = topic
         self._manages_topic = manages_topic
         self._pace = pace
+        self._max_latency = max_latency
         self.canary = Canary(secrets.token_hex(8), pace, time.monotonic())
         self._judge = Judge(topic, max_latency)
         self._lock = threading.Lock()
@@ -198,7 +199,7 @@ class Process:
         from prometheus_client.process_collector import ProcessCollector
 
         with self._lock:
-            made = list(families(self.canary, self._judge.health, time.monotonic(), self._turned_at))
+            made = list(families(self.canary, self._judge.health, time.monotonic(), self._turned_at, self._max_latency))
         registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         registry.register(_Once(made))  # type: ignore[arg-type]

@@ -61,6 +61,7 @@ METRICS: dict[str, Declared] = {
     "broadsheet_canary_healthy": Declared(
         "gauge", "1 while records pass through every broker within the limits, 0 while not; absent at the start."
     ),
+    "broadsheet_canary_max_latency_seconds": Declared("gauge", "What 99 % of the records may take end to end."),
     "broadsheet_canary_last_round_timestamp_seconds": Declared(
         "gauge", "Unix time at which the canary last did its work."
     ),
@@ -82,7 +83,9 @@ _FAMILIES: dict[str, Any] = {
 }
 
 
-def families(canary: Canary, health: CanaryHealth, now: float, unix_time: float) -> Iterable[object]:
+def families(
+    canary: Canary, health: CanaryHealth, now: float, unix_time: float, max_latency: float
+) -> Iterable[object]:
     """The metrics of this moment, for prometheus_client. `now`: monotonic; `unix_time`: of the last turn."""
     made = {name: _FAMILIES[m.type](name, m.help, labels=m.labels) for name, m in METRICS.items()}
     expected = canary.expected
@@ -90,6 +93,7 @@ def families(canary: Canary, health: CanaryHealth, now: float, unix_time: float)
         if broker in expected:
             _add_broker(made, str(broker), tally, available=canary.is_available(broker, now))
     made["broadsheet_canary_topic_recreated_total"].add_metric([], canary.tallies.recreated)
+    made["broadsheet_canary_max_latency_seconds"].add_metric([], max_latency)
     made["broadsheet_canary_last_round_timestamp_seconds"].add_metric([], unix_time)
     if health.healthy is not None:
         made["broadsheet_canary_healthy"].add_metric([], float(health.healthy))

@@ -12,7 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.metrics import OperatorCollector, scrape
+from broadsheet_operator.handlers.metrics.lag import LagText
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.observed import (
     Failure,
@@ -344,3 +346,15 @@ def test_a_group_that_commits_nothing_has_no_lag_in_seconds() -> None:
         assert not Scrape(stage).of("kafka_consumergroup_group_max_lag_seconds")
 
     observing(test)
+
+
+@pytest.mark.parametrize(("committed", "age"), [({}, None), ({TopicPartition("orders", 0): 10}, 0)])
+def test_a_group_that_commits_nothing_is_not_said_to_be_up_to_date(
+    committed: dict[TopicPartition, int], age: int | None
+) -> None:
+    """Its members may read all records or none: what has not been committed has no age, and zero would be one."""
+    ends = {TopicPartition("orders", index): 10 for index in range(2)}
+    text = LagText()
+    text.add_group(ResourceKey("paper", "news"), GroupView("readers", True, "Stable", (), committed, {}, ends), 0)
+    found = [line for line in text.text().splitlines() if line.startswith("kafka_consumergroup_group_max_lag_seconds{")]
+    assert [int(line.rpartition(" ")[2]) for line in found] == ([] if age is None else [age])
