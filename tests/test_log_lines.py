@@ -8,9 +8,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from broadsheet_broker.seams import log_lines as of_broker
 from broadsheet_operator import log_lines as of_operator
@@ -140,3 +143,21 @@ def test_an_operator_without_a_cluster_ends_with_lines_of_json() -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert done.returncode == 1 and lines
     assert all(RFC_3339.fullmatch(line["time"]) for line in lines)
+
+
+def test_the_documented_paths_are_those_of_the_pods() -> None:
+    """A kubelet names a log after pod, namespace and container. The names are those of the templates."""
+    root = Path(__file__).resolve().parents[1]
+    templates = root / "operator/broadsheet_operator/templates"
+    sources = {
+        "cafe-brokers-0": templates / "stateful-set.yaml.j2",
+        "cafe-canary-7d9f8b-x2x4z": templates / "canary-deployment.yaml.j2",
+        "broadsheet-7d9f8b-x2x4z": root / "charts/broadsheet/templates/deployment.yaml",
+    }
+    blocks = re.findall(r"```yaml\n(filebeat.*?)```", (root / "docs/how-to/logs.md").read_text(), re.DOTALL)
+    (inputs,) = (yaml.safe_load(block)["filebeat.inputs"] for block in blocks)
+    for pod, source in sources.items():
+        found = re.search(r"containers:\n +- name: (\w+)", source.read_text())
+        assert found, source
+        path = f"/var/log/containers/{pod}_paper_{found[1]}-0123abcd.log"
+        assert any(fnmatchcase(path, pattern) for pattern in inputs[0]["paths"]), path

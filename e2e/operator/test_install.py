@@ -68,6 +68,10 @@ def test_the_chart_refuses_values_it_does_not_know_and_renders_one_file(world: W
     refused = world.kube.run(["helm", "template", "x", chart, "--set", "replcas=3"])
     assert refused.returncode != 0
     assert "replcas" in refused.stderr
+    disabled = ["--set", "prometheusRule.enabled=true", "--set", "prometheusRule.disabled={BrokerDwn}"]
+    refused = world.kube.run(["helm", "template", "x", chart, *disabled])
+    assert refused.returncode != 0
+    assert "there is no alert BrokerDwn" in refused.stderr
     namespace = unique("single")
     world.kube.kubectl("create", "namespace", namespace)
     options = ["--namespace", namespace, "--set", "networkPolicy.enabled=true", "--set", "crds.install=false"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -144,3 +145,16 @@ def test_the_scrape_configuration_of_the_documentation_can_be_read() -> None:
     """It is compared with the chart's PodMonitors where there is helm: e2e/monitoring/test_pods.py."""
     config = yaml.safe_load((ROOT / "docs/examples/monitoring/prometheus.yaml").read_text())
     assert [job["job_name"] for job in config["scrape_configs"]] == ["broadsheet-brokers", "broadsheet-operator"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "fits"),
+    [("5s", True), ("30s", True), ("120s", True), ("2m", True), ("0s", False), ("500ms", False), ("3m", False)],
+)
+def test_a_scrape_interval_that_alerts_cannot_work_with_is_refused(interval: str, fits: bool) -> None:
+    """The shortest range of a rate is five minutes, and needs two samples even if a scrape fails."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    pattern = schema["properties"]["podMonitor"]["properties"]["interval"]["pattern"]
+    assert bool(re.search(pattern, interval)) == fits
+    shortest = min(int(minutes) for alert in ALERTS for minutes in re.findall(r"rate\(.*?\[(\d+)m\]", alert.expr))
+    assert shortest >= 5
