@@ -11,6 +11,12 @@ from tools.dashboards.expressions import Asked, asked, dashboards, substitute
 
 INTERVAL = "10s"
 """$__rate_interval at one scrape a second: as Grafana, at least four of them."""
+ON_KUBERNETES = {
+    "brokers: Why were brokers restarted?",
+    "operator: Which brokers did it restart in the last day, and why?",
+    *(f"{name}: annotation Rolling changes and drains" for name in dashboards()),
+}
+"""What only an operator answers that restarts brokers: in test_pods.py, and not in the story."""
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,23 @@ class Site:
 
     def last_words(self) -> str:
         return "\n".join((self.folder / "operator.log").read_text(errors="replace").splitlines()[-40:])
+
+    # -- volumes -------------------------------------------------------------------------------------------------------
+
+    def keep_volumes(self) -> None:
+        """Copy what the brokers, which do not run, have on their disks: a snapshot of all volumes."""
+        for number, volume in self._volumes().items():
+            shutil.copytree(volume, self.folder / f"snapshot-{number}", dirs_exist_ok=True)
+
+    def put_back_volumes(self) -> None:
+        """Give the brokers, which do not run, the disks that they had then."""
+        for number, volume in self._volumes().items():
+            for found in volume.iterdir():
+                shutil.rmtree(found) if found.is_dir() else found.unlink()
+            shutil.copytree(self.folder / f"snapshot-{number}", volume, dirs_exist_ok=True)
+
+    def _volumes(self) -> dict[int, Path]:
+        return {n: broker.log_dir for n, broker in self.brokers.brokers.items()} | {3: self.disk.root}
 
     # -- clients -------------------------------------------------------------------------------------------------------
 

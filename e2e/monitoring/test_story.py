@@ -17,6 +17,7 @@ import pytest
 
 from e2e.apiserver.operators import Kubelet
 from e2e.monitoring.drawing import draw
+from e2e.monitoring.panels import ON_KUBERNETES
 from e2e.monitoring.site import CLUSTER, HOME, Site, running
 from tests.support.waiting import wait_until
 
@@ -24,11 +25,6 @@ PICTURES = os.environ.get("BROADSHEET_PICTURES")
 """A folder: dashboards are drawn while they show something, and there is more time before it happens."""
 QUIET_SECONDS = 90.0 if PICTURES else 20.0
 LASTS_SECONDS = 15.0 if PICTURES else 0.0
-ON_KUBERNETES = {
-    "brokers: Why were brokers restarted?",
-    "operator: Which brokers did it restart in the last day, and why?",
-}
-"""Answered by test_pods.py, where the operator restarts brokers."""
 GOES_ON = {"TooLargeConsumerGroupLag", "ConsumerGroupStalled", "UncleanLeaderElection", "CanaryLatencyHigh"}
 """Alerts that fire for minutes once they have begun: what they are about goes on, or counts for minutes."""
 SUFFERS = {"KafkaTopicNotReady", "ResourceStalled", "ReconciliationsFail"}
@@ -140,11 +136,26 @@ def test_a_cluster_that_cannot_be_reached_has_no_lag(site: Site) -> None:
     assert site.panels.values("overview", "Under-replicated") == []
     assert [s.value for s in site.panels.values("groups", "Clusters not reachable")] == [1]
     show(site, "no broker can be reached")
+    site.keep_volumes()
     site.brokers.start()
     site.brokers.wait_whole("orders", "ledger", "single")
     site.panels.wait("groups", "Unread records", lambda s: s.value > 0)
     site.prometheus.wait_quiet(*GOES_ON, *SUFFERS)
     show(site, "brokers return", "quorum")
+
+
+def test_volumes_that_are_put_back_from_a_snapshot(site: Site) -> None:
+    """All brokers agree that the last records never were. Only who wrote them knows better: the canary."""
+    lost = "broadsheet_canary_records_lost_total - broadsheet_canary_records_late_total"
+    assert {s.value for s in site.prometheus.ask(lost)} == {0}
+    for broker in site.brokers.brokers.values():
+        broker.kill()
+    site.put_back_volumes()
+    site.brokers.start()
+    site.brokers.wait_whole("orders", "ledger")
+    site.panels.wait("canary", "Records lost", lambda s: s.value > 0, 60)
+    site.prometheus.wait_firing("CanaryRecordsLost")
+    show(site, "volumes are put back from a snapshot")
 
 
 def test_resources_that_are_not_ready(site: Site) -> None:

@@ -351,7 +351,7 @@ CANARY = (
         f"sum {CLUSTER} (increase({LOST}[15m])) - sum {CLUSTER} (increase({LATE}[15m])) > 0"
         f" or sum {CLUSTER} ({LOST} unless {LOST} offset 15m) - sum {CLUSTER} ({LATE} unless {LATE} offset 15m) > 0",
         f"records that {WHERE} acknowledged did not come back",
-        "The canary wrote records, got an acknowledgement and did not read them again in time.",
+        "Records that were acknowledged to the canary are not there, or were cut off after it had read them.",
     ),
     Alert(
         "CanaryBrokerUnavailable",

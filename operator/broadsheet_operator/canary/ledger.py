@@ -3,6 +3,7 @@
 A record is *lost* when it was acknowledged and the reader has evidence that it is not there: it read on past its
 offset, the log ends before it, or a Fetch that began after the deadline did not have it. While the partition cannot be
 read there is no evidence and nothing is lost, however long that takes. A lost record that arrives after all is *late*.
+One that was read and is cut off afterwards is lost, too: readers that come later do not find it.
 
 Memory is bounded: `room` says how many more records may be sent.
 """
@@ -68,8 +69,13 @@ class Past:
     """A record whose end is known."""
 
     broker: int
+    promised: bool = False
+    """It was acknowledged."""
     lost: bool = False
     seen: int | None = None
+    """The offset at which it was read; None again when the log was cut before it."""
+    consumed: bool = False
+    """It was counted as consumed."""
     copies: int = 0
 
 
@@ -141,10 +147,9 @@ class Ledger:
             return []  # from so long ago that nothing is known of it
         if past.seen is not None:
             return self._again(past, offset)
-        past.seen = offset
-        if past.lost:
-            return [Fact(Kind.LATE, past.broker), Fact(Kind.CONSUMED, past.broker)]
-        return [Fact(Kind.CONSUMED, past.broker)]
+        kinds = ([Kind.LATE] if past.lost else []) + ([] if past.consumed else [Kind.CONSUMED])
+        past.seen, past.lost, past.consumed = offset, False, True
+        return [Fact(kind, past.broker) for kind in kinds]
 
     def _again(self, record: Entry | Past, offset: int) -> list[Fact]:
         if record.seen == offset:
@@ -165,8 +170,13 @@ class Ledger:
         )
 
     def ends_at(self, end: int) -> list[Fact]:
-        """The log was cut: what was acknowledged from `end` on is gone."""
-        return self._lose(lambda e: e.offset is not None and e.offset >= end)
+        """The log was cut: what was acknowledged from `end` on is gone, whether or not it was read before."""
+        facts = self._lose(lambda e: e.offset is not None and e.offset >= end)
+        for past in self._past.values():
+            if past.promised and past.seen is not None and past.seen >= end:
+                past.seen, past.lost = None, True
+                facts.append(Fact(Kind.LOST, past.broker))
+        return facts
 
     def begins_at(self, start: int) -> int:
         """Retention has deleted what is below `start`. Records of it that were not read are forgotten: how many."""
@@ -205,6 +215,7 @@ class Ledger:
 
     def _close(self, entry: Entry, *, lost: bool) -> None:
         del self.open[entry.number]
-        self._past[entry.number] = Past(entry.broker, lost, entry.seen, entry.copies)
+        promised, consumed = entry.acked_at is not None, entry.seen is not None
+        self._past[entry.number] = Past(entry.broker, promised, lost, entry.seen, consumed, entry.copies)
         while len(self._past) > REMEMBERED:
             self._past.popitem(last=False)
