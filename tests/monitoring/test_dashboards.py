@@ -152,3 +152,16 @@ def test_alerts_of_one_name_are_no_error_of_the_panel_that_lists_them() -> None:
     ]
     assert " and ignoring (alertstate) " in query.expr
     assert "group_left" not in query.expr
+
+
+def test_two_clusters_of_one_name_are_never_added_up() -> None:
+    """Environments may be namespaces with a Cluster of the same name each, whose pods have the same names, too."""
+    names = {"cluster", "pod", "broker", "topic", "consumergroup"}
+    mixed = [
+        f"{query.where}: by ({labels})"
+        for query in expressions()
+        if query.dashboard != "operator" and not query.panel.startswith("variable ")
+        for labels in re.findall(r"\bby \(([^)]*)\)", query.expr)
+        if names & set(labels.split(", ")) and "namespace" not in labels.split(", ")
+    ]
+    assert mixed == []

@@ -7,7 +7,7 @@ from tools.dashboards.panels import IN, OUT, Query, bars, lines, stat_panel, sta
 
 S = f'{SELECTED}, pod=~"$pod"'
 RATE = "[$__rate_interval]"
-POD = "{{pod}}"
+POD = "{{namespace}}/{{pod}}"
 USED = f"1 - broadsheet_log_directory_available_bytes{{{S}}} / broadsheet_log_directory_capacity_bytes{{{S}}}"
 WELL = (
     stat_panel(
@@ -86,7 +86,7 @@ WHICH = (
     states(
         "Which broker was down, and when?",
         Query(
-            f'min by (pod) (up{{{S}, job="broadsheet-broker"}})',
+            f'min by (namespace, pod) (up{{{S}, job="broadsheet-broker"}})',
             POD,
             texts={1: ("up", "green"), 0: ("down", "red")},
         ),
@@ -98,18 +98,22 @@ WHICH = (
     table_panel(
         "What does each broker hold?",
         Query(
-            f"time() - max by (pod) (process_start_time_seconds{{{S}}} and on (pod, namespace) "
+            f"time() - max by (namespace, pod) (process_start_time_seconds{{{S}}} and on (pod, namespace) "
             f"kafka_server_replicamanager_leadercount{{{S}}})",
             "Up for",
             "s",
         ),
-        Query(f"max by (pod) (kafka_server_replicamanager_leadercount{{{S}}})", "Leaders"),
-        Query(f"max by (pod) (kafka_server_replicamanager_partitioncount{{{S}}})", "Replicas"),
-        Query(f"max by (pod) (kafka_server_replicamanager_underreplicatedpartitions{{{S}}})", "< replicas", red=1),
-        Query(f"max by (pod) (kafka_server_replicamanager_offlinereplicacount{{{S}}})", "Offline", red=1),
-        Query(f"sum by (pod) (kafka_server_socket_server_metrics_connection_count{{{S}}})", "Connections"),
-        Query(f"max by (pod) ({USED})", "Disk used", "percentunit", red=0.85),
-        labels={"pod": "Broker"},
+        Query(f"max by (namespace, pod) (kafka_server_replicamanager_leadercount{{{S}}})", "Leaders"),
+        Query(f"max by (namespace, pod) (kafka_server_replicamanager_partitioncount{{{S}}})", "Replicas"),
+        Query(
+            f"max by (namespace, pod) (kafka_server_replicamanager_underreplicatedpartitions{{{S}}})",
+            "< replicas",
+            red=1,
+        ),
+        Query(f"max by (namespace, pod) (kafka_server_replicamanager_offlinereplicacount{{{S}}})", "Offline", red=1),
+        Query(f"sum by (namespace, pod) (kafka_server_socket_server_metrics_connection_count{{{S}}})", "Connections"),
+        Query(f"max by (namespace, pod) ({USED})", "Disk used", "percentunit", red=0.85),
+        labels={"namespace": "Namespace", "pod": "Broker"},
         what="""One row per broker. Leaders that are not spread evenly make one broker busy; a broker with no
         leaders has just started, or is being drained.""",
         sort="Leaders",
@@ -118,8 +122,8 @@ WHICH = (
     lines(
         "Why were brokers restarted?",
         Query(
-            f"sum by (cluster, reason) (increase(broadsheet_broker_restarts_total{{{SELECTED}}}{RATE}))",
-            "{{cluster}}: {{reason}}",
+            f"sum by (namespace, cluster, reason) (increase(broadsheet_broker_restarts_total{{{SELECTED}}}{RATE}))",
+            "{{namespace}}/{{cluster}}: {{reason}}",
         ),
         what="""Restarts that the operator made, by reason. A restart that is on the graph beside it and not here
         was not the operator's: a crash, an eviction or a lost node.""",
@@ -129,7 +133,7 @@ WHICH = (
     lines(
         "How long has each broker been up?",
         Query(
-            f"time() - max by (pod) (process_start_time_seconds{{{S}}} and on (pod, namespace) "
+            f"time() - max by (namespace, pod) (process_start_time_seconds{{{S}}} and on (pod, namespace) "
             f"kafka_server_replicamanager_leadercount{{{S}}})",
             POD,
         ),
@@ -159,7 +163,7 @@ REQUESTS = (
     lines(
         "Which broker answers slowly?",
         Query(
-            "histogram_quantile(0.99, sum by (le, pod) "
+            "histogram_quantile(0.99, sum by (namespace, le, pod) "
             f'(rate(broadsheet_request_seconds_bucket{{{S}, request=~"$request"}}{RATE})))',
             POD,
         ),
@@ -196,8 +200,8 @@ REQUESTS = (
     ),
     lines(
         "Are clients turned away?",
-        Query(f"sum by (pod) (rate(broadsheet_connections_refused_total{{{S}}}{RATE}))", f"limit {POD}"),
-        Query(f"sum by (pod) (rate(broadsheet_connections_rejected_total{{{S}}}{RATE}))", f"invalid {POD}"),
+        Query(f"sum by (namespace, pod) (rate(broadsheet_connections_refused_total{{{S}}}{RATE}))", f"limit {POD}"),
+        Query(f"sum by (namespace, pod) (rate(broadsheet_connections_rejected_total{{{S}}}{RATE}))", f"invalid {POD}"),
         what="""Connections per second that were above a limit, or closed because of an invalid request. The
         second is often a client that speaks TLS to a listener without it.""",
         width=8,

@@ -9,7 +9,7 @@ from tools.dashboards.panels import Query, bars, lines, stat_panel, states
 RATE = "[$__rate_interval]"
 BY_CLUSTER = "by (namespace, cluster)"
 CLUSTER = "{{namespace}}/{{cluster}}"
-BROKER = "{{cluster}} broker {{broker}}"
+BROKER = "{{namespace}}/{{cluster}} broker {{broker}}"
 FAILED = f"sum(increase(broadsheet_canary_records_failed_total{{{S}}}[$__range]))"
 PRODUCED = f"sum(increase(broadsheet_canary_records_produced_total{{{S}}}[$__range]))"
 LOST = f"sum(increase(broadsheet_canary_records_lost_total{{{S}}}[$__range]))"
@@ -83,7 +83,7 @@ WRONG = (
     states(
         "Which broker does not serve, and since when?",
         Query(
-            f"min by (cluster, broker) (broadsheet_canary_broker_available{{{S}}})",
+            f"min by (namespace, cluster, broker) (broadsheet_canary_broker_available{{{S}}})",
             BROKER,
             texts={1: ("serves", "green"), 0: ("does not serve", "red")},
         ),
@@ -94,13 +94,24 @@ WRONG = (
     lines(
         "What went wrong?",
         Query(
-            f"sum by (cluster) (rate(broadsheet_canary_records_failed_total{{{S}}}{RATE}))", "not written {{cluster}}"
+            f"sum by (namespace, cluster) (rate(broadsheet_canary_records_failed_total{{{S}}}{RATE}))",
+            "not written {{namespace}}/{{cluster}}",
         ),
-        Query(f"sum by (cluster) (rate(broadsheet_canary_records_lost_total{{{S}}}{RATE}))", "lost {{cluster}}"),
-        Query(f"sum by (cluster) (rate(broadsheet_canary_records_late_total{{{S}}}{RATE}))", "late {{cluster}}"),
-        Query(f"sum by (cluster) (rate(broadsheet_canary_records_duplicated_total{{{S}}}{RATE}))", "twice {{cluster}}"),
         Query(
-            f"sum by (cluster) (rate(broadsheet_canary_connect_errors_total{{{S}}}{RATE}))", "no connection {{cluster}}"
+            f"sum by (namespace, cluster) (rate(broadsheet_canary_records_lost_total{{{S}}}{RATE}))",
+            "lost {{namespace}}/{{cluster}}",
+        ),
+        Query(
+            f"sum by (namespace, cluster) (rate(broadsheet_canary_records_late_total{{{S}}}{RATE}))",
+            "late {{namespace}}/{{cluster}}",
+        ),
+        Query(
+            f"sum by (namespace, cluster) (rate(broadsheet_canary_records_duplicated_total{{{S}}}{RATE}))",
+            "twice {{namespace}}/{{cluster}}",
+        ),
+        Query(
+            f"sum by (namespace, cluster) (rate(broadsheet_canary_connect_errors_total{{{S}}}{RATE}))",
+            "no connection {{namespace}}/{{cluster}}",
         ),
         what="Failures per second, by kind. A late record was counted as lost and arrived afterwards.",
         unit="cps",
@@ -121,7 +132,7 @@ SLOW = (
     ),
     lines(
         "Which broker is slow?",
-        Query(quantile(0.99, END_TO_END, "le, cluster, broker"), BROKER),
+        Query(quantile(0.99, END_TO_END, "le, namespace, cluster, broker"), BROKER),
         what="99th percentile of the whole way, by the broker that leads the partition.",
         unit="s",
         alerts=["CanaryLatencyHigh"],
@@ -129,7 +140,7 @@ SLOW = (
     ),
     lines(
         "Is it slow to write?",
-        Query(quantile(0.99, PRODUCE, "le, cluster, broker"), BROKER),
+        Query(quantile(0.99, PRODUCE, "le, namespace, cluster, broker"), BROKER),
         what="""99th percentile until the acknowledgement, by broker. Slow writes and slow ways: disk or
         replication. Only slow ways: the consumer or its coordinator.""",
         unit="s",
@@ -147,7 +158,9 @@ SLOW = (
     bars(
         "Which brokers have no connection?",
         Query(
-            f"sum by (cluster, broker) (increase(broadsheet_canary_connect_errors_total{{{S}}}[$__range])) > 0", BROKER
+            f"sum by (namespace, cluster, broker) "
+            f"(increase(broadsheet_canary_connect_errors_total{{{S}}}[$__range])) > 0",
+            BROKER,
         ),
         what="Failed connections over the time range of this page, by broker.",
         width=12,

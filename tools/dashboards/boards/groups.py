@@ -8,7 +8,7 @@ from tools.dashboards.panels import Query, bars, lines, stat_panel, states, tabl
 S = f'{SELECTED}, consumergroup=~"$group"'
 RATE = "[$__rate_interval]"
 BY_GROUP = "by (namespace, cluster, consumergroup)"
-GROUP = "{{cluster}} {{consumergroup}}"
+GROUP = "{{namespace}}/{{cluster}} {{consumergroup}}"
 VERDICTS = ("OK", "Warning", "Rewound", "Stopped", "Stalled")
 """From well to ill, as they are numbered in a state panel."""
 TEXTS = {
@@ -141,14 +141,14 @@ FAULT = (
     lines(
         "Does it read as fast as others write?",
         Query(
-            f"sum by (cluster, consumergroup) (deriv(kafka_consumergroup_current_offset{{{S}}}{RATE}))",
+            f"sum by (namespace, cluster, consumergroup) (deriv(kafka_consumergroup_current_offset{{{S}}}{RATE}))",
             f"reads {GROUP}",
         ),
         Query(
-            f"sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_messagesin_total"
+            f"sum by (namespace, cluster, topic) (rate(kafka_server_brokertopicmetrics_messagesin_total"
             f'{{{SELECTED}, topic!=""}}{RATE}) and on (namespace, cluster, topic) '
             f"sum by (namespace, cluster, topic) (kafka_consumergroup_lag_sum{{{S}}}))",
-            "writes {{cluster}} {{topic}}",
+            "writes {{namespace}}/{{cluster}} {{topic}}",
         ),
         what="""Records per second that the groups commit, and that producers write to the topics that these
         groups read. Writes above reads: the group needs more members, or the producers do too much.""",
@@ -176,7 +176,8 @@ FAULT = (
     bars(
         "Which partition is behind?",
         Query(
-            f"topk(15, max by (consumergroup, topic, partition) (kafka_consumergroup_group_lag_seconds{{{S}}}) > 0)",
+            f"topk(15, max by (namespace, cluster, consumergroup, topic, partition) "
+            f"(kafka_consumergroup_group_lag_seconds{{{S}}}) > 0)",
             "{{consumergroup}} {{topic}}-{{partition}}",
         ),
         what="""Age of the first unread record, the 15 worst partitions. One alone: a record that the consumer
@@ -190,7 +191,7 @@ FAULT = (
     lines(
         "Which topic is behind?",
         Query(
-            f"topk(10, sum by (cluster, consumergroup, topic) (kafka_consumergroup_lag_sum{{{S}}}) > 0)",
+            f"topk(10, sum by (namespace, cluster, consumergroup, topic) (kafka_consumergroup_lag_sum{{{S}}}) > 0)",
             "{{consumergroup}} {{topic}}",
         ),
         what="Unread records by group and topic, the ten largest.",
@@ -200,18 +201,19 @@ FAULT = (
     lines(
         "Do groups rebalance all the time?",
         Query(
-            f"sum by (cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance{{{SELECTED}}})"
-            f" + sum by (cluster) "
+            f"sum by (namespace, cluster) "
+            f"(kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance{{{SELECTED}}})"
+            f" + sum by (namespace, cluster) "
             f"(kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance{{{SELECTED}}})",
-            "{{cluster}} in a rebalance",
+            "{{namespace}}/{{cluster}} in a rebalance",
         ),
         Query(
-            f"sum by (cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsstable{{{SELECTED}}})",
-            "{{cluster}} stable",
+            f"sum by (namespace, cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsstable{{{SELECTED}}})",
+            "{{namespace}}/{{cluster}} stable",
         ),
         Query(
-            f"sum by (cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsempty{{{SELECTED}}})",
-            "{{cluster}} empty",
+            f"sum by (namespace, cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsempty{{{SELECTED}}})",
+            "{{namespace}}/{{cluster}} empty",
         ),
         what="""Groups by state, all groups of a cluster. A group that is in a rebalance for long has a member
         that does not join: its processing takes longer than max.poll.interval.ms.""",

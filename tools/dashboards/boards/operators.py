@@ -180,8 +180,8 @@ WORK = (
     bars(
         "Which brokers did it restart in the last day, and why?",
         Query(
-            f"sum by (cluster, reason) (increase(broadsheet_broker_restarts_total{{{S}}}[1d])) > 0",
-            "{{cluster}}: {{reason}}",
+            f"sum by (namespace, cluster, reason) (increase(broadsheet_broker_restarts_total{{{S}}}[1d])) > 0",
+            "{{namespace}}/{{cluster}}: {{reason}}",
         ),
         what="Restarts of brokers by reason. Reasons have the names of Strimzi where it has them.",
     ),

@@ -8,7 +8,7 @@ from tools.dashboards.panels import Query, lines, stat_panel, states, table_pane
 
 BY_CLUSTER = "by (namespace, cluster)"
 CLUSTER = "{{namespace}}/{{cluster}}"
-POD = "{{cluster}} {{pod}}"
+POD = "{{namespace}}/{{cluster}} {{pod}}"
 ACTIVE = f"max by (namespace, cluster, pod) (kafka_controller_kafkacontroller_activecontrollercount{{{S}}})"
 """1 on the active controller; a pod that was replaced is there twice for a minute, and counts once."""
 RATE = "[$__rate_interval]"
@@ -100,16 +100,18 @@ WRONG = (
     ),
     table_panel(
         "What does each node know?",
-        Query(f"max by (cluster, pod) (kafka_server_raftmetrics_current_leader{{{S}}})", "Leader"),
-        Query(f"max by (cluster, pod) (kafka_server_raftmetrics_current_epoch{{{S}}})", "Epoch"),
-        Query(f"max by (cluster, pod) (kafka_server_raftmetrics_high_watermark{{{S}}})", "Committed to", "none"),
-        Query(f"max by (cluster, pod) (kafka_server_raftmetrics_log_end_offset{{{S}}})", "Log end", "none"),
+        Query(f"max by (namespace, cluster, pod) (kafka_server_raftmetrics_current_leader{{{S}}})", "Leader"),
+        Query(f"max by (namespace, cluster, pod) (kafka_server_raftmetrics_current_epoch{{{S}}})", "Epoch"),
         Query(
-            f"max by (cluster, pod) (broadsheet_metadata_is_behind{{{S}}})",
+            f"max by (namespace, cluster, pod) (kafka_server_raftmetrics_high_watermark{{{S}}})", "Committed to", "none"
+        ),
+        Query(f"max by (namespace, cluster, pod) (kafka_server_raftmetrics_log_end_offset{{{S}}})", "Log end", "none"),
+        Query(
+            f"max by (namespace, cluster, pod) (broadsheet_metadata_is_behind{{{S}}})",
             "Stored",
             texts={0: ("yes", "green"), 1: ("NO", "red")},
         ),
-        labels={"cluster": "Cluster", "pod": "Node"},
+        labels={"namespace": "Namespace", "cluster": "Cluster", "pod": "Node"},
         what="""Leader and epoch are the same in all rows of a cluster, and offsets nearly so. A node with an
         older epoch is cut off; -1 is a node that knows no leader.""",
         alerts=["MetadataQuorumLagging", "MetadataNotWritten"],

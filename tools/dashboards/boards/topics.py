@@ -104,8 +104,8 @@ WRONG = (
     lines(
         "Since when?",
         Query(
-            f"topk(10, sum by (cluster, topic) (kafka_cluster_partition_underreplicated{{{S}}}) > 0)",
-            "{{cluster}} {{topic}}",
+            f"topk(10, sum by (namespace, cluster, topic) (kafka_cluster_partition_underreplicated{{{S}}}) > 0)",
+            "{{namespace}}/{{cluster}} {{topic}}",
         ),
         what="Under-replicated partitions by topic, the ten worst.",
         steps=True,
@@ -117,9 +117,9 @@ TRAFFIC = (
     lines(
         "Who writes?",
         Query(
-            f"topk(10, sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_bytesin_total"
+            f"topk(10, sum by (namespace, cluster, topic) (rate(kafka_server_brokertopicmetrics_bytesin_total"
             f'{{{S}, topic!=""}}{RATE})) > 0)',
-            "{{cluster}} {{topic}}",
+            "{{namespace}}/{{cluster}} {{topic}}",
         ),
         what="Bytes per second by topic, the ten largest.",
         unit="Bps",
@@ -128,9 +128,9 @@ TRAFFIC = (
     lines(
         "Who reads?",
         Query(
-            f"topk(10, sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_bytesout_total"
+            f"topk(10, sum by (namespace, cluster, topic) (rate(kafka_server_brokertopicmetrics_bytesout_total"
             f'{{{S}, topic!=""}}{RATE})) > 0)',
-            "{{cluster}} {{topic}}",
+            "{{namespace}}/{{cluster}} {{topic}}",
         ),
         what="Bytes per second by topic, the ten largest. Several groups that read one topic add up.",
         unit="Bps",
@@ -139,9 +139,9 @@ TRAFFIC = (
     lines(
         "How many records are written?",
         Query(
-            f"topk(10, sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_messagesin_total"
+            f"topk(10, sum by (namespace, cluster, topic) (rate(kafka_server_brokertopicmetrics_messagesin_total"
             f'{{{S}, topic!=""}}{RATE})) > 0)',
-            "{{cluster}} {{topic}}",
+            "{{namespace}}/{{cluster}} {{topic}}",
         ),
         what="Records per second by topic, the ten largest.",
         unit="cps",
@@ -151,14 +151,16 @@ TRAFFIC = (
     lines(
         "Whose requests are refused?",
         Query(
-            f"topk(10, sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_failedproducerequests_total"
+            f"topk(10, sum by (namespace, cluster, topic) "
+            f"(rate(kafka_server_brokertopicmetrics_failedproducerequests_total"
             f'{{{S}, topic!=""}}{RATE})) > 0)',
-            "write {{cluster}} {{topic}}",
+            "write {{namespace}}/{{cluster}} {{topic}}",
         ),
         Query(
-            f"topk(10, sum by (cluster, topic) (rate(kafka_server_brokertopicmetrics_failedfetchrequests_total"
+            f"topk(10, sum by (namespace, cluster, topic) "
+            f"(rate(kafka_server_brokertopicmetrics_failedfetchrequests_total"
             f'{{{S}, topic!=""}}{RATE})) > 0)',
-            "read {{cluster}} {{topic}}",
+            "read {{namespace}}/{{cluster}} {{topic}}",
         ),
         what="""Refused writes and reads by topic. While a leader moves, a few are normal: clients ask again. For
         long, read the client's log: the reason is in its error.""",
@@ -168,7 +170,7 @@ TRAFFIC = (
     bars(
         "Are records spread over partitions?",
         Query(
-            f"topk(10, max by (cluster, topic, partition) (rate(kafka_topic_partition_current_offset"
+            f"topk(10, max by (namespace, cluster, topic, partition) (rate(kafka_topic_partition_current_offset"
             f"{{{S}}}{RATE})) > 0)",
             "{{topic}}-{{partition}}",
         ),
@@ -180,7 +182,10 @@ TRAFFIC = (
 ROOM = (
     lines(
         "Which topics take the room?",
-        Query(f"topk(10, sum by (cluster, topic) (kafka_log_log_size{{{S}}}))", "{{cluster}} {{topic}}"),
+        Query(
+            f"topk(10, sum by (namespace, cluster, topic) (kafka_log_log_size{{{S}}}))",
+            "{{namespace}}/{{cluster}} {{topic}}",
+        ),
         what="Bytes of all replicas by topic, the ten largest.",
         unit="bytes",
         stacked=True,
@@ -189,7 +194,10 @@ ROOM = (
     ),
     bars(
         "Which partitions are largest?",
-        Query(f"topk(10, max by (cluster, topic, partition) (kafka_log_log_size{{{S}}}))", "{{topic}}-{{partition}}"),
+        Query(
+            f"topk(10, max by (namespace, cluster, topic, partition) (kafka_log_log_size{{{S}}}))",
+            "{{topic}}-{{partition}}",
+        ),
         what="Bytes of one replica, the ten largest partitions.",
         unit="bytes",
         alerts=["KafkaRunningOutOfSpace"],
@@ -197,9 +205,10 @@ ROOM = (
     lines(
         "How many records are kept?",
         Query(
-            f"topk(10, sum by (cluster, topic) (max {BY_PARTITION} (kafka_topic_partition_current_offset{{{S}}}) "
+            f"topk(10, sum by (namespace, cluster, topic) "
+            f"(max {BY_PARTITION} (kafka_topic_partition_current_offset{{{S}}}) "
             f"- max {BY_PARTITION} (kafka_topic_partition_oldest_offset{{{S}}})))",
-            "{{cluster}} {{topic}}",
+            "{{namespace}}/{{cluster}} {{topic}}",
         ),
         what="""Offsets between the start and the end of each topic's logs. It falls when retention deletes
         segments; compaction does not change it.""",
