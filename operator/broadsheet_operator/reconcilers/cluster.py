@@ -24,6 +24,8 @@ class BrokerState:
     endpoint: str = ""
     message: str = ""
     pod: str = ""
+    unplaced: bool = False
+    """No node has had room for its pod for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +171,13 @@ def _tell(
         return waiting(Reason.BROKER_DOWN, words + _others(len(brokers) - len(broken), takes_requests))
     coming = [b for b in brokers if b.state != "Running"]
     if coming and not (going_on and takes_requests and len(coming) < len(brokers)):
-        unplaced = "; ".join(b.message for b in coming if b.message)
-        if unplaced:  # an autoscaler may bring a node soon; if not, only a person can help
+        unplaced = "; ".join(b.message for b in coming if b.unplaced)
+        if unplaced:  # an autoscaler may bring a node; if not, only a person can help
             return waiting(Reason.BROKER_DOWN, unplaced + _others(len(brokers) - len(coming), takes_requests))
         names = ", ".join(str(b.id) for b in coming)
-        return working(Reason.CREATING, f"{'broker' if len(coming) == 1 else 'brokers'} {names} starting")
+        why = "; ".join(b.message for b in coming if b.message)
+        words = f"{'broker' if len(coming) == 1 else 'brokers'} {names} starting{f' ({why})' if why else ''}"
+        return working(Reason.CREATING, words)
     if isinstance(view, Failure):
         external = desired.spec.external
         where = f" ({', '.join(external.bootstrap_servers)})" if external is not None else ""

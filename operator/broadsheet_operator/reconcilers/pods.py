@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +16,8 @@ FORGOTTEN_SECONDS = 1200.0
 STUCK_SECONDS = 30.0
 """A pod that still exists this long after its grace period is on a node that does not answer."""
 
+UNPLACED_SECONDS = 60.0
+"""A pod that no node takes for this long is more than a volume that is being made."""
 RETURN_SECONDS = 600.0
 """A broker that was stopped on purpose and is not back after this time is missing."""
 
@@ -58,7 +61,7 @@ def state_of(
     if is_lost:
         return state("Lost", f"{node or 'its node'} does not answer")
     name, words = trouble(pod)
-    return state(name or "Starting", words)
+    return replace(state(name or "Starting", words), unplaced=_unplaced_seconds(pod, now) > UNPLACED_SECONDS)
 
 
 def trouble(pod: Mapping[str, Any]) -> tuple[str, str]:
@@ -139,6 +142,18 @@ def plain(line: str) -> str:
         return str(json.loads(line)["message"])
     except (ValueError, KeyError, TypeError):
         return line
+
+
+def _unplaced_seconds(pod: Mapping[str, Any], now: datetime) -> float:
+    """For how long the scheduler has found no node for a pod."""
+    for condition in pod.get("status", {}).get("conditions", ()):
+        if (
+            condition["type"] == "PodScheduled"
+            and condition["status"] == "False"
+            and condition.get("lastTransitionTime")
+        ):
+            return (now - datetime.fromisoformat(condition["lastTransitionTime"])).total_seconds()
+    return 0.0
 
 
 def _condition(pod: Mapping[str, Any], kind: str) -> str:

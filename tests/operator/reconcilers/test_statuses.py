@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,11 +128,12 @@ def test_the_size_of_a_topic_is_written_every_five_minutes() -> None:
 def test_a_broker_that_finds_no_node_is_bad_news_that_may_heal() -> None:
     """Not work in progress for ever: an autoscaler helps within minutes, or a person has to."""
     cluster = Cluster.model_validate({"metadata": {"name": "news"}, "spec": {"brokers": {"replicas": 2}}})
-    states = [BrokerState(0, "Starting", message="broker 0: no node fits"), BrokerState(1, "Starting")]
+    states = [BrokerState(0, "Starting", message="broker 0: no node fits", unplaced=True), BrokerState(1, "Starting")]
     status = cluster_status(cluster, states, Seen(), NOW)
     assert [(c.type, c.reason, c.message) for c in status.conditions] == [
         ("Ready", "BrokerDown", "broker 0: no node fits")
     ]
     assert overdue(status, status, 600, 600, LATER).condition("Stalled") is not None
-    status = cluster_status(cluster, [BrokerState(0, "Starting"), BrokerState(1, "Running")], Seen(), NOW)
+    states = [replace(states[0], unplaced=False), BrokerState(1, "Running")]
+    status = cluster_status(cluster, states, Seen(), NOW)
     assert [(c.type, c.reason) for c in status.conditions] == [("Ready", "Creating"), ("Reconciling", "Creating")]
