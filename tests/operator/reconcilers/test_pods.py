@@ -73,3 +73,12 @@ def test_a_broker_is_what_its_pod_says(given: dict[str, Any] | None, state: str,
 )
 def test_pods_are_numbered(name: str, number: int | None) -> None:
     assert pod_number("news", name) == number
+
+
+@pytest.mark.parametrize(("since", "unplaced"), [("2026-01-01T11:58:00Z", True), ("2026-01-01T11:59:50Z", False)])
+def test_a_pod_that_finds_no_node_for_long_is_unplaced(since: str, *, unplaced: bool) -> None:
+    waits = pod(Ready="False", PodScheduled="False")
+    for condition in waits["status"]["conditions"]:
+        condition["lastTransitionTime"] = since
+    found = state_of(1, waits, CLUSTER, NOW)
+    assert (found.state, found.unplaced) == ("Starting", unplaced)
