@@ -81,6 +81,10 @@ def test_the_chart_refuses_values_it_does_not_know_and_renders_one_file(world: W
     world.kube.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=rendered.stdout)
     monitored = world.kube.run(["helm", "template", "x", chart, "--set", "podMonitor.enabled=true"])
     assert monitored.stdout.count("kind: PodMonitor") == 2
+    assert "namespaceSelector: {any: true}" in monitored.stdout
+    some = ["--set", "podMonitor.enabled=true", "--set", "watchNamespaces={a,b}"]
+    monitored = world.kube.run(["helm", "template", "x", chart, *some])
+    assert 'namespaceSelector: {matchNames: ["a","b"]}' in monitored.stdout
     world.kube.kubectl("delete", "namespace", namespace, "--wait=false")
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 
 from kafka.protocol.admin import ListGroupsRequest
 
+from broadsheet_operator.kafka.failures import failure_of_code
 from broadsheet_operator.kafka.groups import Draft, describe, fetch_offsets, to_be_timed, topics_of, view_of
 from broadsheet_operator.kafka.logs import Logs, look_at_logs, record_times
 from broadsheet_operator.kafka.topics import batches, observe_cluster
@@ -88,6 +89,9 @@ def _list_groups(wire: Wire) -> list[_Listed] | Failure:
     for node, answer in zip(nodes, answers, strict=True):
         if isinstance(answer, Failure):
             return answer  # the groups of a broker that does not answer would seem to be gone
+        failure = failure_of_code(answer.error_code, None, "list groups")
+        if failure is not None:
+            return failure  # as would those of one that still loads them
         for group in answer.groups:
             if (getattr(group, "group_type", None) or "classic").lower() in ("classic", "consumer"):
                 state = getattr(group, "group_state", None) or ""
