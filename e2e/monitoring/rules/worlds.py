@@ -108,7 +108,7 @@ def _operators(brokers: int) -> Series:
         operators("broadsheet_cluster_brokers"): at(brokers),
         operators("broadsheet_cluster_ready_brokers"): at(brokers),
         operators("broadsheet_cluster_rolling"): at(0),
-        operators("broadsheet_broker_restarts_total", f'{AT},reason="ConfigChangeRequiresRestart"'): counter(0),
+        operators("broadsheet_broker_restarts_total", f'{AT},reason="PodHasOldRevision"'): counter(0),
         ready("Cluster", "news"): at(1),
         ready("Topic", "orders"): at(1),
         reconciliations("success"): counter(10),

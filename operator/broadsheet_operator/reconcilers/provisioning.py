@@ -153,6 +153,10 @@ def controller_address(cluster: Cluster, broker: int) -> tuple[str, int]:
     return f"{name}-brokers-{broker}.{name}-brokers.{namespace}.svc", CONTROLLER_PORT
 
 
+RESTART_REASONS = ("ManualRollingUpdate", "PodHasOldRevision")
+"""Why the operator restarts brokers, in Strimzi's words."""
+
+
 def pod_is_outdated(pod: Mapping[str, Any], stateful_set: Mapping[str, Any]) -> str | None:
     """Why this pod has to restart to be what the StatefulSet says, in Strimzi's word for it; None if it need not."""
     have = pod["metadata"].get("annotations", {}).get(INPUTS)

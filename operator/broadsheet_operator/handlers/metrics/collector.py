@@ -12,6 +12,7 @@ from broadsheet_operator.handlers.metrics.declared import Samples
 from broadsheet_operator.handlers.metrics.lag import lag_text
 from broadsheet_operator.kafka.dependents import cluster_of
 from broadsheet_operator.kubernetes import Kind
+from broadsheet_operator.reconcilers.provisioning import RESTART_REASONS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -68,8 +69,6 @@ def _add_work(operator: Operator, samples: Samples) -> None:
         samples.add("broadsheet_reconciliations_total", count, [kind, result])
     for kind, buckets, seconds in counts.histograms():
         samples.add_histogram("broadsheet_reconciliation_seconds", buckets, seconds, [kind])
-    for (cluster, reason), count in sorted(counts.restarts.items()):
-        samples.add("broadsheet_broker_restarts_total", count, [cluster.namespace, cluster.name, reason])
 
 
 def _add_resources(operator: Operator, kind: Kind, samples: Samples) -> None:
@@ -110,6 +109,8 @@ def _add_cluster(operator: Operator, key: ResourceKey, body: Mapping[str, Any], 
     samples.add("broadsheet_cluster_brokers", spec["brokers"].get("replicas", 1), who)
     samples.add("broadsheet_cluster_ready_brokers", status.get("readyReplicas", 0), who)
     samples.add("broadsheet_cluster_rolling", 1 if figures is not None and figures.rolling else 0, who)
+    for reason in RESTART_REASONS:  # from 0 on: increase() does not see the step to a first sample
+        samples.add("broadsheet_broker_restarts_total", operator.counts.restarts[key, reason], [*who, reason])
     for broker, size in sorted(operator.clusters.sizes().get(key, {}).items()):
         samples.add("broadsheet_broker_bytes", size, [*who, str(broker)])
 
