@@ -220,6 +220,30 @@ def test_a_lost_disk_goes_offline_alone() -> None:
     run(environment, scenario)
 
 
+def test_a_log_directory_that_was_removed_is_not_made_again_by_the_next_log() -> None:
+    """It would stand there with the new logs and without meta.properties: the next start could only refuse it."""
+    environment = memory_environment()
+    environment.files.make_directory("/other")
+
+    async def scenario() -> None:
+        lost: list[str] = []
+        manager = manager_of(environment, ROOT, "/other")
+        manager.on_directory_failure = lambda path, error: lost.append(path)
+        await manager.start()
+        manager.get_or_create("orders", 0, ORDERS, CONFIG)
+        environment.files.rename(ROOT, "/away")
+        with pytest.raises(StorageError, match="no log can be made here"):
+            for partition in range(1, 3):
+                manager.get_or_create("orders", partition, ORDERS, CONFIG)
+        await asyncio.sleep(0)
+        assert lost == [ROOT]
+        assert manager.directories == ["/other"]
+        assert not environment.files.exists(ROOT)
+        await manager.close(clean=False)
+
+    run(environment, scenario)
+
+
 def test_an_unreadable_directory_leaves_the_others_and_all_unreadable_stop_the_start() -> None:
     environment = memory_environment()
 

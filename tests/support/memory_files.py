@@ -232,8 +232,10 @@ class MemoryFiles:
     def is_directory(self, path: str) -> bool:
         return path in self.directories
 
-    def make_directory(self, path: str) -> None:
+    def make_directory(self, path: str, *, parents: bool = True) -> None:
         self.check("make_directory", path)
+        if not parents:
+            self._need_directory(path)
         while path not in self.directories:
             self.directories.add(path)
             path = posixpath.dirname(path)

@@ -264,6 +264,8 @@ class LogManager:
         path = path or self._emptiest()
         directory = self.live[path]
         try:
+            if not self.environment.files.is_directory(path):  # removed, or unmounted, under a running broker
+                raise FileNotFoundError(errno.ENOENT, "it is not there any more", path)
             directory.forget(key)
         except OSError as error:
             raise self._not_made(path, error) from error

@@ -114,7 +114,8 @@ class _Opening:
         files = self.files
         fresh = not files.exists(self.directory)
         if fresh:
-            files.make_directory(self.directory)
+            # Never the log directory: one that went away under a running broker would come back without what was in it.
+            files.make_directory(self.directory, parents=False)
         names = [] if fresh else self.tidy(files.list(self.directory))
         topic_id = self.identify(names, topic_id)
         self.list_segments(names)

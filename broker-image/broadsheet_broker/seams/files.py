@@ -83,8 +83,8 @@ class Files(Protocol):
 
     def is_directory(self, path: str) -> bool: ...
 
-    def make_directory(self, path: str) -> None:
-        """With its parents; no error when it exists."""
+    def make_directory(self, path: str, *, parents: bool = True) -> None:
+        """With its parents, or FileNotFoundError where they are not to be made; no error when it exists."""
         ...
 
     def rename(self, source: str, target: str) -> None: ...
@@ -227,8 +227,11 @@ class LocalFiles:
     def is_directory(self, path: str) -> bool:
         return os.path.isdir(path)
 
-    def make_directory(self, path: str) -> None:
-        os.makedirs(path, exist_ok=True)
+    def make_directory(self, path: str, *, parents: bool = True) -> None:
+        if parents:
+            os.makedirs(path, exist_ok=True)
+        elif not os.path.isdir(path):
+            os.mkdir(path)
 
     def rename(self, source: str, target: str) -> None:
         os.rename(source, target)
