@@ -18,7 +18,7 @@ from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import canary_topic, limits, provisioning, scaling
+from broadsheet_operator.reconcilers import canary_topic, carried_out, limits, provisioning, scaling
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, wants_rebalance
 from broadsheet_operator.reconcilers.limits import LimitStep
 from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, TopicView
@@ -148,6 +148,10 @@ class BrokerRounds:
             kind = Kind.CONFIG_MAP if item is children.existing.config_map else Kind.VOLUME_CLAIM
             name = item["metadata"]["name"]
             await attempts.of(f"mark {kind.kind} {name}", partial(self._patch, kind, key.namespace, name, patch))
+
+    async def remember_as_carried_out(self, key: ResourceKey, declared: Cluster) -> None:
+        """The brokers are as declared: a pause that follows leaves the Cluster Ready."""
+        await self._annotate(key, carried_out.ANNOTATION, carried_out.text(declared.spec))
 
     async def carry_out(
         self, key: ResourceKey, body: Mapping[str, Any], plan: Plan, call: Any, attempts: Attempts

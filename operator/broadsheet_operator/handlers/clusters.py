@@ -26,7 +26,7 @@ from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers import properties, provisioning
+from broadsheet_operator.reconcilers import carried_out, properties, provisioning
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, plan_round
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status, overriding_statements
 from broadsheet_operator.reconcilers.conditions import (
@@ -308,19 +308,23 @@ class Clusters:
             remark=self._unknown.get(key, (0, ""))[1],
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
+            not_done=_not_done(declared, children),
             held=plan.held,
             also=await self._canaries.statements(key, cluster, now),
         )
         status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
         write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
         await attempts.of("the Cluster's status", write)
+        if is_marked_ready(status) and plan.settled and not cluster.spec.paused:
+            remember = partial(self._rounds.remember_as_carried_out, key, declared)
+            await attempts.of("remember what is carried out", remember)
         return self._when_again(key, cluster, status, plan)
 
     def _when_again(self, key: ResourceKey, cluster: Cluster, status: ClusterStatus, plan: Plan) -> float:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._route_dependents(key)
-        settled = ready and plan.settled
+        settled = (ready or _waits_for_the_end_of_its_pause(status)) and plan.settled
         return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 
     async def _not_created(
@@ -428,6 +432,19 @@ def is_marked_ready(status: ClusterStatus) -> bool:
     """Whether a status says Ready."""
     condition = status.condition("Ready")
     return condition is not None and condition.status == "True"
+
+
+def _waits_for_the_end_of_its_pause(status: ClusterStatus) -> bool:
+    condition = status.condition("Ready")
+    return condition is not None and condition.reason == Reason.PAUSED
+
+
+def _not_done(declared: Cluster, children: Children) -> str:
+    """What of a paused Cluster is not carried out; nothing is made of one that is external."""
+    if not declared.spec.paused or declared.spec.brokers is None:
+        return ""
+    remembered = children.annotations.get(carried_out.ANNOTATION, "")
+    return carried_out.not_done(declared.spec, remembered, exists=children.existing.stateful_set is not None)
 
 
 def _replicas(cluster: Cluster) -> int:

@@ -33,6 +33,7 @@ from broadsheet_operator.local.broker import (
     port_in_use,
 )
 from broadsheet_operator.local.canary import LocalCanary, delete_topic
+from broadsheet_operator.reconcilers import carried_out
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
@@ -110,6 +111,8 @@ class LocalCluster:
         self._observation = Observation()
         self._looking: Future[Observation] | None = None
         """What is being asked in the cluster's own lane."""
+        self._carried_out = ""
+        """What its brokers were started with, or brought to."""
         self._known: frozenset[str] | None = None
         """The names of all properties that its brokers know; None until they were asked."""
         self._looked = 0.0
@@ -146,6 +149,7 @@ class LocalCluster:
         brokers = self.resource.spec.brokers
         if brokers is None:
             return
+        self._carried_out = carried_out.text(self.resource.spec)
         self.refusal = []
         try:
             identity = self._identity(brokers.replicas)
@@ -226,6 +230,7 @@ class LocalCluster:
             self.refusal = _too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
         self.refusal = []
+        self._carried_out = carried_out.text(resource.spec)
         identity = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
         changes = [_changes(broker.properties, self._properties(broker.node_id, identity)) for broker in self.brokers]
         more = resource.spec.brokers.replicas - len(self.brokers)
@@ -301,7 +306,11 @@ class LocalCluster:
         seen = self._observation
         # A property that no broker knows is ignored by all of them: said here, since nothing else would show it.
         remark = unknown(self.resource, self._known) if self._known is not None else ""
-        remarks = Remarks(instead=self.refusal, remark=remark, also=self._canary.statements())
+        not_done = ""
+        if self.resource.spec.paused and self.resource.spec.brokers is not None:
+            not_done = carried_out.not_done(self.resource.spec, self._carried_out, exists=True)
+        also = self._canary.statements()
+        remarks = Remarks(instead=self.refusal, remark=remark, not_done=not_done, also=also)
         return cluster_status(
             self.resource, states, Seen(seen.view, seen.health, canary=seen.canary_topic), now, remarks
         )

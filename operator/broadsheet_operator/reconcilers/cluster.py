@@ -9,7 +9,7 @@ from datetime import datetime
 from broadsheet_operator.api.cluster import BrokerStatus, Cluster, ClusterStatus
 from broadsheet_operator.reconcilers.conditions import Statement, conditions, ready, stuck, waiting, working
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
-from broadsheet_operator.reconcilers.reasons import Reason
+from broadsheet_operator.reconcilers.reasons import Health, Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.windows import allows
 
@@ -40,6 +40,8 @@ class Remarks:
     """What a rolling change does or waits for."""
     scaling: str = ""
     """What is done to grow, shrink or rebalance."""
+    not_done: str = ""
+    """What of the spec of a paused Cluster is not carried out."""
     held: bool = False
     """Both wait for a maintenance window."""
     also: Sequence[Statement] = ()
@@ -60,6 +62,8 @@ def cluster_status(
     told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, remarks.rollout or remarks.scaling)
     if remarks.held:
         told = [replace(s, reason=Reason.WAITING_FOR_WINDOW) if s.type == "Reconciling" else s for s in told]
+    if desired.spec.paused:
+        told = _paused(told, remarks.not_done)
     if remarks.remark:
         told = [replace(s, message=f"{s.message}; {remarks.remark}") if s.type == "Ready" else s for s in told]
     told += remarks.also
@@ -152,6 +156,20 @@ def overriding_statements(
     return waiting(Reason.KUBERNETES_FAILED, "; ".join(troubles)) if troubles else []
 
 
+def _paused(told: list[Statement], not_done: str) -> list[Statement]:
+    """The same of a paused Cluster: Ready is what was carried out and takes requests, and nothing is being changed.
+
+    What is broken keeps its own reason, since that is not the pause's doing.
+    """
+    words = "Nothing is changed while spec.paused is true"
+    told = [s for s in told if s.type != "Reconciling"]
+    if not_done and any(s.reason.health is Health.BAD for s in told):
+        told = [replace(s, message=f"{s.message}; {not_done}") if s.type == "Ready" else s for s in told]
+    elif not_done:
+        told, words = waiting(Reason.PAUSED, not_done), not_done
+    return [*told, Statement("Paused", "True", Reason.PAUSED, words)]
+
+
 def _tell(
     desired: Cluster,
     brokers: Sequence[BrokerState],
@@ -159,9 +177,6 @@ def _tell(
     health: ClusterHealth | Failure | None,
     going_on: str,
 ) -> list[Statement]:
-    if desired.spec.paused:
-        words = "Nothing is changed while spec.paused is true"
-        return [*ready(words), Statement("Paused", "True", Reason.PAUSED, words)]
     if not brokers and desired.spec.brokers is not None:
         return waiting(Reason.BROKER_DOWN, "no broker runs")
     takes_requests = isinstance(view, ClusterView) and isinstance(health, ClusterHealth)

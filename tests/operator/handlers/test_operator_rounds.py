@@ -218,6 +218,33 @@ async def test_a_property_that_no_broker_knows_is_said_once(stage: Stage) -> Non
 
 
 @staged
+async def test_a_pause_leaves_a_cluster_ready_for_what_was_carried_out_and_for_nothing_else(stage: Stage) -> None:
+    """It was always Ready, whatever was changed with the pause: a sync was green for what nobody had done."""
+
+    async def said(spec: dict[str, Any]) -> tuple[str, str, str]:
+        stage.apply("Cluster", "news", spec)
+        generation = stage.kubernetes.one(Kind.CLUSTER, "news")["metadata"]["generation"]
+        await stage.until(lambda: status(stage)["observedGeneration"] == generation, "a look at it")
+        found = {c["type"]: c for c in status(stage)["conditions"]}
+        assert found["Paused"]["status"] == "True" and "Reconciling" not in found
+        return found["Ready"]["status"], found["Ready"]["reason"], found["Ready"]["message"]
+
+    paused = {**BROKERS, "paused": True}
+    assert await said(paused) == ("True", "Ready", "1 broker takes requests")
+    words = "changed, and not carried out while spec.paused is true: spec.image"
+    assert await said({**paused, "image": "broker:2"}) == ("False", "Paused", words)
+    assert (await said(paused))[0] == "True", "what was changed was changed back"
+    writes = len(stage.kubernetes.writes)
+    await stage.operator.clusters.reconcile([ResourceKey("paper", "news")])
+    assert stage.kubernetes.writes[writes:] == []
+    stage.apply("Cluster", "later", {**paused, "listeners": [{"name": "plain", "port": 9094}]})
+    body = await stage.reason(Kind.CLUSTER, "later", "Paused")
+    told = [(c["type"], c["status"], c["message"]) for c in body["status"]["conditions"]]
+    words = "nothing is created while spec.paused is true"
+    assert told == [("Ready", "False", words), ("Paused", "True", words)]
+
+
+@staged
 async def test_a_paused_cluster_changes_nothing(stage: Stage) -> None:
     stage.apply("Cluster", "news", {**BROKERS, "paused": True, "image": "broker:2"})
     await stage.until(
