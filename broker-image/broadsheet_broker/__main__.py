@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, whole_number
+from broadsheet_broker.config import BrokerConfig, ConfigError, load_config, log_format, whole_number
 from broadsheet_broker.seams import log_lines
 from broadsheet_broker.seams.memory import LOOK_SECONDS
 
@@ -35,8 +35,6 @@ logger = logging.getLogger("broadsheet_broker.main")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the process's exit code."""
     options = _parser().parse_args(_with_command(sys.argv[1:] if arguments is None else arguments))
-    if f"{_FORMAT}=json" in options.override or os.environ.get("KAFKA_BROADSHEET_LOG_FORMAT") == "json":
-        log_lines.configure("WARNING", "json")  # what is wrong with the configuration is a line like any other
     try:
         config = _load(options)
         command: int = options.run(options, config)
@@ -50,7 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-_FORMAT = "broadsheet.log.format"
 _FOR_ALL_COMMANDS = ("-h", "--help", "--version")
 
 
@@ -114,13 +111,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _load(options: argparse.Namespace) -> BrokerConfig:
     text = None
+    _report_as_asked(options, text)
     if options.config is not None:
         with open(options.config, encoding="utf-8") as file:
             try:
                 text = file.read()
             except UnicodeDecodeError as error:
                 raise ConfigError(f"{options.config} is not UTF-8: {error.reason}") from None
+        _report_as_asked(options, text)
     return load_config(text, options.override, os.environ, hostname=_hostname)
+
+
+def _report_as_asked(options: argparse.Namespace, text: str | None) -> None:
+    """What is wrong with the configuration is a line of JSON, too, if all lines are to be."""
+    if log_format(text, options.override, os.environ) == "json" and not log_lines.is_json():
+        log_lines.configure("WARNING", "json")
 
 
 def _hostname() -> str:

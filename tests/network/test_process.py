@@ -111,6 +111,29 @@ def test_what_it_cannot_do_is_a_line_of_json_too(tmp_path: Path, wrong: str) -> 
     assert lines[-1]["level"] == "CRITICAL"
 
 
+@pytest.mark.parametrize("command", ["broker", "format"])
+@pytest.mark.parametrize("wrong", ["num.partitions=none", "num.partitions=\\u12"])
+def test_a_file_that_asks_for_json_and_is_wrong_is_a_line_of_json(tmp_path: Path, command: str, wrong: str) -> None:
+    (tmp_path / "server.properties").write_text(f"{wrong}\nbroadsheet.log.format = json\n")
+    result = run(tmp_path, command, "--config", "server.properties")
+    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    assert (result.returncode, line["level"], line["logger"]) == (1, "CRITICAL", "broadsheet_broker.main")
+    assert line["message"].startswith("Invalid ")
+
+
+@pytest.mark.parametrize("more", [{"KAFKA_BROADSHEET_LOG_FORMAT": "json"}, {}])
+def test_a_file_that_is_missing_is_a_line_of_json_if_the_format_is_known(tmp_path: Path, more: dict[str, str]) -> None:
+    asked = [] if more else ["--override=broadsheet.log.format = json"]
+    result = run(tmp_path, "broker", "--config", "missing.properties", *asked, **more)
+    assert json.loads(result.stderr)["message"] == "No such file or directory missing.properties"
+
+
+def test_the_format_that_counts_is_the_last_one(tmp_path: Path) -> None:
+    (tmp_path / "server.properties").write_text("num.partitions=none\nbroadsheet.log.format=json\n")
+    result = run(tmp_path, "broker", "--config", "server.properties", "--override", "broadsheet.log.format=text")
+    assert result.stderr.startswith("broadsheet: Invalid value none")
+
+
 def test_it_starts_again_on_its_directory(tmp_path: Path) -> None:
     for _ in range(2):
         with running(tmp_path, listeners(free_ports(2))) as process:

@@ -18,7 +18,7 @@ from broadsheet_broker.config.key import (
     whole_number,
 )
 from broadsheet_broker.config.listeners import Listener, Voter
-from broadsheet_broker.config.load import load_config, with_local_defaults
+from broadsheet_broker.config.load import load_config, log_format, with_local_defaults
 from broadsheet_broker.config.properties import parse_overrides, parse_properties
 from broadsheet_broker.config.table import KEYS, REFUSED, TOPIC_KEYS
 from broadsheet_broker.config.topics import Setting, Source, effective_topic_configs, validate_topic_configs
@@ -44,6 +44,7 @@ __all__ = [
     "describe_topic",
     "effective_topic_configs",
     "load_config",
+    "log_format",
     "parse_overrides",
     "parse_properties",
     "validate_topic_configs",

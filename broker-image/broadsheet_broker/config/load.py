@@ -10,6 +10,7 @@ from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
 from broadsheet_broker.config.listeners import parse_listeners
 from broadsheet_broker.config.properties import parse_overrides, parse_properties
 
+LOG_FORMAT = "broadsheet.log.format"
 LOCAL_DIRECTORY = "broadsheet-data"
 """Where `broadsheet broker` keeps its logs when nothing says where: below the working directory, in sight."""
 
@@ -30,6 +31,19 @@ def load_config(
     values.update(properties_of(environment or {}))
     values.update(parse_overrides(overrides))
     return BrokerConfig(values if text is not None else with_local_defaults(values), hostname=hostname)
+
+
+def log_format(text: str | None, overrides: Iterable[str], environment: Mapping[str, str]) -> str:
+    """The value of `broadsheet.log.format` as far as it can be read, also when other properties are wrong.
+
+    What is wrong with a configuration is reported in this format. Empty: nothing sets it.
+    """
+    found = "" if text is None else parse_properties(text, skip_broken=True).get(LOG_FORMAT, "")
+    found = environment.get("KAFKA_" + LOG_FORMAT.upper().replace(".", "_"), found)
+    for key, _, value in (argument.partition("=") for argument in overrides):
+        if key.strip() == LOG_FORMAT:
+            found = value
+    return found.strip()
 
 
 def with_local_defaults(values: Mapping[str, str]) -> dict[str, str]:

@@ -10,17 +10,21 @@ _BLANK = " \t\f"
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
 
-def parse_properties(text: str) -> dict[str, str]:
+def parse_properties(text: str, *, skip_broken: bool = False) -> dict[str, str]:
     """The pairs of a .properties file; of a key given twice the last value counts.
 
     Key and value are separated by `=`, `:` or blanks; `#` and `!` begin a comment; an odd number of backslashes at the
     end of a line continues it; `\\t`, `\\n`, `\\r`, `\\f` and `\\uXXXX` are escapes, and any other escaped character
-    stands for itself. Raises ConfigError for a broken `\\u`.
+    stands for itself. Raises ConfigError for a broken `\\u`, unless such a pair is to be skipped.
     """
     pairs = {}
     for line in _logical_lines(text):
         key, value = _split(line)
-        pairs[_unescape(key)] = _unescape(value)
+        try:
+            pairs[_unescape(key)] = _unescape(value)
+        except ConfigError:
+            if not skip_broken:
+                raise
     return pairs
 
 
