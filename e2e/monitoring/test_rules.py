@@ -11,6 +11,7 @@ from e2e.monitoring.rules.cases import CASES
 from e2e.monitoring.rules.worlds import test_file as unit_tests
 from tools.alerts.__main__ import RULES
 from tools.alerts.table import ALERTS
+from tools.dashboards.expressions import asked, dashboards, substitute
 
 EXAMPLE = RULES.parents[3] / "docs/examples/monitoring/prometheus.yaml"
 
@@ -57,5 +58,33 @@ def test_exactly_the_right_alerts_fire(tmp_path: Path) -> None:
     file = tmp_path / "cases.yaml"
     tests = unit_tests(str(RULES), ((case.name, case.world(), case.expected) for case in CASES))
     file.write_text(yaml.safe_dump(tests, width=1_000_000, sort_keys=False))
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_late_records_are_not_lost_on_the_dashboard_and_never_make_up_for_those_of_another_cluster(
+    tmp_path: Path,
+) -> None:
+    """Cluster a lost three, two of which came late; in b a record came late that was lost before."""
+    (query,) = [q for q in asked("canary", dashboards()["canary"]) if q.panel == "Records lost"]
+    courses = {
+        ("lost", "a"): "0 3+0x59",
+        ("late", "a"): "0 0 2+0x58",
+        ("lost", "b"): "1+0x60",
+        ("late", "b"): "0 1+0x59",
+    }
+    series = [
+        {"series": f'broadsheet_canary_records_{what}_total{{namespace="paper",cluster="{who}"}}', "values": values}
+        for (what, who), values in courses.items()
+    ]
+    expr = f"round({substitute(query.expr)}, 0.1)"
+    samples = [{"labels": "{}", "value": 1}]
+    test = {
+        "interval": "1m",
+        "input_series": series,
+        "promql_expr_test": [{"expr": expr, "eval_time": "60m", "exp_samples": samples}],
+    }
+    file = tmp_path / "panel.yaml"
+    file.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [test]}))
     done = promtool("test", "rules", file)
     assert done.returncode == 0, done.stdout + done.stderr

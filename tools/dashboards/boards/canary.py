@@ -12,7 +12,8 @@ CLUSTER = "{{namespace}}/{{cluster}}"
 BROKER = "{{namespace}}/{{cluster}} broker {{broker}}"
 FAILED = f"sum(increase(broadsheet_canary_records_failed_total{{{S}}}[$__range]))"
 PRODUCED = f"sum(increase(broadsheet_canary_records_produced_total{{{S}}}[$__range]))"
-LOST = f"sum(increase(broadsheet_canary_records_lost_total{{{S}}}[$__range]))"
+LOST = f"sum {BY_CLUSTER} (increase(broadsheet_canary_records_lost_total{{{S}}}[$__range]))"
+LATE = f"sum {BY_CLUSTER} (increase(broadsheet_canary_records_late_total{{{S}}}[$__range]))"
 END_TO_END = "broadsheet_canary_end_to_end_latency_seconds_bucket"
 PRODUCE = "broadsheet_canary_produce_latency_seconds_bucket"
 
@@ -48,8 +49,9 @@ WELL = (
     ),
     stat_panel(
         "Records lost",
-        LOST,
-        "Records that were acknowledged and did not come back, over the time range of this page. It must be 0.",
+        f"sum(clamp_min({LOST} - {LATE}, 0))",
+        """Records that were acknowledged and did not come back, over the time range of this page; those that came late
+        are not among them. It must be 0.""",
         red=1,
         decimals=0,
         alerts=["CanaryRecordsLost"],
