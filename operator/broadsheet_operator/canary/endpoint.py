@@ -2,23 +2,49 @@
 
 from __future__ import annotations
 
+import errno
+import re
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 
 Page = Callable[[], tuple[int, str, bytes]]
 """Makes an answer: HTTP status, content type and body."""
 TEXT, JSON = "text/plain; charset=utf-8", "application/json"
 REQUEST_SECONDS = 5.0
 """How long a client may take to send a request."""
+ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%\w+)?)\]|([^\s:\[\]]*)):([0-9]{1,5})")
+ADDRESS_HELP = "HOST:PORT with a port up to 65535, as in localhost:9404, [::1]:9404, or [::]:9404 for all addresses"
+ALL = "::"
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+class Address(NamedTuple):
+    """Where to listen: a name or an address, `::` for all addresses of IPv4 and IPv6."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Out of `host:port`, with an IPv6 address in brackets. ValueError says what is allowed."""
+        found = ADDRESS.fullmatch(text)
+        if not found or int(found[3]) > 65535:
+            raise ValueError(f"{text} is not an address: write {ADDRESS_HELP}")
+        return cls(found[1] or found[2] or "localhost", int(found[3]))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Endpoint:
     """Serves pages from threads of its own."""
 
-    def __init__(self, host: str, port: int, pages: Mapping[str, Page]) -> None:
+    def __init__(self, address: Address, pages: Mapping[str, Page]) -> None:
         """Listens at once. OSError when it cannot."""
-        self._server = ThreadingHTTPServer((host, port), _handler(pages))
+        self._server = _listen(address, _handler(pages))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
 
@@ -31,6 +57,38 @@ class Endpoint:
         """Take no more requests."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, family: int, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AddressFamily(family)
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(self.server_address[0] != ALL))
+        super().server_bind()
+
+
+def _listen(address: Address, handler: type[BaseHTTPRequestHandler]) -> _Server:
+    """On both families for `::`, on IPv4 alone where the kernel has no IPv6; a name's IPv4 address goes first."""
+    host, port = address
+    if host == ALL:
+        try:
+            return _Server(socket.AF_INET6, (host, port), handler)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+            return _Server(socket.AF_INET, ("0.0.0.0", port), handler)
+    places = sorted((place[0], str(place[4][0])) for place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    for family, found in places[:-1]:
+        try:
+            return _Server(family, (found, port), handler)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    family, found = places[-1]
+    return _Server(family, (found, port), handler)
 
 
 def _handler(pages: Mapping[str, Page]) -> type[BaseHTTPRequestHandler]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 
 from broadsheet_operator import log_lines
 from broadsheet_operator.api.quantities import parse_duration
-from broadsheet_operator.canary.endpoint import JSON, TEXT, Endpoint
+from broadsheet_operator.canary.endpoint import JSON, TEXT, Address, Endpoint
 from broadsheet_operator.canary.machine import Canary, Pace
 from broadsheet_operator.canary.messages import Effect, Event
 from broadsheet_operator.canary.metrics import families
@@ -49,13 +49,21 @@ def parser() -> argparse.ArgumentParser:
                          "broker, at least 100ms (default: 1s)")  # fmt: skip
     options.add_argument("--max-latency", type=_seconds, default=1.0, metavar="TIME", help="what 99 %% of the records "
                          "may take end to end (default: 1s)")  # fmt: skip
-    options.add_argument("--http", default="localhost:9404", metavar="HOST:PORT", help="address of /healthz, /readyz, "
-                         "/metrics and /status; port 0: a free one (default: localhost:9404)")  # fmt: skip
+    options.add_argument("--http", type=_address, default="localhost:9404", metavar="HOST:PORT", help="address of "
+                         "/healthz, /readyz, /metrics and /status; [::]: all addresses of IPv4 and IPv6; port 0: a "
+                         "free one (default: localhost:9404)")  # fmt: skip
     options.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options.add_argument(
         "--log-format", default="text", choices=log_lines.FORMATS, help="json: one JSON object per line (default: text)"
     )
     return options
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _seconds(text: str) -> float:
@@ -70,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     log_lines.configure(options.log_level, options.log_format)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # what does not answer is in metrics and in /status
-    host, _, port = options.http.rpartition(":")
+    address: Address = options.http
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -82,11 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         manages_topic=options.topic_management == "self",
     )
     try:
-        endpoint = Endpoint(host or "localhost", int(port), process.pages())
-    except (OSError, ValueError) as error:
-        logger.critical("cannot listen on %s: %s; set --http to another address", options.http, error)
+        endpoint = Endpoint(address, process.pages())
+    except OSError as error:
+        logger.critical("cannot listen on %s: %s; set --http to another address", address, error)
         return 1
-    logger.info("started, serving http://%s:%d/metrics", host or "localhost", endpoint.port)
+    logger.info("started, serving http://%s/metrics", address._replace(port=endpoint.port))
     try:
         process.run(stop)
     finally:

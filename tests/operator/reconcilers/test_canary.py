@@ -66,7 +66,7 @@ def test_what_is_declared_reaches_the_program() -> None:
         "topic-management": "none",
         "interval": "1s",
         "max-latency": "1000ms",
-        "http": "0.0.0.0:9404",
+        "http": "[::]:9404",
         "log-format": "json",
     }
     declared = arguments(deployment(interval="1ms", maxLatency="1m30s", topicName="__theirs"))
