@@ -43,6 +43,37 @@ def test_the_second_release_stands_by_and_takes_over_when_the_first_is_gone(api:
             assert [note for reason, note in api.notes("news") if reason == "AnotherOperator"] != []
 
 
+def test_a_release_that_was_renamed_takes_its_clusters_over_at_once(api: Api, kubelet: Kubelet) -> None:
+    """It waited for two lease durations, and warned of an operator that had given its Lease back before."""
+    patient = replace(BRIEF, lease_seconds=60.0)
+    with OperatorThread(api.namespace, patient, lease_name="first"):
+        api.resource("Cluster", "news", SPEC)
+        kubelet.run("news")
+        api.ready("Cluster", "news")
+    with OperatorThread(api.namespace, patient, lease_name="second"):
+        wait_until(lambda: owner(api) == f"{api.namespace}/second", "the new release to take over", 20, 0.1)
+        words = f"before it was the one with the Lease {api.namespace}/first, which nobody holds"
+        wait_until(lambda: any(words in note for _, note in api.notes("news")), "an event that says so", 20, 0.1)
+        assert {reason for reason, _ in api.notes("news")} & {"AnotherOperator", "OperatorGone"} == set()
+
+
+def test_a_lease_that_is_given_back_in_an_upgrade_is_waited_for(api: Api, kubelet: Kubelet) -> None:
+    patient = replace(BRIEF, lease_seconds=60.0)
+    with OperatorThread(api.namespace, patient, lease_name="first") as first:
+        api.resource("Cluster", "news", SPEC)
+        kubelet.run("news")
+        api.ready("Cluster", "news")
+        with OperatorThread(api.namespace, patient, lease_name="second"):
+            wait_until(lambda: "AnotherOperator" in dict(api.notes("news")), "it to stand by", 20, 0.1)
+            first.stop()
+            words = f"no operator holds the Lease {api.namespace}/first any more"
+            wait_until(lambda: words in dict(api.notes("news")).get("OperatorGone", ""), "other words", 20, 0.1)
+            with OperatorThread(api.namespace, patient, lease_name="first"):
+                api.resource("Topic", "orders", {"cluster": "news", "partitions": 1})
+                api.ready("Topic", "orders")
+                assert owner(api) == f"{api.namespace}/first"
+
+
 def test_an_upgrade_of_the_release_keeps_its_clusters(api: Api, kubelet: Kubelet) -> None:
     for image in ("broker:1", "broker:2"):
         with OperatorThread(api.namespace, BRIEF, image=image):

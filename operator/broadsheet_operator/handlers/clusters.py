@@ -21,7 +21,7 @@ from broadsheet_operator.handlers.brokers import BrokerRounds
 from broadsheet_operator.handlers.canaries import Canaries
 from broadsheet_operator.handlers.counts import ClusterFigures, Counts
 from broadsheet_operator.handlers.dependents import utc_now
-from broadsheet_operator.handlers.ownership import Ownership
+from broadsheet_operator.handlers.ownership import Elsewhere, Ownership, owner_of
 from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
@@ -137,7 +137,7 @@ class Clusters:
         if body is None:
             await self._forget(key)
             return 0.0
-        was_ours = self._ownership.is_ours(body)
+        was_ours, before = self._ownership.is_ours(body), owner_of(body)
         try:
             body, other = await self._ownership.claim(body)
         except KubernetesError as error:
@@ -145,9 +145,10 @@ class Clusters:
                 raise
             await self._say_invalid(body, f"the API server refuses to have the Cluster annotated: {error.message}")
             return self._settings.held_seconds
-        if other:
+        if other is not None:
             return await self._stand_by(key, body, other)
         if not was_ours:
+            self._say_taken_over(key, body, before)
             self._store.put(Kind.CLUSTER, body)
             self._route_dependents(key)
         try:
@@ -176,12 +177,22 @@ class Clusters:
             logger.warning("Cluster %s: %s", key, problem)
         return None if attempts.failed else delay
 
-    async def _stand_by(self, key: ResourceKey, body: Mapping[str, Any], words: str) -> float:
+    def _say_taken_over(self, key: ResourceKey, body: Mapping[str, Any], before: str) -> None:
+        self._standing_by.pop(key, None)
+        if before:
+            words = (
+                f"the operator with the Lease {self._ownership.lease} looks after this Cluster now; before it was the"
+            )
+            self._writer.event(body, "Normal", "TakenOver", f"{words} one with the Lease {before}, which nobody holds")
+
+    async def _stand_by(self, key: ResourceKey, body: Mapping[str, Any], other: Elsewhere) -> float:
         """Leave a Cluster to another operator. Seconds until it is looked at again."""
+        words = other.words
         await self._close_session(key)
         self._forget_figures(key)
         if self._standing_by.get(key) != words:
-            self._writer.event(body, "Warning", "AnotherOperator", words)
+            severity, reason = ("Warning", "AnotherOperator") if other.held else ("Normal", "OperatorGone")
+            self._writer.event(body, severity, reason, words)
         self._standing_by[key] = words
         return self._settings.held_seconds
 
