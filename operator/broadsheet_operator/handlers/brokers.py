@@ -19,7 +19,7 @@ from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
 from broadsheet_operator.reconcilers import canary_topic, carried_out, limits, provisioning, scaling
-from broadsheet_operator.reconcilers.broker_round import Children, Plan, wants_rebalance
+from broadsheet_operator.reconcilers.broker_round import Children, Plan, rebalance_to_do
 from broadsheet_operator.reconcilers.limits import LimitStep
 from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, TopicView
 from broadsheet_operator.reconcilers.pods import pod_number
@@ -90,7 +90,7 @@ class BrokerRounds:
         """What is to be asked of the brokers this time. Only what costs little is asked each time."""
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
         running, draining, limited = children.running, children.draining, children.limited
-        asked_for = wants_rebalance(cluster, children)
+        asked_for = bool(rebalance_to_do(cluster, children))
         fresh = self._sizes.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
@@ -162,6 +162,9 @@ class BrokerRounds:
         if not step.cancel:
             draining = None if step.draining is None else str(step.draining)
             await attempts.of("remember the drain", partial(self._annotate, key, scaling.DRAINING, draining))
+        if step.rebalancing:
+            begin = partial(self._annotate, key, scaling.REBALANCING, plan.rebalance)
+            await attempts.of("remember the rebalance", begin)
         if plan.limit is not None:
             move = partial(self._move, key, step, plan.limit, call)
             failures += filter(None, [await attempts.of("remember what moves", move)])
@@ -170,7 +173,7 @@ class BrokerRounds:
             patch = {"spec": {"replicas": step.draining}}
             await attempts.of("shrink", partial(self._shrink, key, body, patch, step.words))
         if step.rebalanced:
-            await attempts.of("end the rebalance", partial(self._rebalanced, key, body))
+            await attempts.of("end the rebalance", partial(self._rebalanced, key, body, plan.rebalance))
         if plan.evictable is not None:
             self.evictable[key] = plan.evictable
         await attempts.of("restart", partial(self._restart, key, body, plan.rolling))
@@ -196,8 +199,9 @@ class BrokerRounds:
         await self._patch_stateful_set(key, patch)
         self._writer.event(body, "Normal", "ScaledDown", words)
 
-    async def _rebalanced(self, key: ResourceKey, body: Mapping[str, Any]) -> None:
-        await self._annotate(key, scaling.REBALANCED, body["metadata"]["annotations"][scaling.REBALANCE])
+    async def _rebalanced(self, key: ResourceKey, body: Mapping[str, Any], value: str) -> None:
+        patch = {"metadata": {"annotations": {scaling.REBALANCED: value, scaling.REBALANCING: None}}}
+        await self._patch_stateful_set(key, patch)
         self._writer.event(body, "Normal", "Rebalanced", "partitions are spread evenly over the brokers")
 
     async def _move(self, key: ResourceKey, step: ScalingStep, limit: LimitStep, call: Any) -> Failure | None:

@@ -180,10 +180,9 @@ class Clusters:
     def _say_taken_over(self, key: ResourceKey, body: Mapping[str, Any], before: str) -> None:
         self._standing_by.pop(key, None)
         if before:
-            words = (
-                f"the operator with the Lease {self._ownership.lease} looks after this Cluster now; before it was the"
-            )
-            self._writer.event(body, "Normal", "TakenOver", f"{words} one with the Lease {before}, which nobody holds")
+            now = f"the operator with the Lease {self._ownership.lease} looks after this Cluster now"
+            words = f"{now}; before it was the one with the Lease {before}, which nobody holds"
+            self._writer.event(body, "Normal", "TakenOver", words)
 
     async def _stand_by(self, key: ResourceKey, body: Mapping[str, Any], other: Elsewhere) -> float:
         """Leave a Cluster to another operator. Seconds until it is looked at again."""

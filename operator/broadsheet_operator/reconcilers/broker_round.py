@@ -62,6 +62,8 @@ class Plan:
     """What a round decided."""
 
     scaling: ScalingStep = field(default_factory=ScalingStep)
+    rebalance: str = ""
+    """Which rebalance is to be done: the value that asked for it."""
     limit: LimitStep | None = None
     """How fast replicas move; None where it is not known what moves."""
     voting: QuorumStep = field(default_factory=QuorumStep)
@@ -83,10 +85,11 @@ class Plan:
         return "; ".join(filter(None, [self.scaling.words, limit, self.voting.words]))
 
 
-def wants_rebalance(cluster: Cluster, children: Children) -> bool:
-    """Whether the Cluster's annotation asks for a rebalance that has not been done yet."""
-    asked = cluster.metadata.annotations.get(scaling.REBALANCE, "")
-    return bool(asked) and asked != children.annotations.get(scaling.REBALANCED)
+def rebalance_to_do(cluster: Cluster, children: Children) -> str:
+    """The value of the rebalance that the Cluster's annotation asks for, or that was begun; empty when it is done."""
+    done = children.annotations.get(scaling.REBALANCED)
+    known = cluster.metadata.annotations.get(scaling.REBALANCE, ""), children.annotations.get(scaling.REBALANCING, "")
+    return next((value for value in known if value and value != done), "")
 
 
 def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, now: datetime) -> Plan:
@@ -123,7 +126,8 @@ def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, no
     if isinstance(seen.placement, tuple):
         limit = limits.next_step(seen.placement, scale.moves, children.limited, terms_of(cluster.spec, now).rate)
     evictable = rollout.evictable(views, running, unsafe, provisioning.most_unavailable(cluster))
-    return Plan(scale, limit, voting, rolling, evictable, held and (limit is None or not limit.words))
+    held = held and (limit is None or not limit.words)
+    return Plan(scale, rebalance_to_do(cluster, children), limit, voting, rolling, evictable, held)
 
 
 def _scale(
@@ -143,7 +147,7 @@ def _scale(
         placement,
         frozenset(o.id for o in voters.observers),
     )
-    return scaling.next_step(wanted, observed, rebalance=wants_rebalance(cluster, children))
+    return scaling.next_step(wanted, observed, rebalance=bool(rebalance_to_do(cluster, children)))
 
 
 def pod_views(children: Children, running: int) -> list[PodView]:

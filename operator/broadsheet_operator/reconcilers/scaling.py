@@ -7,8 +7,9 @@ the replicas that the new size allows. Other partitions stay where they are unti
 their votes, then their pods go, and at last the cluster forgets them. Setting the number back stops that: moves under
 way are taken back, and what has been moved already stays where it is.
 
-Every step follows from what is there, so an operator that restarts goes on where it was. One thing only must be
-remembered, and stands in an annotation of the StatefulSet: that a drain was begun, so that it can be taken back.
+Every step follows from what is there, so an operator that restarts goes on where it was. Two things only must be
+remembered, and stand in annotations of the StatefulSet: that a drain was begun, so that it can be taken back, and that
+a rebalance was begun, so that it is finished when its request is gone (Flux removes what `kubectl annotate` has added).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ REBALANCE = "broadsheet.io/rebalance"
 when that is done, Argo CD would put back what Git has, and ask for another one, for ever."""
 REBALANCED = "broadsheet.io/rebalanced"
 """Annotation of the StatefulSet: the last value of REBALANCE that was done."""
+REBALANCING = "broadsheet.io/rebalancing"
+"""Annotation of the StatefulSet: the value of REBALANCE whose moves were begun; absent when they are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class ScalingStep:
     """Who should vote from now on; None: as many as the brokers that there are allow."""
     forget: tuple[int, ...] = ()
     """Brokers that the cluster is to forget."""
+    rebalancing: bool = False
+    """Moves of the rebalance that was asked for are begun with this."""
     rebalanced: bool = False
     """The rebalance that was asked for is done."""
 
@@ -107,7 +112,7 @@ def held(step: ScalingStep, words: str) -> ScalingStep:
     """The step outside of the maintenance windows: no move begins; what is under way goes on, or is taken back."""
     if not step.moves:
         return step
-    return replace(step, moves={}, words=f"{step.words}; {words}")
+    return replace(step, moves={}, rebalancing=False, words=f"{step.words}; {words}")
 
 
 def _shrink(wanted: int, leaving: Collection[int], seen: Observed) -> ScalingStep:
@@ -137,7 +142,7 @@ def _rebalance(seen: Observed) -> ScalingStep:
     if moves or moving:
         every = spreading.plan_balance(seen.partitions, seen.brokers, most=len(seen.partitions) + moving)
         words = f"rebalancing: {_replicas(max(len(every), len(moves)) + moving)} left to move"
-        return ScalingStep(words, moves=moves)
+        return ScalingStep(words, moves=moves, rebalancing=bool(moves))
     return ScalingStep(rebalanced=True)
 
 

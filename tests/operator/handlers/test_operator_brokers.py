@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.limits import LIMITED
 from broadsheet_operator.reconcilers.observed import LackingPartition, TopicPartition
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, QUORUM, RESTART
-from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE
+from broadsheet_operator.reconcilers.scaling import DRAINING, REBALANCE, REBALANCED, REBALANCING
 from tests.operator.support import Stage, merged, staged, status
 
 TOPICS, GROUPS = DEPENDENTS
@@ -144,6 +145,28 @@ async def test_partitions_are_spread_when_somebody_asks(stage: Stage) -> None:
     body = stage.kubernetes.one(Kind.CLUSTER, "news")
     stage.kubernetes.put(merged(body, {"metadata": {"annotations": {REBALANCE: "again"}}}))
     await stage.until(lambda: stage.reasons_of("news").count("Rebalanced") == 2, "another one")
+
+
+@staged
+async def test_a_rebalance_that_has_begun_is_finished_when_nothing_asks_for_it_any_more(stage: Stage) -> None:
+    """Flux removes what `kubectl annotate` has added, and the partitions were left where they were just then."""
+    orders = [TopicPartition("orders", n) for n in range(60)]
+    stage.kafka.placement = dict.fromkeys(orders, (0,))
+    await three(stage)
+    asked = {"metadata": {"annotations": {REBALANCE: "now"}}}
+    stage.kubernetes.put(merged(stage.kubernetes.one(Kind.CLUSTER, "news"), asked))
+
+    def remembered() -> dict[str, str]:
+        found = stage.kubernetes.one(Kind.STATEFUL_SET, "news-brokers")["metadata"]["annotations"]
+        return {name: found[name] for name in (REBALANCING, REBALANCED) if name in found}
+
+    await stage.until(lambda: REBALANCING in remembered(), "the begin")
+    removed = {"metadata": {"annotations": {REBALANCE: None}}}
+    stage.kubernetes.put(merged(stage.kubernetes.one(Kind.CLUSTER, "news"), removed))
+    assert "Rebalanced" not in stage.reasons_of("news"), "it is not over yet"
+    await stage.until(lambda: "Rebalanced" in stage.reasons_of("news"), "an end")
+    assert sorted(Counter(stage.kafka.placement.values()).values()) == [20, 20, 20]
+    await stage.until(lambda: remembered() == {REBALANCED: "now"}, "it to be forgotten")
 
 
 @staged
