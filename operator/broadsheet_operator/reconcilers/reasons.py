@@ -59,7 +59,12 @@ class Reason(StrEnum):
         Health.WAITING,
         "A change waits for the next window of the Cluster's spec.maintenanceWindows.",
     )
-    PAUSED = "Paused", Health.WAITING, "The Cluster is paused.", "Set spec.paused of the Cluster to false."
+    PAUSED = (
+        "Paused",
+        Health.WAITING,
+        "The Cluster is paused. Where Ready is False, something that is declared waits for the end of the pause.",
+        "Set spec.paused of the Cluster to false.",
+    )
     CLUSTER_NOT_READY = (
         "ClusterNotReady",
         Health.WAITING,

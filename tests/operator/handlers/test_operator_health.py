@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from broadsheet_operator.handlers.writing import FINALIZER
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.settings import OperatorSettings
 from tests.operator.support import BROKERS, Stage, merged, staged
@@ -104,6 +105,23 @@ async def test_a_pause_leaves_ready_what_was_ready_and_says_what_has_changed_sin
     await stage.until(lambda: set(conditions(stage, Kind.TOPIC, "orders")) == {"Ready", "InSync"}, "it to go on")
     await stage.reason(Kind.TOPIC, "totals", "Ready")
     assert stage.kafka.topics["totals"][0] == 2
+
+
+@staged
+async def test_what_is_deleted_in_a_paused_cluster_stays_until_the_pause_ends(stage: Stage) -> None:
+    for name, policy in (("orders", "Delete"), ("totals", "Retain")):
+        stage.apply("Topic", name, {"cluster": "news", "partitions": 1, "deletionPolicy": policy})
+        await stage.reason(Kind.TOPIC, name, "Ready")
+    stage.apply("Cluster", "news", {**BROKERS, "paused": True})
+    await stage.until(lambda: "Paused" in conditions(stage, Kind.TOPIC, "orders"), "the pause to be seen")
+    for name in ("orders", "totals"):
+        await stage.kubernetes.delete(Kind.TOPIC, "paper", name)
+    await stage.until(lambda: "Retained" in stage.reasons_of("totals"), "the one that deletes nothing to go")
+    assert stage.kubernetes.one(Kind.TOPIC, "orders")["metadata"]["finalizers"] == [FINALIZER]
+    assert set(stage.kafka.topics) == {"orders", "totals"}
+    stage.apply("Cluster", "news", BROKERS)
+    await stage.until(lambda: (Kind.TOPIC, "paper", "orders") not in stage.kubernetes.objects, "it to go")
+    assert set(stage.kafka.topics) == {"totals"}
 
 
 @staged
