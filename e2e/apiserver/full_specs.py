@@ -62,7 +62,7 @@ FULL: dict[str, list[dict[str, Any]]] = {
             "metrics": {"consumerGroups": "Declared", "excludeGroups": ["console-consumer-*", "a?"]},
             "canary": {
                 "interval": "1000ms",
-                "maxLatency": "30000ms",
+                "maxLatency": "3000ms",
                 "topicName": "__watch",
                 "resources": {"requests": {"cpu": "0.05"}, "limits": {"memory": "128Mi"}},
                 "metricsPort": 9405,

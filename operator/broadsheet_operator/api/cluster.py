@@ -6,8 +6,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
+from broadsheet_operator.api import canary_limits
 from broadsheet_operator.api.maintenance import MaintenanceWindow
 from broadsheet_operator.api.meta import (
     API_VERSION,
@@ -22,7 +23,7 @@ from broadsheet_operator.api.meta import (
     unmanaged_keys,
 )
 from broadsheet_operator.api.owned import ANNOTATIONS, LABELS, PROPERTIES, first_refusal, owned_keys, refused_key
-from broadsheet_operator.api.quantities import QUANTITY_HELP, QUANTITY_PATTERN, Duration, Size, parse_size
+from broadsheet_operator.api.quantities import QUANTITY_HELP, QUANTITY_PATTERN, Size, parse_size, text_of_duration
 from broadsheet_operator.api.scheduling import Affinity, Toleration
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -230,30 +231,67 @@ class Reassignments(SpecModel):
     what is written to the topics that move, or they never catch up. Left out: 50Mi."""
 
 
-CANARY_TOPIC_PATTERN = r"^__[a-zA-Z0-9][a-zA-Z0-9._-]{0,200}$"
-CANARY_TOPIC_HELP = "a topic of its own; its name begins with two underscores, as in __broadsheet_canary"
+def _canary_interval(value: str) -> str:
+    canary_limits.interval_ms(value)
+    return value
+
+
+def _canary_latency(value: str) -> str:
+    canary_limits.latency_ms(value)
+    return value
+
+
+CanaryInterval = Annotated[
+    str,
+    BeforeValidator(text_of_duration),
+    Field(
+        max_length=64,
+        json_schema_extra={"pattern": canary_limits.TIME_PATTERN, "x-help": canary_limits.INTERVAL_HELP},
+    ),
+    AfterValidator(_canary_interval),
+]
+CanaryLatency = Annotated[
+    str,
+    BeforeValidator(text_of_duration),
+    Field(
+        max_length=64,
+        json_schema_extra={"pattern": canary_limits.TIME_PATTERN, "x-help": canary_limits.LATENCY_HELP},
+    ),
+    AfterValidator(_canary_latency),
+]
 
 
 class Canary(SpecModel):
     """A client that writes and reads records over every broker, and measures what clients see."""
 
-    interval: Duration | None = None
-    """Time between two records of a broker, at least 100ms. Left out: 1s."""
-    max_latency: Duration | None = None
-    """What 99 % of the records of five minutes may take end to end before CanaryHealthy is False. Left out: 1s."""
+    interval: CanaryInterval | None = None
+    """Time between two records of a broker, from 100ms to 1h. Left out: 1s."""
+    max_latency: CanaryLatency | None = None
+    """What 99 % of the records of five minutes may take end to end before CanaryHealthy is False, from 1ms to 5s. Left
+    out: 1s."""
     topic_name: (
         Annotated[
             str,
-            StringConstraints(pattern=CANARY_TOPIC_PATTERN, max_length=203),
-            Field(json_schema_extra={"x-help": CANARY_TOPIC_HELP}),
+            StringConstraints(max_length=203),
+            Field(json_schema_extra={"pattern": canary_limits.TOPIC_PATTERN, "x-help": canary_limits.TOPIC_HELP}),
+            AfterValidator(canary_limits.topic_name),
         ]
         | None
     ) = None
-    """Its topic. Left out: __broadsheet_canary. A topic that was not made for a canary is never used."""
+    """Its topic. Left out: __broadsheet_canary. Not one of Kafka's own, and one that was not made for a canary is never
+    used."""
     resources: Resources | None = None
-    """CPU and memory of its pod. Left out: 20m CPU and 64Mi are requested, and 128Mi is the limit."""
+    """CPU and memory of its pod; the memory limit is at least 64Mi. Left out: 20m CPU and 64Mi are requested, and 128Mi
+    is the limit."""
     metrics_port: Port | None = None
     """With `broadsheet up`: the port of its /metrics. Left out: a free one. On Kubernetes it is 9404."""
+
+    @field_validator("resources")
+    @classmethod
+    def _enough_memory(cls, value: Resources | None) -> Resources | None:
+        if value is not None and value.limits is not None and "memory" in value.limits:
+            canary_limits.check_memory(value.limits["memory"])
+        return value
 
     @property
     def topic(self) -> str:

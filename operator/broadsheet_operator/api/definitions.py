@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from broadsheet_operator.api.canary_limits import RULES as CANARY_RULES
 from broadsheet_operator.api.changes import NO_OTHER_CLASS, NO_SHRINKING, NO_STORAGE_CHANGE
 from broadsheet_operator.api.cluster import (
     EXTERNAL_NAME,
@@ -210,6 +211,7 @@ DEFINITIONS = (
                 NO_OTHER_CLASS,
                 ".storageClass",
             ),
+            *(Rule("spec.canary", rule, words, field) for rule, words, field in CANARY_RULES),
             *(Rule("spec.brokers.template.tolerations[]", rule, words) for rule, words in TOLERATION_RULES),
             *_not_ours({**PROPERTIES, **KUBERNETES_PROPERTIES}),
             _keys_not_ours("labels", LABELS),

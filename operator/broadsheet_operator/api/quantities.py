@@ -98,7 +98,8 @@ def format_rate(size_bytes: int) -> str:
     return min((f"{size_bytes // factor}{unit}" for unit, factor in reversed(units)), key=len)
 
 
-def _text_of_duration(value: object) -> object:
+def text_of_duration(value: object) -> object:
+    """The value before it is read as a duration; a bare number is refused, because YAML makes it of `interval: 5`."""
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"a number without a unit could mean anything; write {value}ms, or {DURATION_HELP}")
     return value
@@ -142,7 +143,7 @@ def _check_time(value: object) -> object:
 
 Duration = Annotated[
     str,
-    BeforeValidator(_text_of_duration),
+    BeforeValidator(text_of_duration),
     Field(
         pattern=DURATION_PATTERN,
         max_length=64,
@@ -152,7 +153,7 @@ Duration = Annotated[
 ]
 RetentionTime = Annotated[
     str,
-    BeforeValidator(_text_of_duration),
+    BeforeValidator(text_of_duration),
     Field(
         pattern=RETENTION_TIME_PATTERN,
         max_length=64,

@@ -32,7 +32,7 @@ class Address(NamedTuple):
         """Out of `host:port`, with an IPv6 address in brackets. ValueError says what is allowed."""
         found = ADDRESS.fullmatch(text)
         if not found or int(found[3]) > 65535:
-            raise ValueError(f"{text} is not an address: write {ADDRESS_HELP}")
+            raise ValueError(f"write {ADDRESS_HELP}")
         return cls(found[1] or found[2] or "localhost", int(found[3]))
 
     def __str__(self) -> str:

@@ -14,16 +14,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from broadsheet_operator import log_lines
-from broadsheet_operator.api.quantities import parse_duration
+from broadsheet_operator.api import canary_limits
 from broadsheet_operator.canary.endpoint import JSON, TEXT, Address, Endpoint
 from broadsheet_operator.canary.machine import Canary, Pace
 from broadsheet_operator.canary.messages import Effect, Event
 from broadsheet_operator.canary.metrics import families
 from broadsheet_operator.canary.verdict import Judge
-from broadsheet_operator.reconcilers.canary_health import LEAST_INTERVAL_MS
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 JUDGE_SECONDS = 5.0
@@ -38,20 +39,40 @@ def parser() -> argparse.ArgumentParser:
         description="Write and read records over every broker, and report latency, losses and availability.",
     )
     options.add_argument("--bootstrap-servers", required=True, metavar="HOST:PORT,...", help="some of its brokers")
-    options.add_argument("--topic", default=DEFAULT_TOPIC, help=f"its own topic (default: {DEFAULT_TOPIC})")
+    options.add_argument(
+        "--topic",
+        type=_checked(canary_limits.topic_name),
+        default=DEFAULT_TOPIC,
+        help=f"its own topic (default: {DEFAULT_TOPIC})",
+    )
     options.add_argument(
         "--topic-management",
         choices=["self", "none"],
         default="self",
         help="who creates the topic and keeps a partition on each broker; none: the operator does (default: self)",
     )
-    options.add_argument("--interval", type=_interval, default=1.0, metavar="TIME", help="between two records of a "
-                         "broker, at least 100ms (default: 1s)")  # fmt: skip
-    options.add_argument("--max-latency", type=_seconds, default=1.0, metavar="TIME", help="what 99 %% of the records "
-                         "may take end to end (default: 1s)")  # fmt: skip
-    options.add_argument("--http", type=_address, default="localhost:9404", metavar="HOST:PORT", help="address of "
-                         "/healthz, /readyz, /metrics and /status; [::]: all addresses of IPv4 and IPv6; port 0: a "
-                         "free one (default: localhost:9404)")  # fmt: skip
+    options.add_argument(
+        "--interval",
+        type=_checked(canary_limits.interval_ms),
+        default="1s",
+        metavar="TIME",
+        help="between two records of a broker, 100ms to 1h (default: 1s)",
+    )
+    options.add_argument(
+        "--max-latency",
+        type=_checked(canary_limits.latency_ms),
+        default="1s",
+        metavar="TIME",
+        help="what 99 %% of the records may take end to end, 1ms to 5s (default: 1s)",
+    )
+    options.add_argument(
+        "--http",
+        type=_checked(Address.parse),
+        default="localhost:9404",
+        metavar="HOST:PORT",
+        help="address of /healthz, /readyz, /metrics and /status; [::]: all addresses of IPv4 and IPv6; port 0: a free "
+        "one (default: localhost:9404)",
+    )
     options.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options.add_argument(
         "--log-format", default="text", choices=log_lines.FORMATS, help="json: one JSON object per line (default: text)"
@@ -59,18 +80,16 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _checked(read: Callable[[str], T]) -> Callable[[str], T]:
+    """An option's type for argparse, of a function whose ValueError says what is allowed."""
 
+    def value(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
-def _seconds(text: str) -> float:
-    try:
-        return parse_duration(text) / 1000
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process = Process(
         options.bootstrap_servers.split(","),
         options.topic,
-        Pace(interval=options.interval),
-        options.max_latency,
+        Pace(interval=options.interval / 1000),
+        options.max_latency / 1000,
         manages_topic=options.topic_management == "self",
     )
     try:
@@ -101,13 +120,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         endpoint.close()
     logger.info("stopped")
     return 0
-
-
-def _interval(text: str) -> float:
-    seconds = _seconds(text)
-    if seconds * 1000 < LEAST_INTERVAL_MS:
-        raise argparse.ArgumentTypeError(f"{text} is too short: write at least {LEAST_INTERVAL_MS}ms")
-    return seconds
 
 
 class Process:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from broadsheet_operator.api import canary_limits
 from broadsheet_operator.api.cluster import Canary, Cluster
 from broadsheet_operator.api.meta import Condition
-from broadsheet_operator.api.quantities import format_duration, parse_duration
-from broadsheet_operator.reconcilers.canary_health import LEAST_INTERVAL_MS, CanaryHealth
+from broadsheet_operator.api.quantities import format_duration
+from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.conditions import Statement, TruthValue
 from broadsheet_operator.reconcilers.observed import BrokerView, Failure
 from broadsheet_operator.reconcilers.pods import trouble
@@ -35,12 +36,12 @@ def name_of(cluster: str) -> str:
 
 def interval_ms(canary: Canary) -> int:
     """Milliseconds between two records of a broker."""
-    return max(LEAST_INTERVAL_MS, parse_duration(canary.interval)) if canary.interval else DEFAULT_MS
+    return canary_limits.interval_ms(canary.interval) if canary.interval else DEFAULT_MS
 
 
 def max_latency_ms(canary: Canary) -> int:
     """Milliseconds that 99 % of the records may take."""
-    return parse_duration(canary.max_latency) if canary.max_latency else DEFAULT_MS
+    return canary_limits.latency_ms(canary.max_latency) if canary.max_latency else DEFAULT_MS
 
 
 def children(cluster: Cluster, image: str, servers: Sequence[str]) -> list[dict[str, Any]]:

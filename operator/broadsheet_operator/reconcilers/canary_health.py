@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass
 
 from broadsheet_operator.reconcilers.reasons import reason_of
 
-LEAST_INTERVAL_MS = 100
-"""Milliseconds that are at least between two records of a broker: a canary is no load test."""
-
 
 @dataclass(frozen=True, slots=True)
 class CanaryHealth:

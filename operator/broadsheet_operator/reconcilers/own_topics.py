@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from broadsheet_operator.api.canary_limits import KAFKAS_TOPICS
 from broadsheet_operator.api.topic import Topic
 from broadsheet_operator.reconcilers.observed import TopicView
 
 METADATA = "__cluster_metadata"
 """The log of the metadata quorum, which no client sees as a topic."""
-NAMES = frozenset({"__consumer_offsets", "__transaction_state", "__share_group_state", METADATA})
+NAMES = frozenset(KAFKAS_TOPICS)
 CHANGEABLE = (
     "max.compaction.lag.ms",
     "min.cleanable.dirty.ratio",

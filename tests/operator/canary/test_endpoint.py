@@ -75,4 +75,4 @@ def test_an_address_is_written_as_it_is_read() -> None:
 def test_what_is_not_an_address_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(["--bootstrap-servers", "b:9092", "--http", text])
-    assert f"{text} is not an address: write HOST:PORT" in capsys.readouterr().err
+    assert f"'{text}': write HOST:PORT" in capsys.readouterr().err

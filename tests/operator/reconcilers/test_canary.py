@@ -69,8 +69,8 @@ def test_what_is_declared_reaches_the_program() -> None:
         "http": "[::]:9404",
         "log-format": "json",
     }
-    declared = arguments(deployment(interval="1ms", maxLatency="1m30s", topicName="__theirs"))
-    assert (declared["interval"], declared["max-latency"], declared["topic"]) == ("100ms", "90000ms", "__theirs")
+    declared = arguments(deployment(interval="1m30s", maxLatency="1s500ms", topicName="__theirs"))
+    assert (declared["interval"], declared["max-latency"], declared["topic"]) == ("90000ms", "1500ms", "__theirs")
     found = deployment(resources={"requests": {"cpu": "1"}})
     assert found["spec"]["template"]["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "1"}}
 
@@ -80,7 +80,7 @@ def test_arguments_are_those_of_the_program() -> None:
 
     (container,) = deployment(interval="250ms")["spec"]["template"]["spec"]["containers"]
     options = parser().parse_args(container["args"])
-    assert (options.interval, options.max_latency, options.topic_management) == (0.25, 1.0, "none")
+    assert (options.interval, options.max_latency, options.topic_management) == (250, 1000, "none")
 
 
 def waiting(reason: str, message: str) -> dict[str, Any]:
@@ -90,13 +90,28 @@ def waiting(reason: str, message: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("interval", ["0s", "99ms"])
-def test_a_canary_is_no_load_test(interval: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("interval", "99ms", "write a time from 100ms to 1h"),
+        ("interval", "3601s", "write a time from 100ms to 1h"),
+        ("interval", "soon", "write a time from 100ms to 1h"),
+        ("max-latency", "0ms", "write a time from 1ms to 5s"),
+        ("max-latency", "5001ms", "write a time from 1ms to 5s"),
+        ("topic", "orders", "begins with two underscores"),
+        ("topic", "__consumer_offsets", "are Kafka's own topics"),
+    ],
+)
+def test_the_program_refuses_what_a_cluster_may_not_ask_for(
+    option: str, value: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     from broadsheet_operator.canary.main import parser
 
     with pytest.raises(SystemExit):
-        parser().parse_args(["--bootstrap-servers", "localhost:9092", "--interval", interval])
-    assert f"{interval} is too short: write at least 100ms" in capsys.readouterr().err
+        parser().parse_args(["--bootstrap-servers", "localhost:9092", f"--{option}", value])
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"argument --{option}: {value!r}: " in said
+    assert words in said
 
 
 def said(health: CanaryHealth | None, before: Condition | None = None, **around: Any) -> tuple[str, str, str]:
