@@ -107,6 +107,7 @@ def test_every_alert_can_be_seen_on_a_dashboard() -> None:
     }
     helpers = {
         "broadsheet_operator_resync_interval_seconds",
+        "broadsheet_lag_wanted",
         "broadsheet_canary_last_round_timestamp_seconds",
         "broadsheet_canary_max_latency_seconds",
     }

@@ -338,6 +338,17 @@ GROUPS = (
         "The group has members, and the committed offset of a partition did not move for the whole window of its "
         "ConsumerGroup (five minutes by default).",
     ),
+    Alert(
+        "LagNotObserved",
+        WARNING,
+        10 * MINUTE,
+        f'sum {CLUSTER} (broadsheet_lag_groups{{result!="exported"}}) > 0'
+        f" or max {CLUSTER} (broadsheet_lag_wanted)"
+        f" unless on (namespace, cluster) max {CLUSTER} (broadsheet_lag_groups)",
+        f"the lag of consumer groups of {WHERE} is not known",
+        "The cluster can be reached, and observations fail or leave groups out. Alerts about groups that are missing "
+        "cannot fire. If the cluster cannot be reached, only ClusterUnreachable fires.",
+    ),
 )
 LOST, LATE = "broadsheet_canary_records_lost_total", "broadsheet_canary_records_late_total"
 NO_VERDICT = 'condition="CanaryHealthy",reason!~"RecordsPass|RecordsSlow|BrokerUnavailable|RecordsLost"'

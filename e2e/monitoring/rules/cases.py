@@ -33,6 +33,8 @@ from e2e.monitoring.rules.worlds import (
 
 Expected = Mapping[int, Iterable[str]]
 START = 60
+LAG = ("broadsheet_lag_wanted", "broadsheet_lag_groups")
+"""Whether lag is to be known, and whether it is: neither of a cluster that cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -370,7 +372,7 @@ def a_cluster_that_does_not_answer() -> Series:
     world = well()
     change(world, "broadsheet_cluster_reachable", at(1, (60, 0)))
     change(world, "broadsheet_resource_ready", at(1, (60, 0)), kind="Topic")
-    for name in ("kafka_consumergroup_members", "kafka_consumergroup_group_max_lag_seconds"):
+    for name in ("kafka_consumergroup_members", "kafka_consumergroup_group_max_lag_seconds", *LAG):
         change(world, name, at(1, (60, GONE)))
     return world
 
@@ -528,6 +530,58 @@ def a_group_that_stalls() -> Series:
     labels = f'{AT},consumergroup="billing",verdict'
     world[operators("broadsheet_consumergroup_verdict", f'{labels}="OK"')] = at(1, (60, GONE), (90, 1))
     world[operators("broadsheet_consumergroup_verdict", f'{labels}="Stalled"')] = at(GONE, (60, 1), (90, GONE))
+    return world
+
+
+@case({70: [], 72: ["LagNotObserved"], 120: []})
+def lag_that_cannot_be_observed() -> Series:
+    """Observations fail: what was seen is exported for a minute, and then nothing."""
+    world = well()
+    change(world, "broadsheet_lag_groups", at(1, (61, GONE), (100, 1)), result="exported")
+    for result in ("left_out", "failed"):
+        change(world, "broadsheet_lag_groups", at(0, (61, GONE), (100, 0)), result=result)
+    return world
+
+
+@case({69: [], 71: ["LagNotObserved"], 120: []})
+def groups_that_are_left_out() -> Series:
+    world = well()
+    change(world, "broadsheet_lag_groups", at(0, (60, 7), (100, 0)), result="left_out")
+    return world
+
+
+@case({69: [], 71: ["LagNotObserved"]})
+def a_group_whose_coordinator_does_not_answer() -> Series:
+    world = well()
+    change(world, "broadsheet_lag_groups", at(0, (60, 1)), result="failed")
+    return world
+
+
+@case(quiet(62, 66, 69, 75))
+def coordinators_that_load_in_a_rolling_change() -> Series:
+    """Now of one broker, now of another, with observations between that find everything."""
+    world = well()
+    change(world, "broadsheet_lag_groups", at(0, (60, 3), (63, 0), (65, 2), (69, 0)), result="failed")
+    return world
+
+
+@case(quiet(0, 30, 60, 90, 150))
+def lag_that_is_not_wanted() -> Series:
+    """spec.metrics.consumerGroups: None, or Declared and none is declared; of the latter the operator counts 0."""
+    world = well()
+    for key in [key for key in world if key.startswith(LAG)]:
+        del world[key]
+    world[operators("broadsheet_lag_groups", f'{AT},result="exported"')] = at(GONE, (60, 0))
+    world[operators("broadsheet_lag_groups", f'{AT},result="failed"')] = at(GONE, (60, 0))
+    return world
+
+
+@case(quiet(0, 1, 3, 5, 11, 30))
+def the_first_minutes_of_an_operator() -> Series:
+    """A cluster that is new to it: lag is wanted at once, and observed after some minutes."""
+    world = well()
+    for key in of(world, "broadsheet_lag_groups"):
+        world[key] = with_gaps(world[key], (0, 5))
     return world
 
 

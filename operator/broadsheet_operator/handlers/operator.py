@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -26,6 +27,7 @@ from broadsheet_operator.kafka.lane import GatewayFactory
 from broadsheet_operator.kubernetes import Kind, Kubernetes, kind_of
 from broadsheet_operator.reconcilers.observed import GroupView, LagQuery
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
+from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.settings import DEFAULTS, OperatorSettings
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,19 @@ CHILDREN = (
     Kind.NETWORK_POLICY,
 )
 """Watched by their label, so that the operator keeps no other objects in memory."""
+
+NO_ANSWER = frozenset(
+    {
+        Reason.TIMEOUT,
+        Reason.UNREACHABLE,
+        Reason.COORDINATOR_LOADING,
+        Reason.COORDINATOR_NOT_AVAILABLE,
+        Reason.THROTTLED,
+        Reason.UNAUTHORIZED,
+        Reason.KAFKA_ERROR,
+    }
+)
+"""Why a group that is declared could not be observed."""
 
 
 class Operator:
@@ -238,8 +253,27 @@ class Operator:
             cluster = cluster_of(body, key) if body is not None else None
             if cluster is None or not self.clusters.is_reachable(cluster):
                 continue
-            if self._group_metrics(cluster).get("consumerGroups") != ConsumerGroupMetrics.NONE:
+            if self.exported_groups(cluster) != ConsumerGroupMetrics.NONE:
                 yield cluster, view
+
+    def unknown_groups(self) -> Counter[ResourceKey]:
+        """How many groups that resources declare were not observed for a minute, by Cluster.
+
+        Not those that wait for a person or for their Cluster: their conditions say so.
+        """
+        found, seen = Counter[ResourceKey](), self.dependents.recent_views(Kind.CONSUMER_GROUP)
+        for key, body in self.store.list(Kind.CONSUMER_GROUP):
+            cluster = cluster_of(body, key)
+            paused = (self.store.get(Kind.CLUSTER, cluster) or {}).get("spec", {}).get("paused")
+            conditions = body.get("status", {}).get("conditions", ())
+            ready = next((x for x in conditions if x["type"] == "Ready"), {"status": "Unknown", "reason": ""})
+            if key not in seen and not paused and (ready["status"] == "True" or ready["reason"] in NO_ANSWER):
+                found[cluster] += 1
+        return found
+
+    def exported_groups(self, cluster: ResourceKey) -> str:
+        """Which groups of a Cluster are exported: spec.metrics.consumerGroups."""
+        return str(self._group_metrics(cluster).get("consumerGroups", ConsumerGroupMetrics.ALL))
 
     def _group_metrics(self, cluster: ResourceKey) -> Mapping[str, Any]:
         body = self.store.get(Kind.CLUSTER, cluster) or {}
@@ -249,14 +283,13 @@ class Operator:
     def _lag_query(self, cluster: ResourceKey, times: Times) -> LagQuery | None:
         """What is asked of a cluster for /metrics, beside the groups that resources declare."""
         body = self.store.get(Kind.CLUSTER, cluster)
-        metrics = self._group_metrics(cluster)
-        if body is None or metrics.get("consumerGroups", ConsumerGroupMetrics.ALL) != ConsumerGroupMetrics.ALL:
+        if body is None or self.exported_groups(cluster) != ConsumerGroupMetrics.ALL:
             return None
         return LagQuery(
             most_partitions=self.settings.lag_partitions,
             most_fetches=self.settings.lag_fetches,
             known=frozenset(view.group_id for at, view in self.declared_groups() if at == cluster),
-            excluded=tuple(metrics.get("excludeGroups") or ()),
+            excluded=tuple(self._group_metrics(cluster).get("excludeGroups") or ()),
             all_topics=body.get("spec", {}).get("external") is not None,
             times=times,
         )

@@ -246,6 +246,51 @@ def test_a_cluster_says_which_groups_are_exported() -> None:
     observing(test)
 
 
+def test_whether_lag_is_wanted_is_exported_beside_whether_it_is_known() -> None:
+    async def test(stage: Stage) -> None:
+        def found() -> tuple[float | None, float | None, float | None]:
+            scrape = Scrape(stage)
+            groups = (scrape.value("broadsheet_lag_groups", **NEWS, result=result) for result in ("exported", "failed"))
+            return scrape.value("broadsheet_lag_wanted", **NEWS), *groups
+
+        async def declare(metrics: dict[str, Any], *wanted: float | None) -> None:
+            stage.apply("Cluster", "news", {**BROKERS, "metrics": metrics})
+            await stage.until(lambda: found() == wanted, f"{wanted} with {metrics}, not {found()}")
+
+        stage.kafka.groups["others"] = replace(reading(lag=3), group_id="others")
+        await stage.until(lambda: found() == (1, 1, 0), "the lag")
+        observe = stage.kafka.observe_lag
+        stage.kafka.observe_lag = lambda query: Failure(Reason.UNAUTHORIZED, "not allowed")  # type: ignore[method-assign]
+        await stage.until(lambda: found() == (1, None, None), "what was seen to be too old")
+        await declare({"consumerGroups": "None"}, None, None, None)
+        await declare({"consumerGroups": "Declared"}, None, 0, 0)
+        stage.apply("ConsumerGroup", "others", {"cluster": "news"})
+        await stage.until(lambda: found() == (1, 1, 0), "the declared group")
+        stage.kafka.observe_lag = observe  # type: ignore[method-assign]
+        await declare({}, 1, 1, 0)
+        stage.kafka.down = True
+        await stage.until(lambda: found() == (None, None, None), "nothing of a cluster that does not answer")
+
+    observing(test)
+
+
+def test_a_declared_group_that_cannot_be_observed_is_counted() -> None:
+    async def test(stage: Stage) -> None:
+        def failed() -> float | None:
+            return Scrape(stage).value("broadsheet_lag_groups", **NEWS, result="failed")
+
+        stage.apply("Cluster", "news", {**BROKERS, "metrics": {"consumerGroups": "Declared"}})
+        failure = Failure(Reason.COORDINATOR_NOT_AVAILABLE, "no coordinator")
+        stage.kafka.observe_groups = lambda queries: dict.fromkeys(queries, failure)  # type: ignore[method-assign]
+        stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
+        await stage.until(lambda: failed() == 1, "the group")
+        assert Scrape(stage).value("broadsheet_lag_wanted", **NEWS) == 1
+        stage.apply("Cluster", "news", {**BROKERS, "metrics": {"consumerGroups": "Declared"}, "paused": True})
+        await stage.until(lambda: failed() == 0, "a pause, in which no declared group is looked at")
+
+    observing(test)
+
+
 def test_groups_beyond_the_limit_are_counted_and_named_nowhere() -> None:
     async def test(stage: Stage) -> None:
         for name in ("a", "b", "c"):

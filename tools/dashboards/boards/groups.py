@@ -83,6 +83,7 @@ WELL = (
         """Groups whose lag is missing on this page: their coordinator did not answer, or there are more partitions than
         --lag-partitions of the operator allows.""",
         yellow=1,
+        alerts=["LagNotObserved"],
         width=3,
     ),
     stat_panel(
@@ -93,6 +94,7 @@ WELL = (
         unit="s",
         yellow=300,
         red=900,
+        alerts=["LagNotObserved"],
         width=3,
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from broadsheet_operator.api.cluster import ConsumerGroupMetrics
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.metrics.declared import Samples
 from broadsheet_operator.handlers.metrics.lag import lag_text
@@ -125,11 +126,19 @@ def _add_verdict(key: ResourceKey, body: Mapping[str, Any], samples: Samples) ->
 
 def _add_observations(operator: Operator, samples: Samples) -> None:
     declared = Counter(cluster for cluster, _ in operator.declared_groups())
+    unknown = operator.unknown_groups()
     for cluster, session in list(operator.sessions.items()):
         if session.lag is None or not operator.clusters.is_reachable(cluster):
             continue
-        who, seen = [cluster.namespace, cluster.name], session.lag.view
-        if seen is None or session.lag.observed is None:
+        who, seen, mode = [cluster.namespace, cluster.name], session.lag.view, operator.exported_groups(cluster)
+        if mode == ConsumerGroupMetrics.ALL or (
+            mode == ConsumerGroupMetrics.DECLARED and declared[cluster] + unknown[cluster]
+        ):
+            samples.add("broadsheet_lag_wanted", 1, who)
+        if mode == ConsumerGroupMetrics.DECLARED:
+            samples.add("broadsheet_lag_groups", declared[cluster], [*who, "exported"])
+            samples.add("broadsheet_lag_groups", unknown[cluster], [*who, "failed"])
+        if mode != ConsumerGroupMetrics.ALL or seen is None or session.lag.observed is None:
             continue
         counts = {"exported": declared[cluster] + len(seen.groups), "left_out": seen.left_out, "failed": seen.failed}
         for result, count in counts.items():

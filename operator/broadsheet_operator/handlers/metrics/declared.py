@@ -74,10 +74,16 @@ OWN_METRICS: dict[str, Declared] = {
         "1 for the present verdict of a declared group: OK, Warning, Stalled, Stopped or Rewound.",
         (*GROUP, "verdict"),
     ),
+    "broadsheet_lag_wanted": Declared(
+        "gauge",
+        "1 for a cluster that can be reached, and of which the lag of groups is to be exported: of all groups, or of "
+        "those that resources declare if there are any.",
+        CLUSTER,
+    ),
     "broadsheet_lag_groups": Declared(
         "gauge",
         "Consumer groups by what became of them in the last observation: exported, left_out because of "
-        "--lag-partitions, or failed because their coordinator did not answer.",
+        "--lag-partitions, or failed because their coordinator did not answer. Absent while observations fail.",
         (*CLUSTER, "result"),
     ),
     "broadsheet_lag_observation_seconds": Declared(
