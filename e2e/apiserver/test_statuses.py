@@ -159,7 +159,7 @@ def test_a_topic_that_was_made_again_by_hand_while_the_cluster_was_paused_is_sai
     api.ready("Topic", "orders")
     brokers = {"brokers": {"storage": {"size": "1Gi"}}}
     api.resource("Cluster", "news", {**brokers, "paused": True})
-    api.says("Cluster", "news", "Ready", "Nothing is changed")
+    api.says("Cluster", "news", "Paused", "Nothing is changed")
     api.resource("Topic", "orders", {**spec, "config": {}})
     operator.kafka.topics["orders"] = (1, {})
     operator.kafka.made["orders"] += 1
