@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from broadsheet_broker.log.scan import BadBatchError, walk
+from broadsheet_broker.seams import LocalFiles
 from tests.support.broadsheet import Broadsheet
 from tests.support.waiting import wait_until
 
@@ -31,6 +35,8 @@ class Sender:
         self.name = name
         self.acknowledged: dict[tuple[int, int], str] = {}
         self.refused: list[str] = []
+        self.fatal: str | None = None
+        """Why the producer has given up for good."""
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -48,6 +54,17 @@ class Sender:
         self._thread = threading.Thread(target=self._send, daemon=True)
 
     def _send(self) -> None:
+        try:
+            self._send_numbers()
+        except KafkaException as error:
+            self.fatal = str(error)
+
+    def has(self, goal: int) -> bool:
+        """Whether as many records are acknowledged; AssertionError when no more will be."""
+        assert self.fatal is None, f"the producer of {self.name} has given up: {self.fatal}"
+        return len(self.acknowledged) >= goal
+
+    def _send_numbers(self) -> None:
         number = 0
         while not self._stop.is_set():
             value = f"{self.name}:{number}:{'x' * (number * 37 % 300)}"
@@ -102,13 +119,46 @@ def everything(bootstrap: str) -> dict[tuple[int, int], str]:
     return found
 
 
+def last_batches(log_dir: Path, count: int = 8) -> str:
+    """What idempotent producers wrote last to each partition, as it stands in the log."""
+    lines = []
+    for partition in range(PARTITIONS):
+        directory = log_dir / f"{TOPIC}-{partition}"
+        found: list[str] = []
+        for path in sorted(directory.glob("*.log")):
+            try:
+                for position, header in walk(LocalFiles().open(str(path), read_only=True), 0, path.stat().st_size):
+                    if header.producer_id >= 0:
+                        found.append(
+                            f"  byte {position}, offset {header.base_offset}: producer {header.producer_id} epoch "
+                            f"{header.producer_epoch}, sequences {header.base_sequence} to {header.last_sequence}"
+                        )
+            except BadBatchError as error:  # the write that the last kill interrupted
+                found.append(f"  {path.name} ends {error}")
+        lines += [directory.name, *found[-count:]]
+    return "\n".join(lines)
+
+
 @pytest.fixture
-def broker() -> Iterator[Broadsheet]:
-    with Broadsheet() as broker:
+def broker(tmp_path: Path) -> Iterator[Broadsheet]:
+    """Its directory stays after a failure: the logs are what a loss is understood from."""
+    with Broadsheet(tmp_path / "broker") as broker:
         yield broker
+    if not (broker.directory / "keep").exists():
+        shutil.rmtree(broker.directory)
 
 
 def test_every_acknowledged_record_survives_kill_9(broker: Broadsheet) -> None:
+    try:
+        kill_and_compare(broker)
+    except BaseException as error:
+        (broker.directory / "keep").touch()
+        broker.kill()
+        error.add_note(f"what is left is in {broker.directory}\n{last_batches(broker.log_dir)}")
+        raise
+
+
+def kill_and_compare(broker: Broadsheet) -> None:
     chance = random.Random(SEED)
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
     admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(20)
@@ -122,16 +172,14 @@ def test_every_acknowledged_record_survives_kill_9(broker: Broadsheet) -> None:
             sender = chance.choice(senders)
             goal = len(sender.acknowledged) + chance.randint(1, 300)
             wait_until(
-                lambda sender=sender, goal=goal: len(sender.acknowledged) >= goal,  # type: ignore[misc]
+                lambda sender=sender, goal=goal: sender.has(goal),  # type: ignore[misc]
                 f"acknowledgements to {sender.name} before kill {kill} (SEED={SEED})",
                 every_s=0.001,
             )
             broker.kill()
             broker.start()
         goals = {sender: len(sender.acknowledged) + 1 for sender in senders}
-        wait_until(
-            lambda: all(len(sender.acknowledged) >= goal for sender, goal in goals.items()), "every sender to come back"
-        )
+        wait_until(lambda: all(sender.has(goal) for sender, goal in goals.items()), "every sender to come back")
     found = everything(broker.bootstrap)
     for sender in senders:
         assert not sender.refused, sender.refused[:3]

@@ -188,6 +188,24 @@ def test_a_configuration_that_does_not_parse_holds_up_no_other(
     run(tmp_path, scenario)
 
 
+def test_the_log_says_why_a_sequence_was_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Producers hide the message of the refusal, for many it is fatal, and what they sent before is acknowledged."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.create()
+        for sequence in (0, 2, 9, 9):
+            records = batch(b"a", b"b", producer_id=7, producer_epoch=0, base_sequence=sequence)
+            await bench.call(0, 9, request(records))
+
+    run(tmp_path, scenario)
+    (line,) = [record.getMessage() for record in caplog.records if "refuses a batch" in record.getMessage()]
+    assert line.startswith("orders-0 refuses a batch of client ")
+    assert line.endswith(
+        "sequence 9 of producer 7 does not follow its last sequence 3, and is none of the batches that are remembered: "
+        "0 to 1 at offset 0, 2 to 3 at offset 2"
+    )
+
+
 def test_idempotent_producers(tmp_path: Path) -> None:
     def sequenced(sequence: int, epoch: int = 0) -> bytes:
         return batch(b"a", b"b", producer_id=7, producer_epoch=epoch, base_sequence=sequence)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from broadsheet_broker.apis.notices import Notices
 from broadsheet_broker.apis.registry import REGISTRY
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.log import LogConfig, LogManager
@@ -128,7 +129,11 @@ class Bench:
         )
         self.metadata.subscriber = self.replicas.apply
         self.services: Any = SimpleNamespace(
-            environment=self.environment, config=Settings(), metadata=self.metadata, replicas=self.replicas
+            environment=self.environment,
+            config=Settings(),
+            metadata=self.metadata,
+            replicas=self.replicas,
+            notices=Notices(),
         )
 
     async def start(self) -> None:

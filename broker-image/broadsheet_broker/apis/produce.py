@@ -35,7 +35,7 @@ from broadsheet_broker.wire.records import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Services
-    from broadsheet_broker.replication import Partition, ReplicaManager
+    from broadsheet_broker.replication import Partition
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.wire.messages.produce_request import (
         PartitionProduceData,
@@ -61,6 +61,8 @@ _MAGIC_AT = 16
 _ATTRIBUTES_AT = 22
 """The low byte of the attributes: the high one has no meaning yet."""
 _VALID_ACKS = (-1, 0, 1)
+
+_GAP = "%s-%d refuses a batch of client %r at %s: %s"
 
 
 def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceResponse | None:
@@ -90,25 +92,24 @@ def produce(services: Services, request: Request[ProduceRequest]) -> None:
     ask another broker before the append (KIP-890) must keep to that, and to the order of the requests of a connection.
     """
     body = request.body
-    replicas = services.replicas
     now_ms = services.environment.clock.time_ms()
     appended: list[_Appended] = []
     responses: list[TopicProduceResponse] = []
     for topic in body.topic_data:
-        rows = [_append(replicas, request, topic, data, now_ms, appended) for data in topic.partition_data]
+        rows = [_append(services, request, topic, data, now_ms, appended) for data in topic.partition_data]
         responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
     finish = partial(_finish, services, request, responses)
     if appended:
         request.waits_since = AT_WORK  # the write comes at the end of the turn
         pending = PendingProduce(services.environment, body.acks, body.timeout_ms, appended, finish, request)
         request.on_gone = pending.abandon
-        replicas.turn.after_flush(pending)
+        services.replicas.turn.after_flush(pending)
     else:
         finish()
 
 
 def _append(
-    replicas: ReplicaManager,
+    services: Services,
     request: Request[ProduceRequest],
     topic: TopicProduceData,
     data: PartitionProduceData,
@@ -116,6 +117,7 @@ def _append(
     appended: list[_Appended],
 ) -> PartitionProduceResponse:
     """Append the batch of one partition, note it in `appended`, and return its row of the answer; or a refusal."""
+    replicas = services.replicas
     partition = None
     acks = request.body.acks
     try:
@@ -135,6 +137,8 @@ def _append(
         _check_batch(records, request.version)
         info = partition.append(records, acks, now_ms)
     except KafkaError as error:
+        if error.code == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and partition is not None:
+            _log_gap(services, request, partition, error)
         return _refusal(data.index, error, partition)
     first, last = info.first_offset, info.last_offset
     row = PartitionProduceResponse(
@@ -148,6 +152,12 @@ def _append(
         counters.bytes_in += len(records)
     appended.append((partition, last + 1, row))
     return row
+
+
+def _log_gap(services: Services, request: Request[ProduceRequest], partition: Partition, error: KafkaError) -> None:
+    """Log it, as Kafka does: for many producers it is the end, and their libraries hide the message of the refusal."""
+    client = request.client_id, request.connection.host
+    services.notices.warn(logger, request.received, _GAP, partition.topic, partition.index, *client, error.message)
 
 
 def _check_batch(records: Buffer, version: int) -> None:

@@ -170,7 +170,8 @@ class ProducerState:
         if first_sequence != last + 1 and not (first_sequence == 0 and last == 0x7FFFFFFF):
             raise KafkaError(
                 ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
-                f"sequence {first_sequence} of producer {producer_id} does not follow its last sequence {last}",
+                f"sequence {first_sequence} of producer {producer_id} does not follow its last sequence {last}, and is "
+                f"none of the batches that are remembered: {_listed(entry.batches)}",
             )
 
     def check_transaction(self, producer_id: int, *, transactional: bool) -> None:
@@ -300,6 +301,11 @@ class ProducerState:
             self.producers[entry.producer_id] = entry
             if entry.transaction_first_offset >= 0:
                 self.ongoing[entry.transaction_first_offset] = entry.producer_id
+
+
+def _listed(batches: tuple[Batch, ...]) -> str:
+    """Sequences and offsets: what is needed to find a batch in the log."""
+    return ", ".join(f"{first} to {last} at offset {offset}" for first, last, offset, _, _ in batches) or "none"
 
 
 def read_snapshot(data: bytes) -> Iterator[ProducerEntry]:
