@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -61,13 +62,13 @@ class Flux:
         wait_until(lambda: served(self.kube, KUSTOMIZATION, SOURCE), "Flux's definitions to be served", 60, 0.5)
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         storage, *ports = free_ports(5)
-        (folder / "artifacts").mkdir()
+        artifacts = tempfile.mkdtemp(prefix="artifacts-", dir=folder)  # each start has its own: the folder outlives it
         common = ["--events-addr=", "--enable-leader-election=false"]
         for name in ("source-controller", "kustomize-controller"):
             options = [f"--metrics-addr=127.0.0.1:{ports.pop()}", f"--health-addr=127.0.0.1:{ports.pop()}"]
             if name == "source-controller":
                 address = f"127.0.0.1:{storage}"
-                options += [f"--storage-path={folder}/artifacts"]
+                options += [f"--storage-path={artifacts}"]
                 options += [f"--storage-addr={address}", f"--storage-adv-addr={address}"]
             self._daemons.start(name, [found / name, *common, *options], RUNTIME_NAMESPACE=NAMESPACE, HOME=folder)
         return self

@@ -95,7 +95,9 @@ def gazette(world: World) -> Iterator[World]:
     world.apply(resource("Topic", "orders", topic, NAMESPACE))
     world.apply(resource("ConsumerGroup", "billing", {"cluster": CLUSTER}, NAMESPACE))
     world.wait("topic", "orders", is_ready, NAMESPACE)
-    world.client("produce", "orders", "100", "r", bootstrap=f"{CLUSTER}-bootstrap.{NAMESPACE}.svc:9092")
+    bootstrap = f"{CLUSTER}-bootstrap.{NAMESPACE}.svc:9092"
+    world.client("produce", "orders", "100", "r", bootstrap=bootstrap)
+    world.client("consume", "orders", "billing", "100", bootstrap=bootstrap)
     yield world
     world.kube.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
