@@ -99,7 +99,8 @@ def gazette(world: World) -> Iterator[World]:
     world.client("produce", "orders", "100", "r", bootstrap=bootstrap)
     world.client("consume", "orders", "billing", "100", bootstrap=bootstrap)
     yield world
-    world.kube.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    # Gone while the operator is there, which takes the volumes away: a test that removes the operator may follow.
+    world.kube.kubectl("delete", "namespace", NAMESPACE, "--timeout=120s", timeout=130)
 
 
 @pytest.fixture(scope="module")
