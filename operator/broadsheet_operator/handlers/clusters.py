@@ -289,14 +289,14 @@ class Clusters:
         if cluster.spec.external is not None or any(state.state == "Running" for state in states):
             session = await self._session_for(key, bootstrap_servers(cluster))
             call = session.cluster_lane.call
-            seen = await session.cluster_lane.call(self._rounds.questions(key, cluster, wanted, children, now))
+            seen = await call(self._rounds.questions(key, cluster, wanted, children, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
                 alter = partial(self._alter_live, key, body, cluster, children, session)
                 failure = await attempts.of("remember properties", alter)
                 await self._look_for_unknown(key, body, cluster, seen.view, session)
                 await self._rounds.mark_as_formed(key, children, seen, attempts)
             plan = plan_round(cluster, wanted, children, seen, now)
-            failure = await self._rounds.carry_out(key, body, plan, session.cluster_lane.call, attempts) or failure
+            failure = await self._rounds.carry_out(key, body, plan, call, attempts) or failure
             if await self._canaries.keep_topic(key, declared, children, seen, plan, call, now):
                 self._rounds.canary_topic_changed(key)
         else:

@@ -36,21 +36,23 @@ class OperatorCollector:
 
     def __init__(self, leader: Callable[[], Operator | None]) -> None:
         self._leader = leader
+        self._version = version("broadsheet")  # reads a file
 
     def describe(self) -> Iterable[object]:
         return []
 
     def collect(self) -> Iterable[object]:
         samples, operator = Samples(), self._leader()
-        samples.add("broadsheet_build_info", 1, [version("broadsheet")])
+        samples.add("broadsheet_build_info", 1, [self._version])
         samples.add("broadsheet_operator_leading", 1.0 if operator else 0.0)
         if operator is None:
             return samples.families(*OF_A_STANDBY)
         _add_work(operator, samples)
         for kind in (Kind.CLUSTER, *operator.kinds):
             _add_resources(operator, kind, samples)
+        sizes = operator.clusters.sizes()
         for key, body in operator.store.list(Kind.CLUSTER):
-            _add_cluster(operator, key, body, samples)
+            _add_cluster(operator, key, body, sizes.get(key, {}), samples)
         for key, body in operator.store.list(Kind.CONSUMER_GROUP):
             if _is_ours(operator, Kind.CONSUMER_GROUP, key, body):
                 _add_verdict(key, body, samples)
@@ -92,7 +94,10 @@ def _add_resources(operator: Operator, kind: Kind, samples: Samples) -> None:
         samples.add("broadsheet_resources", count, [kind.kind, ready])
 
 
-def _add_cluster(operator: Operator, key: ResourceKey, body: Mapping[str, Any], samples: Samples) -> None:
+def _add_cluster(
+    operator: Operator, key: ResourceKey, body: Mapping[str, Any], sizes: Mapping[int, int], samples: Samples
+) -> None:
+    """`sizes`: bytes of all replicas by broker."""
     if not _is_ours(operator, Kind.CLUSTER, key, body):
         return
     who = [key.namespace, key.name]
@@ -112,7 +117,7 @@ def _add_cluster(operator: Operator, key: ResourceKey, body: Mapping[str, Any], 
     samples.add("broadsheet_cluster_rolling", 1 if figures is not None and figures.rolling else 0, who)
     for reason in RESTART_REASONS:  # from 0 on: increase() does not see the step to a first sample
         samples.add("broadsheet_broker_restarts_total", operator.counts.restarts[key, reason], [*who, reason])
-    for broker, size in sorted(operator.clusters.sizes().get(key, {}).items()):
+    for broker, size in sorted(sizes.items()):
         samples.add("broadsheet_broker_bytes", size, [*who, str(broker)])
 
 
