@@ -65,7 +65,7 @@ class Trio:
             "rack": {"topologyKey": "topology.kubernetes.io/zone"},
             "template": {"tolerations": SOON, "affinity": SPREAD},
         }
-        spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms", "maxLatency": "10s"}}
+        spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms", "maxLatency": "5s"}}
         world.apply(resource("Cluster", NAME, spec, self.namespace))
         world.wait("cluster", NAME, is_ready, self.namespace, 120)
         world.apply(
