@@ -23,7 +23,7 @@ from tests.support.broadsheet import Broadsheet
 from tests.support.waiting import wait_until
 
 SEED = int(os.environ.get("SEED", "20260101"))
-KILLS = int(os.environ.get("KILLS", "200"))
+KILLS = int(os.environ.get("KILLS", "60"))
 TOPIC = "orders"
 PARTITIONS = 3
 
