@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
@@ -167,16 +166,21 @@ class ArgoCd:
         self, name: str, until: Callable[[Body], object], seconds: float = 90, what: str = "", every: float = 0.2
     ) -> Body:
         """The Application, once `until` is true of it; the failure shows its state."""
-        deadline = time.monotonic() + seconds
         body: Body | None = None
-        while time.monotonic() < deadline:
+
+        def check() -> bool:
+            nonlocal body
             self._daemons.check()
             body = self.app(name)
-            if body is not None and until(body):
-                return body
-            time.sleep(every)
-        state = self.explain(name, body)
-        raise AssertionError(f"application {name}: {what or until} not within {seconds:g} s:\n{state}")
+            return body is not None and bool(until(body))
+
+        try:
+            wait_until(check, "", seconds, every)
+        except TimeoutError:
+            state = self.explain(name, body)
+            raise AssertionError(f"application {name}: {what or until} not within {seconds:g} s:\n{state}") from None
+        assert body is not None
+        return body
 
     def wait_healthy(self, name: str, revision: str = "", seconds: float = 90) -> Body:
         """Synced to this revision, Healthy, and no operation going on."""

@@ -64,7 +64,7 @@ def reconciles(argo: ArgoCd) -> float:
 
 
 def settled(team: World) -> dict[str, dict[str, Any]]:
-    """All objects, once nothing has been written for longer than a resync: it counts what the topics before it added."""
+    """All objects, once nothing has been written for longer than a resync, which counts topics made before."""
     seen, since = state(team), time.monotonic()
 
     def check() -> bool:

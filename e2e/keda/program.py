@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from e2e.apache.apache import CACHE
+from e2e.go_programs import built_once, go
 
 HERE = Path(__file__).parent
 MODULE, VERSION = "github.com/kedacore/keda/v2", "v2.21.0"
@@ -31,16 +29,12 @@ class Scaled(NamedTuple):
 
 def binary() -> Path:
     """The program, built on first use."""
-    digest = hashlib.sha256(VERSION.encode() + (HERE / "main.go").read_bytes()).hexdigest()[:8]
-    target = CACHE / f"keda-{digest}"
-    if not target.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
+
+    def build(target: Path) -> None:
         with tempfile.TemporaryDirectory() as directory:
-            built = _build(Path(directory))
-            unfinished = target.with_suffix(f".{os.getpid()}")
-            shutil.copy2(built, unfinished)
-            unfinished.rename(target)
-    return target
+            shutil.copy2(_build(Path(directory)), target)
+
+    return built_once("keda", VERSION.encode() + (HERE / "main.go").read_bytes(), build)
 
 
 def module() -> Path:
@@ -67,11 +61,7 @@ def _build(directory: Path) -> Path:
 
 
 def _go(directory: Path, *arguments: str) -> str:
-    settings = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod"}
-    done = subprocess.run(["go", *arguments], cwd=directory, env=settings, capture_output=True, text=True, timeout=1200)
-    if done.returncode != 0:
-        raise RuntimeError(f"go {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return go(directory, *arguments, CGO_ENABLED="0", GOFLAGS="-mod=mod")
 
 
 def ask(triggers: Sequence[Mapping[str, object]]) -> list[Scaled]:

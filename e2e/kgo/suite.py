@@ -9,7 +9,6 @@ talks to a broker why it is not there. Run by hand:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import re
 import subprocess
@@ -18,6 +17,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from e2e.apache.apache import CACHE, ApacheKafka
+from e2e.go_programs import built_once, go
 from tests.support.broadsheet import Broadsheet
 
 HERE = Path(__file__).parent
@@ -37,17 +37,11 @@ ALLOWED = names("tests.allow")
 
 def binary() -> Path:
     """The compiled suite, built on first use."""
-    digest = hashlib.sha256((HERE / "go.sum").read_bytes()).hexdigest()[:8]
-    target = CACHE / f"kgo-suite-{digest}"
-    if not target.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(f".{os.getpid()}")
-        build = ["go", "test", "-c", "-o", str(unfinished), PACKAGE]
-        done = subprocess.run(build, cwd=HERE, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"the kgo suite does not build:\n{done.stdout}{done.stderr}")
-        unfinished.rename(target)
-    return target
+
+    def build(target: Path) -> None:
+        go(HERE, "test", "-c", "-o", str(target), PACKAGE)
+
+    return built_once("kgo-suite", (HERE / "go.sum").read_bytes(), build)
 
 
 def run_suite(bootstrap: str, tests: Collection[str], timeout_s: int = 400) -> tuple[dict[str, str], str]:

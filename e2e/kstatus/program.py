@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from e2e.apache.apache import CACHE
+from e2e.go_programs import built_once, go
 
 HERE = Path(__file__).parent
 
@@ -25,18 +23,11 @@ class Said(NamedTuple):
 
 def binary() -> Path:
     """The program, built on first use."""
-    digest = hashlib.sha256((HERE / "go.sum").read_bytes() + (HERE / "main.go").read_bytes()).hexdigest()[:8]
-    target = CACHE / f"kstatus-{digest}"
-    if not target.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(f".{os.getpid()}")
-        build = ["go", "build", "-trimpath", "-o", str(unfinished), "."]
-        settings = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
-        done = subprocess.run(build, cwd=HERE, env=settings, capture_output=True, text=True, timeout=600)
-        if done.returncode != 0:
-            raise RuntimeError(f"kstatus does not build:\n{done.stdout}{done.stderr}")
-        unfinished.rename(target)
-    return target
+
+    def build(target: Path) -> None:
+        go(HERE, "build", "-trimpath", "-o", str(target), ".", CGO_ENABLED="0", GOFLAGS="-mod=readonly")
+
+    return built_once("kstatus", (HERE / "go.sum").read_bytes() + (HERE / "main.go").read_bytes(), build)
 
 
 def kstatus(objects: Sequence[Mapping[str, Any]]) -> list[Said]:

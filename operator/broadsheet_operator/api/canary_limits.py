@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from broadsheet_operator.api.quantities import QUANTITY_PATTERN, parse_duration
+from broadsheet_operator.api.quantities import QUANTITY_PATTERN, parse_duration, parse_size
 
 TIME_PATTERN = r"^([0-9]{1,7}ms|[0-9]{1,5}s|[0-9]{1,3}m|[0-9]{1,3}h){1,4}$"
 LEAST_INTERVAL, MOST_INTERVAL = "100ms", "1h"
@@ -61,7 +61,7 @@ def check_memory(limit: str | int) -> None:
     found = re.match(QUANTITY_PATTERN, str(limit))
     if found:
         unit = str(found[2] or "")
-        if Decimal(str(limit).removesuffix(unit)) * _FACTORS[unit] < 64 * 2**20:
+        if Decimal(str(limit).removesuffix(unit)) * _FACTORS[unit] < parse_size(LEAST_MEMORY):
             raise ValueError(f"{limit} is too little: {MEMORY_HELP}")
 
 

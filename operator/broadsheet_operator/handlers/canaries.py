@@ -18,16 +18,16 @@ from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.attempts import Attempts
 from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
-from broadsheet_operator.kafka.canary import read_health
+from broadsheet_operator.kafka.canary import delete_topic, read_health
 from broadsheet_operator.kubernetes import Kind, Kubernetes
 from broadsheet_operator.reconcilers import canary, canary_topic
 from broadsheet_operator.reconcilers.broker_round import Children, Plan
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.conditions import Statement
-from broadsheet_operator.reconcilers.observed import ClusterView, Failure, TopicView
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
-from broadsheet_operator.reconcilers.topic_actions import DeleteTopic, ElectLeaders
+from broadsheet_operator.reconcilers.topic_actions import ElectLeaders
 from broadsheet_operator.reconcilers.windows import allows
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Canaries:
         topic = (deployment["metadata"].get("annotations") or {}).get(canary.TOPIC, "")
         words = "the canary is removed"
         if topic and call is not None:
-            words += await self._delete_topic(topic, call)
+            words += await call(partial(delete_topic, name=topic))
         for kind in (Kind.NETWORK_POLICY, Kind.DEPLOYMENT):
             found = self._store.get(kind, name)
             if found is not None:
@@ -115,13 +115,6 @@ class Canaries:
                 await attempts.of(f"remove {kind.kind} {name.name}", delete)
         self._writer.event(body, "Normal", "CanaryRemoved", words)
         self.forget(key)
-
-    async def _delete_topic(self, topic: str, call: Callable[[Any], Awaitable[Any]]) -> str:
-        view = (await call(lambda gateway: gateway.observe_topics([topic])))[topic]
-        if not isinstance(view, TopicView) or not canary_topic.is_ours(view):
-            return f"; its topic {topic} is not deleted" if view is not None else ""
-        (failure,) = await call(lambda gateway: gateway.apply_topics([DeleteTopic(topic, view.topic_id)]))
-        return f"; its topic stays: {failure.message}" if failure is not None else f", and its topic {topic} is deleted"
 
     async def keep_topic(
         self,

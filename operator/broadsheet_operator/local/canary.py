@@ -11,24 +11,13 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Canary
 from broadsheet_operator.kafka.canary import read_health
-from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.local.broker import STOP_SECONDS, die_with_parent, free_port
 from broadsheet_operator.reconcilers import canary
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
-from broadsheet_operator.reconcilers.canary_topic import is_ours
 from broadsheet_operator.reconcilers.conditions import Statement
-from broadsheet_operator.reconcilers.observed import TopicView
 from broadsheet_operator.reconcilers.reasons import Reason
-from broadsheet_operator.reconcilers.topic_actions import DeleteTopic
 
 START_AGAIN_SECONDS = 5.0
-
-
-def delete_topic(gateway: KafkaGateway, name: str) -> None:
-    """The topic of a canary that is not declared any more, if it was made for one."""
-    view = gateway.observe_topics([name])[name]
-    if isinstance(view, TopicView) and is_ours(view):
-        gateway.apply_topics([DeleteTopic(name, view.topic_id)])
 
 
 class LocalCanary:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus
 from broadsheet_operator.api.meta import DeletionPolicy
+from broadsheet_operator.kafka.canary import delete_topic
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.lane import Lane, Lanes
@@ -32,7 +33,7 @@ from broadsheet_operator.local.broker import (
     place,
     port_in_use,
 )
-from broadsheet_operator.local.canary import LocalCanary, delete_topic
+from broadsheet_operator.local.canary import LocalCanary
 from broadsheet_operator.reconcilers import carried_out
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
