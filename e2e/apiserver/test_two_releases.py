@@ -15,7 +15,7 @@ from e2e.apiserver.server import REPOSITORY, Api, programs
 from tests.support.waiting import wait_until
 
 SPEC: dict[str, Any] = {"brokers": {"storage": {"size": "1Gi"}}}
-BRIEF = replace(QUICK, lease_seconds=2.0, renew_deadline_seconds=1.5, lease_retry_seconds=0.2, held_seconds=0.2)
+BRIEF = replace(QUICK, lease_seconds=5.0, renew_deadline_seconds=4.0, lease_retry_seconds=0.2, held_seconds=0.2)
 
 
 def owner(api: Api) -> str:
