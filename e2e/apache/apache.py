@@ -54,7 +54,25 @@ def jars(pom: Path = HERE / "pom.xml", name: str = f"apache-kafka-{VERSION}", go
     return directory
 
 
-def java(main_class: str, *arguments: str, heap: str = TOOL_HEAP, level: str = "WARN") -> list[str]:
+def release(version: str = VERSION) -> Path:
+    """The directory with the jars of a release of Apache Kafka."""
+    if version == VERSION:
+        return jars()
+    return jars(name=f"apache-kafka-{version}", goals=(f"-Dkafka.version={version}",))
+
+
+def home(directory: Path, version: str = VERSION) -> Path:
+    """A directory laid out as an unpacked release: its jars are in `libs`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    libs = directory / "libs"
+    if not libs.exists():
+        libs.symlink_to(release(version), target_is_directory=True)
+    return directory
+
+
+def java(
+    main_class: str, *arguments: str, heap: str = TOOL_HEAP, level: str = "WARN", version: str = VERSION
+) -> list[str]:
     """The command line that runs a main class of Kafka with the flags of Kafka's own scripts."""
     return [
         "java",
@@ -64,19 +82,23 @@ def java(main_class: str, *arguments: str, heap: str = TOOL_HEAP, level: str = "
         f"-De2e.level={level}",
         f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}",
         "-cp",
-        f"{jars()}/*",
+        f"{release(version)}/*",
         main_class,
         *arguments,
     ]
 
 
 def run_tool(
-    main_class: str, *arguments: str, timeout: float = 60.0, stdin: str = "", check: bool = False
+    main_class: str,
+    *arguments: str,
+    timeout: float = 60.0,
+    stdin: str = "",
+    check: bool = False,
+    version: str = VERSION,
 ) -> subprocess.CompletedProcess[str]:
     """Run one of Kafka's command line tools to its end; with `check`, a failure raises with what the tool printed."""
-    done = subprocess.run(
-        java(main_class, *arguments), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-    )
+    command = java(main_class, *arguments, version=version)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode != 0:
         tool = main_class.rpartition(".")[2]
         raise RuntimeError(f"{tool} {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -87,6 +109,8 @@ class ApacheKafka(BrokerProcess):
     """Apache Kafka's broker and controller in one JVM, with the heap and flags of its own start script."""
 
     name = "apache"
+    version = VERSION
+    """Of its release; a subclass has another one."""
 
     def __init__(
         self,
@@ -102,7 +126,7 @@ class ApacheKafka(BrokerProcess):
         return {f"{share_groups}.replication.factor": "1", f"{share_groups}.min.isr": "1", **super().properties()}
 
     def command(self) -> list[str]:
-        return java("kafka.Kafka", str(self.properties_file), heap=self.heap, level="INFO")
+        return java("kafka.Kafka", str(self.properties_file), heap=self.heap, level="INFO", version=self.version)
 
     STARTED = re.compile("Kafka Server started")
 
@@ -112,4 +136,5 @@ class ApacheKafka(BrokerProcess):
                 "kafka.tools.StorageTool",
                 *("format", "--cluster-id", CLUSTER_ID, "--config", str(self.properties_file)),
                 check=True,
+                version=self.version,
             )
