@@ -6,9 +6,8 @@ The times have a form of their own, which CEL's duration() can read: no days and
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
-from broadsheet_operator.api.quantities import QUANTITY_PATTERN, parse_duration, parse_size
+from broadsheet_operator.api.quantities import QUANTITY_PATTERN, parse_duration, parse_quantity
 
 TIME_PATTERN = r"^([0-9]{1,7}ms|[0-9]{1,5}s|[0-9]{1,3}m|[0-9]{1,3}h){1,4}$"
 LEAST_INTERVAL, MOST_INTERVAL = "100ms", "1h"
@@ -24,9 +23,6 @@ TOPIC_PATTERN = r"^__[a-zA-Z0-9][a-zA-Z0-9._-]{0,200}$"
 TOPIC_HELP = "a topic of its own; its name begins with two underscores, as in __broadsheet_canary"
 KAFKAS_TOPICS = ("__cluster_metadata", "__consumer_offsets", "__share_group_state", "__transaction_state")
 KAFKAS_TOPICS_HELP = f"{', '.join(KAFKAS_TOPICS)} are Kafka's own topics; write {TOPIC_HELP}"
-_FACTORS = {"": Decimal(1), "m": Decimal("0.001")}
-_FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)}
-_FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)}
 
 
 def interval_ms(text: str) -> int:
@@ -58,11 +54,8 @@ def topic_name(text: str) -> str:
 
 def check_memory(limit: str | int) -> None:
     """ValueError if a memory limit is too low for a canary. What is not a quantity is refused elsewhere."""
-    found = re.match(QUANTITY_PATTERN, str(limit))
-    if found:
-        unit = str(found[2] or "")
-        if Decimal(str(limit).removesuffix(unit)) * _FACTORS[unit] < parse_size(LEAST_MEMORY):
-            raise ValueError(f"{limit} is too little: {MEMORY_HELP}")
+    if re.match(QUANTITY_PATTERN, str(limit)) and parse_quantity(limit) < parse_quantity(LEAST_MEMORY):
+        raise ValueError(f"{limit} is too little: {MEMORY_HELP}")
 
 
 def _time_rule(field: str, least: str, most: str) -> str:

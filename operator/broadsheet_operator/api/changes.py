@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from broadsheet_operator.api.engine import NO_EXCHANGE, EngineType
 from broadsheet_operator.api.quantities import parse_size
 
 FIXED = {"Topic": ("cluster", "topicName"), "ConsumerGroup": ("cluster", "groupId"), "Cluster": ()}
 """Fields of spec that never change."""
-NO_OTHER_ENGINE = "a cluster that we run cannot become an external one, nor the other way round"
+NOT_EXTERNAL_NOW = "a cluster that we run cannot become an external one, nor the other way round"
 NO_STORAGE_CHANGE = "brokers with volumes cannot lose them, and brokers without get none; make a new Cluster instead"
 NO_SHRINKING = "a volume can grow but never shrink; set the size back, or make a new Cluster"
 NO_OTHER_CLASS = "storageClass cannot be changed; make a new Cluster instead"
@@ -23,9 +24,12 @@ def refused_changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
     if kind != "Cluster":
         return
     if ("external" in old) != ("external" in new):
-        yield "spec", NO_OTHER_ENGINE
+        yield "spec", NOT_EXTERNAL_NOW
     if "brokers" not in old or "brokers" not in new:
         return
+    was, now = ((spec.get("engine") or {}).get("type") or EngineType.BROADSHEET for spec in (old, new))
+    if was != now and not (new.get("engine") or {}).get("exchange"):
+        yield "spec.engine.type", NO_EXCHANGE
     before, after = ((spec["brokers"] or {}).get("storage") or {} for spec in (old, new))
     if (before.get("size") is None) != (after.get("size") is None):
         yield "spec.brokers.storage", NO_STORAGE_CHANGE

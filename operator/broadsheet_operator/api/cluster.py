@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from broadsheet_operator.api import canary_limits
+from broadsheet_operator.api.engine import DEFAULT, Engine, refused_by_engine
 from broadsheet_operator.api.maintenance import MaintenanceWindow
 from broadsheet_operator.api.meta import (
     API_VERSION,
@@ -315,8 +316,11 @@ class ClusterSpec(SpecModel):
     """The brokers that the operator runs."""
     external: External | None = None
     """A Kafka cluster that is run elsewhere."""
+    engine: Engine | None = None
+    """Which program the brokers are: Broadsheet's own, or Apache Kafka. Left out: Broadsheet's own."""
     image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    """Container image of the brokers. Left out: the one that belongs to the operator."""
+    """Container image of the brokers. Left out: the one that belongs to the operator, or apache/kafka with the tag
+    engine.version."""
     listeners: (
         Annotated[list[Listener], Field(min_length=1, max_length=8, json_schema_extra={"x-list-map-keys": ["name"]})]
         | None
@@ -363,6 +367,9 @@ class ClusterSpec(SpecModel):
             raise ValueError(f"{taken}: {TAKEN_NAMES_HELP}")
         self.unmanaged_keys()
         refusal = first_refusal(self.config or (), PROPERTIES)
+        resources = self.brokers.resources if self.brokers else None
+        limit = (resources.limits or {}).get("memory") if resources else None
+        refusal = refusal or refused_by_engine(self.engine, self.config, limit, external=self.external is not None)
         if refusal:
             raise ValueError(refusal)
         return self
@@ -448,6 +455,10 @@ class Cluster(Resource):
         if not re.match(pattern, self.metadata.name):
             raise ValueError(f"the name {self.metadata.name} does not fit; {words}")
         return self
+
+    def engine(self) -> Engine:
+        """The engine, with the default one if none is given."""
+        return self.spec.engine or DEFAULT
 
     def listeners(self) -> list[Listener]:
         """The listeners, with the default one if none is given."""

@@ -19,6 +19,7 @@ from broadsheet_operator.api.cluster import (
     Cluster,
 )
 from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.engine_rules import RULES as ENGINE_RULES
 from broadsheet_operator.api.maintenance import SCHEDULE_HELP, SCHEDULE_PATTERN
 from broadsheet_operator.api.meta import Resource
 from broadsheet_operator.api.owned import (
@@ -211,6 +212,7 @@ DEFINITIONS = (
                 NO_OTHER_CLASS,
                 ".storageClass",
             ),
+            *(Rule(place, rule, words, field) for place, rule, words, field in ENGINE_RULES),
             *(Rule("spec.canary", rule, words, field) for rule, words, field in CANARY_RULES),
             *(Rule("spec.brokers.template.tolerations[]", rule, words) for rule, words in TOLERATION_RULES),
             *_not_ours({**PROPERTIES, **KUBERNETES_PROPERTIES}),

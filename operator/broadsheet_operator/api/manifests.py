@@ -19,6 +19,8 @@ from pydantic_core import ErrorDetails
 from broadsheet_operator.api import quantities
 from broadsheet_operator.api.cluster import HOST_PORT_HELP, HOST_PORT_PATTERN, THROTTLE_HELP, THROTTLE_PATTERN, Cluster
 from broadsheet_operator.api.consumer_group import ConsumerGroup
+from broadsheet_operator.api.engine import OPTION_HELP, OPTION_PATTERN
+from broadsheet_operator.api.engine_versions import VERSION_HELP, VERSION_PATTERN
 from broadsheet_operator.api.maintenance import TIME_ZONE_PATTERN, WINDOW_DURATION_HELP, WINDOW_DURATION_PATTERN
 from broadsheet_operator.api.meta import (
     API_VERSION,
@@ -261,6 +263,8 @@ _PATTERN_HELP = {
     HOST_PORT_PATTERN: HOST_PORT_HELP,
     CLUSTER_PATTERN: CLUSTER_HELP,
     TOPIC_PATTERN: TOPIC_HELP,
+    VERSION_PATTERN: VERSION_HELP,
+    OPTION_PATTERN: OPTION_HELP,
 }
 """By pattern, what is to be written instead of a value that does not match."""
 

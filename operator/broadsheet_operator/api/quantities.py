@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -23,6 +24,9 @@ _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_00
 _BYTES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BYTES |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50}
 _LARGEST = 2**63 - 1
+_FACTORS = {"": Decimal(1), "m": Decimal("0.001")}
+_FACTORS |= {unit: Decimal(1000**power) for power, unit in enumerate("kMGTPE", 1)}
+_FACTORS |= {f"{unit}i": Decimal(1024**power) for power, unit in enumerate("KMGTPE", 1)}
 
 DURATION_HELP = "a number with a unit: ms, s, m, h, d or w, as in 500ms, 12h, 7d or 1h30m"
 SIZE_HELP = "bytes with an optional unit: k, M, G, T, P or Ki, Mi, Gi, Ti, Pi, as in 500Mi, 10Gi or 1G"
@@ -57,6 +61,15 @@ def parse_size(text: str) -> int:
     if total > _LARGEST:
         raise ValueError("this is more bytes than Kafka can count; write unlimited")
     return total
+
+
+def parse_quantity(value: str | int) -> Decimal:
+    """A quantity of Kubernetes, as `500m`, `1.5` or `2Gi`. ValueError says what is allowed."""
+    found = re.match(QUANTITY_PATTERN, str(value))
+    if not found:
+        raise ValueError(f"write {QUANTITY_HELP}")
+    unit = str(found[2] or "")
+    return Decimal(str(value).removesuffix(unit)) * _FACTORS[unit]
 
 
 def format_duration(milliseconds: int | float) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.place import Address, Place
 from broadsheet_operator.reconcilers.pods import plain
 from broadsheet_operator.reconcilers.quorum import LISTENER
-from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered
+from broadsheet_operator.reconcilers.server_properties import rendered
 
 FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
 """Seconds before a dead broker is started again; doubled each time, and back to the first when it stayed up."""

@@ -38,6 +38,7 @@ from broadsheet_operator.reconcilers import carried_out
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
+from broadsheet_operator.reconcilers.engines import engine_of
 from broadsheet_operator.reconcilers.inputs import SECRET
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, TopicView
 from broadsheet_operator.reconcilers.properties import unknown
@@ -212,7 +213,7 @@ class LocalCluster:
             data=self.directory / f"broker-{node_id}",
             controller_ports=ports,
         )
-        return server_properties(self.resource, where)
+        return server_properties(self.resource, where, engine_of(self.resource))
 
     def change(self, resource: Cluster) -> None:
         """Take on a new declaration: a broker restarts only when its configuration is another one."""

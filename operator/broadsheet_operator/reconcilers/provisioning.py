@@ -27,9 +27,11 @@ from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
 from broadsheet_operator.reconcilers import inputs, scaling
+from broadsheet_operator.reconcilers.engines import engine_of
+from broadsheet_operator.reconcilers.place import Address, Place
 from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
 from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
-from broadsheet_operator.reconcilers.server_properties import Address, Place, rendered, server_properties
+from broadsheet_operator.reconcilers.server_properties import rendered, server_properties
 
 INPUTS = "broadsheet.io/inputs"
 CLUSTER_ID = "broadsheet.io/cluster-id"
@@ -257,7 +259,7 @@ def _context(
     identity = cluster_id(cluster, existing)
     image = cluster.spec.image or _chosen_image(existing.stateful_set) or settings.image
     template = brokers.template
-    properties = server_properties(cluster, place(cluster, brokers, identity, existing))
+    properties = server_properties(cluster, place(cluster, brokers, identity, existing), engine_of(cluster))
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
     labels = selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"}
     headless = f"{name}-brokers"

@@ -1,17 +1,18 @@
 """server.properties of a Cluster's brokers, wherever they run. Pure.
 
-What a Cluster means is the same on Kubernetes and on one machine; only the place differs. Kafka's own properties and
-those that only Broadsheet's broker knows are made apart, since another engine shares the first and not the second.
+What a Cluster means is the same on Kubernetes and on one machine, and with either engine; only the place differs, and
+what only one engine knows.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.owned import PROPERTIES
+from broadsheet_operator.reconcilers.engines import Engine
+from broadsheet_operator.reconcilers.place import Place
 from broadsheet_operator.reconcilers.properties import MIN_ISR, min_isr
 from broadsheet_operator.reconcilers.quorum import LISTENER
 
@@ -20,49 +21,11 @@ INTERNAL_TOPICS = ("offsets.topic", "transaction.state.log", "share.coordinator.
 """How the properties of Kafka's own topics begin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """A listener on the machine or pod of a broker."""
-
-    name: str
-    """In upper case, as Kafka has it."""
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.name}://{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """What only the shell that starts a broker knows."""
-
-    cluster_id: str
-    brokers: int
-    """How many there are, declared or still running."""
-    listeners: Sequence[Address]
-    """For clients; brokers use the first of them between themselves."""
-    controller: Address | None
-    """None for a broker that is not a controller."""
-    quorum: Mapping[str, str]
-    """How the metadata quorum is found: controller.quorum.voters or controller.quorum.bootstrap.servers."""
-    data: str
-    """Its directory."""
-    node_id: int | None = None
-    """None: each broker is given its number when it starts."""
-    advertised: Sequence[Address] = ()
-    """Empty: each broker is given its addresses when it starts."""
-    defaults: Mapping[str, str] = field(default_factory=dict)
-    """Other defaults than Kafka's that suit the place; the Cluster may set them."""
-    broadsheet: Mapping[str, str] = field(default_factory=dict)
-    """Properties that only Broadsheet's broker knows."""
-
-
-def server_properties(cluster: Cluster, place: Place) -> dict[str, str]:
+def server_properties(cluster: Cluster, place: Place, engine: Engine) -> dict[str, str]:
     """The configuration of the brokers at this place: defaults, then what the Cluster sets, then what it cannot set."""
     declared = {key: str(value) for key, value in (cluster.spec.config or {}).items() if value is not None}
-    allowed = {key: value for key, value in declared.items() if key not in PROPERTIES}
-    return defaults(place.brokers) | dict(place.defaults) | allowed | _owned(place) | dict(place.broadsheet)
+    allowed = {key: value for key, value in declared.items() if key not in PROPERTIES and not engine.refuses(key)}
+    return defaults(place.brokers) | dict(place.defaults) | allowed | _owned(place) | dict(engine.properties(place))
 
 
 def defaults(brokers: int) -> dict[str, str]:
@@ -80,7 +43,6 @@ def _owned(place: Place) -> dict[str, str]:
     listeners = [*place.listeners, *([place.controller] if place.controller else [])]
     result = {
         "process.roles": "broker,controller" if place.controller else "broker",
-        "cluster.id": place.cluster_id,
         "controller.listener.names": LISTENER,
         "inter.broker.listener.name": names[0],
         "listeners": ",".join(map(str, listeners)),
