@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 
-BASE = "localhost/broadsheet-base:3"
+BASE = "localhost/broadsheet-base:4"
 BASE_PACKAGES = "python3,python3-venv,dash,coreutils,libstdc++6"
 """As in `python:3-slim`: compiled Python packages need the C++ library, or fall back on slow Python of their own."""
 REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bug usr/share/lintian"
@@ -63,23 +63,40 @@ def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: path
         archive = cache / f"{reference.rpartition('/')[2].replace(':', '-')}-{fingerprint(context)}.tar"
         if archive.exists():
             return archive
-        base_image()
-        built = pathlib.Path(folder, "id")  # no tag: another checkout may build its own image just now
+        base_image(BASE, BASE_PACKAGES)
         mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
         pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
-        options = ["--isolation=chroot", "--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
-        buildah(["bud", *options, f"--file={context / dockerfile}", f"--iidfile={built}", str(context)])
-        for old in cache.glob(f"{archive.name.rpartition('-')[0]}-*.tar"):
+        options = ["--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
+        bake(context, context / dockerfile, reference, archive, options)
+    return archive
+
+
+def bake(
+    context: pathlib.Path,
+    dockerfile: pathlib.Path,
+    reference: str,
+    archive: pathlib.Path,
+    options: Sequence[str],
+    inside: Sequence[str] = (),
+) -> None:
+    """Build a Dockerfile and write the image as an archive; older archives of the same image go.
+
+    `inside` is a command that runs another one somewhere else: in a network of its own for example.
+    """
+    with tempfile.TemporaryDirectory(prefix="bs-image-") as folder:
+        built = pathlib.Path(folder, "id")  # no tag: another checkout may build its own image just now
+        command = ["bud", "--isolation=chroot", *options, f"--file={dockerfile}", f"--iidfile={built}", str(context)]
+        buildah(command, inside)
+        for old in archive.parent.glob(f"{archive.name.rpartition('-')[0]}-*.tar"):
             old.unlink()
         unfinished = pathlib.Path(folder, "image.tar")
         buildah(["push", built.read_text(), f"docker-archive:{unfinished}:{reference}"])
         shutil.move(unfinished, archive)
-    return archive
 
 
-def fingerprint(context: pathlib.Path) -> str:
+def fingerprint(context: pathlib.Path, *more: str) -> str:
     """A hash of everything that goes into an image."""
-    digest = hashlib.sha256(BASE.encode())
+    digest = hashlib.sha256("\0".join(more or (BASE,)).encode())
     for path in sorted(context.rglob("*")):
         if path.is_file():
             digest.update(f"{path.relative_to(context)}\0".encode() + path.read_bytes())
@@ -93,28 +110,29 @@ def machine_settings() -> list[str]:
     return [path for path in candidates if path and os.path.exists(path)]
 
 
-def base_image() -> None:
-    """A base with Python, from Debian's packages: what `python:3-slim` is where a registry can be reached."""
-    if subprocess.run([*BUILDAH, "inspect", "--type=image", BASE], capture_output=True).returncode == 0:
+def base_image(reference: str, packages: str, removed: str = REMOVED) -> None:
+    """A base from Debian's packages: what `python:3-slim`, for example, is where a registry can be reached."""
+    if subprocess.run([*BUILDAH, "inspect", "--type=image", reference], capture_output=True).returncode == 0:
         return
     with tempfile.TemporaryDirectory(prefix="bs-base-") as folder:
         archive = pathlib.Path(folder, "base.tar")
         # `extract` unpacks the packages and runs none of their scripts: no package manager is in the image.
-        options = ["--variant=extract", "--mode=root", f"--include={BASE_PACKAGES}"]
-        trim = f'--customize-hook=cd "$1" && rm -rf {REMOVED}'
+        options = ["--variant=extract", "--mode=root", f"--include={packages}"]
+        # Nor is any hook run that comes after unpacking.
+        trim = f'--extract-hook=cd "$1" && rm -rf {removed}'
         done = subprocess.run(["mmdebstrap", *options, trim, "bookworm", archive], capture_output=True, text=True)
         if done.returncode:
             raise ImageError(f"mmdebstrap: {done.stderr[-2000:]}")
         container = buildah(["from", "scratch"]).strip()
         buildah(["add", container, str(archive), "/"])
-        buildah(["commit", "--rm", container, BASE])
+        buildah(["commit", "--rm", container, reference])
 
 
 BUILDAH = ("buildah", "--storage-driver=overlay", f"--root={STORAGE}", f"--runroot={STORAGE}/run")
 
 
-def buildah(arguments: Sequence[str]) -> str:
-    done = subprocess.run([*BUILDAH, *arguments], capture_output=True, text=True)
+def buildah(arguments: Sequence[str], inside: Sequence[str] = ()) -> str:
+    done = subprocess.run([*inside, *BUILDAH, *arguments], capture_output=True, text=True)
     if done.returncode:
         raise ImageError(f"buildah {' '.join(arguments)}:\n{(done.stdout + done.stderr)[-3000:]}")
     return done.stdout
