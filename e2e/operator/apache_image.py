@@ -6,10 +6,9 @@ images (the provider `existing`) the official one runs.
 
 from __future__ import annotations
 
-import functools
 import pathlib
 
-from e2e.apache.apache import jars
+from e2e.apache.apache import release
 from e2e.operator.images import REMOVED, bake, base_image, fingerprint
 from e2e.operator.providers import CACHE, REPOSITORY
 
@@ -30,11 +29,10 @@ def reference(version: str) -> str:
     return f"docker.io/apache/kafka:{version}"
 
 
-@functools.cache
 def build(version: str = VERSIONS[0], cache: pathlib.Path = CACHE / "archives") -> pathlib.Path:
     """The archive of the image of a version, built if what goes into it has changed."""
     cache.mkdir(parents=True, exist_ok=True)
-    libraries = jars(CONTEXT / "pom.xml", f"apache-kafka-image-{version}", [f"-Dkafka.version={version}"])
+    libraries = release(version)
     content = fingerprint(CONTEXT, BASE, libraries.name)
     archive = cache / f"apache-kafka-{version}-{content}.tar"
     if not archive.exists():
@@ -42,3 +40,13 @@ def build(version: str = VERSIONS[0], cache: pathlib.Path = CACHE / "archives") 
         options = [f"--build-arg=BASE={BASE}", f"--build-context=libs={libraries}", "--network=host"]
         bake(CONTEXT, CONTEXT / "Dockerfile", reference(version), archive, options, ALONE)
     return archive
+
+
+def main() -> None:
+    """Build the images of all versions, for those tests that upgrade."""
+    for version in VERSIONS:
+        print(f"{reference(version)}: {build(version).stat().st_size / 1e6:.0f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
