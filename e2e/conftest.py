@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from e2e.apache.apache import ApacheKafka
-from e2e.operator.fixtures import kube, news, world
+from e2e.operator.engines import ENGINES
+from e2e.operator.fixtures import apache_kafka, engine, kube, news, world
 from e2e.operator.providers import NamespacesKubernetes, choose
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
@@ -24,7 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 BEGAN = time.monotonic()
 
-__all__ = ["kube", "news", "world"]
+__all__ = ["apache_kafka", "engine", "kube", "news", "world"]
 """Fixtures of a Kubernetes that all folders share."""
 
 LEFT_OUT = pytest.StashKey[list[str]]()
@@ -38,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=sorted(BROKERS),
         default="broadsheet",
         help="the broker under test; `apache` is the control: what fails there is a defect of the test",
+    )
+    parser.addoption(
+        "--engine",
+        choices=sorted(ENGINES),
+        default="broadsheet",
+        help="the engine of the Clusters that e2e/operator makes on Kubernetes",
     )
     parser.addoption("--soak-seconds", type=float, default=1800.0, help="how long e2e/soak watches a cluster at rest")
 

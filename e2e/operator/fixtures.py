@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from e2e.operator import images
+from e2e.operator import apache_image, images
+from e2e.operator.engines import ENGINES, Engine
 from e2e.operator.providers import REPOSITORY, Kubernetes, NamespacesKubernetes, running
-from e2e.operator.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod, resource
+from e2e.operator.world import API, HOME, OPERATOR_NAMESPACE, World, chart, client_pod
 
 LOGS = pathlib.Path(os.environ.get("BROADSHEET_E2E_LOGS") or REPOSITORY / "build/e2e-kubernetes")
 
@@ -36,7 +37,24 @@ def kube(request: pytest.FixtureRequest) -> Iterator[Kubernetes]:
 
 
 @pytest.fixture(scope="session")
-def world(kube: Kubernetes) -> World:
+def apache_kafka(kube: Kubernetes) -> Engine:
+    """Apache Kafka as an engine, its image known to every node."""
+    if kube.name != "existing":  # that one pulls it
+        kube.load_image(apache_image.build())
+    return ENGINES["apache-kafka"]
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The engine of the Clusters under test, by `--engine`."""
+    name = request.config.getoption("--engine")
+    if name == "apache-kafka":
+        request.getfixturevalue("apache_kafka")
+    return ENGINES[name]
+
+
+@pytest.fixture(scope="session")
+def world(kube: Kubernetes, engine: Engine) -> World:
     """The operator installed by helm, and a pod to run clients in."""
     done = kube.run(["helm", *chart("replicas=2")])
     assert done.returncode == 0, done.stderr
@@ -45,7 +63,7 @@ def world(kube: Kubernetes) -> World:
     kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
     kube.kubectl("get", f"--raw=/apis/{API}")
     assert kube.kubectl("get", "deployment", "-n", OPERATOR_NAMESPACE).stdout
-    return World(kube)
+    return World(kube, engine)
 
 
 @pytest.fixture(scope="session")
@@ -55,12 +73,11 @@ def news(world: World) -> World:
         "brokers": {
             "replicas": 1,
             "storage": {"size": "1Gi"},
-            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
             "rack": {"topologyKey": "topology.kubernetes.io/zone"},
         },
         "config": {"group.initial.rebalance.delay.ms": "0"},
         "allowedNamespaces": [{"namespace": "team-a", "prefix": "a."}],
     }
-    world.apply(resource("Cluster", "news", spec))
+    world.apply(world.cluster("news", spec))
     world.wait("cluster", "news", seconds=90)
     return world

@@ -21,7 +21,6 @@ from e2e.operator.world import (
     resource,
     unique,
 )
-from tests.support.waiting import wait_until
 
 NAME = "news"
 """As in the how-to pages, which these tests follow."""
@@ -66,7 +65,7 @@ class Trio:
             "template": {"tolerations": SOON, "affinity": SPREAD},
         }
         spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {"interval": "200ms", "maxLatency": "5s"}}
-        world.apply(resource("Cluster", NAME, spec, self.namespace))
+        world.apply(world.cluster(NAME, spec, self.namespace))
         world.wait("cluster", NAME, is_ready, self.namespace, 120)
         world.apply(
             resource("Topic", "orders", {"cluster": NAME, "partitions": 6, "replicationFactor": 3}, self.namespace)
@@ -170,7 +169,7 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
 def test_the_canary_writes_and_reads_over_every_broker(trio: Trio) -> None:
     told = trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary", 60)
     assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 10s"
-    wait_until(lambda: set(trio.canary("records_consumed_total")) == {0, 1, 2}, "records of each broker")
+    trio.world.wait_until(lambda: set(trio.canary("records_consumed_total")) == {0, 1, 2}, "records of each broker")
     assert set(trio.canary("broker_available").values()) == {1.0}
     assert told["status"]["topics"] == 1, "its own topic is not counted"
     endpoints = trio.world.kube.get("endpoints", f"{NAME}-bootstrap", "-n", trio.namespace)
@@ -227,9 +226,11 @@ def test_in_a_window_one_broker_restarts_after_the_other_the_controller_last(tri
         return len(order) == 3
 
     passed = trio.canary("records_produced_total")
-    wait_until(all_restarted, "three restarts", 150)
+    trio.world.wait_until(all_restarted, "three restarts", 150)
     trio.wait_settled()
-    wait_until(lambda: set(trio.canary("broker_available").values()) == {1.0}, "records through all three", 60)
+    trio.world.wait_until(
+        lambda: set(trio.canary("broker_available").values()) == {1.0}, "records through all three", 60
+    )
     trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary")
     assert set(trio.canary("records_lost_total").values()) == {0.0}
     after, failed = trio.canary("records_produced_total"), trio.canary("records_failed_total")
@@ -275,13 +276,13 @@ def test_a_broker_that_lost_its_volume_comes_back_empty_and_votes_again(trio: Tr
     claim = f"data-{NAME}-brokers-2"
     trio.world.delete("pvc", claim, "--wait=false", namespace=trio.namespace)
     trio.world.delete("pod", f"{NAME}-brokers-2", "--grace-period=0", "--force", namespace=trio.namespace)
-    wait_until(lambda: trio.uids().get(2, before[2]) != before[2], "another pod", 120)
+    trio.world.wait_until(lambda: trio.uids().get(2, before[2]) != before[2], "another pod", 120)
 
     def votes_again() -> bool:
         notes = [event["note"] for event in trio.world.events(NAME, trio.namespace)]
         return "add broker 2 to the metadata quorum" in notes
 
-    wait_until(votes_again, "broker 2 to vote again", 60)
+    trio.world.wait_until(votes_again, "broker 2 to vote again", 60)
     body = trio.wait_settled()
     assert body["status"]["voters"] == voters
     assert trio.read_all() == trio.sent
@@ -353,7 +354,7 @@ def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_go
     growing.next("kubectl scale cluster")
     trio.wait(drains, "a drain")
     assert "draining broker 3" in growing.next("kubectl get cluster")
-    wait_until(trio.is_limited, "a limit on what moves", 30)
+    trio.world.wait_until(trio.is_limited, "a limit on what moves", 30)
     growing.next("kubectl scale cluster")
     growing.end()
     back = trio.wait_settled()
@@ -365,7 +366,7 @@ def test_a_drain_under_a_limit_is_taken_back_and_one_whose_operator_is_killed_go
     world.kube.kubectl("scale", "cluster", NAME, "-n", trio.namespace, "--replicas=3")
     trio.wait(drains, "another drain")
     killed = world.kill_operator()
-    wait_until(lambda: world.leader() not in ("", killed), "another operator to lead", 60)
+    trio.world.wait_until(lambda: world.leader() not in ("", killed), "another operator to lead", 60)
     trio.wait(drains, "the same drain")
     trio.patch({"reassignment": {"throttle": "unlimited"}})
     world.wait_event(NAME, "BrokerLeft", trio.namespace, 120)

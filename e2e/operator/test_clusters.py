@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from e2e.apache.apache import ApacheKafka
-from e2e.operator.images import BROKER
 from e2e.operator.providers import KubernetesError, NamespacesKubernetes
 from e2e.operator.world import (
     HOME,
@@ -41,7 +40,7 @@ class Solo:
         self.bootstrap = f"{NAME}-bootstrap.{self.namespace}.svc:9092"
         world.kube.kubectl("create", "namespace", self.namespace)
         spec = {"brokers": {"replicas": 1, "storage": STORAGE}, "config": {STATIC: "0"}}
-        world.apply(resource("Cluster", NAME, spec, self.namespace))
+        world.apply(world.cluster(NAME, spec, self.namespace))
         world.wait("cluster", NAME, is_ready, self.namespace, 90)
         world.apply(resource("Topic", "orders", {"cluster": NAME, "partitions": 3}, self.namespace))
         world.wait("topic", "orders", is_ready, self.namespace)
@@ -64,7 +63,7 @@ class Solo:
         return str(pod["metadata"]["uid"]) if pod is not None and ready else ""
 
     def wait_restarted(self, before: str) -> str:
-        wait_until(lambda: self.broker() not in ("", before), "the broker to be restarted", 90)
+        self.world.wait_until(lambda: self.broker() not in ("", before), "the broker to be restarted", 90)
         return self.broker()
 
 
@@ -102,7 +101,7 @@ def test_a_killed_broker_comes_back_with_its_data_also_if_it_is_taken_away_while
         pod = solo.world.get("pod", name, solo.namespace)
         return pod is not None and pod["metadata"]["uid"] != second
 
-    wait_until(replaced, "its end, long before the grace period is over", 30)
+    solo.world.wait_until(replaced, "its end, long before the grace period is over", 30)
     solo.wait_restarted(before)
     read = solo.client("consume", "orders", unique("readers"), "110")
     assert isinstance(read, list)
@@ -130,7 +129,7 @@ def test_a_broker_alone_on_a_lost_node_is_said_and_comes_back_with_its_data(solo
     finally:
         kube.start_node(int(node.rpartition("-")[2]))
     solo.wait_ready()
-    wait_until(solo.broker, "the broker's pod to be ready", 90)
+    solo.world.wait_until(solo.broker, "the broker's pod to be ready", 90)
     # Whoever reads may have been on that node, too.
     kube.kubectl("wait", "--for=condition=Ready", "pod/client", "-n", HOME, "--timeout=60s")
     read = solo.client("consume", "orders", unique("readers"), "110")
@@ -164,9 +163,8 @@ def test_a_static_property_restarts_the_broker_once(solo: Solo) -> None:
     solo.patch({"config": {STATIC: "10"}})
     after = solo.wait_restarted(before)
     solo.wait_ready()
-    text = solo.world.kube.kubectl(
-        "exec", "-n", solo.namespace, f"{NAME}-brokers-0", "--", "cat", "/etc/kafka/server.properties"
-    ).stdout
+    read = ["cat", f"{solo.world.engine.configuration}/server.properties"]
+    text = solo.world.kube.kubectl("exec", "-n", solo.namespace, f"{NAME}-brokers-0", "--", *read).stdout
     assert f"{STATIC}=10\n" in text
     assert solo.broker() == after
 
@@ -174,10 +172,11 @@ def test_a_static_property_restarts_the_broker_once(solo: Solo) -> None:
 @pytest.mark.machines("gives an image another name on the nodes")
 def test_another_image_rolls(solo: Solo) -> None:
     kube = machines(solo.world.kube)
-    other = BROKER.replace(":test", ":other")
+    image = solo.world.engine.image
+    other = image.rpartition(":")[0] + ":other"
     for node in (1, 2, 3):
         socket = kube.folder / f"node-{node}/containerd.sock"
-        kube.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "tag", "--force", BROKER, other], check=True)
+        kube.run(["ctr", "-a", socket, "-n", "k8s.io", "images", "tag", "--force", image, other], check=True)
     before = solo.broker()
     solo.patch({"image": other})
     solo.wait_restarted(before)
@@ -191,7 +190,7 @@ def test_an_image_that_cannot_be_pulled_is_said_and_an_edit_heals_it(solo: Solo)
     solo.patch({"image": "localhost/no-such-image:1"})
     told = solo.world.wait("cluster", NAME, lambda c: condition(c)["reason"] == "BrokerDown", solo.namespace, 90)
     assert "no-such-image" in condition(told)["message"]
-    solo.patch({"image": BROKER})
+    solo.patch({"image": solo.world.engine.image})
     solo.wait_ready()
 
 
@@ -246,7 +245,7 @@ def test_an_upgrade_of_the_operator_restarts_no_broker(solo: Solo) -> None:
     assert solo.broker() == before
     pod = solo.world.get("pod", f"{NAME}-brokers-0", solo.namespace)
     assert pod is not None
-    assert pod["spec"]["containers"][0]["image"] == BROKER
+    assert pod["spec"]["containers"][0]["image"] == solo.world.engine.image
     done = solo.world.kube.run(["helm", *chart("replicas=2")])
     assert done.returncode == 0, done.stderr
 
@@ -260,7 +259,7 @@ def test_volumes_are_kept_by_policy_and_found_again(solo: Solo) -> None:
     world.wait_gone("pod", f"{NAME}-brokers-0", namespace, 90)
     assert world.get("pvc", claim, namespace) is not None
     spec = {"brokers": {"replicas": 1, "storage": {"size": "2Gi", "deletionPolicy": "Delete"}}}
-    world.apply(resource("Cluster", NAME, spec, namespace))
+    world.apply(world.cluster(NAME, spec, namespace))
     again = world.wait("cluster", NAME, is_ready, namespace, 90)
     assert again["status"]["clusterId"] == body["status"]["clusterId"], "the volumes say which cluster this is"
     read = solo.client("consume", "orders", unique("readers"), "110")

@@ -23,7 +23,7 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
     bootstrap = f"rough-bootstrap.{namespace}.svc:9092"
     news.kube.kubectl("create", "namespace", namespace)
     cluster = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}, "config": {"log.roll.hours": "24"}}
-    news.apply(resource("Cluster", "rough", cluster, namespace))
+    news.apply(news.cluster("rough", cluster, namespace))
     topic = {"cluster": "rough", "partitions": 2, "deletionPolicy": "Delete"}
     news.apply(*(resource("Topic", name, topic, namespace) for name in ("grown", "changed", "deleted")))
     news.apply(resource("ConsumerGroup", "readers", {"cluster": "rough"}, namespace))
@@ -41,7 +41,7 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
         resource("Topic", "changed", {**topic, "retention": {"time": "3h"}}, namespace),
         *(resource("Topic", f"made-{n}", topic, namespace) for n in range(10)),
         resource("ConsumerGroup", "readers", {"cluster": "rough", "reset": {"to": "earliest"}}, namespace),
-        resource("Cluster", "another", cluster, namespace),
+        news.cluster("another", cluster, namespace),
     )
     news.delete("topic", "deleted", "--wait=false", namespace=namespace)
     news.patch("cluster", "rough", {"config": {"log.roll.hours": "48"}}, namespace)
@@ -49,7 +49,7 @@ def test_killed_in_the_middle_of_every_kind_of_change_it_goes_on(news: World, de
     killed = news.kill_operator()
 
     wait_until(lambda: news.leader() not in ("", killed), "another operator to lead", 60)
-    wait_until(lambda: broker_uid(news, "rough", namespace) not in ("", before), "the broker to be restarted", 60)
+    news.wait_until(lambda: broker_uid(news, "rough", namespace) not in ("", before), "the broker to be restarted", 60)
     for name in ("grown", "changed", *(f"made-{n}" for n in range(10))):
         news.wait("topic", name, is_ready, namespace, 60)
     news.wait_gone("topic", "deleted", namespace)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from e2e.operator.engines import BROADSHEET, Engine
 from e2e.operator.providers import REPOSITORY, Kubernetes, KubernetesError, NamespacesKubernetes
 from tests.support.waiting import wait_until
 
@@ -50,9 +51,15 @@ def is_at_rest(body: Body) -> bool:
 
 @dataclass
 class World:
-    """A cluster with our operator installed."""
+    """A Kubernetes with our operator installed."""
 
     kube: Kubernetes
+    engine: Engine = BROADSHEET
+    """Of the Clusters that `cluster` makes."""
+
+    def cluster(self, name: str, spec: Mapping[str, Any], namespace: str = HOME) -> Body:
+        """A Cluster with the engine under test."""
+        return resource("Cluster", name, self.engine.apply_to(dict(spec)), namespace)
 
     def apply(self, *bodies: Body) -> None:
         self.kube.apply(list(bodies))
@@ -71,7 +78,11 @@ class World:
         seconds: float = 60,
         what: str = "",
     ) -> Body:
-        """The object, once `until` is true of it; the failure shows its status."""
+        """The object, once `until` is true of it; the failure shows its status.
+
+        `seconds` are those of our broker; with another engine they are as many times longer as it needs.
+        """
+        seconds *= self.engine.patience
         deadline = time.monotonic() + seconds
         body: Body | None = None
         while time.monotonic() < deadline:
@@ -84,8 +95,13 @@ class World:
             f"{kind} {namespace}/{name}: {what or until.__name__} not within {seconds:.0f} s:\n{state}"
         )
 
+    def wait_until(self, until: Callable[[], object], what: str, seconds: float = 60) -> None:
+        """Anything else, with the patience that the engine needs."""
+        wait_until(until, what, seconds * self.engine.patience)
+
     def wait_gone(self, kind: str, name: str, namespace: str = HOME, seconds: float = 60) -> None:
-        wait_until(lambda: self.get(kind, name, namespace) is None, f"{kind} {namespace}/{name} to be gone", seconds)
+        gone = f"{kind} {namespace}/{name} to be gone"
+        self.wait_until(lambda: self.get(kind, name, namespace) is None, gone, seconds)
 
     def patch(self, kind: str, name: str, spec: Mapping[str, Any], namespace: str = HOME) -> None:
         patch = json.dumps({"spec": spec})
@@ -102,7 +118,7 @@ class World:
         def find() -> Body | None:
             return next((e for e in self.events(name, namespace) if e["reason"] == reason), None)
 
-        wait_until(find, f"an event {reason} about {name}", seconds)
+        self.wait_until(find, f"an event {reason} about {name}", seconds)
         event = find()
         assert event is not None
         return event
