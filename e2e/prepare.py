@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from e2e.apache.agent import agent_jar
 from e2e.apache.apache import jars
 from e2e.clients.programs import NAMES, programs
 from e2e.kgo.suite import binary
@@ -19,6 +20,7 @@ from e2e.kstatus.program import binary as kstatus
 def main() -> None:
     makes: dict[str, Callable[[], object]] = {
         "Apache Kafka": jars,
+        "JMX agent": agent_jar,
         **{f"client {name}": lambda name=name: programs(name) for name in NAMES},  # type: ignore[misc]
         "franz-go's suite": binary,
         "kstatus": kstatus,

@@ -2,6 +2,10 @@
 
 .venv/bin/python tools/metrics.py     scrapes a broker that it starts, and writes tools/metrics.json
 
+What brokers of Apache Kafka export by Prometheus' JMX agent is in it as well, and needs Java and Maven:
+
+.venv/bin/python -m e2e.monitoring.apache_catalogue
+
 docs/reference/metrics.md is made from the catalogue by tools/reference.py. A test scrapes again and compares both ways,
 so that dashboards and alerts can rely on every name in it.
 """
@@ -17,6 +21,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,7 +110,7 @@ def canary_metrics() -> dict[str, Metric]:
 
 
 def catalogue() -> dict[str, list[Metric]]:
-    """The catalogue as it was written: the metrics of `broker`, `operator` and `canary`."""
+    """The catalogue as it was written: the metrics of `broker`, `apache-kafka`, `operator` and `canary`."""
     return {who: [Metric(**row) for row in rows] for who, rows in json.loads(CATALOGUE.read_text()).items()}
 
 
@@ -146,10 +151,15 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def main() -> int:
-    found = {"broker": broker_metrics(), "operator": operator_metrics(), "canary": canary_metrics()}
-    rows = {who: [asdict(metric) for metric in metrics.values()] for who, metrics in found.items()}
+def write(**found: Mapping[str, Metric]) -> None:
+    """Put the metrics of these into the catalogue; the others stay as they are."""
+    rows = json.loads(CATALOGUE.read_text()) if CATALOGUE.exists() else {}
+    rows |= {who.replace("_", "-"): [asdict(m) for _, m in sorted(metrics.items())] for who, metrics in found.items()}
     CATALOGUE.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def main() -> int:
+    write(broker=broker_metrics(), operator=operator_metrics(), canary=canary_metrics())
     return 0
 
 

@@ -7,9 +7,12 @@ import pathlib
 import re
 import string
 import sys
+from collections.abc import Callable, Sequence, Set
+from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
+from engine_metrics import DIFFERENT, OF_THE_AGENT, OF_THE_JVM, ONLY_APACHE_KAFKA, ONLY_BROADSHEET, Instead
 from strimzi_metrics import ASKED
 
 CATALOGUE = pathlib.Path(__file__).with_name("metrics.json")
@@ -21,15 +24,26 @@ MEASURED = {"measured_series": "45,560", "measured_ms": 57, "measured_share": "0
 """What `e2e.bench.scrape` printed on two busy cores."""
 
 QUESTIONS: tuple[tuple[str, str], ...] = (
-    (r"broadsheet_build_info", "Which version runs where? Is an upgrade through?"),
+    (r"broadsheet_build_info|kafka_server_app_version", "Which version runs where? Is an upgrade through?"),
     (
-        r"broadsheet_connections_refused_total|broadsheet_connections_rejected_total",
+        r"broadsheet_connections_refused_total|broadsheet_connections_rejected_total|"
+        r"kafka_server_socket_server_metrics_failed_authentication_total",
         "Are clients turned away, and why?",
     ),
-    (r"kafka_server_socket_server_metrics_.*", "How many clients are there, and do they reconnect all the time?"),
-    (r"broadsheet_request_seconds", "How long do clients wait?"),
-    (r"broadsheet_request_phase_seconds", "Whose fault is it: a busy broker, a slow follower, a slow client?"),
-    (r"broadsheet_request_queue_bytes", "Is the broker behind with its requests?"),
+    (
+        r"kafka_server_socket_server_metrics_connection_.*",
+        "How many clients are there, and do they reconnect all the time?",
+    ),
+    (r"broadsheet_request_seconds|kafka_network_requestmetrics_totaltimems", "How long do clients wait?"),
+    (
+        r"broadsheet_request_phase_seconds|"
+        r"kafka_network_requestmetrics_(local|remote|requestqueue|responsequeue|responsesend)timems",
+        "Whose fault is it: a busy broker, a slow follower, a slow client?",
+    ),
+    (
+        r"broadsheet_request_queue_bytes|kafka_network_requestchannel_requestqueuesize",
+        "Is the broker behind with its requests?",
+    ),
     (r"kafka_network_requestmetrics_requests_total", "What do clients ask, and how often?"),
     (
         r"kafka_network_socketserver_networkprocessoravgidle_percent|"
@@ -47,7 +61,10 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ),
     (r"kafka_log_log_log(start|end)offset", "What does this replica hold?"),
     (r"kafka_server_brokertopicmetrics_(messages|bytes|total).*", "How much is written and read, in which topic?"),
-    (r"kafka_server_brokertopicmetrics_failed.*", "Do writes or reads fail?"),
+    (
+        r"kafka_server_brokertopicmetrics_failed.*|kafka_network_requestmetrics_errors_total",
+        "Do writes or reads fail?",
+    ),
     (r"kafka_server_brokertopicmetrics_replication.*", "How much of the traffic is replication?"),
     (
         r"kafka_cluster_partition_(under|insync|replicas).*|kafka_server_replicamanager_under.*|"
@@ -76,20 +93,22 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     (r"kafka_controller_controllerstats_.*", "Were records lost for the sake of availability?"),
     (
         r"kafka_controller_kafkacontroller_lastappliedrecordoffset|broadsheet_metadata_is_behind|"
-        r"kafka_server_raftmetrics_(high_watermark|log_end_.*)",
+        r"kafka_server_raftmetrics_(high_watermark|log_end_.*)|kafka_server_broker_metadata_metrics_.*|"
+        r"kafka_controller_kafkacontroller_metadataerrorcount",
         "Does this node keep up with the metadata?",
     ),
     (
-        r"kafka_server_raftmetrics_(current_.*|number_of_voters)",
+        r"kafka_server_raftmetrics_(current_.*|number_of_voters)|kafka_server_raftchannelmetrics_.*",
         "Who leads the metadata quorum? Does it change all the time?",
     ),
     (
         r"kafka_server_raftmetrics_(append_records_rate|fetch_records_rate|commit_latency_avg)|"
-        r"broadsheet_metadata_last_fsync_seconds",
+        r"broadsheet_metadata_last_fsync_seconds|kafka_log_logflushstats_.*",
         "How fast are changes of the metadata committed?",
     ),
     (
-        r"kafka_coordinator_group_.*|broadsheet_group_members",
+        r"kafka_coordinator_group_.*|broadsheet_group_members|"
+        r"kafka_server_group_coordinator_metrics_(consumer_)?group_count",
         "How many groups are there, and do they rebalance all the time?",
     ),
     (
@@ -130,6 +149,9 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
     ),
     (r"broadsheet_canary_topic_recreated_total", "Does somebody delete the canary's topic?"),
     (r"broadsheet_canary_max_latency_seconds", "Which latency is too high?"),
+    (r"jvm_gc_.*", "Do pauses of the garbage collector stop the broker?"),
+    (r"jvm_(?!gc_).*", "Is the JVM at the limit of its heap, or its threads?"),
+    (r"jmx_.*", "Does the agent work, and how long does it take?"),
     (r"broadsheet_operator_status_writes_total", "Does the operator write all the time?"),
 )
 """A pattern of names, and what these metrics answer. Each metric has exactly one: a test checks that."""
@@ -155,17 +177,68 @@ def page() -> str:
         "rules and of kafka_exporter, so that dashboards work; what neither has begins with `broadsheet_`. Metrics of "
         "topics have a sample for each topic and one without labels for the whole broker.",
     ]
-    for who, heading in (("broker", "Brokers and controllers"), ("operator", "The operator"), ("canary", "The canary")):
-        lines += ["", f"## {heading}", ""]
-        lines += [
-            "| metric | type | labels | meaning | the question that it answers |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        for row in catalogue[who]:
-            labels = ", ".join(f"`{label}`" for label in row["labels"])
-            words = row["help"].replace("|", "\\|")
-            lines.append(f"| `{row['name']}` | {row['type']} | {labels} | {words} | {question(row['name'])} |")
-    return "\n".join([*lines, "", _notes(), "", *_strimzi(), ""])
+    lines += ["", "## Brokers and controllers", "", *_rows(catalogue["broker"], _engines)]
+    lines += ["", *_engines_differ(catalogue["apache-kafka"])]
+    for who, heading in (("operator", "The operator"), ("canary", "The canary")):
+        lines += ["", f"## {heading}", "", *_rows(catalogue[who])]
+    exported = {row["name"] for who in ("apache-kafka", "operator") for row in catalogue[who]}
+    return "\n".join([*lines, "", _notes(), "", *_strimzi(exported), ""])
+
+
+def _rows(rows: Sequence[dict[str, Any]], engines: Callable[[str], str] | None = None) -> list[str]:
+    """A table of metrics; with `engines`, a column says which engines have each."""
+    lines = [
+        f"| metric | type | labels | meaning | the question that it answers |{' engines |' if engines else ''}",
+        f"| --- | --- | --- | --- | --- |{' --- |' if engines else ''}",
+    ]
+    for row in rows:
+        labels = ", ".join(f"`{label}`" for label in row["labels"])
+        words = row["help"].replace("|", "\\|")
+        line = f"| `{row['name']}` | {row['type']} | {labels} | {words} | {question(row['name'])} |"
+        lines.append(f"{line} {engines(row['name'])} |" if engines else line)
+    return lines
+
+
+def _engines(name: str) -> str:
+    """Which engines have a metric of Broadsheet's brokers."""
+    return "[Broadsheet](#what-only-one-engine-has)" if name in ONLY_BROADSHEET else "both"
+
+
+def _engines_differ(apache: Sequence[dict[str, Any]]) -> list[str]:
+    """The tables of what only one engine has, and of what differs."""
+    others = [row for row in apache if row["name"] in ONLY_APACHE_KAFKA]
+    agents = [row for row in apache if row["name"].startswith((OF_THE_JVM, OF_THE_AGENT))]
+    return [
+        "## What only one engine has",
+        "",
+        "Brokers of a Cluster with the engine `apache-kafka` answer on the same port by Prometheus' JMX agent, whose "
+        "rules give Kafka's MBeans the names and labels above. Dashboards and alerts serve both engines: where only "
+        "one has a metric, they ask for what stands beside it here.",
+        "",
+        "| only Broadsheet | for Apache Kafka | |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {_names(instead)} | {instead.words} |" for name, instead in ONLY_BROADSHEET.items()),
+        "",
+        "| only Apache Kafka | labels | meaning | for Broadsheet | |",
+        "| --- | --- | --- | --- | --- |",
+        *(
+            f"| `{row['name']}` | {', '.join(f'`{label}`' for label in row['labels'])} | {row['help']} | "
+            f"{_names(ONLY_APACHE_KAFKA[row['name']])} | {ONLY_APACHE_KAFKA[row['name']].words} |"
+            for row in others
+        ),
+        "",
+        f"Of the JVM and of the agent itself: {', '.join('`' + row['name'] + '`' for row in agents)}.",
+        "",
+        "Some metrics of the same name differ:",
+        "",
+        "| metric | of Apache Kafka |",
+        "| --- | --- |",
+        *(f"| `{name}` | {words} |" for name, words in sorted(DIFFERENT.items())),
+    ]
+
+
+def _names(instead: Instead) -> str:
+    return ", ".join(f"`{name}`" for name in instead.names) or "none"
 
 
 def _notes() -> str:
@@ -198,17 +271,19 @@ def _notes() -> str:
     )
 
 
-def _strimzi() -> list[str]:
+def _strimzi(of_apache: Set[str]) -> list[str]:
+    """`of_apache`: what is exported for a Cluster of Apache Kafka."""
     lines = [
         "## What Strimzi's dashboards ask for",
         "",
         "Strimzi's dashboards for Kafka, KRaft, the Kafka exporter and its operators find these metrics:",
         "",
-        "| metric | dashboard | here | |",
-        "| --- | --- | --- | --- |",
+        "| metric | dashboard | Broadsheet | Apache Kafka | |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for asked in ASKED:
         here = "the same" if asked.here == "same" else f"`{asked.here}`" if asked.here else "none"
+        there = "the same" if re.sub("_(count|sum)$", "", asked.name) in of_apache else "as Broadsheet"
         words = asked.words.replace("|", "\\|")
-        lines.append(f"| `{asked.name}` | {', '.join(asked.by)} | {here} | {words} |")
+        lines.append(f"| `{asked.name}` | {', '.join(asked.by)} | {here} | {there} | {words} |")
     return lines

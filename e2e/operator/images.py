@@ -13,6 +13,8 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 
+from e2e.apache.agent import agent_jar
+
 BASE = "localhost/broadsheet-base:4"
 BASE_PACKAGES = "python3,python3-venv,dash,coreutils,libstdc++6"
 """As in `python:3-slim`: compiled Python packages need the C++ library, or fall back on slow Python of their own."""
@@ -21,6 +23,7 @@ REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share
 STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
 BROKER = os.environ.get("BROADSHEET_E2E_BROKER_IMAGE") or "localhost/broadsheet-broker:test"
 OPERATOR = os.environ.get("BROADSHEET_E2E_OPERATOR_IMAGE") or "localhost/broadsheet-operator:test"
+AGENT = os.environ.get("BROADSHEET_E2E_JMX_AGENT_IMAGE") or "localhost/broadsheet-jmx-agent:test"
 CONTEXT = (
     "pyproject.toml",
     "README.md",
@@ -37,11 +40,27 @@ class ImageError(Exception):
 
 
 def build_all(repository: pathlib.Path, cache: pathlib.Path) -> dict[str, pathlib.Path]:
-    """Archives of the broker's and the operator's image, by reference; built anew only when what is in them changed."""
+    """Archives of the project's images, by reference; built anew only when what is in them changed."""
     return {
         BROKER: build(repository, "broker-image/Dockerfile", BROKER, cache),
         OPERATOR: build(repository, "operator/Dockerfile", OPERATOR, cache),
+        AGENT: build_agent(repository, cache),
     }
+
+
+def build_agent(repository: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
+    """The archive of the image with the JMX agent; the agent itself comes by Maven."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bs-image-") as folder:
+        context = pathlib.Path(folder)
+        shutil.copy(repository / "broker-image/jmx-agent/Dockerfile", context)
+        jar = shutil.copy(agent_jar(), context)
+        archive = cache / f"{AGENT.rpartition('/')[2].replace(':', '-')}-{fingerprint(context)}.tar"
+        if not archive.exists():
+            base_image(BASE, BASE_PACKAGES)
+            options = [f"--build-arg=BASE={BASE}", f"--build-arg=JAR={pathlib.Path(jar).name}"]
+            bake(context, context / "Dockerfile", AGENT, archive, options)
+    return archive
 
 
 def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: pathlib.Path) -> pathlib.Path:

@@ -1,7 +1,7 @@
 """A real Kubernetes for tests, from one of three providers.
 
-* `existing`: the cluster of `$KUBECONFIG`, which has the images or can pull them (BROADSHEET_E2E_BROKER_IMAGE and
-  BROADSHEET_E2E_OPERATOR_IMAGE name them); refused when anything of ours is in it.
+* `existing`: the cluster of `$KUBECONFIG`, which has the images or can pull them (BROADSHEET_E2E_BROKER_IMAGE,
+  BROADSHEET_E2E_OPERATOR_IMAGE and BROADSHEET_E2E_JMX_AGENT_IMAGE name them); refused when anything of ours is in it.
 * `kind`: where docker is.
 * `namespaces`: etcd, the control plane and three kubelets in three zones, inside network, mount and pid namespaces that
   vanish with their first process. Needs root, Go and Debian's containerd; no docker and no image registry.

@@ -25,9 +25,13 @@ def tool(name: str) -> Any:
 
 
 STRIMZI = tool("strimzi_metrics")
+ENGINES = tool("engine_metrics")
 PAGE = tool("metrics_page")
 CATALOGUE = json.loads((ROOT / "tools/metrics.json").read_text())
 EXPORTED = {row["name"] for rows in CATALOGUE.values() for row in rows}
+BROADSHEET = {row["name"] for who, rows in CATALOGUE.items() for row in rows if who != "apache-kafka"}
+"""What is exported where no broker is Apache Kafka."""
+NAMES = {who: {row["name"] for row in rows} for who, rows in CATALOGUE.items()}
 
 
 @pytest.mark.parametrize("name", sorted(EXPORTED))
@@ -43,11 +47,31 @@ def test_each_question_is_answered_by_a_metric(pattern: str) -> None:
 @pytest.mark.parametrize("asked", STRIMZI.ASKED, ids=lambda asked: asked.name)
 def test_what_strimzis_dashboards_ask_for_is_answered(asked: Any) -> None:
     if asked.here == "same":
-        assert asked.name in EXPORTED
+        assert asked.name in BROADSHEET
     else:
-        assert asked.name not in EXPORTED, "it is exported: say so"
-        assert not asked.here or asked.here in EXPORTED
+        assert asked.name not in BROADSHEET, "it is exported: say so"
+        assert not asked.here or asked.here in BROADSHEET
         assert asked.words or asked.here, "say why there is none"
+
+
+def test_the_tables_of_the_engines_are_what_they_export() -> None:
+    """Both ways: what only one of them has is in its table, and nothing else is."""
+    ours, theirs = NAMES["broker"], NAMES["apache-kafka"]
+    assert set(ENGINES.ONLY_BROADSHEET) == ours - theirs
+    general = (ENGINES.OF_THE_JVM, ENGINES.OF_THE_AGENT)
+    assert set(ENGINES.ONLY_APACHE_KAFKA) == {name for name in theirs - ours if not name.startswith(general)}
+    assert set(ENGINES.DIFFERENT) <= ours & theirs
+    labels = {who: {row["name"]: set(row["labels"]) for row in rows} for who, rows in CATALOGUE.items()}
+    extra = {name for name in ours & theirs if labels["apache-kafka"][name] - labels["broker"][name]}
+    described = {name for name in extra if name in ENGINES.DIFFERENT or "connection_" in name}
+    assert extra == described, "labels that only Apache Kafka's have: say so in DIFFERENT"
+
+
+def test_what_is_asked_instead_is_exported() -> None:
+    for table, others in ((ENGINES.ONLY_BROADSHEET, "apache-kafka"), (ENGINES.ONLY_APACHE_KAFKA, "broker")):
+        for name, instead in table.items():
+            assert set(instead.names) <= NAMES[others] | NAMES["operator"], name
+            assert instead.names or instead.words, f"{name}: say why there is none"
 
 
 def test_no_metric_is_asked_for_twice() -> None:

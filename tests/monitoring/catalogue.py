@@ -10,6 +10,7 @@ from tools.metrics import catalogue
 
 SCRAPE = {
     "broker": {"namespace", "pod", "cluster", "job"},
+    "apache-kafka": {"namespace", "pod", "cluster", "job"},
     "operator": {"namespace", "pod", "job"},
     "canary": {"namespace", "pod", "cluster", "job"},
 }
@@ -34,8 +35,9 @@ def known() -> dict[str, set[str]]:
         for metric in metrics:
             labels = {*metric.labels, *SCRAPE[who]}
             names = [metric.name]
-            if metric.type == "histogram":
+            if metric.type in ("histogram", "summary"):
                 names = [f"{metric.name}_{part}" for part in ("sum", "count")]
+            if metric.type == "histogram":
                 found.setdefault(f"{metric.name}_bucket", set()).update(labels, {"le"})
             for name in names:
                 found.setdefault(name, set()).update(labels)

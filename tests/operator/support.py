@@ -197,11 +197,11 @@ class Stage:
         await self.operator.close()
 
     def _connect(self, servers: Sequence[str]) -> FakeKafka:
-        """A broker has the cluster id that its configuration says."""
+        """A broker has the cluster id that its configuration says, if it does."""
         for (kind, _, _), body in self.kubernetes.objects.items():
             if kind is Kind.CONFIG_MAP:
                 lines = dict(line.split("=", 1) for line in body["data"]["server.properties"].splitlines())
-                self.kafka.cluster_id = lines["cluster.id"]
+                self.kafka.cluster_id = lines.get("cluster.id", self.kafka.cluster_id)
         return self.kafka
 
     def _broker_pods(self, cluster: str) -> list[int]:

@@ -18,10 +18,12 @@ from broadsheet_operator.reconcilers.observed import (
     LackingPartition,
     LagQuery,
     LagView,
+    LogDirectory,
     LogView,
     PartitionView,
     QuorumView,
     ReplicaView,
+    Storage,
     TopicPartition,
     TopicView,
 )
@@ -193,8 +195,9 @@ class FakeKafka:
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         return tuple(Placed(name, replicas, replicas) for name, replicas in sorted(self.placement.items()))
 
-    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
-        return dict.fromkeys(broker_ids, self.bytes)
+    def observe_storage(self, broker_ids: Sequence[int]) -> dict[int, Storage]:
+        disk = LogDirectory("/var/lib/kafka/data", 1 << 30, (1 << 30) - self.bytes)
+        return dict.fromkeys(broker_ids, Storage(self.bytes, (disk,)))
 
     def move_replicas(
         self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()

@@ -202,3 +202,8 @@ def refused_by_engine(
     if heap is not None and limited and parse_size(heap) >= parse_quantity(str(memory_limit)):
         return f"heap {heap}, memory limit {memory_limit}: {HEAP_HELP}"
     return ""
+
+
+def is_apache_kafka(spec: Mapping[str, Any]) -> bool:
+    """Whether the spec of a Cluster, as the API server has it, declares that engine."""
+    return (spec.get("engine") or {}).get("type") == EngineType.APACHE_KAFKA

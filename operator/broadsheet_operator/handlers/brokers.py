@@ -21,7 +21,7 @@ from broadsheet_operator.kubernetes import Kind, Kubernetes
 from broadsheet_operator.reconcilers import canary_topic, carried_out, limits, provisioning, scaling
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, rebalance_to_do
 from broadsheet_operator.reconcilers.limits import LimitStep
-from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, TopicView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, Storage, TopicView
 from broadsheet_operator.reconcilers.pods import pod_number
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Existing
 from broadsheet_operator.reconcilers.rollout import Step
@@ -44,7 +44,7 @@ class BrokerRounds:
         self._writer = writer
         self._sizes_seconds = sizes_seconds
         self._counts = counts
-        self._sizes: dict[ResourceKey, tuple[datetime, frozenset[int], Mapping[int, int]]] = {}
+        self._storage: dict[ResourceKey, tuple[datetime, frozenset[int], Mapping[int, Storage]]] = {}
         """When which brokers were asked how much they keep, and what they said."""
         self._canary_topics: dict[ResourceKey, tuple[datetime, str, TopicView | Failure | None]] = {}
         self.evictable: dict[ResourceKey, int] = {}
@@ -54,12 +54,12 @@ class BrokerRounds:
 
     def forget(self, key: ResourceKey) -> None:
         """The Cluster is gone."""
-        for known in (self._sizes, self._canary_topics, self.evictable, self._told):
+        for known in (self._storage, self._canary_topics, self.evictable, self._told):
             known.pop(key, None)
 
-    def sizes(self) -> dict[ResourceKey, Mapping[int, int]]:
-        """By Cluster and broker, bytes of all replicas, as they were when last asked for."""
-        return {key: sizes for key, (_, _, sizes) in list(self._sizes.items())}
+    def storage(self) -> dict[ResourceKey, Mapping[int, Storage]]:
+        """By Cluster and broker, what is kept and where, as it was when last asked for."""
+        return {key: storage for key, (_, _, storage) in list(self._storage.items())}
 
     # -- what is there -------------------------------------------------------------------------------------------------
 
@@ -91,7 +91,7 @@ class BrokerRounds:
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
         running, draining, limited = children.running, children.draining, children.limited
         asked_for = bool(rebalance_to_do(cluster, children))
-        fresh = self._sizes.get(key)
+        fresh = self._storage.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
 
@@ -103,10 +103,11 @@ class BrokerRounds:
             health = gateway.observe_health()
             ids = frozenset(b.id for b in view.brokers)
             if fresh is not None and fresh[1] == ids:
-                sizes = fresh[2]
+                storage = fresh[2]
             else:
-                sizes = gateway.observe_sizes(sorted(ids))
-                self._sizes[key] = now, ids, sizes
+                storage = gateway.observe_storage(sorted(ids))
+                self._storage[key] = now, ids, storage
+            sizes = {id: kept.size for id, kept in storage.items()}
             if not ours:
                 return Seen(view, health, sizes=sizes, canary=canary)
             voters = gateway.observe_quorum()

@@ -36,7 +36,7 @@ from broadsheet_operator.reconcilers.conditions import (
     with_statements,
 )
 from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
-from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView
+from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView, Storage
 from broadsheet_operator.reconcilers.pods import Returning, not_created, state_of
 from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, Settings
 from broadsheet_operator.reconcilers.reasons import Reason
@@ -96,9 +96,9 @@ class Clusters:
         self._unknown: dict[ResourceKey, tuple[int, str]] = {}
         """The generation whose properties were checked, and the message about those that no broker knows."""
 
-    def sizes(self) -> dict[ResourceKey, Mapping[int, int]]:
-        """By Cluster and broker, bytes of all replicas: exact figures for /metrics."""
-        return self._rounds.sizes()
+    def storage(self) -> dict[ResourceKey, Mapping[int, Storage]]:
+        """By Cluster and broker, what is kept and where: exact figures for /metrics."""
+        return self._rounds.storage()
 
     def is_reachable(self, key: ResourceKey) -> bool:
         """Whether a Cluster answered in its last round."""

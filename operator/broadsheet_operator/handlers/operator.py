@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster, ConsumerGroupMetrics
+from broadsheet_operator.api.engine import is_apache_kafka
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
 from broadsheet_operator.handlers.counts import Counts
@@ -290,7 +291,7 @@ class Operator:
             most_fetches=self.settings.lag_fetches,
             known=frozenset(view.group_id for at, view in self.declared_groups() if at == cluster),
             excluded=tuple(self._group_metrics(cluster).get("excludeGroups") or ()),
-            all_topics=body.get("spec", {}).get("external") is not None,
+            all_topics=_no_broker_exports_topics(body.get("spec", {})),
             times=times,
         )
 
@@ -298,6 +299,11 @@ class Operator:
         session = self.sessions.pop(cluster, None)
         if session is not None:
             await session.close()
+
+
+def _no_broker_exports_topics(spec: Mapping[str, Any]) -> bool:
+    """Whether `kafka_topic_*` come from here: nobody scrapes brokers of others, and Apache Kafka has no such MBeans."""
+    return spec.get("external") is not None or is_apache_kafka(spec)
 
 
 def _fingerprint_of_intent(body: Mapping[str, Any]) -> tuple[Any, ...]:

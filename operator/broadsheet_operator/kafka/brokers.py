@@ -16,7 +16,14 @@ from kafka.protocol.admin import (
 from broadsheet_operator.kafka.failures import failure_of_code
 from broadsheet_operator.kafka.topics import BATCH, TIMEOUT_MS, TOPIC_RESOURCE, batches, metadata_request
 from broadsheet_operator.kafka.wire import Call, Wire
-from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, LackingPartition, TopicPartition
+from broadsheet_operator.reconcilers.observed import (
+    ClusterHealth,
+    Failure,
+    LackingPartition,
+    LogDirectory,
+    Storage,
+    TopicPartition,
+)
 from broadsheet_operator.reconcilers.spreading import Placed
 
 MIN_ISR = "min.insync.replicas"
@@ -121,16 +128,19 @@ def observe_placement(wire: Wire) -> tuple[Placed, ...] | Failure:
     return tuple(sorted(placed, key=lambda p: p.name))
 
 
-def observe_sizes(wire: Wire, brokers: Sequence[int]) -> dict[int, int]:
-    """Bytes that each broker keeps; those that do not answer are left out."""
+def observe_storage(wire: Wire, brokers: Sequence[int]) -> dict[int, Storage]:
+    """What each broker keeps, and its disks; brokers that do not answer are left out."""
     answers = wire.ask([Call(DescribeLogDirsRequest(topics=None), "look at log directories", id) for id in brokers])
-    sizes: dict[int, int] = {}
-    for id, answer in zip(brokers, answers, strict=True):
-        if not isinstance(answer, Failure):
-            sizes[id] = sum(
-                p.partition_size for directory in answer.results for topic in directory.topics for p in topic.partitions
-            )
-    return sizes
+    return {
+        id: _storage(answer) for id, answer in zip(brokers, answers, strict=True) if not isinstance(answer, Failure)
+    }
+
+
+def _storage(answer: Any) -> Storage:
+    size = sum(p.partition_size for directory in answer.results for topic in directory.topics for p in topic.partitions)
+    disks = (LogDirectory(d.log_dir, d.total_bytes, d.usable_bytes) for d in answer.results)
+    # A directory that has failed, and one of a broker that does not know KIP-827, has -1.
+    return Storage(size, tuple(disk for disk in disks if disk.capacity >= 0 and disk.available >= 0))
 
 
 def move_replicas(

@@ -16,6 +16,7 @@ from broadsheet_operator.reconcilers.observed import (
     LagQuery,
     LagView,
     QuorumView,
+    Storage,
     TopicPartition,
     TopicView,
 )
@@ -92,9 +93,9 @@ class KafkaPythonGateway:
         """Every partition of every topic, with what is on the move."""
         return brokers.observe_placement(self._wire)
 
-    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
-        """Bytes that each broker keeps; those that do not answer are left out."""
-        return brokers.observe_sizes(self._wire, broker_ids)
+    def observe_storage(self, broker_ids: Sequence[int]) -> dict[int, Storage]:
+        """What each broker keeps, and its disks; brokers that do not answer are left out."""
+        return brokers.observe_storage(self._wire, broker_ids)
 
     def move_replicas(
         self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()

@@ -15,6 +15,7 @@ from broadsheet_operator.reconcilers.observed import (
     LagQuery,
     LagView,
     QuorumView,
+    Storage,
     TopicPartition,
     TopicView,
 )
@@ -73,8 +74,8 @@ class KafkaGateway(Protocol):
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         """Every partition of every topic, with what is on the move."""
 
-    def observe_sizes(self, broker_ids: Sequence[int]) -> dict[int, int]:
-        """Bytes that each broker keeps; those that do not answer are left out."""
+    def observe_storage(self, broker_ids: Sequence[int]) -> dict[int, Storage]:
+        """What each broker keeps, and its disks; brokers that do not answer are left out."""
 
     def move_replicas(
         self, moves: Mapping[TopicPartition, tuple[int, ...]], cancel: Sequence[TopicPartition] = ()

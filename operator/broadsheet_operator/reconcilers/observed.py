@@ -56,6 +56,27 @@ class ClusterView:
 
 
 @dataclass(frozen=True, slots=True)
+class LogDirectory:
+    """The disk under a log directory of a broker (KIP-827)."""
+
+    path: str
+    capacity: int
+    """Bytes."""
+    available: int
+    """Bytes that the broker may still use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What a broker keeps, and where."""
+
+    size: int
+    """Bytes of all replicas."""
+    directories: tuple[LogDirectory, ...] = ()
+    """Those of which the broker says how large their disks are."""
+
+
+@dataclass(frozen=True, slots=True)
 class PartitionView:
     """A partition as the cluster's metadata has it."""
 

@@ -57,6 +57,9 @@ def test_the_operator_exports_what_the_catalogue_has_and_nothing_else() -> None:
             at = TopicPartition("orders", 0)
             stage.kafka.logs = (LogView(at, PartitionView(0, 1, (1,), (1,)), 0, 10),)
             stage.apply("Cluster", "news", {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}})
+            kafka = {"type": "apache-kafka", "version": "4.3.0"}
+            brokers = {"replicas": 1, "storage": {"size": "1Gi"}}
+            stage.apply("Cluster", "apache", {"brokers": brokers, "engine": kafka})
             stage.apply("Cluster", "theirs", {"external": {"bootstrapServers": ["kafka:9092"]}})
             written = {at: int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)}
             member = MemberView("m", "c", "h", None, (at,))
@@ -64,7 +67,8 @@ def test_the_operator_exports_what_the_catalogue_has_and_nothing_else() -> None:
             stage.kafka.groups["readers"] = group
             stage.apply("ConsumerGroup", "readers", {"cluster": "news"})
             await stage.reason(Kind.CONSUMER_GROUP, "readers", "Ready")
-            await stage.until(stage.operator.clusters.sizes, "the brokers' sizes")
+            apache = ResourceKey("paper", "apache")
+            await stage.until(lambda: apache in stage.operator.clusters.storage(), "what the brokers keep")
             stage.operator.neighbours.others["ops/another"] = "all namespaces"
             await stage.until(
                 lambda: b"kafka_topic_partitions{" in self_scrape(stage), "the lag of an external cluster"

@@ -8,11 +8,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_operator.api.cluster import ConsumerGroupMetrics
+from broadsheet_operator.api.engine import is_apache_kafka
 from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.metrics.declared import Samples
 from broadsheet_operator.handlers.metrics.lag import lag_text
 from broadsheet_operator.kafka.dependents import cluster_of
 from broadsheet_operator.kubernetes import Kind
+from broadsheet_operator.reconcilers.observed import Storage
 from broadsheet_operator.reconcilers.provisioning import RESTART_REASONS
 
 if TYPE_CHECKING:
@@ -50,9 +52,9 @@ class OperatorCollector:
         _add_work(operator, samples)
         for kind in (Kind.CLUSTER, *operator.kinds):
             _add_resources(operator, kind, samples)
-        sizes = operator.clusters.sizes()
+        storage = operator.clusters.storage()
         for key, body in operator.store.list(Kind.CLUSTER):
-            _add_cluster(operator, key, body, sizes.get(key, {}), samples)
+            _add_cluster(operator, key, body, storage.get(key, {}), samples)
         for key, body in operator.store.list(Kind.CONSUMER_GROUP):
             if _is_ours(operator, Kind.CONSUMER_GROUP, key, body):
                 _add_verdict(key, body, samples)
@@ -95,9 +97,9 @@ def _add_resources(operator: Operator, kind: Kind, samples: Samples) -> None:
 
 
 def _add_cluster(
-    operator: Operator, key: ResourceKey, body: Mapping[str, Any], sizes: Mapping[int, int], samples: Samples
+    operator: Operator, key: ResourceKey, body: Mapping[str, Any], storage: Mapping[int, Storage], samples: Samples
 ) -> None:
-    """`sizes`: bytes of all replicas by broker."""
+    """`storage`: what each broker keeps."""
     if not _is_ours(operator, Kind.CLUSTER, key, body):
         return
     who = [key.namespace, key.name]
@@ -117,8 +119,12 @@ def _add_cluster(
     samples.add("broadsheet_cluster_rolling", 1 if figures is not None and figures.rolling else 0, who)
     for reason in RESTART_REASONS:  # from 0 on: increase() does not see the step to a first sample
         samples.add("broadsheet_broker_restarts_total", operator.counts.restarts[key, reason], [*who, reason])
-    for broker, size in sorted(sizes.items()):
-        samples.add("broadsheet_broker_bytes", size, [*who, str(broker)])
+    for broker, kept in sorted(storage.items()):
+        samples.add("broadsheet_broker_bytes", kept.size, [*who, str(broker)])
+        for disk in kept.directories if is_apache_kafka(spec) else ():
+            where = [*who, f"{key.name}-brokers-{broker}", disk.path]
+            samples.add("broadsheet_log_directory_capacity_bytes", disk.capacity, where)
+            samples.add("broadsheet_log_directory_available_bytes", disk.available, where)
 
 
 def _add_verdict(key: ResourceKey, body: Mapping[str, Any], samples: Samples) -> None:

@@ -10,6 +10,7 @@ RESOURCE = ("kind", "namespace", "name", "cluster")
 GROUP = (*CLUSTER, "consumergroup")
 TOPIC = (*CLUSTER, "topic")
 PARTITION = (*TOPIC, "partition")
+DIRECTORY = (*CLUSTER, "pod", "directory")
 KMINION_GROUP = (*CLUSTER, "group_id")
 KMINION_INFO = (*KMINION_GROUP, "state")
 KMINION_TOPIC = (*KMINION_GROUP, "topic_name")
@@ -68,6 +69,12 @@ OWN_METRICS: dict[str, Declared] = {
     "kafka_brokers": Declared("gauge", "Brokers that take requests.", CLUSTER),
     "kafka_broker_info": Declared("gauge", "1 for each broker that takes requests.", (*CLUSTER, "id", "address")),
     "broadsheet_broker_bytes": Declared("gauge", "Bytes of all replicas on a broker.", (*CLUSTER, "broker")),
+    "broadsheet_log_directory_capacity_bytes": Declared(
+        "gauge", "Size of the disk that a log directory is on; of brokers of Apache Kafka.", DIRECTORY
+    ),
+    "broadsheet_log_directory_available_bytes": Declared(
+        "gauge", "Bytes free on the disk of a log directory; of brokers of Apache Kafka.", DIRECTORY
+    ),
     # -- consumer groups -----------------------------------------------------------------------------------------------
     "broadsheet_consumergroup_verdict": Declared(
         "gauge",
@@ -144,7 +151,7 @@ LAG_METRICS: dict[str, Declared] = {
         (*KMINION_TOPIC, "partition_id"),
     ),
 }
-"""The lag of groups, and the topics of external clusters: what `lag` writes, by name."""
+"""The lag of groups, and the topics of clusters whose brokers export none: what `lag` writes, by name."""
 
 METRICS = OWN_METRICS | LAG_METRICS
 """Everything that is exported, by name."""
