@@ -36,6 +36,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--broker-image", required=True, help="image of the brokers of new Clusters")
     options.add_argument("--canary-image", default="", help="image of canaries: the operator's own")
     options.add_argument(
+        "--jmx-agent-image",
+        default="",
+        help="image that brings the agent of Java's metrics to brokers of Apache Kafka; without it they have none",
+    )
+    options.add_argument(
         "--resync-seconds",
         type=float,
         default=DEFAULTS.resync_seconds,
@@ -154,7 +159,7 @@ class Process:
 
         operator = Operator(
             ApiGateway(api_client, identity),
-            Settings(image=self.options.broker_image, canary_image=self.options.canary_image),
+            Settings(self.options.broker_image, self.options.canary_image, self.options.jmx_agent_image),
             self._factory,
             self.settings,
             lease=f"{self.options.lease_namespace}/{self.options.lease_name}",

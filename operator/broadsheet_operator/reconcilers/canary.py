@@ -14,8 +14,9 @@ from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.conditions import Statement, TruthValue
 from broadsheet_operator.reconcilers.observed import BrokerView, Failure
 from broadsheet_operator.reconcilers.pods import trouble
-from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, HTTP_PORT, metadata_maker, render
+from broadsheet_operator.reconcilers.provisioning import CLUSTER_LABEL, HTTP_PORT, metadata_maker
 from broadsheet_operator.reconcilers.reasons import Reason, reason_of
+from broadsheet_operator.reconcilers.rendering import render
 
 NAME, COMPONENT = "broadsheet-canary", "canary"
 """Labels of its pod. Its name is not a broker's, or Services would send clients to it."""

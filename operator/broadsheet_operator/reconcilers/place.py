@@ -34,6 +34,8 @@ class Place:
     """How the metadata quorum is found: controller.quorum.voters or controller.quorum.bootstrap.servers."""
     data: str
     """Its directory."""
+    first_voters: str = ""
+    """Who forms the quorum, as kafka-storage.sh has it in --initial-controllers; empty when there is one."""
     node_id: int | None = None
     """None: each broker is given its number when it starts."""
     advertised: Sequence[Address] = ()

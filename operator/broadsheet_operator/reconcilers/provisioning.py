@@ -16,21 +16,19 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
-
-import jinja2
-import yaml
 
 from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
 from broadsheet_operator.reconcilers import inputs, scaling
-from broadsheet_operator.reconcilers.engines import engine_of
+from broadsheet_operator.reconcilers.engines import Engine, engine_of
+from broadsheet_operator.reconcilers.engines.broadsheet import FIRST_VOTERS
 from broadsheet_operator.reconcilers.place import Address, Place
 from broadsheet_operator.reconcilers.properties import ANNOTATION, needs_restart, remembered
 from broadsheet_operator.reconcilers.quorum import LISTENER, initial_directory, wanted_voters
+from broadsheet_operator.reconcilers.rendering import render
 from broadsheet_operator.reconcilers.server_properties import rendered, server_properties
 
 INPUTS = "broadsheet.io/inputs"
@@ -46,7 +44,6 @@ FORMED = "formed"
 RESTART = "broadsheet.io/restart"
 """Annotation of the Cluster that requests a restart of its brokers, once for each value; of the StatefulSet: the value
 that its pod template has. A value that is removed asks for nothing."""
-FIRST_VOTERS = "broadsheet.initial.controllers"
 LOG_FORMAT = "broadsheet.log.format"
 """Broker property; JSON lines in pods, unless the Cluster says otherwise."""
 CONTROLLER_PORT = 9093
@@ -66,6 +63,8 @@ class Settings:
     """Image of the brokers for Clusters that do not name one, at their creation."""
     canary_image: str = ""
     """Image of canaries: the operator's own. Empty: there can be none."""
+    agent_image: str = ""
+    """Image that brings the agent of Java's metrics to brokers of Apache Kafka. Empty: they have no metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,36 +191,38 @@ def cluster_id(cluster: Cluster, existing: Existing) -> str:
 
 def place(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> Place:
     """Where the brokers run: node.id and advertised.listeners come from the pod."""
-    quorum = quorum_properties(cluster, brokers, identity, existing)
-    first = {key: quorum.pop(key) for key in (FIRST_VOTERS,) if key in quorum}
     return Place(
         cluster_id=identity,
         brokers=brokers.replicas,
         listeners=[Address(name=door.name.upper(), host="0.0.0.0", port=door.port) for door in cluster.listeners()],
         controller=Address(name=LISTENER, host="0.0.0.0", port=CONTROLLER_PORT),
-        quorum=quorum,
+        quorum=quorum_properties(cluster, brokers, existing),
+        first_voters=first_voters(cluster, brokers, identity, existing),
         data=DATA_PATH,
-        broadsheet={"broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}", **first},
+        broadsheet={"broadsheet.http.listener": f"http://0.0.0.0:{HTTP_PORT}"},
     )
 
 
-def quorum_properties(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> dict[str, str]:
-    """How a broker finds its quorum, and, while there is none, who forms it.
+def quorum_properties(cluster: Cluster, brokers: Brokers, existing: Existing) -> dict[str, str]:
+    """How a broker finds its quorum."""
+    fixed = static_voters(existing)
+    if fixed:
+        return {"controller.quorum.voters": fixed}
+    addresses = [controller_address(cluster, id) for id in wanted_voters(brokers.replicas)]
+    return {"controller.quorum.bootstrap.servers": ",".join(f"{host}:{port}" for host, port in addresses)}
+
+
+def first_voters(cluster: Cluster, brokers: Brokers, identity: str, existing: Existing) -> str:
+    """Who forms the quorum, while there is none.
 
     The first voters are named only until the quorum was seen: a broker that loses its volume later must come back as
     an observer that asks, not as the voter that it was (KIP-853). Where all that the quorum ever knew is
     on the one volume that is lost, or on none that lasts, no broker can be asked, and it forms again.
     """
-    fixed = static_voters(existing)
-    if fixed:
-        return {"controller.quorum.voters": fixed}
-    voters = wanted_voters(brokers.replicas)
-    addresses = {id: "{}:{}".format(*controller_address(cluster, id)) for id in voters}
-    result = {"controller.quorum.bootstrap.servers": ",".join(addresses.values())}
-    if begins_again(brokers) or not is_formed(existing):
-        first = [f"{id}@{address}:{initial_directory(identity, id)}" for id, address in addresses.items()]
-        result[FIRST_VOTERS] = ",".join(first)
-    return result
+    if static_voters(existing) or (is_formed(existing) and not begins_again(brokers)):
+        return ""
+    addresses = {id: "{}:{}".format(*controller_address(cluster, id)) for id in wanted_voters(brokers.replicas)}
+    return ",".join(f"{id}@{address}:{initial_directory(identity, id)}" for id, address in addresses.items())
 
 
 def begins_again(brokers: Brokers) -> bool:
@@ -257,9 +258,11 @@ def _context(
 ) -> dict[str, Any]:
     name, namespace = cluster.metadata.name, cluster.metadata.namespace
     identity = cluster_id(cluster, existing)
-    image = cluster.spec.image or _chosen_image(existing.stateful_set) or settings.image
+    engine = engine_of(cluster)
+    image = cluster.spec.image or engine.image or _chosen_image(existing.stateful_set) or settings.image
     template = brokers.template
-    properties = server_properties(cluster, place(cluster, brokers, identity, existing), engine_of(cluster))
+    where = place(cluster, brokers, identity, existing)
+    properties = server_properties(cluster, where, engine)
     selector = {"app.kubernetes.io/name": "broadsheet", CLUSTER_LABEL: name}
     labels = selector | {"app.kubernetes.io/component": "broker", "app.kubernetes.io/managed-by": "broadsheet"}
     headless = f"{name}-brokers"
@@ -290,6 +293,8 @@ def _context(
         "data_path": DATA_PATH,
         "grace_seconds": GRACE_SECONDS,
         "properties": rendered(properties),
+        "files": engine.files(cluster, where, settings.agent_image),
+        "containers": engine.containers,
         "logs_json": LOG_FORMAT not in properties,  # no input: a newer operator restarts no broker for its log lines
         "image": image,
         "resources": brokers.resources.model_dump(mode="json", exclude_none=True) if brokers.resources else {},
@@ -304,19 +309,25 @@ def _context(
         "priority_class_name": template.priority_class_name if template else None,
         "max_unavailable": most_unavailable(cluster) if evictable is None else evictable,
         "when_scaled": _when_scaled(brokers),
+        **engine.values(cluster, settings.agent_image),  # the agent is no input, as with the format of logs
     }
     restart = cluster.metadata.annotations.get(RESTART) or _annotations(existing.stateful_set).get(RESTART)
     # Without one it must not be among the inputs, or an upgrade of the operator would restart brokers.
-    started_with = _template_inputs(context, properties) | ({inputs.RESTART: restart} if restart else {})
+    started_with = _template_inputs(context, properties, engine, cluster) | (
+        {inputs.RESTART: restart} if restart else {}
+    )
     context["inputs_hash"] = _hash(started_with)
-    context["annotations"] = {INPUTS: context["inputs_hash"], CHOSEN: "" if cluster.spec.image else image}
+    named = cluster.spec.image or engine.image
+    context["annotations"] = {INPUTS: context["inputs_hash"], CHOSEN: "" if named else image}
     context["annotations"] |= {RESTART: restart} if restart else {}
     context["started_with"] = {inputs.ANNOTATION: inputs.remembered(started_with)}
     context["metadata"] = metadata_maker(cluster, labels)
     return context
 
 
-def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Any]:
+def _template_inputs(
+    context: Mapping[str, Any], properties: Mapping[str, str], engine: Engine, cluster: Cluster
+) -> dict[str, Any]:
     """What a broker is started with. Of the storage only whether there is any: a volume grows without a restart.
 
     The quorum is left out too: its voters change through Kafka's own orders (KIP-853), never by restarts.
@@ -325,7 +336,8 @@ def _template_inputs(context: Mapping[str, Any], properties: Mapping[str, str]) 
     keys += ["node_selector", "tolerations", "affinity", "priority_class_name", "rack_from_pod", "topology_key"]
     quorum = {"controller.quorum.voters", "controller.quorum.bootstrap.servers", FIRST_VOTERS}
     static = {key: value for key, value in needs_restart(properties).items() if key not in quorum}
-    return {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
+    common = {key: context[key] for key in keys} | {"properties": static, "storage": bool(context["storage"])}
+    return common | dict(engine.started_with(cluster))
 
 
 def metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
@@ -347,27 +359,6 @@ def metadata_maker(cluster: Cluster, labels: Mapping[str, str]) -> Any:
         return json.dumps(value | {"ownerReferences": [owner]})
 
     return metadata
-
-
-def render(template: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """An object from one of the templates."""
-    text = _environment().get_template(f"{template}.yaml.j2").render(context)
-    rendered: dict[str, Any] = yaml.safe_load(text)
-    return rendered
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("broadsheet_operator", "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        keep_trailing_newline=True,
-    )
-    # Plain JSON is valid YAML whatever a value holds; jinja2's own filter escapes for HTML.
-    environment.filters["tojson"] = lambda value: json.dumps(value)
-    environment.filters["combine"] = lambda first, second: {**first, **second}
-    return environment
 
 
 def _keep_what_cannot_change(desired: dict[str, Any], existing: Mapping[str, Any]) -> None:
