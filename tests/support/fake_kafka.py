@@ -7,6 +7,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
     ClusterHealth,
@@ -71,6 +72,8 @@ class FakeKafka:
         self.lacking: list[LackingPartition] = []
         self.limited: dict[str, Throttle] = {}
         self.limits_set = 0
+        self.stored: Stored | Failure = Stored()
+        """What another engine would have to take over."""
         self.bytes = 1000
         """On each broker."""
 
@@ -84,6 +87,9 @@ class FakeKafka:
 
     def observe_health(self) -> ClusterHealth | Failure:
         return ClusterHealth(len(self.topics), len(self.lacking), 0, {}, {}, tuple(self.lacking))
+
+    def observe_stored(self) -> Stored | Failure:
+        return self.stored
 
     def observe_topics(self, names: Sequence[str]) -> dict[str, TopicView | Failure | None]:
         self.calls.append("topics")

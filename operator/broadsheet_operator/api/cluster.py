@@ -429,6 +429,10 @@ class ClusterStatus(Status):
     """Partitions that do not take writes with acks=all, because too few replicas are in sync."""
     offline_partitions: Annotated[int, Field(ge=0)] | None = None
     """Partitions without a leader."""
+    engine: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """The engine that the brokers' volumes are run with: broadsheet, or apache-kafka 4.3.0."""
+    exchange: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    """What an exchange of the engine is doing or waiting for."""
     rollout: Annotated[str, StringConstraints(max_length=1024)] | None = None
     """What a rolling change is doing or waiting for."""
     maintenance_window: Annotated[str, StringConstraints(max_length=256)] | None = None

@@ -147,6 +147,7 @@ DEFINITIONS = (
             Column("Brokers", ".status.replicas", "Number of brokers.", type="integer"),
             Column("Up", ".status.readyReplicas", "How many brokers take requests.", type="integer"),
             Column("Topics", ".status.topics", "How many topics it holds.", type="integer"),
+            Column("Engine", ".status.engine", "The engine that its volumes are run with.", priority=1),
             Column("Under-min-ISR", ".status.underMinIsrPartitions", "Partitions without writes.", type="integer"),
             Column("Offline", ".status.offlinePartitions", "Partitions without a leader.", type="integer"),
             Column("Lagging", ".status.underReplicatedPartitions", "Partitions not fully in sync.", "integer", 1),

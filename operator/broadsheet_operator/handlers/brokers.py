@@ -18,8 +18,9 @@ from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import canary_topic, carried_out, limits, provisioning, scaling
+from broadsheet_operator.reconcilers import canary_topic, carried_out, exchange_steps, limits, provisioning, scaling
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, rebalance_to_do
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.limits import LimitStep
 from broadsheet_operator.reconcilers.observed import ClusterHealth, Failure, QuorumView, Storage, TopicView
 from broadsheet_operator.reconcilers.pods import pod_number
@@ -31,6 +32,8 @@ from broadsheet_operator.reconcilers.spreading import internal_factor
 
 CANARY_TOPIC_SECONDS = 5.0
 """How often the canary's topic is looked at."""
+STORED_SECONDS = 5.0
+"""How often brokers are asked what they have stored, while another engine is asked for."""
 
 
 class BrokerRounds:
@@ -49,12 +52,16 @@ class BrokerRounds:
         self._canary_topics: dict[ResourceKey, tuple[datetime, str, TopicView | Failure | None]] = {}
         self.evictable: dict[ResourceKey, int] = {}
         """How many brokers Kubernetes may evict now, as the last round had it."""
+        self._exchanges: dict[ResourceKey, str] = {}
+        """What an exchange of the engine waited for in the last round: an event reports it once."""
+        self._stored: dict[ResourceKey, tuple[datetime, Stored | Failure]] = {}
+        """What the brokers have stored, for an exchange of the engine, and when they were asked."""
         self._told: dict[ResourceKey, str] = {}
         """What was waited for in the last round: an event reports it once."""
 
     def forget(self, key: ResourceKey) -> None:
         """The Cluster is gone."""
-        for known in (self._storage, self._canary_topics, self.evictable, self._told):
+        for known in (self._storage, self._canary_topics, self.evictable, self._told, self._exchanges, self._stored):
             known.pop(key, None)
 
     def storage(self) -> dict[ResourceKey, Mapping[int, Storage]]:
@@ -91,6 +98,7 @@ class BrokerRounds:
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
         running, draining, limited = children.running, children.draining, children.limited
         asked_for = bool(rebalance_to_do(cluster, children))
+        exchanged = exchange_steps.situation_of(cluster, children.existing.stateful_set).differs
         fresh = self._storage.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
@@ -112,15 +120,23 @@ class BrokerRounds:
                 return Seen(view, health, sizes=sizes, canary=canary)
             voters = gateway.observe_quorum()
             moves = wanted < running or draining is not None or asked_for or any(b.id >= wanted for b in view.brokers)
-            moves = moves or bool(limited.topics)
+            moves = moves or bool(limited.topics) or exchanged
             if isinstance(health, ClusterHealth) and health.internal_factor is not None:
                 moves = moves or health.internal_factor < internal_factor(wanted)
             placement = gateway.observe_placement() if moves and not isinstance(health, Failure) else None
             if cluster.spec.canary is not None and isinstance(placement, tuple):
                 placement = canary_topic.as_internal(cluster.spec.canary.topic, placement)
-            return Seen(view, health, voters, placement, sizes=sizes, canary=canary)
+            stored = self._what_is_stored(key, gateway, now) if exchanged else None
+            return Seen(view, health, voters, placement, sizes=sizes, canary=canary, stored=stored)
 
         return ask
+
+    def _what_is_stored(self, key: ResourceKey, gateway: KafkaGateway, now: datetime) -> Stored | Failure:
+        """What another engine would have to take over, not older than a few seconds."""
+        known = self._stored.get(key)
+        if known is None or (now - known[0]).total_seconds() >= STORED_SECONDS:
+            known = self._stored[key] = now, gateway.observe_stored()
+        return known[1]
 
     def canary_topic_changed(self, key: ResourceKey) -> None:
         """What was seen of it is old."""
@@ -159,6 +175,7 @@ class BrokerRounds:
     ) -> Failure | None:
         """Do what was planned; `call(function)` runs it on the gateway. The first thing that did not work in Kafka."""
         failures: list[Failure] = []
+        await attempts.of("exchange the engine", partial(self._exchange, key, body, plan.exchange))
         step = plan.scaling
         if not step.cancel:
             draining = None if step.draining is None else str(step.draining)
@@ -199,6 +216,23 @@ class BrokerRounds:
     async def _shrink(self, key: ResourceKey, body: Mapping[str, Any], patch: Mapping[str, Any], words: str) -> None:
         await self._patch_stateful_set(key, patch)
         self._writer.event(body, "Normal", "ScaledDown", words)
+
+    async def _exchange(self, key: ResourceKey, body: Mapping[str, Any], step: exchange_steps.Step) -> None:
+        """Carry an exchange of the engine one step on."""
+        waits = step.words if step.patch is None else ""
+        if waits and self._exchanges.get(key) != waits:
+            self._writer.event(body, "Normal", "ExchangeWaits", waits)
+        self._exchanges[key] = waits
+        if step.patch is None or (step.when_empty and await self._has_pods(key)):
+            return
+        await self._patch_stateful_set(key, step.patch)
+        if step.event is not None:
+            self._writer.event(body, "Normal", *step.event)
+
+    async def _has_pods(self, key: ResourceKey) -> bool:
+        """Whether any broker has a pod. Asked of the API server: what no watch has reported yet counts."""
+        pods = await self._api.list(Kind.POD, key.namespace, f"{CLUSTER_LABEL}={key.name}")
+        return any(pod_number(key.name, pod["metadata"]["name"]) is not None for pod in pods)
 
     async def _rebalanced(self, key: ResourceKey, body: Mapping[str, Any], value: str) -> None:
         patch = {"metadata": {"annotations": {scaling.REBALANCED: value, scaling.REBALANCING: None}}}

@@ -163,10 +163,13 @@ class Canaries:
 
     # -- what is said --------------------------------------------------------------------------------------------------
 
-    async def statements(self, key: ResourceKey, cluster: Cluster, now: datetime) -> list[Statement]:
-        """The condition of the Cluster; none without a canary."""
+    async def statements(self, key: ResourceKey, cluster: Cluster, now: datetime, stopped: str = "") -> list[Statement]:
+        """The condition of the Cluster; none without a canary. `stopped`: why no broker can answer it, which was asked
+        for."""
         if cluster.spec.canary is None:
             return []
+        if stopped:
+            return [Statement("CanaryHealthy", "Unknown", Reason.EXCHANGING_ENGINE, stopped)]
         name = ResourceKey(key.namespace, canary.name_of(key.name))
         pod = self._pod(key)
         reading = self._readings.setdefault(key, Reading(now))

@@ -26,7 +26,7 @@ from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers import carried_out, properties, provisioning
+from broadsheet_operator.reconcilers import carried_out, exchange_steps, properties, provisioning
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, plan_round
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status, overriding_statements
 from broadsheet_operator.reconcilers.conditions import (
@@ -35,6 +35,7 @@ from broadsheet_operator.reconcilers.conditions import (
     stuck,
     with_statements,
 )
+from broadsheet_operator.reconcilers.exchange_steps import Phase
 from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView, Storage
 from broadsheet_operator.reconcilers.pods import Returning, not_created, state_of
@@ -229,7 +230,10 @@ class Clusters:
         """Apply every child that is not as it should be, and grow volumes; what is refused stops nothing else."""
         assert cluster.spec.brokers is not None
         evictable = self._evictable(key, cluster, children)
-        for child in provisioning.children(cluster, children.existing, self._defaults, evictable):
+        situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
+        as_it_runs = exchange_steps.held(cluster, situation)
+        rendered = provisioning.children(as_it_runs, children.existing, self._defaults, evictable)
+        for child in exchange_steps.to_apply(rendered, situation, children.existing.kinds):
             await self._apply(key, attempts, child)
         for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
@@ -279,48 +283,58 @@ class Clusters:
         `kept`: why there are not that many. Seconds until the Cluster is looked at again."""
         now = utc_now()
         children = self._rounds.children(key)
-        why_not = await self._not_created(key, children, _replicas(cluster), now, attempts)
+        situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
+        stops = situation.phase is Phase.STOPPING
+        why_not = await self._not_created(key, children, 0 if stops else _replicas(cluster), now, attempts)
         states = [
-            state_of(index, children.pods.get(index), cluster, now, why_not.get(index, ""))
+            state_of(index, children.pods.get(index), cluster, now, why_not.get(index, ""), stopped=stops)
             for index in range(_replicas(cluster))
         ]
         seen, failure, call = Seen(), None, None
-        wanted = _replicas(cluster) if kept else _replicas(declared)
-        if cluster.spec.external is not None or any(state.state == "Running" for state in states):
+        wanted = _replicas(cluster) if kept or situation.phase else _replicas(declared)
+        serving = any(state.state == "Running" for state in states) and not stops
+        if cluster.spec.external is not None or serving:
             session = await self._session_for(key, bootstrap_servers(cluster))
             call = session.cluster_lane.call
             seen = await call(self._rounds.questions(key, cluster, wanted, children, now))
             if cluster.spec.brokers is not None and not cluster.spec.paused and isinstance(seen.view, ClusterView):
-                alter = partial(self._alter_live, key, body, cluster, children, session)
-                failure = await attempts.of("remember properties", alter)
-                await self._look_for_unknown(key, body, cluster, seen.view, session)
+                if not situation.holds:  # what is declared is for the other engine
+                    alter = partial(self._alter_live, key, body, cluster, children, session)
+                    failure = await attempts.of("remember properties", alter)
+                    await self._look_for_unknown(key, body, cluster, seen.view, session)
                 await self._rounds.mark_as_formed(key, children, seen, attempts)
-            plan = plan_round(cluster, wanted, children, seen, now)
+            plan = plan_round(cluster, wanted, children, seen, now, states)
             failure = await self._rounds.carry_out(key, body, plan, call, attempts) or failure
             if await self._canaries.keep_topic(key, declared, children, seen, plan, call, now):
                 self._rounds.canary_topic_changed(key)
         else:
-            plan = plan_round(cluster, _replicas(cluster), children, seen, now)
+            plan = plan_round(cluster, _replicas(cluster), children, seen, now, states)
             await self._rounds.carry_out(key, body, plan, None, attempts)
+        if plan.exchange.patch is not None:
+            self._route_dependents(key)  # what is said of them depends on whether the brokers are stopped
         if cluster.spec.canary is None and not cluster.spec.paused:
             await self._canaries.remove(key, body, call, attempts)
         returning = self._returning.setdefault(key, Returning()).look(states, now)
         self.figures[key] = ClusterFigures(
             isinstance(seen.view, ClusterView),
-            returning or not plan.settled,
+            returning or plan.planned_absence,
             seen.view.alive if isinstance(seen.view, ClusterView) else (),
         )
         lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._rounds.children(key).existing)
-        refusal = kept or plan.scaling.refusal
+        refusal = kept or plan.exchange.refusal or plan.scaling.refusal
+        away = exchange_steps.is_interrupted(plan.exchange, now)
         refused = [*attempts.refused, *(f"broker {index}: {words}" for index, words in sorted(why_not.items()))]
         remarks = Remarks(
             instead=overriding_statements(lost, failure, refusal, refused, attempts.troubles),
             remark=self._unknown.get(key, (0, ""))[1],
+            engine=situation.runs,
+            exchange=plan.exchange.words,
+            interrupted=away,
             rollout=plan.rolling.words,
             scaling=plan.scaling_words,
-            not_done=_not_done(declared, children),
+            not_done=plan.exchange.words if declared.spec.paused and away else _not_done(declared, children),
             held=plan.held,
-            also=await self._canaries.statements(key, cluster, now),
+            also=await self._canaries.statements(key, cluster, now, plan.exchange.words if away else ""),
         )
         status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
         write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)

@@ -22,10 +22,12 @@ from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.kubernetes import Kind, KubernetesError, kind_of
+from broadsheet_operator.reconcilers import exchange_steps
 from broadsheet_operator.reconcilers.access import refusal
 from broadsheet_operator.reconcilers.conditions import (
     NO_FIGURES,
     Statement,
+    as_before,
     as_before_the_pause,
     stuck,
     waiting,
@@ -118,6 +120,9 @@ class Dependents:
             if resource.metadata.deletion_timestamp:
                 await self._release(kind, body, f"{resource.spec.cluster} was never changed by this resource")
             return 0.0
+        if self._is_stopped(target):
+            await self._say(kind, body, resource, self._as_before_the_stop(resource, target))
+            return 0.0
         session = await self._session_of(target, cluster)
         if session is None and not self._was_tried(target):
             return 0.0  # what was said before an operator restarted is not replaced by what it does not know yet
@@ -127,6 +132,15 @@ class Dependents:
             return 0.0
         session.queues[kind.kind].add(key)
         return 0.0
+
+    def _is_stopped(self, cluster: ResourceKey) -> bool:
+        """Whether the brokers of a Cluster are stopped for an exchange of its engine, or have not come back from it."""
+        name = ResourceKey(cluster.namespace, f"{cluster.name}-brokers")
+        return exchange_steps.under_way(self._store.get(Kind.STATEFUL_SET, name))
+
+    def _as_before_the_stop(self, resource: Dependent, cluster: ResourceKey) -> list[Statement]:
+        message = f"the brokers of the Cluster {cluster} were stopped for an exchange of the engine"
+        return as_before(resource.status, resource.metadata.generation, Reason.CLUSTER_NOT_READY, message)
 
     def forget(self, kind: Kind, key: ResourceKey) -> None:
         self._writer.forget(kind, key)
@@ -293,6 +307,9 @@ class Dependents:
             generation = resource.metadata.generation
             told = as_before_the_pause(resource.status, generation, f"the Cluster {at} is paused")
             await self._say(kind, body, resource, told)
+            return None
+        if self._is_stopped(at):
+            await self._say(kind, body, resource, self._as_before_the_stop(resource, at))
             return None
         # Before anything is made that a deletion would have to undo.
         if not resource.metadata.deletion_timestamp:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broadsheet_operator.kafka import brokers, groups, lag, properties, quorum, topics
+from broadsheet_operator.kafka import brokers, groups, lag, properties, quorum, stored, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.observed import (
     ClusterHealth,
     ClusterView,
@@ -88,6 +89,10 @@ class KafkaPythonGateway:
     def unregister_broker(self, broker_id: int) -> Failure | None:
         """Have the cluster forget a broker that is gone for good."""
         return quorum.unregister_broker(self._wire, broker_id)
+
+    def observe_stored(self) -> Stored | Failure:
+        """What another engine would have to take over: finalized features, groups, transactions, access."""
+        return stored.observe_stored(self._wire)
 
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         """Every partition of every topic, with what is on the move."""

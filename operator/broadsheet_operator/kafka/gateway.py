@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.observed import (
     ClusterHealth,
     ClusterView,
@@ -70,6 +71,9 @@ class KafkaGateway(Protocol):
 
     def unregister_broker(self, broker_id: int) -> Failure | None:
         """Have the cluster forget a broker that is gone for good."""
+
+    def observe_stored(self) -> Stored | Failure:
+        """What another engine would have to take over: finalized features, groups, transactions, access."""
 
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         """Every partition of every topic, with what is on the move."""

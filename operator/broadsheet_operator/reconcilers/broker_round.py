@@ -5,13 +5,16 @@ A plan holds one step of each kind, and what is said about it; the next round st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers import exchange_steps, limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.engines import engine_of
+from broadsheet_operator.reconcilers.exchange import Stored, refusal
 from broadsheet_operator.reconcilers.limits import Limits, LimitStep
 from broadsheet_operator.reconcilers.moves import terms_of
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, QuorumView
@@ -43,8 +46,8 @@ class Children:
 
     @property
     def running(self) -> int:
-        """Brokers that the StatefulSet keeps; 0 while there is none."""
-        return int(self.existing.stateful_set["spec"]["replicas"]) if self.existing.stateful_set else 0
+        """Brokers that the StatefulSet is for, be they stopped for an exchange of the engine; 0 while there is none."""
+        return exchange_steps.brokers_of(self.existing.stateful_set) if self.existing.stateful_set else 0
 
     @property
     def draining(self) -> int | None:
@@ -72,11 +75,19 @@ class Plan:
     """How many brokers Kubernetes may evict at once now; None where that is not known."""
     held: bool = False
     """All that is left to be done waits for a maintenance window."""
+    exchange: exchange_steps.Step = field(default_factory=exchange_steps.Step)
+    """The exchange of the engine."""
 
     @property
     def settled(self) -> bool:
         """Nothing is going on, and nothing is waited for."""
-        return not (self.scaling.words or self.voting.words or self.rolling.words)
+        return not (self.scaling.words or self.voting.words or self.rolling.words or self.exchange.words)
+
+    @property
+    def planned_absence(self) -> bool:
+        """Brokers are away, or go, because of what was planned."""
+        waits = self.exchange.words and not (self.exchange.situation.interrupts or self.exchange.begins)
+        return not self.settled and not (waits and replace(self, exchange=exchange_steps.Step()).settled)
 
     @property
     def scaling_words(self) -> str:
@@ -92,15 +103,26 @@ def rebalance_to_do(cluster: Cluster, children: Children) -> str:
     return next((value for value in known if value and value != done), "")
 
 
-def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, now: datetime) -> Plan:
-    """The next step of each kind. `wanted`: brokers that the Cluster asks for; `cluster` has as many as it may have."""
+def plan_round(
+    cluster: Cluster,
+    wanted: int,
+    children: Children,
+    seen: Seen,
+    now: datetime,
+    states: Sequence[BrokerState] = (),
+) -> Plan:
+    """The next step of each kind. `wanted`: brokers that the Cluster asks for; `cluster` has as many as it may have.
+    `states`: what Kubernetes says of each of them."""
     stateful_set = children.existing.stateful_set
     if stateful_set is None or cluster.spec.brokers is None:
         return Plan()
     # A round that cannot look must not forget that a drain was begun.
     scale = ScalingStep(draining=children.draining)
+    situation = exchange_steps.situation_of(cluster, stateful_set)
     if cluster.spec.paused:
-        return Plan(scale)
+        return Plan(scale, exchange=exchange_steps.paused(situation))
+    if situation.stopped:
+        return Plan(scale, exchange=_exchange(situation, cluster, children, seen, states, "", now))
     running = children.running
     voting = QuorumStep()
     if isinstance(seen.quorum, QuorumView) and isinstance(seen.view, ClusterView):
@@ -127,7 +149,52 @@ def plan_round(cluster: Cluster, wanted: int, children: Children, seen: Seen, no
         limit = limits.next_step(seen.placement, scale.moves, children.limited, terms_of(cluster.spec, now).rate)
     evictable = rollout.evictable(views, running, unsafe, provisioning.most_unavailable(cluster))
     held = held and (limit is None or not limit.words)
-    return Plan(scale, rebalance_to_do(cluster, children), limit, voting, rolling, evictable, held)
+    moving = sum(p.moving for p in seen.placement) if isinstance(seen.placement, tuple) else 0
+    busy = "; ".join(filter(None, [scale.words or (moves_of(moving) if moving else ""), voting.words]))
+    exchange = _exchange(situation, cluster, children, seen, states, busy, now)
+    if exchange.begins:
+        return Plan(ScalingStep(draining=children.draining), evictable=0, exchange=exchange)
+    if exchange.words or exchange.refusal:
+        others = bool(scale.words or voting.words or rolling.words or (limit and limit.words))
+        held = exchange.held and (held or not others)
+    return Plan(scale, rebalance_to_do(cluster, children), limit, voting, rolling, evictable, held, exchange)
+
+
+def moves_of(count: int) -> str:
+    """Partitions that move, as a phrase."""
+    return "1 partition moves" if count == 1 else f"{count} partitions move"
+
+
+def _exchange(
+    situation: exchange_steps.Situation,
+    cluster: Cluster,
+    children: Children,
+    seen: Seen,
+    states: Sequence[BrokerState],
+    busy: str,
+    now: datetime,
+) -> exchange_steps.Step:
+    """The next step of an exchange of the engine; one without words when none is asked for."""
+    stateful_set, brokers = children.existing.stateful_set, cluster.spec.brokers
+    assert stateful_set is not None and brokers is not None
+    kept = stateful_set["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+    facts = exchange_steps.Facts(
+        declared=cluster.engine(),
+        has_volumes=brokers.storage is not None and brokers.storage.size is not None,
+        # Each volume has to say so: one that does not would be taken for empty when no broker can be asked.
+        formed=provisioning.is_formed(children.existing) and not provisioning.to_mark_as_formed(children.existing),
+        states=states,
+        pods=children.pods.keys(),
+        replicas=int(stateful_set["spec"]["replicas"]),
+        keeps_claims=kept.get("whenScaled", "Retain") == "Retain",
+        view=seen.view,
+        health=seen.health,
+        unknown=refusal(engine_of(cluster), seen.stored) if isinstance(seen.stored, Stored) else None,
+        window=allows(cluster.spec.maintenance_windows or (), now),
+        busy=busy,
+        now=now,
+    )
+    return exchange_steps.next_step(situation, facts)
 
 
 def _scale(

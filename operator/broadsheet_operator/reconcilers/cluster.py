@@ -42,8 +42,14 @@ class Remarks:
     """What is done to grow, shrink or rebalance."""
     not_done: str = ""
     """What of the spec of a paused Cluster is not carried out."""
+    engine: str = ""
+    """The engine that the brokers' volumes are run with."""
+    exchange: str = ""
+    """What an exchange of the engine does or waits for."""
+    interrupted: bool = False
+    """The brokers are away because of that exchange."""
     held: bool = False
-    """Both wait for a maintenance window."""
+    """What is going on waits for a maintenance window."""
     also: Sequence[Statement] = ()
     """Conditions that do not follow from the brokers: the canary's."""
 
@@ -59,7 +65,10 @@ def cluster_status(
     remarks: Remarks = NO_REMARKS,
 ) -> ClusterStatus:
     """The status of a Cluster whose brokers were found like this."""
-    told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, remarks.rollout or remarks.scaling)
+    going_on = remarks.exchange or remarks.rollout or remarks.scaling
+    told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, going_on)
+    if remarks.interrupted and not remarks.instead:
+        told = _interrupted(told, brokers, remarks.exchange)
     if remarks.held:
         told = [replace(s, reason=Reason.WAITING_FOR_WINDOW) if s.type == "Reconciling" else s for s in told]
     if desired.spec.paused:
@@ -91,6 +100,8 @@ def cluster_status(
         under_min_isr_partitions=state.under_min_isr if state else None,
         offline_partitions=state.offline if state else None,
         maintenance_window=allows(desired.spec.maintenance_windows or (), now)[1] or None,
+        engine=remarks.engine or None,
+        exchange=remarks.exchange or None,
         rollout=remarks.rollout or None,
         scaling=remarks.scaling or None,
     )
@@ -154,6 +165,19 @@ def overriding_statements(
     if refusal:
         return stuck(Reason.NOT_SUPPORTED, refusal)
     return waiting(Reason.KUBERNETES_FAILED, "; ".join(troubles)) if troubles else []
+
+
+def _interrupted(told: list[Statement], brokers: Sequence[BrokerState], exchange: str) -> list[Statement]:
+    """The same while an exchange of the engine keeps brokers away: that none answers is what was asked for.
+
+    A broker that cannot start, or cannot stop, keeps its own reason.
+    """
+    current = next(s for s in told if s.type == "Ready")
+    if current.status == "True":
+        return told
+    if any(b.state in ("Failed", "Restarting", "Lost") or b.unplaced for b in brokers):
+        return [replace(s, message=f"{s.message}; {exchange}") if s.type == "Ready" else s for s in told]
+    return working(Reason.EXCHANGING_ENGINE, exchange)
 
 
 def _paused(told: list[Statement], not_done: str) -> list[Statement]:

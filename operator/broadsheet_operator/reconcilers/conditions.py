@@ -78,10 +78,15 @@ def as_before_the_pause(previous: Status | None, generation: int, message: str) 
     Otherwise a pause would turn everything in the cluster not Ready. What has changed since is not done, and not Ready.
     """
     paused = Statement("Paused", "True", Reason.PAUSED, message)
+    return [*as_before(previous, generation, Reason.PAUSED, message), paused]
+
+
+def as_before(previous: Status | None, generation: int, reason: Reason, message: str) -> list[Statement]:
+    """What is said of a resource whose Cluster is not asked about it, because of `message`: what was Ready stays it."""
     current = previous.condition("Ready") if previous else None
     if previous and previous.observed_generation == generation and current is not None and current.status == "True":
-        return [*ready(f"as it was before {message}"), paused]
-    return [*waiting(Reason.PAUSED, message), paused]
+        return ready(f"as it was before {message}")
+    return waiting(reason, message)
 
 
 def overdue(previous: Status | None, current: S, bad_seconds: float, patience_seconds: float, now: datetime) -> S:

@@ -34,9 +34,16 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def state_of(
-    index: int, pod: Mapping[str, Any] | None, cluster: Cluster, now: datetime, not_created: str = ""
+    index: int,
+    pod: Mapping[str, Any] | None,
+    cluster: Cluster,
+    now: datetime,
+    not_created: str = "",
+    *,
+    stopped: bool = False,
 ) -> BrokerState:
-    """A broker's state, with the container's own words where it fails. `not_created`: why there is no pod."""
+    """A broker's state, with the container's own words where it fails. `not_created`: why there is no pod; `stopped`:
+    there should be none."""
     metadata = cluster.metadata
     host = f"{metadata.name}-brokers-{index}.{metadata.name}-brokers.{metadata.namespace}.svc"
     endpoint = f"{host}:{cluster.listeners()[0].port}"
@@ -45,6 +52,8 @@ def state_of(
         message = f"broker {index}: {words}" if words else ""
         return BrokerState(index, name, endpoint, message, pod=pod["metadata"]["name"] if pod else "")
 
+    if pod is None and stopped:
+        return state("Stopped")
     if pod is None:
         return state("Failed", not_created) if not_created else state("Starting")
     node = pod.get("spec", {}).get("nodeName", "")

@@ -22,7 +22,7 @@ from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
-from broadsheet_operator.reconcilers import inputs, scaling
+from broadsheet_operator.reconcilers import exchange_steps, inputs, scaling
 from broadsheet_operator.reconcilers.engines import Engine, engine_of
 from broadsheet_operator.reconcilers.engines.broadsheet import FIRST_VOTERS
 from broadsheet_operator.reconcilers.place import Address, Place
@@ -75,6 +75,12 @@ class Existing:
     claims: tuple[Mapping[str, Any], ...] = ()
     config_map: Mapping[str, Any] | None = None
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which of the StatefulSet and the ConfigMap there are."""
+        found = {"StatefulSet": self.stateful_set, "ConfigMap": self.config_map}
+        return frozenset(kind for kind, item in found.items() if item is not None)
+
 
 def children(
     cluster: Cluster, existing: Existing, settings: Settings, evictable: int | None = None
@@ -112,11 +118,13 @@ def held_back(cluster: Cluster, existing: Existing) -> tuple[Cluster, str]:
     brokers = cluster.spec.brokers
     if brokers is None or existing.stateful_set is None:
         return cluster, ""
-    running = int(existing.stateful_set["spec"]["replicas"])
+    running = exchange_steps.brokers_of(existing.stateful_set)
     if brokers.replicas == running:
         return cluster, ""
     now, words = running, ""
-    if static_voters(existing):
+    if exchange_steps.situation_of(cluster, existing.stateful_set).phase:
+        pass  # it grows or shrinks when the other engine runs, which the exchange says
+    elif static_voters(existing):
         words = f"the metadata quorum of this cluster is fixed: set brokers.replicas back to {running}"
     elif not is_formed(existing):
         words = (

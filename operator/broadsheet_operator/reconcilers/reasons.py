@@ -53,6 +53,11 @@ class Reason(StrEnum):
     CREATING = "Creating", Health.WAITING, "It is being created, or its brokers start."
     UPDATING = "Updating", Health.WAITING, "It is being changed to what is declared."
     REASSIGNING = "Reassigning", Health.WAITING, "Replicas move to other brokers."
+    EXCHANGING_ENGINE = (
+        "ExchangingEngine",
+        Health.WAITING,
+        "All brokers are stopped for an exchange of the engine, or have not come back from it.",
+    )
     DELETING = "Deleting", Health.WAITING, "It is being deleted."
     WAITING_FOR_WINDOW = (
         "WaitingForMaintenanceWindow",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
 from broadsheet_operator.reconcilers.spreading import Placed
 
@@ -20,5 +21,7 @@ class Seen:
     """Where every replica is; None while no decision needs it."""
     canary: TopicView | Failure | None = None
     """The canary's topic; None: not asked, or there is none."""
+    stored: Stored | Failure | None = None
+    """What is stored and finalized; None while no other engine is asked for."""
     sizes: Mapping[int, int] = field(default_factory=dict)
     """By broker, bytes of all replicas."""

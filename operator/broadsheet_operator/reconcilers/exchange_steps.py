@@ -1,0 +1,428 @@
+"""The steps by which a Cluster on Kubernetes gets another engine: all brokers stop, the other engine starts. Pure.
+
+    asked for      `engine.type` is not what the volumes are run with; it is refused, or waits, or begins
+    Stopping       the StatefulSet has no replicas, and the pods go; its template is still that of the old engine
+    Starting       no pod is left: the StatefulSet has the other engine's template and all of its replicas again
+    done           every broker takes requests, and every replica is in sync
+
+There is never a cluster of both engines: no broker of one starts while a pod of the other is left. The brokers that do
+not vote in the metadata quorum stop first, then all voters at once: each has its controlled shutdown granted while the
+quorum is still there. A broker of Apache Kafka that stops when it is gone waits five minutes for that, and is killed.
+Volumes are kept
+whatever `deletionPolicy` says, since a StatefulSet without replicas would let go of the claims of a policy Delete.
+
+Everything that must outlive an operator is in annotations of the StatefulSet, and each step follows from them and from
+what is there, so an operator that restarts goes on where it was. The operator never goes back by itself. Setting
+`engine.type` back does: a cluster that stops starts again with the engine that it had, one that starts stops first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ValidationError
+
+from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.engine import DEFAULT, NO_EXCHANGE, Exchange
+from broadsheet_operator.api.engine import Engine as DeclaredEngine
+from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView
+from broadsheet_operator.reconcilers.quorum import wanted_voters
+
+ENGINE = "broadsheet.io/engine"
+"""Annotation of the StatefulSet: the engine that its volumes are run with, as `broadsheet` or `apache-kafka 4.3.0`.
+Without it, as older operators left it, the engine is Broadsheet."""
+PHASE = "broadsheet.io/exchange"
+"""Annotation of the StatefulSet: Stopping or Starting; absent while no engine is exchanged."""
+BROKERS = "broadsheet.io/exchange-brokers"
+"""Annotation of the StatefulSet: how many brokers there are, while it has no replicas."""
+SINCE = "broadsheet.io/exchange-since"
+"""Annotation of the StatefulSet: when the exchange began (RFC 3339)."""
+OTHERS_KEPT = ("StatefulSet", "ConfigMap")
+"""Children that are left as they are until the other engine starts: all of them are rendered for that one."""
+
+PATIENCE_SECONDS = 600.0
+"""After this time, brokers that have not come back are no longer taken for what was asked for."""
+
+NO_VOLUMES = (
+    "engine.type cannot change: these brokers have no volumes (brokers.storage.size), so all records would be gone "
+    "when they stop; set engine.type back, or make a new Cluster"
+)
+
+
+class Phase(StrEnum):
+    """Where an exchange is."""
+
+    NONE = ""
+    ASKED = "Asked"
+    STOPPING = "Stopping"
+    STARTING = "Starting"
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a Cluster and its StatefulSet say of an exchange."""
+
+    phase: Phase = Phase.NONE
+    runs: str = ""
+    """The engine that the volumes are run with, as the annotation has it."""
+    wanted: str = ""
+    """The engine that is declared, likewise."""
+    brokers: int = 0
+    since: datetime | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Another engine is declared than the volumes are run with; another version of the same one is no other."""
+        return _type_of(self.runs) != _type_of(self.wanted)
+
+    @property
+    def stopped(self) -> bool:
+        """All brokers are stopped, or are to stop: nothing else is done to them."""
+        return self.phase is Phase.STOPPING or (self.phase is Phase.STARTING and self.differs)
+
+    @property
+    def holds(self) -> bool:
+        """The StatefulSet and the ConfigMap stay as they are, and so does the number of brokers."""
+        return self.phase is Phase.ASKED or self.stopped
+
+    @property
+    def interrupts(self) -> bool:
+        """The cluster is stopped, or has not come back yet."""
+        return self.phase in (Phase.STOPPING, Phase.STARTING)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the next step is decided from, beside the situation."""
+
+    declared: DeclaredEngine
+    has_volumes: bool
+    formed: bool
+    """The metadata quorum was seen."""
+    states: Sequence[BrokerState]
+    pods: Collection[int]
+    """Ids of the brokers that have a pod, be it one that ends."""
+    replicas: int
+    """Of the StatefulSet now."""
+    keeps_claims: bool
+    """The StatefulSet keeps the claims of replicas that go."""
+    view: object
+    """ClusterView, a Failure, or None where nobody was asked."""
+    health: object
+    """ClusterHealth, a Failure, or None."""
+    unknown: str | None
+    """Why the wanted engine cannot take over what is stored; empty when it can; None where it is not known."""
+    window: tuple[bool, str]
+    """Whether a maintenance window is open, and what is waited for."""
+    busy: str = ""
+    """What else is being done to the brokers: a drain, a change of voters, moves."""
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be done now, and what is said."""
+
+    situation: Situation = field(default_factory=Situation)
+    words: str = ""
+    """What is going on or waited for; empty when nothing is."""
+    refusal: str = ""
+    """Why there is no exchange, and what is allowed."""
+    held: bool = False
+    """It waits for a maintenance window."""
+    patch: Mapping[str, Any] | None = None
+    """A merge patch of the StatefulSet."""
+    when_empty: bool = False
+    """The patch may only be written while no broker has a pod."""
+    event: tuple[str, str] | None = None
+    """Reason and note of the event that goes with the patch."""
+
+    @property
+    def begins(self) -> bool:
+        """All brokers are stopped with this."""
+        return self.patch is not None and not self.when_empty and bool(self.patch.get("spec"))
+
+
+def label(engine: DeclaredEngine) -> str:
+    """An engine as the annotation has it."""
+    return f"{engine.type} {engine.version}" if engine.version else str(engine.type)
+
+
+def title(label: str) -> str:
+    """An engine as people say it."""
+    type, _, version = label.partition(" ")
+    return f"Apache Kafka {version}".rstrip() if type == "apache-kafka" else "Broadsheet"
+
+
+def situation_of(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> Situation:
+    """Where the exchange of a Cluster is."""
+    declared = label(cluster.engine())
+    if cluster.spec.brokers is None:
+        return Situation()
+    if stateful_set is None:
+        return Situation(runs=declared, wanted=declared)
+    annotations = _annotations(stateful_set)
+    found = Situation(
+        runs=annotations.get(ENGINE, "broadsheet"),
+        wanted=declared,
+        brokers=brokers_of(stateful_set),
+        since=_time(annotations.get(SINCE, "")),
+    )
+    known = annotations.get(PHASE, "")
+    phase = Phase(known) if known in (Phase.STOPPING, Phase.STARTING) else Phase.ASKED if found.differs else Phase.NONE
+    return Situation(phase, found.runs, found.wanted, found.brokers, found.since)
+
+
+def held(cluster: Cluster, situation: Situation) -> Cluster:
+    """The Cluster with the engine that its volumes are run with, as long as that is to stay."""
+    if not situation.holds:
+        return cluster
+    type, _, version = situation.runs.partition(" ")
+    try:
+        engine = DeclaredEngine.model_validate({"type": type} | ({"version": version} if version else {}))
+    except ValidationError:  # an operator that knew more versions wrote it
+        engine = DEFAULT
+    return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"engine": engine})})
+
+
+def under_way(stateful_set: Mapping[str, Any] | None) -> bool:
+    """Whether the brokers are stopped for another engine, or have not come back yet."""
+    return _annotations(stateful_set).get(PHASE, "") in (Phase.STOPPING, Phase.STARTING)
+
+
+def brokers_of(stateful_set: Mapping[str, Any]) -> int:
+    """How many brokers a StatefulSet is for: while they are all stopped it has no replicas."""
+    remembered = _annotations(stateful_set).get(BROKERS, "")
+    return int(remembered) if remembered.isdigit() else int(stateful_set["spec"]["replicas"])
+
+
+def to_apply(
+    children: Sequence[dict[str, Any]], situation: Situation, existing: Collection[str]
+) -> list[dict[str, Any]]:
+    """The children that are applied now. `existing`: kinds of those that are there, of the kinds that can be kept."""
+    result: list[dict[str, Any]] = []
+    for child in children:
+        if situation.holds and child["kind"] in OTHERS_KEPT and child["kind"] in existing:
+            continue
+        if child["kind"] == "StatefulSet":
+            annotations = {**(child["metadata"].get("annotations") or {}), ENGINE: situation.wanted}
+            child = {**child, "metadata": {**child["metadata"], "annotations": annotations}}
+        result.append(child)
+    return result
+
+
+def next_step(situation: Situation, facts: Facts) -> Step:
+    """The next step of an exchange."""
+    match situation.phase:
+        case Phase.ASKED:
+            return _asked(situation, facts)
+        case Phase.STOPPING:
+            return _stopping(situation, facts)
+        case Phase.STARTING:
+            return _starting(situation, facts)
+    return Step(situation)
+
+
+def paused(situation: Situation) -> Step:
+    """What is said while the Cluster is paused: nothing is done."""
+    if not situation.interrupts:
+        return Step(situation)
+    what = "the brokers are stopped" if situation.phase is Phase.STOPPING else "the brokers have not all come back"
+    return Step(situation, f"{what} for an exchange of the engine, which goes on when spec.paused is false")
+
+
+def _asked(situation: Situation, facts: Facts) -> Step:
+    refusal = _refusal(situation, facts)
+    if refusal:
+        return Step(situation, refusal=refusal)
+    change = f"{title(situation.wanted)} is to take over from {title(situation.runs)}"
+    allowed, window = facts.window
+    if not allowed:
+        return Step(situation, f"{change}: {window}", held=True)
+    waits = _not_whole(situation, facts)
+    if facts.unknown is None and not waits:
+        waits = "the cluster says what it has stored"
+    if waits:
+        return Step(situation, f"{change}: waits until {waits}")
+    return _stop(situation, facts.now)
+
+
+def _refusal(situation: Situation, facts: Facts) -> str:
+    if not facts.has_volumes:
+        return NO_VOLUMES
+    if facts.declared.exchange is not Exchange.STOP:
+        return NO_EXCHANGE
+    if facts.unknown:
+        return (
+            f"{title(situation.wanted)} cannot take over from {title(situation.runs)}: {facts.unknown}; or set "
+            f"engine.type back"
+        )
+    return ""
+
+
+def _not_whole(situation: Situation, facts: Facts) -> str:
+    """What has to come first: what is in sync at the stop is what clients find after it."""
+    if facts.busy:
+        return f"this is done: {facts.busy}"
+    away = [state.id for state in facts.states if state.state != "Running"]
+    if away:
+        return f"{_brokers(away)} {'runs' if len(away) == 1 else 'run'}"
+    if not facts.formed:
+        return "the metadata quorum has formed"
+    if not isinstance(facts.health, ClusterHealth) or not isinstance(facts.view, ClusterView):
+        return "the cluster says which partitions are in sync"
+    return _out_of_sync(facts.health)
+
+
+def _out_of_sync(health: ClusterHealth) -> str:
+    if health.offline:
+        return f"{health.offline} {'partition has a leader' if health.offline == 1 else 'partitions have leaders'}"
+    if health.lacking:
+        first = health.lacking[0]
+        missing = sorted(set(first.replicas) - set(first.isr))
+        more = f", and {len(health.lacking) - 1} more" if len(health.lacking) > 1 else ""
+        return f"{_brokers(missing)} {'is' if len(missing) == 1 else 'are'} in the ISR of {first.name}{more}"
+    return ""
+
+
+def _stop(situation: Situation, now: datetime) -> Step:
+    words = f"{title(situation.wanted)} takes over from {title(situation.runs)}: {_all(situation.brokers)} stop"
+    if situation.brokers == 1:
+        words += "s"
+    annotations = {
+        ENGINE: situation.runs,
+        PHASE: str(Phase.STOPPING),
+        BROKERS: str(situation.brokers),
+        SINCE: _text(situation.since or now),
+    }
+    return Step(
+        situation,
+        words,
+        patch={
+            "metadata": {"annotations": annotations},
+            "spec": _scaled(_that_stay(situation, range(situation.brokers))),
+        },
+        event=("EngineStopping", words),
+    )
+
+
+def _that_stay(situation: Situation, pods: Collection[int]) -> int:
+    """How many brokers stay for now: the voters, until those that do not vote are gone."""
+    voters = len(wanted_voters(situation.brokers))
+    return voters if any(id >= voters for id in pods) else 0
+
+
+def _scaled(replicas: int) -> Mapping[str, Any]:
+    # In one write: the StatefulSet controller sees both, or none.
+    kept = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    return {"replicas": replicas, "persistentVolumeClaimRetentionPolicy": kept}
+
+
+def _stopping(situation: Situation, facts: Facts) -> Step:
+    if not situation.differs:
+        note = f"engine.type was set back: {title(situation.wanted)} starts again"
+        return Step(situation, note, patch=_start(situation.wanted), event=("EngineStarting", note))
+    change = f"{title(situation.wanted)} takes over from {title(situation.runs)}"
+    staying = min(_that_stay(situation, facts.pods), facts.replicas)
+    going = [id for id in sorted(facts.pods) if id >= staying]
+    if facts.replicas != staying or not facts.keeps_claims:
+        return Step(situation, f"{change}: {_brokers(going)} stop", patch={"spec": _scaled(staying)})
+    if facts.pods:
+        stuck = "; ".join(state.message for state in facts.states if state.state == "Lost" and state.message)
+        waits = f"waits until {_brokers(going)} {'has' if len(going) == 1 else 'have'} stopped"
+        return Step(situation, f"{change}: {waits}" + (f" ({stuck})" if stuck else ""))
+    note = f"no broker of {title(situation.runs)} is left; {title(situation.wanted)} starts on their volumes"
+    return Step(situation, note, patch=_start(situation.wanted), when_empty=True, event=("EngineStarting", note))
+
+
+def _start(engine: str) -> Mapping[str, Any]:
+    return {"metadata": {"annotations": {ENGINE: engine, PHASE: str(Phase.STARTING)}}}
+
+
+def _starting(situation: Situation, facts: Facts) -> Step:
+    serves = isinstance(facts.view, ClusterView) and all(state.state == "Running" for state in facts.states)
+    if situation.differs:
+        return _taken_back(situation, facts, serves=serves)
+    doing = f"{title(situation.runs)} starts on the brokers' volumes"
+    away = [state.id for state in facts.states if state.state != "Running"]
+    if away:
+        return Step(situation, f"{doing}: waits until {_brokers(away)} {'runs' if len(away) == 1 else 'run'}")
+    waits = _not_back(situation, facts)
+    if waits:
+        return Step(situation, f"{doing}: waits until {waits}")
+    return _done(situation, facts.now)
+
+
+def _not_back(situation: Situation, facts: Facts) -> str:
+    if not isinstance(facts.view, ClusterView):
+        return "the cluster answers"
+    fenced = sorted(set(range(situation.brokers)) - {b.id for b in facts.view.alive})
+    if fenced:
+        return f"the cluster has unfenced {_brokers(fenced)}"
+    if not isinstance(facts.health, ClusterHealth):
+        return "the cluster says which partitions are in sync"
+    return _out_of_sync(facts.health)
+
+
+def _done(situation: Situation, now: datetime) -> Step:
+    patch = {"metadata": {"annotations": {PHASE: None, BROKERS: None, SINCE: None}}}
+    took = (
+        f", {(now - situation.since).total_seconds():.0f} s after the brokers were stopped" if situation.since else ""
+    )
+    note = f"{title(situation.runs)} runs on all brokers, and all replicas are in sync{took}"
+    return Step(situation, "", patch=patch, event=("EngineExchanged", note))
+
+
+def _taken_back(situation: Situation, facts: Facts, *, serves: bool) -> Step:
+    """Another engine is declared while this one has not come back whole: nothing has to be in sync for its stop."""
+    refusal = _refusal(situation, facts)
+    if refusal:
+        return Step(situation, refusal=refusal)
+    allowed, window = facts.window
+    if serves and not allowed:
+        return Step(
+            situation, f"{title(situation.wanted)} is to take over from {title(situation.runs)}: {window}", held=True
+        )
+    return _stop(situation, facts.now)
+
+
+def is_interrupted(step: Step, now: datetime) -> bool:
+    """Whether brokers are away because of an exchange, and not for longer than it should take."""
+    situation = step.situation
+    if situation.phase is Phase.STOPPING or step.begins:
+        return True
+    lasts = (now - situation.since).total_seconds() if situation.since is not None else 0.0
+    return bool(step.words) and situation.phase is Phase.STARTING and lasts < PATIENCE_SECONDS
+
+
+def _brokers(ids: Sequence[int]) -> str:
+    names = ", ".join(map(str, ids))
+    return f"broker {names}" if len(ids) == 1 else f"brokers {names}"
+
+
+def _all(count: int) -> str:
+    return "the broker" if count == 1 else f"all {count} brokers"
+
+
+def _type_of(label: str) -> str:
+    return label.partition(" ")[0]
+
+
+def _annotations(stateful_set: Mapping[str, Any] | None) -> Mapping[str, str]:
+    return (stateful_set.get("metadata", {}).get("annotations") or {}) if stateful_set else {}
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
