@@ -183,10 +183,11 @@ def client_pod(image: str) -> Body:
 
 def chart(*values: str) -> list[str]:
     """The arguments of `helm upgrade --install` for our chart with the images under test."""
-    from e2e.operator.images import BROKER, OPERATOR
+    from e2e.operator.images import AGENT, BROKER, OPERATOR
 
     repository, _, tag = OPERATOR.rpartition(":")
-    settings = [f"image.repository={repository}", f"image.tag={tag}", f"broker.image={BROKER}", *values]
+    images = [f"image.repository={repository}", f"image.tag={tag}", f"broker.image={BROKER}"]
+    settings = [*images, f"apacheKafka.agentImage={AGENT}", *values]
     arguments = ["upgrade", "--install", "broadsheet", str(REPOSITORY / "charts/broadsheet")]
     arguments += ["--namespace", OPERATOR_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
     return arguments + [part for setting in settings for part in ("--set", setting)]
