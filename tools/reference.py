@@ -246,7 +246,7 @@ def settings_page() -> str:
 
 
 def cli_page() -> str:
-    commands = ["", "quickstart", "up", "apply", "get", "delete", "canary", "operator", "broker", "format"]
+    commands = ["", "quickstart", "up", "apply", "get", "delete", "canary", "operator", "broker", "contents", "format"]
     lines = ["# Command line", "", "The exit code is 0 only when what was asked has happened.", ""]
     for command in commands:
         lines += [f"## `{('broadsheet ' + command).strip()}`", "", "```text", _help(command).rstrip(), "```", ""]
@@ -259,7 +259,7 @@ def _help(command: str) -> str:
     out = io.StringIO()
     arguments = [*command.split(), "--help"]
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        if command in ("broker", "format"):
+        if command in ("broker", "contents", "format"):
             from broadsheet_broker.__main__ import main as broker
 
             broker(arguments)

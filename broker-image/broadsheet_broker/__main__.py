@@ -101,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
         "--release-version", "-r", metavar="RELEASE", help="the release of Kafka to be compatible with"
     )
     format_.add_argument("--feature", "-f", action="append", default=[], metavar="NAME=LEVEL", help="a feature's level")
+    contents = commands.add_parser(
+        "contents",
+        help="show what log directories hold: finalized features, kinds of records, groups, transactions",
+        description="Shows what the log directories of a node, or of all nodes of a cluster, hold, whichever program "
+        "wrote them: what another version or another program must know before it takes them over. Changes nothing.",
+    )
+    contents.set_defaults(run=_contents, config=None, override=[])
+    contents.add_argument("directories", nargs="+", metavar="DIRECTORY", help="a log directory (log.dirs)")
+    contents.add_argument("--output", "-o", choices=("text", "json"), default="text")
     for command in (broker, format_):
         command.add_argument("--config", "-c", metavar="FILE", help="server.properties; a local broker when left out")
         command.add_argument(
@@ -298,6 +307,29 @@ def _features(texts: Sequence[str]) -> dict[str, int]:
             raise ConfigError(f"Invalid value {level} for feature {name}: allowed is a whole number from 0 to 32767")
         levels[name] = number
     return levels
+
+
+# -- contents ----------------------------------------------------------------------------------------------------------
+
+
+def _contents(options: argparse.Namespace, config: BrokerConfig) -> int:
+    import json
+
+    from broadsheet_broker.contents import read_contents
+    from broadsheet_broker.seams import LocalFiles
+    from broadsheet_broker.storage_tool import META_PROPERTIES
+    from broadsheet_broker.wire.errors import KafkaError
+
+    files = LocalFiles()
+    for directory in options.directories:
+        if not files.exists(f"{directory}/{META_PROPERTIES}"):
+            return _fail(f"{directory} has no {META_PROPERTIES}: it is not a log directory of Kafka. Name log.dirs")
+    try:
+        found = read_contents(files, options.directories)
+    except KafkaError as error:
+        return _fail(error.message)
+    sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n" if options.output == "json" else found.as_text())
+    return 0
 
 
 if __name__ == "__main__":

@@ -207,7 +207,7 @@ class Broker:
             self._fail(f"every log directory is offline; the last one was {path}: {error}")
 
     def _metadata_failed(self, error: KafkaError) -> None:
-        self._fail(f"the metadata log cannot be written: {error.message}")
+        self._fail(f"the metadata log cannot be used: {error.message}")
 
     def _fail(self, reason: str) -> None:
         if self.failure is None:

@@ -32,7 +32,7 @@ HASTY = {
     "retry.backoff.max.ms": 100,
     "topic.metadata.refresh.fast.interval.ms": 50,
 }
-PRODUCER = HASTY | {"message.timeout.ms": 60_000, "request.timeout.ms": 2000, "linger.ms": 2}
+PRODUCER = HASTY | {"request.timeout.ms": 2000, "linger.ms": 2}
 CONSUMER = HASTY | {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "fetch.wait.max.ms": 100}
 
 
@@ -56,14 +56,24 @@ class Load:
         members: int = 2,
         pause_s: float = 0.004,
         padding: int = 100,
+        patience_s: float = 60.0,
+        in_flight: int = 5,
     ) -> None:
-        """Each producer waits `pause_s` after each record, of `padding` bytes and its name."""
+        """Each producer waits `pause_s` after each record, of `padding` bytes and its name, and gives a record up after
+        `patience_s`: from then on not even an idempotent one knows what it has written before (it begins a new epoch).
+        Likewise with more than one request in `in_flight` when a broker answers NOT_ENOUGH_REPLICAS for a while: the
+        request behind the refused one may be out of order, and librdkafka then begins a new epoch, too.
+        """
         self.bootstrap = bootstrap
         self.topic = topic
         self.partitions = partitions
         self.history = History()
         self._pause_s = pause_s
         self._padding = "x" * padding
+        self._settings = {
+            "message.timeout.ms": int(patience_s * 1000),
+            "max.in.flight.requests.per.connection": in_flight,
+        }
         self._stop = threading.Event()
         self._drained = threading.Event()
         self._failures: list[BaseException] = []
@@ -86,7 +96,7 @@ class Load:
             raise
 
     def _write(self, name: str, idempotent: bool) -> None:
-        config: dict[str, object] = {**PRODUCER, "acks": "all", "enable_idempotence": idempotent}
+        config: dict[str, object] = {**PRODUCER, **self._settings, "acks": "all", "enable_idempotence": idempotent}
         with RecordingProducer(self.bootstrap, self.history, name, self.topic, **config) as producer:
             number = 0
             while not self._stop.wait(self._pause_s):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-BROKER_COMMANDS = ("broker", "format")
+BROKER_COMMANDS = ("broker", "contents", "format")
 """Commands that are the broker's own; it has its own help for them."""
 
 DESCRIPTION = """\
@@ -197,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     listed.append(("operator", "run the operator on Kubernetes"))
     listed.append(("broker", "run one broker: broadsheet broker --config server.properties"))
     listed.append(("format", "prepare a broker's data directories, as kafka-storage does"))
+    listed.append(("contents", "show what log directories of Kafka hold, before another program takes them over"))
     # argparse's own list breaks the line after the longest name.
     parser.epilog = "\n".join(["commands:", *(f"  {name:<12} {words}" for name, words in listed)])
     parser.epilog += "\n\n`broadsheet COMMAND --help` shows more about a command."

@@ -38,8 +38,8 @@ def test_versions_follow_the_metadata_version_of_the_cluster() -> None:
     [
         (b"", "ends within its frame"),
         (b"\x02\x0c\x00", "frame version 2"),
-        (b"\x01\x63\x00", "no metadata record type has the number 99"),
-        (b"\x01\x0c\x05", "has version 5"),
+        (b"\x01\x63\x00", "has a record of type 99, which this version of Broadsheet does not know"),
+        (b"\x01\x0c\x05", "a FeatureLevelRecord of version 5, which"),
         (bytes.fromhex("010c0002610001") + b"\x00\x00", "bytes follow"),
     ],
 )

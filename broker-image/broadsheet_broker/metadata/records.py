@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from broadsheet_broker.metadata.delta import corrupt
+from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.primitives import decode_uvarint
 
 FRAME_VERSION: Final = 1
@@ -63,11 +64,19 @@ def _class_of(key: int) -> Any:
     if found is None:
         name = RECORD_TYPES.get(key)
         if name is None:
-            raise corrupt(f"no metadata record type has the number {key}")
+            raise _unsupported(f"a record of type {key}, which")
         snake = "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
         module = import_module(f"broadsheet_broker.wire.messages.{snake}")
         found = _classes[key] = getattr(module, name)
     return found
+
+
+def _unsupported(what: str) -> KafkaError:
+    return KafkaError(
+        ErrorCode.UNSUPPORTED_VERSION,
+        f"The metadata log has {what} this version of Broadsheet does not know: a newer version of Kafka or Broadsheet "
+        "wrote it. Start that version on these directories",
+    )
 
 
 def _version_of(name: str, record: Any, metadata_version: int) -> int:
@@ -96,23 +105,30 @@ def encode_record(record: Any, metadata_version: int = V4_3_IV0) -> bytes:
     return bytes((FRAME_VERSION, _KEYS[name], version)) + b"".join(record.encode(version))
 
 
-def decode_record(value: bytes | memoryview | None) -> Any:
-    """A record from the value of a log record. Raises KafkaError(CORRUPT_MESSAGE), or ProtocolError for a bad body."""
-    view = memoryview(value if value is not None else b"")
+def frame_of(value: bytes | memoryview) -> tuple[int, int, int]:
+    """Number of the record's type, version of its body, and where the body begins; CORRUPT_MESSAGE if there is none."""
     try:
-        frame_version, position = decode_uvarint(view, 0)
-        key, position = decode_uvarint(view, position)
-        version, position = decode_uvarint(view, position)
+        frame_version, position = decode_uvarint(value, 0)
+        key, position = decode_uvarint(value, position)
+        version, position = decode_uvarint(value, position)
     except IndexError:
         raise corrupt("a metadata record ends within its frame") from None
     if frame_version != FRAME_VERSION:
         raise corrupt(f"a metadata record has frame version {frame_version}, and only {FRAME_VERSION} is known")
+    return key, version, position
+
+
+def decode_record(value: bytes | memoryview | None) -> Any:
+    """A record from the value of a log record.
+
+    Raises KafkaError: UNSUPPORTED_VERSION for a type or version that is not known, else CORRUPT_MESSAGE; and
+    ProtocolError for a bad body.
+    """
+    view = memoryview(value if value is not None else b"")
+    key, version, position = frame_of(view)
     record_class = _class_of(key)
     if not record_class.LOWEST_VERSION <= version <= record_class.HIGHEST_VERSION:
-        raise corrupt(
-            f"a {record_class.__name__} has version {version}; this broker reads "
-            f"{record_class.LOWEST_VERSION} to {record_class.HIGHEST_VERSION}"
-        )
+        raise _unsupported(f"a {record_class.__name__} of version {version}, which")
     record, end = record_class.decode(view, version, position)
     if end != len(view):
         raise corrupt(f"{len(view) - end} bytes follow a {record_class.__name__}")

@@ -20,6 +20,7 @@ from typing import Any, Final
 from broadsheet_broker.config import BrokerConfig
 from broadsheet_broker.controller import metrics as controller_metrics
 from broadsheet_broker.controller.active import ActiveController, PendingAppend
+from broadsheet_broker.controller.brokers import check_features
 from broadsheet_broker.controller.orders import ORDERS, carry_out
 from broadsheet_broker.log.errors import is_passing
 from broadsheet_broker.metadata.cache import MetadataCache
@@ -88,6 +89,8 @@ class MetadataNode:
         self._reign: Reign | None = None
         self._awaiting_reign = False
         """This node was elected, and what former leaders wrote is not all committed."""
+        self._checked_features: Mapping[str, int] | None = None
+        """The finalized levels that were found to be supported last."""
         self._forwarder = Forwarder(environment, peers, self._leader_elsewhere)
         self.lifecycle = BrokerLifecycle(environment, config, self, self.call)
         self._stepping_aside = SteppingAside(
@@ -388,6 +391,7 @@ class MetadataNode:
 
     def load_snapshot(self, id: SnapshotId, timestamp_ms: int, values: Sequence[bytes]) -> None:
         self._publisher.load_snapshot(values, Position(id.offset - 1, id.epoch, timestamp_ms))
+        self._check_features()
         self._news()
 
     def handle_commit(self, batches: Sequence[Committed]) -> None:
@@ -400,6 +404,7 @@ class MetadataNode:
                 for batch in batches
             ]
         )
+        self._check_features()
         for batch in batches:
             if batch.tag is not None:
                 if self._active is not None:
@@ -410,6 +415,13 @@ class MetadataNode:
             self._begin_reign()
         if self._waiters:
             self._news()
+
+    def _check_features(self) -> None:
+        """A cluster at levels that this build does not know is refused as soon as the log says so, on every node."""
+        image = self._publisher.committed
+        if image.features is not self._checked_features:
+            check_features(image)
+            self._checked_features = image.features
 
     def handle_append_failure(self, tags: Sequence[PendingAppend], error: KafkaError) -> None:
         """These appends never happened."""

@@ -25,7 +25,7 @@ from broadsheet_broker.raft.listener import Committed, RaftListener, RaftSetting
 from broadsheet_broker.raft.machine import Raft
 from broadsheet_broker.raft.messages import SnapshotId
 from broadsheet_broker.raft.node_delivery import Delivery
-from broadsheet_broker.raft.node_flushing import Flushing
+from broadsheet_broker.raft.node_flushing import Flushing, failure_of
 from broadsheet_broker.raft.node_sending import Sending, reply_records
 from broadsheet_broker.raft.node_snapshots import RETRY_SECONDS, Snapshots
 from broadsheet_broker.raft.resigned import Resigned
@@ -317,7 +317,7 @@ class RaftNode:
         self.step(m.LogFailed())
         waiting = self.delivery.forget_waiting()
         self._refusal = error.message
-        logger.error("The metadata log cannot be written: %s", error.message)
+        logger.error("The metadata log cannot be used: %s", error.message)
         self._report_refused(waiting, error)
 
     def _report_refused(self, tags: Sequence[Any], error: KafkaError) -> None:
@@ -373,8 +373,7 @@ class RaftNode:
         except Exception as error:  # a defect: this replica can no longer be trusted
             if self.failure is not None:
                 raise
-            logger.exception("The metadata quorum stopped working on this node")
-            self.fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
+            self.fail(failure_of(error))
 
     def _carry_out(self, effect: m.Effect) -> None:
         if isinstance(effect, m.Reply):

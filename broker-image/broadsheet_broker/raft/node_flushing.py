@@ -95,8 +95,7 @@ class Flushing:
                     continue
                 await self._sync(storage.end_offset, self.replacements)
         except Exception as error:  # a defect: everything that waits must fail, and nothing more may be promised
-            logger.exception("The metadata log stopped working")
-            host.fail(KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}"))
+            host.fail(failure_of(error))
         finally:
             self._task = None
 
@@ -114,3 +113,11 @@ class Flushing:
         if replacements == self.replacements:
             self._synced_end = end
             self._host.step(m.Flushed(end))
+
+
+def failure_of(error: Exception) -> KafkaError:
+    """Why this replica of the metadata log can be used no more. What it was not made for is no defect of it."""
+    if isinstance(error, KafkaError) and error.code is ErrorCode.UNSUPPORTED_VERSION:
+        return error
+    logger.error("The metadata log stopped working", exc_info=error)
+    return KafkaError(ErrorCode.UNKNOWN_SERVER_ERROR, f"The metadata log stopped working: {error!r}")

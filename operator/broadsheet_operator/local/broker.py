@@ -14,6 +14,7 @@ from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.inputs import SECRET
 from broadsheet_operator.reconcilers.place import Address, Place
 from broadsheet_operator.reconcilers.pods import plain
 from broadsheet_operator.reconcilers.quorum import LISTENER
@@ -22,6 +23,8 @@ from broadsheet_operator.reconcilers.server_properties import rendered
 FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
 """Seconds before a dead broker is started again; doubled each time, and back to the first when it stayed up."""
 STEADY_SECONDS = 30.0
+LAST_BYTES = 16 * 1024
+"""How much of the end of a log is searched for what it says."""
 STOP_SECONDS = 30.0
 """How long a broker may take to stop before it is killed."""
 
@@ -65,6 +68,18 @@ def write_properties(path: Path, properties: Mapping[str, str]) -> None:
     path.write_text(f"# Written by broadsheet; change the Cluster instead.\n{rendered(properties)}", encoding="utf-8")
 
 
+def changed_properties(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """The properties that differ, with both values; empty when none does."""
+    different = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return ", ".join(f"{key} {_shown(key, before)} -> {_shown(key, after)}" for key in different)
+
+
+def _shown(key: str, properties: Mapping[str, str]) -> str:
+    if key not in properties:
+        return "default"
+    return "(hidden)" if SECRET.search(key) else properties[key]
+
+
 def port_in_use(port: int) -> bool:
     """Whether something listens on this port of localhost already."""
     for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
@@ -103,6 +118,11 @@ def die_with_parent() -> None:
         _LIBC.prctl(1, signal.SIGTERM)
 
 
+def last_line(lines: Sequence[str]) -> str:
+    """The last line that says something."""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
 class BrokerProcess:
     """One broker and its process, which may come and go."""
 
@@ -112,7 +132,9 @@ class BrokerProcess:
         node_id: int,
         address: tuple[str, int],
         command: Callable[[Path], list[str]] = broker_command,
+        meaning: Callable[[Sequence[str]], str] = last_line,
     ) -> None:
+        """`meaning` finds what the last lines of its log say."""
         self.directory = directory
         self.node_id = node_id
         self.address = address
@@ -121,7 +143,8 @@ class BrokerProcess:
         self.properties: dict[str, str] = {}
         self.was_ready = False
         self.failures = 0
-        self._command = command
+        self.command = command
+        self._meaning = meaning
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._again_at = 0.0
@@ -139,7 +162,7 @@ class BrokerProcess:
         write_properties(self.properties_file, properties)
         with open(self.log_file, "ab") as log:
             self._process = subprocess.Popen(
-                self._command(self.properties_file),
+                self.command(self.properties_file),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -173,14 +196,14 @@ class BrokerProcess:
         return f"{self._trouble}; it is started again in {delay:g} s (log: {self.log_file})"
 
     def last_words(self) -> str:
-        """The last line of its log."""
+        """What the end of its log says."""
         try:
             with open(self.log_file, "rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
-                lines = [line for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+                log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return ""
-        return plain(lines[-1].strip())[:300] if lines else ""
+        return plain(self._meaning(lines))[:300]
 
     def state(self, *, ready: bool) -> BrokerState:
         """Its state, for the Cluster's status."""

@@ -6,41 +6,40 @@ one cluster that does not answer holds up no other.
 
 from __future__ import annotations
 
-import base64
-import json
 import shutil
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus
+from broadsheet_operator.api.engine import Engine
 from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.kafka.canary import delete_topic
 from broadsheet_operator.kafka.client import KafkaPythonGateway
-from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.lane import Lane, Lanes
+from broadsheet_operator.local.apache_kafka import NotUsable
 from broadsheet_operator.local.broker import (
     STOP_SECONDS,
     BrokerProcess,
-    answers,
     broker_command,
+    changed_properties,
     endpoint,
-    free_port,
     place,
     port_in_use,
 )
 from broadsheet_operator.local.canary import LocalCanary
+from broadsheet_operator.local.exchange import Check, forbidden
+from broadsheet_operator.local.identity import CannotStart, Identity
+from broadsheet_operator.local.observation import Observation, observe
+from broadsheet_operator.local.programs import Program, is_another, program_of
 from broadsheet_operator.reconcilers import carried_out
-from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
 from broadsheet_operator.reconcilers.engines import engine_of
-from broadsheet_operator.reconcilers.inputs import SECRET
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, TopicView
+from broadsheet_operator.reconcilers.observed import ClusterView
 from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.reasons import Reason
 from broadsheet_operator.reconcilers.seen import Seen
@@ -48,45 +47,6 @@ from broadsheet_operator.reconcilers.server_properties import server_properties
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
-MOST_CONTROLLERS = 3
-"""Brokers that vote in the metadata quorum, chosen when the cluster is made."""
-
-
-class CannotStart(Exception):
-    """The cluster cannot be started; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What was seen of a cluster; both None while a broker does not take connections yet."""
-
-    view: ClusterView | Failure | None = None
-    health: ClusterHealth | Failure | None = None
-    known: frozenset[str] | None = None
-    """The properties that its brokers know, if that was asked."""
-    canary: CanaryHealth | str | None = None
-    """What its canary says, if it has one."""
-    canary_topic: TopicView | Failure | None = None
-
-
-def observe(
-    gateway: KafkaGateway,
-    waiting_for: Sequence[tuple[str, int]],
-    ask_for_properties: bool,
-    ask_canary: Callable[[], CanaryHealth | str | None] = lambda: None,
-    canary_topic: str = "",
-) -> Observation:
-    """Ask the cluster how it is, once all these addresses take connections."""
-    if not all(answers(address) for address in waiting_for):
-        return Observation()
-    said = ask_canary()
-    view = gateway.observe_cluster()
-    if isinstance(view, Failure):
-        return Observation(view, canary=said)
-    asked = gateway.observe_known_properties(view.alive[0].id) if ask_for_properties and view.alive else None
-    known = None if isinstance(asked, Failure) else asked
-    topic = gateway.observe_topics([canary_topic])[canary_topic] if canary_topic else None
-    return Observation(view, gateway.observe_health(), known, said, topic)
 
 
 class LocalCluster:
@@ -113,6 +73,10 @@ class LocalCluster:
         self._observation = Observation()
         self._looking: Future[Observation] | None = None
         """What is being asked in the cluster's own lane."""
+        self._identity: Identity | None = None
+        """Of its directory, once it was started."""
+        self._check: Check | None = None
+        """Whether another engine can take the directory over, while that is being read."""
         self._carried_out = ""
         """What its brokers were started with, or brought to."""
         self._known: frozenset[str] | None = None
@@ -146,26 +110,54 @@ class LocalCluster:
         return self._lanes[work]
 
     def start(self) -> None:
-        """Start its brokers. CannotStart when a port is taken or a file cannot be written."""
+        """Start its brokers. CannotStart when that is not possible, or when its data is another engine's."""
+        if self._prepare() and self._identity is not None:
+            if is_another(self._engine, self.resource.engine()):
+                refusal = forbidden(self._engine, self.resource.engine()) or self._check_exchange().refusal()
+                if refusal:
+                    raise CannotStart(f"{self.name}: {refusal}")
+                self._say(self.name, self._exchange_words())
+            self._start_with(self.resource.engine())
+
+    def _prepare(self) -> bool:
+        """Read whose data this is; False when there is nothing to start."""
         self._started = time.monotonic()
         brokers = self.resource.spec.brokers
         if brokers is None:
-            return
+            return False
         self._carried_out = carried_out.text(self.resource.spec)
         self.refusal = []
-        try:
-            identity = self._identity(brokers.replicas)
-            fewest = len(identity["controllerPorts"])  # type: ignore[arg-type]
-            if brokers.replicas < fewest:
-                self.refusal = _too_few_brokers(brokers.replicas, fewest)
-                return
-            for node_id in range(brokers.replicas):
+        with self._complaints():
+            self._identity = Identity.of(self.directory, brokers.replicas, self.name)
+        fewest = len(self._identity.controller_ports)
+        if brokers.replicas < fewest:
+            self.refusal = _too_few_brokers(brokers.replicas, fewest)
+        return not self.refusal
+
+    def _start_with(self, engine: Engine) -> None:
+        """Start all brokers with this engine, which its data is from now on."""
+        assert self._identity is not None and self.resource.spec.brokers is not None
+        count = self.resource.spec.brokers.replicas
+        with self._complaints():
+            before, self._identity.engine = self._identity.engine, engine
+            program = self._program()
+            for node_id in range(count):
                 self._refuse_taken_ports(node_id)
-            for node_id in range(brokers.replicas):
+            if engine != before:
+                self._identity.write()
+            for node_id in range(count):
                 address = endpoint(self.resource, node_id)
-                broker = BrokerProcess(self.directory, node_id, address, self._command)
+                broker = BrokerProcess(self.directory, node_id, address, program.command, program.last_words)
                 self.brokers.append(broker)
-                broker.start(self._properties(node_id, identity))
+                broker.start(self._properties(node_id))
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """What is wrong with this machine, as CannotStart."""
+        try:
+            yield
+        except NotUsable as error:
+            raise CannotStart(f"{self.name}: {error}") from None
         except OSError as error:
             raise CannotStart(f"{self.name}: {error.strerror or error}: {error.filename or self.directory}") from None
 
@@ -178,42 +170,71 @@ class LocalCluster:
                     f"Stop it, or set spec.listeners[{position}].port of the Cluster to a free port"
                 )
 
-    def _identity(self, count: int) -> dict[str, object]:
-        """Cluster id and controller ports: made once, then kept, so that the data stays this cluster's.
+    @property
+    def _engine(self) -> Engine:
+        """The engine that its data is; the declared one while there is none."""
+        kept = self._identity.engine if self._identity is not None else None
+        return self.resource.engine() if kept is None else kept
 
-        So are the controllers: a configuration that named others could let those rule that have no data.
-        """
-        path = self.directory / "cluster.json"
-        self.directory.mkdir(parents=True, exist_ok=True)
-        try:
-            kept: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise CannotStart(
-                f"{self.name}: {path} is damaged ({error}). Set clusterId to the value in meta.properties of a "
-                "broker here, or remove the file if there are no data yet"
-            ) from None
-        except FileNotFoundError:
-            random_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            controllers = min(count, MOST_CONTROLLERS) if count != 2 else 1  # two are no safer than one
-            kept = {"clusterId": random_id, "controllerPorts": [free_port() for _ in range(controllers)]}
-        ports = [int(p) for p in kept["controllerPorts"]]  # type: ignore[attr-defined]
-        kept["controllerPorts"] = [free_port() if port_in_use(p) else p for p in ports]
-        new = path.with_suffix(".new")  # never half of it: with another id the brokers refuse their data
-        new.write_text(json.dumps(kept), encoding="utf-8")
-        new.replace(path)
-        return kept
+    def _in_force(self) -> Cluster:
+        """What is declared, with the engine that its data is: the declared one may have been refused."""
+        spec = self.resource.spec.model_copy(update={"engine": self._engine})
+        return self.resource.model_copy(update={"spec": spec})
 
-    def _properties(self, node_id: int, identity: dict[str, object]) -> dict[str, str]:
-        ports = identity["controllerPorts"]
-        assert isinstance(ports, list)
+    def _program(self) -> Program:
+        assert self._identity is not None
+        return program_of(self._in_force(), self._identity.cluster_id, self.directory, self._command)
+
+    def _properties(self, node_id: int) -> dict[str, str]:
+        assert self._identity is not None
         where = place(
             self.resource,
             node_id,
-            cluster_id=str(identity["clusterId"]),
+            cluster_id=self._identity.cluster_id,
             data=self.directory / f"broker-{node_id}",
-            controller_ports=ports,
+            controller_ports=self._identity.controller_ports,
         )
-        return server_properties(self.resource, where, engine_of(self.resource))
+        cluster = self._in_force()
+        return server_properties(cluster, where, engine_of(cluster))
+
+    # Another engine, or another version of it: the directories are read first, then the brokers stop.
+
+    def _check_exchange(self) -> Check:
+        assert self._identity is not None
+        old, new = engine_of(self._in_force()), engine_of(self.resource)
+        return Check(old.title, new, self._identity.directories())
+
+    def _exchange_words(self) -> str:
+        return f"{engine_of(self.resource).title} takes over from {engine_of(self._in_force()).title}"
+
+    def _begin_exchange(self) -> None:
+        """Read what is stored, while its brokers run or when they have stopped; `look` goes on with what was found."""
+        refusal = forbidden(self._engine, self.resource.engine())
+        if refusal:
+            self._refuse_exchange(refusal)
+            return
+        try:
+            with self._complaints():
+                program_of(self.resource, "", self.directory, self._command)
+                self._check = self._check_exchange()
+        except CannotStart as error:
+            self._refuse_exchange(str(error).removeprefix(f"{self.name}: "))
+
+    def _end_exchange(self, refusal: str) -> None:
+        if refusal:
+            self._refuse_exchange(refusal)
+        elif self.brokers:
+            self._say(self.name, f"{self._exchange_words()}: its brokers stop")
+            self.begin_to_stop()
+            self._start_again = True
+        else:
+            self._start_or_say(self.resource.engine())
+
+    def _refuse_exchange(self, refusal: str) -> None:
+        """The engine of before runs on, or again."""
+        if not self.brokers:
+            self._start_or_say(self._engine)
+        self.refusal = stuck(Reason.NOT_SUPPORTED, refusal)
 
     def change(self, resource: Cluster) -> None:
         """Take on a new declaration: a broker restarts only when its configuration is another one."""
@@ -223,29 +244,61 @@ class LocalCluster:
         if self._kill_at is not None:
             self._start_again = True
             return
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
         if resource.spec.brokers is None or not self.brokers:
             self.forget_lanes()
             if resource.spec.brokers is not None:
-                self._start_or_say()
+                self._start_anew()
             return
         if resource.spec.brokers.replicas < len(self.brokers):
             self.refusal = _too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
         self.refusal = []
+        if is_another(self._engine, resource.engine()):
+            self._begin_exchange()
+            return
         self._carried_out = carried_out.text(resource.spec)
-        identity = json.loads((self.directory / "cluster.json").read_text(encoding="utf-8"))
-        changes = [_changes(broker.properties, self._properties(broker.node_id, identity)) for broker in self.brokers]
-        more = resource.spec.brokers.replicas - len(self.brokers)
+        self._restart_if_changed()
+
+    def _restart_if_changed(self) -> None:
+        assert self.resource.spec.brokers is not None and self._identity is not None
+        self._identity.engine = self.resource.engine()
+        try:
+            with self._complaints():
+                command = self._program().command
+        except CannotStart as error:
+            self.cannot_start(error)
+            return
+        changes = [changed_properties(broker.properties, self._properties(broker.node_id)) for broker in self.brokers]
+        more = self.resource.spec.brokers.replicas - len(self.brokers)
         what = [next(filter(None, changes), ""), f"{more} more broker{'s' if more > 1 else ''}" if more > 0 else ""]
+        if any(broker.command(broker.properties_file) != command(broker.properties_file) for broker in self.brokers):
+            what.append("its program or the options of it")
         if any(what):
             who = "the broker restarts" if len(self.brokers) == 1 else "its brokers restart"
             self._say(self.name, f"{who} ({'; '.join(filter(None, what))})")
             self.begin_to_stop()
             self._start_again = True
 
-    def _start_or_say(self) -> None:
+    def _start_anew(self) -> None:
+        """While others run: nothing may wait, and what is wrong goes into the status."""
         try:
-            self.start()
+            ready = self._prepare()
+        except CannotStart as error:
+            self.cannot_start(error)
+            return
+        if not ready:
+            return
+        if is_another(self._engine, self.resource.engine()):
+            self._begin_exchange()
+        else:
+            self._start_or_say(self.resource.engine())
+
+    def _start_or_say(self, engine: Engine) -> None:
+        try:
+            self._start_with(engine)
         except CannotStart as error:
             self.cannot_start(error)
 
@@ -254,13 +307,17 @@ class LocalCluster:
         if self._kill_at is not None:
             self._see_the_end()
             return
+        if self._check is not None and self._check.is_done():
+            check, self._check = self._check, None
+            self._end_exchange(check.refusal())
+            return
         for broker in self.brokers:
             news = broker.look()
             if news:
                 self._say(self.name, news)
                 self.ready = False
                 self.forget_lanes()
-        if self.refusal and not self.brokers:
+        if (self.refusal or self._check is not None) and not self.brokers:
             self.ready = False
             return
         self._look_at_canary()
@@ -292,7 +349,8 @@ class LocalCluster:
         self._canary.take_in(observation.canary)
         self._known = observation.known or self._known
         was_ready, view = self.ready, observation.view
-        self.ready = isinstance(view, ClusterView) and bool(view.brokers)
+        alive = {broker.id for broker in view.alive} if isinstance(view, ClusterView) else set()
+        self.ready = bool(alive) and (was_ready or alive >= {broker.node_id for broker in self.brokers})
         if self.ready and not was_ready:
             self.ready_after = time.monotonic() - self._started
             for broker in self.brokers:
@@ -355,7 +413,7 @@ class LocalCluster:
         self.wait_until_stopped()
         if self._start_again:
             self._start_again = False
-            self._start_or_say()
+            self._start_anew()
 
     def wait_until_stopped(self) -> bool:
         """Wait for the end of its brokers after `begin_to_stop`. True if all ended by themselves."""
@@ -375,18 +433,6 @@ class LocalCluster:
             shutil.rmtree(self.directory, ignore_errors=True)
             return "stopped, and its data is deleted"
         return f"stopped; its data stays in {self.directory} (storage.deletionPolicy Retain)"
-
-
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """The properties that differ, with both values; empty when none does."""
-    different = sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
-    return ", ".join(f"{key} {_shown(key, before)} -> {_shown(key, after)}" for key in different)
-
-
-def _shown(key: str, properties: Mapping[str, str]) -> str:
-    if key not in properties:
-        return "default"
-    return "(hidden)" if SECRET.search(key) else properties[key]
 
 
 def _too_few_brokers(count: int, fewest: int) -> list[Statement]:

@@ -88,7 +88,7 @@ def hold(store: FileStore, data: str) -> Any:
 
 def up(paths: Sequence[str], data: str, output: str) -> int:
     """Run what the manifests declare, until Ctrl-C."""
-    from broadsheet_operator.local.cluster import CannotStart
+    from broadsheet_operator.local.identity import CannotStart
     from broadsheet_operator.local.runtime import Runtime
 
     store = FileStore(data)

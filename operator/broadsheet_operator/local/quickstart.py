@@ -19,8 +19,8 @@ from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.manifests import AnyResource
 from broadsheet_operator.api.meta import Resource
 from broadsheet_operator.local import tables
-from broadsheet_operator.local.cluster import CannotStart
 from broadsheet_operator.local.commands import Refused, example_file, hold, interrupted
+from broadsheet_operator.local.identity import CannotStart
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import FileStore
 

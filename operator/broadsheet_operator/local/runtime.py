@@ -23,7 +23,8 @@ from broadsheet_operator.kafka.dependents import DEPENDENTS, DependentKind
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.local.broker import broker_command
-from broadsheet_operator.local.cluster import CannotStart, LocalCluster
+from broadsheet_operator.local.cluster import LocalCluster
+from broadsheet_operator.local.identity import CannotStart
 from broadsheet_operator.local.manifest_files import ManifestFiles
 from broadsheet_operator.local.store import Entry, FileStore, Reference
 from broadsheet_operator.reconcilers.conditions import Statement, waiting, with_statements

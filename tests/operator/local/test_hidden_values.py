@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broadsheet_operator.local.cluster import _changes
+from broadsheet_operator.local.broker import changed_properties
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from broadsheet_operator.local.cluster import _changes
 )
 def test_a_property_that_kubernetes_hides_is_hidden_here_too(key: str) -> None:
     """There were two lists of such names, and this one lacked some of the other's."""
-    words = _changes({key: "quiet", "num.io.threads": "4"}, {key: "still", "num.io.threads": "5"})
+    words = changed_properties({key: "quiet", "num.io.threads": "4"}, {key: "still", "num.io.threads": "5"})
     assert words == ", ".join(sorted([f"{key} (hidden) -> (hidden)", "num.io.threads 4 -> 5"]))

@@ -8,26 +8,11 @@ from typing import Any
 
 import pytest
 
-from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.manifests import parse
-from broadsheet_operator.local.cluster import CannotStart, LocalCluster
-
-MANIFEST = {
-    "apiVersion": "broadsheet.io/v1alpha1",
-    "kind": "Cluster",
-    "metadata": {"name": "local"},
-    "spec": {"brokers": {"replicas": 1}},
-}
-
-
-def cluster_in(directory: Path) -> LocalCluster:
-    resource = parse(MANIFEST)
-    assert isinstance(resource, Cluster)
-    return LocalCluster(resource, directory, lambda what, words: None)
+from broadsheet_operator.local.identity import CannotStart, Identity
 
 
 def test_a_full_disk_does_not_cost_the_cluster_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = cluster_in(tmp_path)._identity(1)
+    before = Identity.of(tmp_path, 1, "cluster/local")
 
     def half_written(self: Path, text: str, **_: Any) -> int:
         with open(self, "w", encoding="utf-8") as opened:
@@ -37,13 +22,13 @@ def test_a_full_disk_does_not_cost_the_cluster_id(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", half_written)
         with pytest.raises(OSError, match="No space left"):
-            cluster_in(tmp_path)._identity(1)
-    assert cluster_in(tmp_path)._identity(1)["clusterId"] == before["clusterId"]
+            Identity.of(tmp_path, 1, "cluster/local")
+    assert Identity.of(tmp_path, 1, "cluster/local").cluster_id == before.cluster_id
 
 
 def test_a_damaged_file_is_told_of_and_not_replaced_by_another_id(tmp_path: Path) -> None:
-    cluster_in(tmp_path)._identity(1)
+    Identity.of(tmp_path, 1, "cluster/local")
     (tmp_path / "cluster.json").write_text("{")
     with pytest.raises(CannotStart, match=r"cluster\.json"):
-        cluster_in(tmp_path)._identity(1)
+        Identity.of(tmp_path, 1, "cluster/local")
     assert (tmp_path / "cluster.json").read_text() == "{"

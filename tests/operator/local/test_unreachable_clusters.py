@@ -17,7 +17,7 @@ import yaml
 
 from broadsheet_operator.api.manifests import parse
 from broadsheet_operator.local.broker import answers, broker_command
-from broadsheet_operator.local.cluster import CannotStart
+from broadsheet_operator.local.identity import CannotStart
 from broadsheet_operator.local.runtime import Runtime
 from broadsheet_operator.local.store import FileStore
 from tests.support.ports import free_port
