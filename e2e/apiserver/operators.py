@@ -159,6 +159,14 @@ class Kubelet:
                 self.pod(name, template)
         return owner
 
+    def stop(self, cluster: str) -> None:
+        """End the pods that are beyond the replicas of the StatefulSet."""
+        replicas = self._api.one("StatefulSet", f"{cluster}-brokers")["spec"]["replicas"]
+        for pod in self._api.list("Pod"):
+            name = pod["metadata"]["name"]
+            if name.startswith(f"{cluster}-brokers-") and int(name.rpartition("-")[2]) >= replicas:
+                self._api.call("DELETE", self._api.path("Pod", name), {"gracePeriodSeconds": 0})
+
     def _claim(self, name: str, template: Mapping[str, Any]) -> None:
         if self._api.get("PersistentVolumeClaim", name) is not None:
             return
@@ -182,6 +190,14 @@ class Kubelet:
         value = "True" if ready else "False"
         conditions = [{"type": kind, "status": value} for kind in ("Ready", "ContainersReady")]
         self._api.patch("Pod", pod, {"status": {"phase": "Running", "conditions": conditions}}, "status")
+
+    def ends(self, pod: str, waiting: Mapping[str, str], last_words: str) -> None:
+        """What is said of a container that has ended and is started again later."""
+        self.becomes(pod, ready=False)
+        container = {"name": "kafka", "ready": False, "restartCount": 3, "image": "broker:1", "imageID": ""}
+        ended = {"exitCode": 1, "reason": "Error", "message": last_words}
+        state = {"state": {"waiting": dict(waiting)}, "lastState": {"terminated": ended}}
+        self._api.patch("Pod", pod, {"status": {"containerStatuses": [{**container, **state}]}}, "status")
 
     def finish(self, pod: str, seconds: float = 10) -> None:
         """Wait until the operator has deleted a pod, and end it as a kubelet does."""

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
+from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.observed import Failure, GroupView, MemberView, TopicPartition
 from broadsheet_operator.reconcilers.reasons import Reason
 from e2e.apiserver.operators import QUICK, Kubelet, OperatorThread
@@ -35,6 +36,7 @@ IMPATIENT = replace(CALM, overdue_seconds=0.3)
 STORED: dict[str, Any] = {"brokers": {"storage": {"size": "1Gi"}}}
 EXTERNAL: dict[str, Any] = {"external": {"bootstrapServers": ["kafka.example.org:9092"]}}
 CLOSED = [{"schedule": "0 3 29 2 *", "duration": "1h"}]
+APACHE: dict[str, Any] = {"type": "apache-kafka", "version": "4.3.0", "exchange": "Stop"}
 HELD = {"metadata": {"finalizers": ["example.org/hold"]}}
 Story = Iterator[tuple[str, Body]]
 """Names of files, and the objects at that point. A name begins with the health."""
@@ -75,6 +77,7 @@ def clusters(api: Api) -> Story:
         kubelet.finish(pod)
         kubelet.run("news")
         settled(api, "news")
+        yield from exchanges(api, operator, kubelet)
         operator.stop()
     api.resource("Cluster", "news", {**STORED, "paused": False})
     yield "progressing_generation", api.one("Cluster", "news")
@@ -84,6 +87,42 @@ def clusters(api: Api) -> Story:
     api.patch("Cluster", "news", HELD)
     api.delete("Cluster", "news")
     yield "progressing_deleting", api.one("Cluster", "news")
+
+
+def exchanges(api: Api, operator: OperatorThread, kubelet: Kubelet) -> Story:
+    """Another engine, and back."""
+    operator.kafka.stored = Stored(features={"metadata.version": 33})
+    api.resource("Cluster", "news", {**STORED, "engine": APACHE})
+    yield "degraded_exchange_refused", said(api, "Cluster", "news", "NotSupported", "Stalled")
+    operator.kafka.stored = Stored()
+    api.resource("Cluster", "news", {**STORED, "engine": APACHE, "maintenanceWindows": CLOSED})
+    yield "suspended_exchange_window", said(api, "Cluster", "news", "WaitingForMaintenanceWindow", "Reconciling")
+    for number, engine in enumerate((APACHE, {"type": "broadsheet", "exchange": "Stop"})):
+        api.resource("Cluster", "news", {**STORED, "engine": engine})
+        replicas(api, 0)
+        stopping = exchange(api, "waits until broker 0 has stopped")
+        kubelet.stop("news")
+        replicas(api, 1)
+        starting = exchange(api, "waits until broker 0 runs")
+        kubelet.run("news")
+        done = settled(api, "news")
+        if not number:
+            yield "progressing_exchange_stopping", stopping
+            yield "progressing_exchange_starting", starting
+            yield "healthy_exchanged", done
+
+
+def replicas(api: Api, count: int) -> None:
+    """Wait until the StatefulSet has so many."""
+    wait_until(
+        lambda: api.one("StatefulSet", "news-brokers")["spec"]["replicas"] == count, f"{count} replicas", 30, 0.05
+    )
+
+
+def exchange(api: Api, words: str) -> Body:
+    """The Cluster, once it says this of its exchange."""
+    wait_until(lambda: words in api.one("Cluster", "news")["status"].get("exchange", ""), words, 30, 0.05)
+    return api.one("Cluster", "news")
 
 
 def fails(api: Api, pod: str, waiting: Body) -> None:

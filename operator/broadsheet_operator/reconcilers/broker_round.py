@@ -122,7 +122,8 @@ def plan_round(
     if cluster.spec.paused:
         return Plan(scale, exchange=exchange_steps.paused(situation))
     if situation.stopped:
-        return Plan(scale, exchange=_exchange(situation, cluster, children, seen, states, "", now))
+        step = _exchange(situation, cluster, children, seen, states, "", now)
+        return Plan(scale, evictable=0, exchange=step)
     running = children.running
     voting = QuorumStep()
     if isinstance(seen.quorum, QuorumView) and isinstance(seen.view, ClusterView):

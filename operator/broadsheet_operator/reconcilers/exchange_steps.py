@@ -351,7 +351,9 @@ def _starting(situation: Situation, facts: Facts) -> Step:
     doing = f"{title(situation.runs)} starts on the brokers' volumes"
     away = [state.id for state in facts.states if state.state != "Running"]
     if away:
-        return Step(situation, f"{doing}: waits until {_brokers(away)} {'runs' if len(away) == 1 else 'run'}")
+        fails = any(state.state in ("Failed", "Restarting") for state in facts.states)
+        hint = "; if they cannot, set engine.type back" if fails else ""
+        return Step(situation, f"{doing}: waits until {_brokers(away)} {'runs' if len(away) == 1 else 'run'}{hint}")
     waits = _not_back(situation, facts)
     if waits:
         return Step(situation, f"{doing}: waits until {waits}")
