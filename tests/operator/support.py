@@ -246,11 +246,21 @@ BROKERS = {"brokers": {"replicas": 1, "storage": {"size": "1Gi"}}}
 def staged(test: Callable[[Stage], Awaitable[None]]) -> Callable[[], None]:
     """Run a coroutine with an operator on both fakes, and a Cluster `news` that is Ready."""
 
+    async def with_cluster(stage: Stage) -> None:
+        stage.apply("Cluster", "news", BROKERS)
+        await stage.reason(Kind.CLUSTER, "news", "Ready")
+        await test(stage)
+
+    functools.update_wrapper(with_cluster, test)
+    return on_stage(with_cluster)
+
+
+def on_stage(test: Callable[[Stage], Awaitable[None]]) -> Callable[[], None]:
+    """Run a coroutine with an operator on both fakes."""
+
     async def scene() -> None:
         async with asyncio.timeout(30):
             async with Stage() as stage:
-                stage.apply("Cluster", "news", BROKERS)
-                await stage.reason(Kind.CLUSTER, "news", "Ready")
                 await test(stage)
 
     def run() -> None:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from broadsheet_operator.api.engine_versions import VERSIONS
 from broadsheet_operator.reconcilers.consumer_group import CommitOffsets, DeleteGroup, GroupAction
 from broadsheet_operator.reconcilers.exchange import Stored
+from broadsheet_operator.reconcilers.features import FeatureChange
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
     ClusterHealth,
     ClusterView,
     ConfigView,
     Failure,
+    FeaturesView,
     GroupQuery,
     GroupView,
     LackingPartition,
@@ -57,6 +60,12 @@ class FakeKafka:
         self.made: dict[str, int] = {}
         """How often a topic was made: each time it has another id."""
         self.properties: dict[str, str | None] = {"min.insync.replicas": "1"}
+        self.features: dict[str, int] = {"metadata.version": 30}
+        """The levels that are finalized."""
+        self.supported: dict[str, tuple[int, int]] = dict(VERSIONS["4.3"])
+        """The levels that brokers know."""
+        self.fenced: set[int] = set()
+        """Brokers that run and take no requests."""
         self.down = False
         self.quorum_lost = False
         self.refuses_properties: Failure | None = None
@@ -82,7 +91,9 @@ class FakeKafka:
         if self.down:
             return Failure("Timeout", "look at the cluster: no answer in time")
         self.brokers = sorted({*self.brokers, *self.pods()})
-        brokers = tuple(BrokerView(id, f"broker-{id}", 9092, f"zone-{id}") for id in self.brokers)
+        brokers = tuple(
+            BrokerView(id, f"broker-{id}", 9092, f"zone-{id}") for id in self.brokers if id not in self.fenced
+        )
         return ClusterView(self.cluster_id, self.voters[0], brokers)
 
     def observe_health(self) -> ClusterHealth | Failure:
@@ -196,6 +207,13 @@ class FakeKafka:
 
     def unregister_broker(self, broker_id: int) -> Failure | None:
         self.brokers.remove(broker_id)
+        return None
+
+    def observe_features(self, broker_ids: Sequence[int]) -> FeaturesView | Failure:
+        return FeaturesView(dict(self.features), dict.fromkeys(broker_ids, self.supported))
+
+    def update_features(self, change: FeatureChange) -> Failure | None:
+        self.features.update(change.levels)
         return None
 
     def observe_placement(self) -> tuple[Placed, ...] | Failure:

@@ -385,7 +385,7 @@ class BrokerStatus(StatusModel):
     id: Annotated[int, Field(ge=0)]
     """Its node id."""
     state: Annotated[str, StringConstraints(max_length=64)]
-    """Running, Starting, Stopping, Draining, Lost, Failed ..."""
+    """Running, Fenced, Starting, Stopping, Draining, Lost, Failed ..."""
     endpoint: Annotated[str, StringConstraints(max_length=300)] | None = None
     """Where clients reach it."""
     pod: Annotated[str, StringConstraints(max_length=253)] | None = None
@@ -441,6 +441,10 @@ class ClusterStatus(Status):
     """What is being done to reach the declared number of brokers, or to spread partitions over them."""
     voters: Annotated[list[int], Field(max_length=100)] | None = None
     """Node ids of the brokers that vote in the metadata quorum."""
+    metadata_version: Annotated[str, StringConstraints(max_length=64)] | None = None
+    """The metadata.version that is finalized, as Kafka names it. Only of a cluster with spec.engine."""
+    features: Annotated[dict[Annotated[str, StringConstraints(max_length=64)], int], Field(max_length=32)] | None = None
+    """The levels of other features that are finalized. Only of a cluster with spec.engine."""
 
 
 class Cluster(Resource):

@@ -119,6 +119,7 @@ class BrokerRounds:
             if not ours:
                 return Seen(view, health, sizes=sizes, canary=canary)
             voters = gateway.observe_quorum()
+            features = gateway.observe_features(sorted(ids)) if cluster.spec.engine is not None else None
             moves = wanted < running or draining is not None or asked_for or any(b.id >= wanted for b in view.brokers)
             moves = moves or bool(limited.topics) or exchanged
             if isinstance(health, ClusterHealth) and health.internal_factor is not None:
@@ -127,7 +128,7 @@ class BrokerRounds:
             if cluster.spec.canary is not None and isinstance(placement, tuple):
                 placement = canary_topic.as_internal(cluster.spec.canary.topic, placement)
             stored = self._what_is_stored(key, gateway, now) if exchanged else None
-            return Seen(view, health, voters, placement, sizes=sizes, canary=canary, stored=stored)
+            return Seen(view, health, voters, features, placement, sizes=sizes, canary=canary, stored=stored)
 
         return ask
 
@@ -198,13 +199,19 @@ class BrokerRounds:
         return failures[0] if failures else None
 
     async def _change_members(self, body: Mapping[str, Any], plan: Plan, call: Any) -> list[Failure]:
-        """The next change of voters, and brokers that have left."""
+        """The next change of voters and of features, and brokers that have left."""
         failures: list[Failure] = []
         change = plan.voting.change
         if change is not None:
             failed = await call(lambda gateway: gateway.change_voters(change))
             if failed is None:
                 self._writer.event(body, "Normal", "QuorumChanged", change.words())
+            failures += filter(None, [failed])
+        levels = plan.features.change
+        if levels is not None:
+            failed = await call(lambda gateway: gateway.update_features(levels))
+            if failed is None:
+                self._writer.event(body, "Normal", "FeaturesFinalized", levels.words())
             failures += filter(None, [failed])
         for broker in plan.scaling.forget:
             failed = await call(lambda gateway, broker=broker: gateway.unregister_broker(broker))

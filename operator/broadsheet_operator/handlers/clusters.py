@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,7 +27,7 @@ from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers import carried_out, exchange_steps, properties, provisioning
+from broadsheet_operator.reconcilers import carried_out, engine_change, exchange_steps, properties, provisioning
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, plan_round
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status, overriding_statements
 from broadsheet_operator.reconcilers.conditions import (
@@ -167,12 +168,14 @@ class Clusters:
         children = self._rounds.children(key)
         declared = cluster
         cluster, kept = provisioning.held_back(cluster, children.existing)
+        keeps_engine = ""
         if cluster.spec.brokers is not None and not cluster.spec.paused:
-            await self._provision(key, cluster, children, attempts)
+            keeps_engine = await self._keeps_engine(key, cluster, children)
+            await self._provision(key, cluster, children, attempts, held=bool(keeps_engine))
         if not cluster.spec.paused:
             apply = partial(self._apply, key, attempts)
             await self._canaries.provision(key, cluster, bootstrap_servers(cluster), apply)
-        delay = await self._report(key, body, cluster, declared, kept, attempts)
+        delay = await self._report(key, body, cluster, declared, kept, keeps_engine, attempts)
         attempts.conclude()
         for problem in attempts.failed:
             logger.warning("Cluster %s: %s", key, problem)
@@ -226,13 +229,25 @@ class Clusters:
                 self._store.put(kind, child)
         self._looked_at.add(key)
 
-    async def _provision(self, key: ResourceKey, cluster: Cluster, children: Children, attempts: Attempts) -> None:
+    async def _keeps_engine(self, key: ResourceKey, cluster: Cluster, children: Children) -> str:
+        """Why the brokers keep the engine that they have; empty when they get the one that is declared."""
+        stateful_set, features = children.existing.stateful_set, None
+        if engine_change.needs_levels(cluster, stateful_set):
+            session = await self._session_for(key, bootstrap_servers(cluster))
+            features = await session.cluster_lane.call(lambda g: g.observe_features(range(children.running)))
+        return engine_change.refusal(cluster, stateful_set, features)
+
+    async def _provision(
+        self, key: ResourceKey, cluster: Cluster, children: Children, attempts: Attempts, *, held: bool
+    ) -> None:
         """Apply every child that is not as it should be, and grow volumes; what is refused stops nothing else."""
         assert cluster.spec.brokers is not None
         evictable = self._evictable(key, cluster, children)
         situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
         as_it_runs = exchange_steps.held(cluster, situation)
-        rendered = provisioning.children(as_it_runs, children.existing, self._defaults, evictable)
+        rendered = provisioning.children(as_it_runs, children.existing, self._defaults, evictable, held=held)
+        if held:
+            situation = replace(situation, wanted=situation.runs)
         for child in exchange_steps.to_apply(rendered, situation, children.existing.kinds):
             await self._apply(key, attempts, child)
         for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
@@ -277,10 +292,12 @@ class Clusters:
         cluster: Cluster,
         declared: Cluster,
         kept: str,
+        keeps_engine: str,
         attempts: Attempts,
     ) -> float:
         """Ask the brokers, do the next step, say how things are. `declared`: with as many brokers as are asked for;
-        `kept`: why there are not that many. Seconds until the Cluster is looked at again."""
+        `kept`: why there are not that many; `keeps_engine`: why brokers keep
+        what they run. Seconds until the Cluster is looked at again."""
         now = utc_now()
         children = self._rounds.children(key)
         situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
@@ -321,7 +338,7 @@ class Clusters:
             seen.view.alive if isinstance(seen.view, ClusterView) else (),
         )
         lost = "" if isinstance(seen.quorum, QuorumView) else lost_quorum(cluster, self._rounds.children(key).existing)
-        refusal = kept or plan.exchange.refusal or plan.scaling.refusal
+        refusal = keeps_engine or kept or plan.exchange.refusal or plan.scaling.refusal or plan.features.refusal
         away = exchange_steps.is_interrupted(plan.exchange, now)
         refused = [*attempts.refused, *(f"broker {index}: {words}" for index, words in sorted(why_not.items()))]
         remarks = Remarks(
@@ -330,7 +347,7 @@ class Clusters:
             engine=situation.runs,
             exchange=plan.exchange.words,
             interrupted=away,
-            rollout=plan.rolling.words,
+            rollout=plan.rolling_words,
             scaling=plan.scaling_words,
             not_done=plan.exchange.words if declared.spec.paused and away else _not_done(declared, children),
             held=plan.held,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from broadsheet_operator.kafka import brokers, groups, lag, properties, quorum, stored, topics
+from broadsheet_operator.kafka import brokers, features, groups, lag, properties, quorum, stored, topics
 from broadsheet_operator.kafka.wire import Wire
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
 from broadsheet_operator.reconcilers.exchange import Stored
+from broadsheet_operator.reconcilers.features import FeatureChange
 from broadsheet_operator.reconcilers.observed import (
     ClusterHealth,
     ClusterView,
     Failure,
+    FeaturesView,
     GroupQuery,
     GroupView,
     LagQuery,
@@ -93,6 +95,14 @@ class KafkaPythonGateway:
     def observe_stored(self) -> Stored | Failure:
         """What another engine would have to take over: finalized features, groups, transactions, access."""
         return stored.observe_stored(self._wire)
+
+    def observe_features(self, broker_ids: Sequence[int]) -> FeaturesView | Failure:
+        """The features that are finalized, and those that each of these brokers supports."""
+        return features.observe_features(self._wire, broker_ids)
+
+    def update_features(self, change: FeatureChange) -> Failure | None:
+        """Finalize levels of features: all of them, or none."""
+        return features.update_features(self._wire, change)
 
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         """Every partition of every topic, with what is on the move."""

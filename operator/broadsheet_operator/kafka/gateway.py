@@ -7,10 +7,12 @@ from typing import Protocol
 
 from broadsheet_operator.reconcilers.consumer_group import GroupAction
 from broadsheet_operator.reconcilers.exchange import Stored
+from broadsheet_operator.reconcilers.features import FeatureChange
 from broadsheet_operator.reconcilers.observed import (
     ClusterHealth,
     ClusterView,
     Failure,
+    FeaturesView,
     GroupQuery,
     GroupView,
     LagQuery,
@@ -74,6 +76,12 @@ class KafkaGateway(Protocol):
 
     def observe_stored(self) -> Stored | Failure:
         """What another engine would have to take over: finalized features, groups, transactions, access."""
+
+    def observe_features(self, broker_ids: Sequence[int]) -> FeaturesView | Failure:
+        """The features that are finalized, and those that each of these brokers supports."""
+
+    def update_features(self, change: FeatureChange) -> Failure | None:
+        """Finalize levels of features: all of them, or none."""
 
     def observe_placement(self) -> tuple[Placed, ...] | Failure:
         """Every partition of every topic, with what is on the move."""

@@ -11,13 +11,15 @@ from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import exchange_steps, limits, provisioning, quorum, rollout, scaling
-from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers import exchange_steps, features, limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers.cluster import BrokerState, fenced_brokers
+from broadsheet_operator.reconcilers.engine_change import image_of_another, running_engine
 from broadsheet_operator.reconcilers.engines import engine_of
 from broadsheet_operator.reconcilers.exchange import Stored, refusal
+from broadsheet_operator.reconcilers.features import FeatureStep
 from broadsheet_operator.reconcilers.limits import Limits, LimitStep
 from broadsheet_operator.reconcilers.moves import terms_of
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, QuorumView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, FeaturesView, QuorumView
 from broadsheet_operator.reconcilers.pods import is_ready
 from broadsheet_operator.reconcilers.provisioning import Existing
 from broadsheet_operator.reconcilers.quorum import QuorumStep
@@ -71,6 +73,7 @@ class Plan:
     """How fast replicas move; None where it is not known what moves."""
     voting: QuorumStep = field(default_factory=QuorumStep)
     rolling: Step = field(default_factory=lambda: Step(None, ""))
+    features: FeatureStep = field(default_factory=FeatureStep)
     evictable: int | None = None
     """How many brokers Kubernetes may evict at once now; None where that is not known."""
     held: bool = False
@@ -81,13 +84,20 @@ class Plan:
     @property
     def settled(self) -> bool:
         """Nothing is going on, and nothing is waited for."""
-        return not (self.scaling.words or self.voting.words or self.rolling.words or self.exchange.words)
+        return not (
+            self.scaling.words or self.voting.words or self.rolling.words or self.exchange.words or self.features.words
+        )
 
     @property
     def planned_absence(self) -> bool:
         """Brokers are away, or go, because of what was planned."""
         waits = self.exchange.words and not (self.exchange.situation.interrupts or self.exchange.begins)
         return not self.settled and not (waits and replace(self, exchange=exchange_steps.Step()).settled)
+
+    @property
+    def rolling_words(self) -> str:
+        """For the status."""
+        return "; ".join(filter(None, [self.rolling.words, self.features.words]))
 
     @property
     def scaling_words(self) -> str:
@@ -133,7 +143,7 @@ def plan_round(
             voters = quorum.wanted_voters(running) if scale.voters is None else scale.voters
             addresses = {id: provisioning.controller_address(cluster, id) for id in voters}
             voting = quorum.next_change(seen.quorum, voters, addresses)
-    views = pod_views(children, running)
+    views = pod_views(children, running, seen.view)
     unsafe = unsafe_to_stop(seen, running, voting)
     is_rolling = bool(cluster.status and cluster.status.rollout)
     rolling = next_restart(views, min(wanted, running), seen, unsafe, rolling=is_rolling)
@@ -158,7 +168,8 @@ def plan_round(
     if exchange.words or exchange.refusal:
         others = bool(scale.words or voting.words or rolling.words or (limit and limit.words))
         held = exchange.held and (held or not others)
-    return Plan(scale, rebalance_to_do(cluster, children), limit, voting, rolling, evictable, held, exchange)
+    levels = FeatureStep() if exchange.words else _features(cluster, children, seen, rolling)
+    return Plan(scale, rebalance_to_do(cluster, children), limit, voting, rolling, levels, evictable, held, exchange)
 
 
 def moves_of(count: int) -> str:
@@ -190,12 +201,29 @@ def _exchange(
         keeps_claims=kept.get("whenScaled", "Retain") == "Retain",
         view=seen.view,
         health=seen.health,
-        unknown=refusal(engine_of(cluster), seen.stored) if isinstance(seen.stored, Stored) else None,
+        unknown=_not_for(cluster, seen.stored),
         window=allows(cluster.spec.maintenance_windows or (), now),
         busy=busy,
         now=now,
     )
     return exchange_steps.next_step(situation, facts)
+
+
+def _not_for(cluster: Cluster, stored: object) -> str | None:
+    """Why the declared engine cannot take over; None where that is not known."""
+    return image_of_another(cluster) or (refusal(engine_of(cluster), stored) if isinstance(stored, Stored) else None)
+
+
+def _features(cluster: Cluster, children: Children, seen: Seen, rolling: Step) -> FeatureStep:
+    """Levels are finalized when every broker runs what is declared, and nothing is rolled."""
+    wanted = cluster.engine().wanted_levels
+    if not wanted or not isinstance(seen.features, FeaturesView):
+        return FeatureStep()
+    running, declared = running_engine(children.existing.stateful_set), engine_of(cluster)
+    rolled = not rolling.words and len(children.pods) >= children.running
+    rolled = rolled and running is not None and running.title == declared.title
+    waits_for = "" if rolled else f"waiting until every broker runs {declared.title}"
+    return features.next_step(wanted, seen.features, range(children.running), waits_for)
 
 
 def _scale(
@@ -218,10 +246,11 @@ def _scale(
     return scaling.next_step(wanted, observed, rebalance=bool(rebalance_to_do(cluster, children)))
 
 
-def pod_views(children: Children, running: int) -> list[PodView]:
+def pod_views(children: Children, running: int, view: ClusterView | Failure | None) -> list[PodView]:
     """The brokers' pods as restarts are planned by them."""
     stateful_set = children.existing.stateful_set
     assert stateful_set is not None
+    fenced = fenced_brokers(children.pods, view)
     return [
         PodView(
             id=index,
@@ -231,6 +260,7 @@ def pod_views(children: Children, running: int) -> list[PodView]:
             outdated=provisioning.pod_is_outdated(pod, stateful_set),
             deleting="deletionTimestamp" in pod["metadata"],
             why=provisioning.why_outdated(pod, stateful_set),
+            fenced=index in fenced,
         )
         for index, pod in sorted(children.pods.items())
         if index < running

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from broadsheet_operator.api.cluster import BrokerStatus, Cluster, ClusterStatus
+from broadsheet_operator.api.engine_versions import METADATA_VERSION, name_of
 from broadsheet_operator.reconcilers.conditions import Statement, conditions, ready, stuck, waiting, working
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
+from broadsheet_operator.reconcilers.observed import (
+    ClusterHealth,
+    ClusterView,
+    Failure,
+    FeaturesView,
+    QuorumView,
+    TopicView,
+)
 from broadsheet_operator.reconcilers.reasons import Health, Reason
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.windows import allows
@@ -20,12 +29,32 @@ class BrokerState:
 
     id: int
     state: str
-    """Running, Starting, Restarting, Stopping, Stopped, Lost, Failed."""
+    """Running, Fenced, Starting, Restarting, Stopping, Stopped, Lost, Failed."""
     endpoint: str = ""
     message: str = ""
     pod: str = ""
     unplaced: bool = False
     """No node has had room for its pod for a while."""
+
+
+def fenced_brokers(brokers: Collection[int], view: ClusterView | Failure | None) -> frozenset[int]:
+    """Those that take no requests because the active controller has not heard of them, or not for too long (KIP-631).
+
+    The only place where it is decided, for both engines: brokers that are not fenced are in the cluster's metadata.
+    """
+    if not isinstance(view, ClusterView):
+        return frozenset()
+    return frozenset(brokers) - {broker.id for broker in view.alive}
+
+
+def as_the_cluster_says(brokers: Sequence[BrokerState], view: ClusterView | Failure | None) -> list[BrokerState]:
+    """A broker whose process runs is Running once the cluster says that it takes requests."""
+    fenced = fenced_brokers([broker.id for broker in brokers if broker.state == "Running"], view)
+    words = "broker {}: its process runs, and the active controller keeps it fenced until it has caught up"
+    return [
+        replace(broker, state="Fenced", message=words.format(broker.id)) if broker.id in fenced else broker
+        for broker in brokers
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +94,7 @@ def cluster_status(
     remarks: Remarks = NO_REMARKS,
 ) -> ClusterStatus:
     """The status of a Cluster whose brokers were found like this."""
+    brokers = as_the_cluster_says(brokers, seen.view)
     going_on = remarks.exchange or remarks.rollout or remarks.scaling
     told = list(remarks.instead) or _tell(desired, brokers, seen.view, seen.health, going_on)
     if remarks.interrupted and not remarks.instead:
@@ -92,6 +122,7 @@ def cluster_status(
         controller=quorum.leader if quorum else view.controller if view else None,
         # Who votes is remembered: what a lost volume means follows from it.
         voters=sorted(v.id for v in quorum.voters) if quorum else desired.status.voters if desired.status else None,
+        **_levels(desired, seen),
         replicas=len(listed),
         ready_replicas=sum(b.state == "Running" for b in listed),
         brokers=listed,
@@ -105,6 +136,18 @@ def cluster_status(
         rollout=remarks.rollout or None,
         scaling=remarks.scaling or None,
     )
+
+
+def _levels(desired: Cluster, seen: Seen) -> dict[str, Any]:
+    """What is finalized: as it was when nobody says so now."""
+    if desired.spec.engine is None:
+        return {}
+    if not isinstance(seen.features, FeaturesView):
+        before = desired.status
+        return {"metadata_version": before.metadata_version, "features": before.features} if before else {}
+    levels = dict(seen.features.finalized)
+    level = levels.pop(METADATA_VERSION, None)
+    return {"metadata_version": None if level is None else name_of(level), "features": levels}
 
 
 def _listed(

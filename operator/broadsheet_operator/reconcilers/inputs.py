@@ -35,6 +35,11 @@ def remembered(inputs: Mapping[str, Any]) -> str:
     return json.dumps({**inputs, "properties": shown}, sort_keys=True)
 
 
+def started_with(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a pod was started with, or a template will be, with the properties among it; empty where it does not say."""
+    return _read(item) or {}
+
+
 def difference(pod: Mapping[str, Any], template: Mapping[str, Any]) -> str:
     """What changed from what the pod was started with to what the template says; empty when that is not known."""
     before, after = _read(pod), _read(template)

@@ -267,3 +267,13 @@ class QuorumView:
     high_watermark: int
     voters: tuple[ReplicaView, ...]
     observers: tuple[ReplicaView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesView:
+    """Features of a cluster (KIP-584)."""
+
+    finalized: Mapping[str, int]
+    """The level at which the cluster works; a feature that is not here is at 0."""
+    supported: Mapping[int, Mapping[str, tuple[int, int]]]
+    """By broker, the lowest and the highest level that it knows of each feature."""

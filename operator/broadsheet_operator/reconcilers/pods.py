@@ -137,10 +137,15 @@ def not_created(
     return {number: words for number, (_, words) in sorted(found.items())}
 
 
+_OF_EVERY_JVM = ("Error: Could not create the Java Virtual Machine.", "Error: A fatal exception has occurred.")
+"""What Java says behind the line that says why."""
+
+
 def _last_line(text: str) -> str:
     """What a broker said last; of a traceback it is the line that says what was wrong."""
-    lines = text.strip().splitlines()
-    return plain(lines[-1].strip())[:500] if lines else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(_OF_EVERY_JVM)] or lines
+    return plain(telling[-1])[:500] if telling else ""
 
 
 def plain(line: str) -> str:

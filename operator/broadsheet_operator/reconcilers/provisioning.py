@@ -83,11 +83,12 @@ class Existing:
 
 
 def children(
-    cluster: Cluster, existing: Existing, settings: Settings, evictable: int | None = None
+    cluster: Cluster, existing: Existing, settings: Settings, evictable: int | None = None, *, held: bool = False
 ) -> list[dict[str, Any]]:
     """All objects of the Cluster, in the order in which they are to be applied.
 
-    `evictable`: brokers that may be evicted at once now; None: as many as the Cluster says.
+    `evictable`: brokers that may be evicted at once now; None: as many as the Cluster says. `held`: brokers keep what
+    they run and are configured with, and a Cluster without any gets none.
     """
     brokers = cluster.spec.brokers
     if brokers is None:
@@ -99,6 +100,8 @@ def children(
     stateful_set = rendered[-1]
     rendered_hash = _hash(stateful_set["spec"]["template"])
     stateful_set["metadata"]["annotations"][RENDERED] = rendered_hash
+    if held:
+        return _held(rendered, existing)
     if existing.stateful_set is not None:
         _keep_what_cannot_change(stateful_set, existing.stateful_set)
         known = (existing.stateful_set["metadata"].get("annotations") or {}).get(RENDERED)
@@ -377,6 +380,25 @@ def _keep_what_cannot_change(desired: dict[str, Any], existing: Mapping[str, Any
         desired["spec"]["volumeClaimTemplates"] = [
             {key: template[key] for key in fields if key in template} for template in templates
         ]
+
+
+def _held(rendered: list[dict[str, Any]], existing: Existing) -> list[dict[str, Any]]:
+    """The children of a Cluster whose brokers stay as they are."""
+    kept = []
+    for child in rendered:
+        if child["kind"] == "StatefulSet":
+            if existing.stateful_set is None:
+                continue
+            _keep_what_cannot_change(child, existing.stateful_set)
+            _keep_template(child, existing.stateful_set)
+            known = _annotations(existing.stateful_set)
+            for name in (INPUTS, RENDERED, CHOSEN, RESTART):
+                child["metadata"]["annotations"].pop(name, None)
+                child["metadata"]["annotations"] |= {name: known[name]} if name in known else {}
+        elif child["kind"] == "ConfigMap" and existing.config_map is not None and existing.config_map.get("data"):
+            child["data"] = dict(existing.config_map["data"])
+        kept.append(child)
+    return kept
 
 
 def _keep_template(desired: dict[str, Any], existing: Mapping[str, Any]) -> None:

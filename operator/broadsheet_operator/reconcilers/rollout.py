@@ -27,6 +27,8 @@ class PodView:
     deleting: bool = False
     why: str = ""
     """Which difference the restart is for."""
+    fenced: bool = False
+    """The cluster says that it takes no requests, whatever Kubernetes says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def next_step(
     what heals it.
     """
     outdated = [pod for pod in pods if pod.outdated and not pod.deleting]
-    absent = sorted(set(range(replicas)) - {pod.id for pod in pods if pod.ready and not pod.deleting} - set(idle))
+    serving = {pod.id for pod in pods if pod.ready and not pod.fenced and not pod.deleting}
+    absent = sorted(set(range(replicas)) - serving - set(idle))
     if not outdated:
         return _last_one(absent, lagging) if rolling else Step(None, "")
     names = f"{len(outdated)} of {replicas} brokers to restart" if len(outdated) > 1 else "1 broker to restart"
@@ -140,5 +143,5 @@ def evictable(pods: Sequence[PodView], replicas: int, unsafe: Mapping[int, str] 
     """
     if replicas == 1:
         return most
-    whole = sum(pod.ready and not pod.deleting for pod in pods) >= replicas
+    whole = sum(pod.ready and not pod.fenced and not pod.deleting for pod in pods) >= replicas
     return most if whole and unsafe is not None and not unsafe else 0

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from broadsheet_operator.reconcilers.exchange import Stored
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, QuorumView, TopicView
+from broadsheet_operator.reconcilers.observed import (
+    ClusterHealth,
+    ClusterView,
+    Failure,
+    FeaturesView,
+    QuorumView,
+    TopicView,
+)
 from broadsheet_operator.reconcilers.spreading import Placed
 
 
@@ -17,6 +24,7 @@ class Seen:
     view: ClusterView | Failure | None = None
     health: ClusterHealth | Failure | None = None
     quorum: QuorumView | Failure | None = None
+    features: FeaturesView | Failure | None = None
     placement: tuple[Placed, ...] | Failure | None = None
     """Where every replica is; None while no decision needs it."""
     canary: TopicView | Failure | None = None

@@ -20,8 +20,9 @@ def pod(
     outdated: str | None = "PodHasOldRevision",
     deleting: bool = False,
     why: str = "",
+    fenced: bool = False,
 ) -> PodView:
-    return PodView(number, f"news-brokers-{number}", f"uid-{number}", ready, outdated, deleting, why)
+    return PodView(number, f"news-brokers-{number}", f"uid-{number}", ready, outdated, deleting, why, fenced)
 
 
 CURRENT: dict[str, Any] = {"outdated": None}
@@ -32,6 +33,8 @@ CURRENT: dict[str, Any] = {"outdated": None}
     [
         ([pod(0, **CURRENT), pod(1, **CURRENT), pod(2, **CURRENT)], 0, {}, None, ""),
         ([pod(0), pod(1), pod(2)], 0, {}, 1, "restarting broker 1; 3 of 3 brokers to restart"),
+        ([pod(0), pod(1), pod(2, fenced=True, **CURRENT)], 0, {}, None, "waiting until broker 2 is ready"),
+        ([pod(0), pod(1, fenced=True), pod(2)], 0, {}, None, "waiting until broker 1 is ready"),
         ([pod(0), pod(1, **CURRENT), pod(2, **CURRENT)], 0, {}, 0, "restarting broker 0; 1 broker to restart"),
         ([pod(0), pod(1), pod(2)], 2, {0: "orders-1 would fall below min ISR"}, 1, "restarting broker 1"),
         ([pod(0), pod(1), pod(2)], 2, dict.fromkeys(range(3), "orders-1"), None, "broker 0 waits: orders-1"),

@@ -18,6 +18,7 @@ from broadsheet_operator.reconcilers.engines.heap import heap_bytes
 from broadsheet_operator.reconcilers.place import Place
 from broadsheet_operator.reconcilers.rendering import text_of
 
+TITLE = "Apache Kafka"
 REPOSITORY = "apache/kafka"
 FILES_PATH = "/etc/kafka/broadsheet"
 """Not /etc/kafka itself, where the image has files of its own."""
@@ -41,12 +42,12 @@ class ApacheKafka:
     @property
     def title(self) -> str:
         """With the version."""
-        return f"Apache Kafka {self.version}"
+        return f"{TITLE} {self.version}"
 
     @property
     def knows(self) -> Mapping[str, Levels]:
-        """The levels of its version."""
-        return engine_versions.VERSIONS[engine_versions.minor_of(self.version)]
+        """The levels of its version; none of one that is not in the table."""
+        return engine_versions.VERSIONS.get(engine_versions.minor_of(self.version), {})
 
     @property
     def image(self) -> str:
