@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -75,21 +75,31 @@ def state_of(
 
 def trouble(pod: Mapping[str, Any]) -> tuple[str, str]:
     """Why a pod's container does not run, as a state and in Kubernetes' or its own words; empty if nothing is wrong."""
-    for status in pod.get("status", {}).get("containerStatuses", ()):
+    for whose, status in _containers(pod):
         waiting = status.get("state", {}).get("waiting") or {}
         ended = status.get("lastState", {}).get("terminated") or {}
         reason, last_words = waiting.get("reason", ""), _last_line(ended.get("message", ""))
         if reason and reason not in ("ContainerCreating", "PodInitializing"):
             # What Kubernetes says of a crash changes with each try; what the container said does not.
             message = "" if last_words and reason == "CrashLoopBackOff" else waiting.get("message", "")
-            return "Failed", ": ".join(filter(None, [reason, message, last_words]))
+            return "Failed", ": ".join(filter(None, [whose, reason, message, last_words]))
         if ended.get("exitCode"):
             words = f"starts again after it ended with exit code {ended['exitCode']}"
-            return "Restarting", ": ".join(filter(None, [words, last_words]))
+            return "Restarting", ": ".join(filter(None, [whose, words, last_words]))
     for condition in pod.get("status", {}).get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             return "Starting", condition.get("message", "")
     return "", ""
+
+
+def _containers(pod: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The states of a pod's containers, and before them those of init containers that have not done their work."""
+    status = pod.get("status", {})
+    for found in status.get("initContainerStatuses", ()):
+        ended = found.get("state", {}).get("terminated") or {}
+        if ended.get("exitCode") != 0:
+            yield f"init container {found['name']}", found
+    yield from (("", found) for found in status.get("containerStatuses", ()))
 
 
 class Returning:

@@ -82,3 +82,18 @@ def test_a_pod_that_finds_no_node_for_long_is_unplaced(since: str, *, unplaced: 
         condition["lastTransitionTime"] = since
     found = state_of(1, waits, CLUSTER, NOW)
     assert (found.state, found.unplaced) == ("Starting", unplaced)
+
+
+def test_an_init_container_that_fails_is_said_and_one_that_is_done_is_not() -> None:
+    given = pod(waiting="PodInitializing", Ready="False")
+    failing = {
+        "name": "metrics-agent",
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s"}},
+        "lastState": {"terminated": {"exitCode": 1, "message": "cp: no space left"}},
+    }
+    given["status"]["initContainerStatuses"] = [failing]
+    found = state_of(1, given, CLUSTER, NOW)
+    words = "broker 1: init container metrics-agent: CrashLoopBackOff: cp: no space left"
+    assert (found.state, found.message) == ("Failed", words)
+    failing["state"] = {"terminated": {"exitCode": 0}}
+    assert state_of(1, given, CLUSTER, NOW).state == "Starting"
