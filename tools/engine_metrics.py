@@ -123,8 +123,6 @@ ONLY_APACHE_KAFKA: dict[str, Instead] = {
 DIFFERENT: dict[str, str] = {
     "kafka_controller_controllerstats_uncleanleaderelections_total": "every controller counts each election, not only "
     "the active one; so does `kafka_controller_controllerstats_electionfromeligibleleaderreplicas_total`",
-    "kafka_controller_kafkacontroller_activebrokercount": "0 on controllers that are not the active one, as all counts "
-    "of brokers",
     "kafka_coordinator_group_groupmetadatamanager_numgroups": "classic groups only; all states are counted once a "
     "minute. Groups of the new protocol are in `kafka_server_group_coordinator_metrics_consumer_group_count`",
     "kafka_network_requestmetrics_requests_total": "has a label `version` besides, so use `sum by (request)`; also of "

@@ -4,39 +4,57 @@
 
 Prints series and bytes of a scrape, the broker's CPU time for one, which share of a core that is with a scrape each
 15 s, and how long the answers to small requests took while the broker was scraped and while it was not.
+
+    .venv/bin/python -m e2e.bench.scrape --engine apache-kafka --partitions 1000
+
+does the same with Apache Kafka and the JMX agent, and prints how much memory the agent takes: the resident memory of a
+broker that is scraped beside that of one without the agent.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
+import subprocess
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
 from broadsheet_broker.wire.messages.api_versions_request import ApiVersionsRequest
+from e2e.apache.agent import WatchedKafka
+from e2e.apache.apache import ApacheKafka
 from e2e.bench.probes import Connection
 from tests.support.broadsheet import Broadsheet
+from tests.support.broker_process import BrokerProcess
 from tests.support.ports import free_port
 from tests.support.waiting import wait_until
 
 INTERVAL_SECONDS = 15
 PARTITIONS_OF_A_TOPIC = 100
+HEAP = "512M"
+WARM_UP = 100
+"""Scrapes until the JVM has compiled what they run: half an hour in production."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.scrape", description=__doc__)
     parser.add_argument("--partitions", type=int, default=3000)
     parser.add_argument("--scrapes", type=int, default=40)
+    parser.add_argument("--engine", choices=("broadsheet", "apache-kafka"), default="broadsheet")
     options = parser.parse_args()
-    port = free_port()
-    with Broadsheet(overrides={"broadsheet.http.listener": f"http://127.0.0.1:{port}"}) as broker:
+    apache = options.engine == "apache-kafka"
+    alone = memory_without_agent(options.partitions) if apache else 0.0
+    with watched_kafka() if apache else watched_broadsheet() as (broker, url):
         create(broker.bootstrap, options.partitions)
-        url = f"http://127.0.0.1:{port}/metrics"
-        wait_until(lambda: partitions(scrape(url)) == options.partitions, "all partitions")
+        wait_until(lambda: partitions(scrape(url)) >= options.partitions, "all partitions", 120)
+        if apache:
+            for _ in range(WARM_UP):
+                scrape(url)
         text = scrape(url)
         series = sum(not line.startswith("#") for line in text.splitlines())
         print(f"{options.partitions} partitions, {series} series, {len(text)} bytes")
@@ -51,6 +69,38 @@ def main() -> None:
                 f"answers to ApiVersions with {words}: median {statistics.median(times) * 1000:.2f} ms, "
                 f"p99 {statistics.quantiles(times, n=100)[98] * 1000:.2f} ms, at most {max(times) * 1000:.2f} ms"
             )
+        if apache:
+            print(f"resident memory: {resident_mb(broker.pid):.0f} MB, {alone:.0f} MB without the agent ({HEAP} heap)")
+
+
+@contextlib.contextmanager
+def watched_broadsheet() -> Iterator[tuple[BrokerProcess, str]]:
+    """Our broker, and where its metrics are."""
+    listener = f"http://127.0.0.1:{free_port()}"
+    with Broadsheet(overrides={"broadsheet.http.listener": listener}) as broker:
+        yield broker, f"{listener}/metrics"
+
+
+@contextlib.contextmanager
+def watched_kafka() -> Iterator[tuple[BrokerProcess, str]]:
+    """Apache Kafka with the agent."""
+    with WatchedKafka(heap=HEAP) as broker:
+        yield broker, f"http://{broker.metrics_address}/metrics"
+
+
+def memory_without_agent(partitions: int) -> float:
+    """MB that a broker of Apache Kafka with these partitions holds, without the agent."""
+    with ApacheKafka(heap=HEAP) as broker:
+        create(broker.bootstrap, partitions)
+        answer_times(broker.bootstrap, "", scraping=False)
+        return resident_mb(broker.pid)
+
+
+def resident_mb(pid: int) -> float:
+    """After a full collection, so that garbage does not count."""
+    subprocess.run(["jcmd", str(pid), "GC.run"], check=True, capture_output=True)
+    (line,) = [row for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024
 
 
 def create(bootstrap: str, partitions: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -21,9 +22,9 @@ CHANGES = "jmx_config_reload_"
 """Of the agent about itself; they say nothing of Kafka."""
 
 
-def scraped() -> dict[str, Metric]:
+def scraped(kind: Callable[[], WatchedKafka] = WatchedKafka) -> dict[str, Metric]:
     """The metrics of a broker and controller with a topic and a group."""
-    with WatchedKafka() as kafka:
+    with kind() as kafka:
         use(kafka)
         found: dict[str, Metric] = {}
 

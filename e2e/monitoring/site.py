@@ -20,6 +20,8 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
 
+from e2e.apache.agent import WatchedKafka
+from e2e.apiserver.operators import Kubelet
 from e2e.apiserver.server import Api, ApiServer, namespace
 from e2e.brokers import Brokers
 from e2e.faults.disk import SmallDisk
@@ -48,12 +50,14 @@ SMALL = {"log.segment.bytes": "1048576", "log.retention.bytes": "2097152", "log.
 class Site:
     """Everything, started by `running`."""
 
-    def __init__(self, folder: Path, api: Api, brokers: Brokers, disk: SmallDisk, prometheus: Prometheus) -> None:
+    cluster_spec: dict[str, Any]
+    """Of the Cluster that is declared."""
+
+    def __init__(self, folder: Path, api: Api, brokers: Brokers, prometheus: Prometheus) -> None:
         self.folder = folder
         self.api = api
         self.brokers = brokers
-        self.disk = disk
-        """Of broker 3."""
+        self.cluster_spec = {"external": {"bootstrapServers": brokers.bootstrap.split(",")}}
         self.prometheus = prometheus
         self.panels = Panels(prometheus)
         self.operator_port = free_port()
@@ -85,6 +89,7 @@ class Site:
         command += ["--broker-image=broker:1", f"--namespace={self.api.namespace}"]
         command += [f"--lease-namespace={self.api.namespace}"]
         environment = {**os.environ, "KUBECONFIG": str(self.api.server.kubeconfig), "POD_NAME": "operator-0"}
+        environment["BROADSHEET_E2E_BOOTSTRAP"] = self.brokers.bootstrap
         with (self.folder / "operator.log").open("ab") as log:
             self._operator = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -100,7 +105,7 @@ class Site:
 
     def declare(self) -> None:
         """The resources of a team."""
-        self.api.resource("Cluster", CLUSTER, {"external": {"bootstrapServers": self.brokers.bootstrap.split(",")}})
+        self.api.resource("Cluster", CLUSTER, self.cluster_spec)
         for topic, (partitions, replicas) in TOPICS.items():
             spec: dict[str, Any] = {"cluster": CLUSTER, "partitions": partitions, "replicationFactor": replicas}
             self.api.resource("Topic", topic, {**spec, "adoption": "Always"})
@@ -136,6 +141,9 @@ class Site:
             for found in volume.iterdir():
                 shutil.rmtree(found) if found.is_dir() else found.unlink()
             shutil.copytree(self.folder / f"snapshot-{number}", volume, dirs_exist_ok=True)
+
+    disk: SmallDisk
+    """Of broker 3."""
 
     def _volumes(self) -> dict[int, Path]:
         return {n: broker.log_dir for n, broker in self.brokers.brokers.items()} | {3: self.disk.root}
@@ -202,8 +210,11 @@ class Site:
 
 
 def _pod(broker: BrokerProcess) -> Pod:
-    port = broker.overrides["broadsheet.http.listener"].rpartition(":")[2]
-    return Pod(f"127.0.0.1:{port}", HOME, f"{CLUSTER}-brokers-{broker.node_id}", _labels("broker"))
+    if isinstance(broker, WatchedKafka):
+        address = broker.metrics_address
+    else:
+        address = broker.overrides["broadsheet.http.listener"].removeprefix("http://")
+    return Pod(address, HOME, f"{CLUSTER}-brokers-{broker.node_id}", _labels("broker"))
 
 
 def _labels(component: str) -> dict[str, str]:
@@ -231,8 +242,42 @@ def running(folder: Path, *, factor: float = 1 / 60, interval: str = "1s") -> It
         stack.callback(lambda: [disk.close() for disk in disks])
         stack.enter_context(brokers)
         prometheus = stack.enter_context(Prometheus(folder, interval=interval, factor=factor))
-        site = Site(folder, api, brokers, disks[0], prometheus)
+        site = Site(folder, api, brokers, prometheus)
+        site.disk = disks[0]
         stack.callback(site.close)
         site.start()
         wait_until(lambda: prometheus.ask("broadsheet_cluster_reachable == 1"), "the operator to reach the brokers", 60)
         yield site
+
+
+@contextlib.contextmanager
+def running_apache_kafka(folder: Path, *, factor: float = 1 / 60, interval: str = "3s") -> Iterator[Site]:
+    """The same with brokers of Apache Kafka, as a Cluster whose pods would be these processes.
+
+    Scrapes are less frequent: those of three JVMs take a share of the machine.
+    """
+
+    def prepare(broker: BrokerProcess) -> None:
+        broker.node_id -= 1  # as on Kubernetes, where the first pod is 0
+
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(ApiServer())
+        api = stack.enter_context(namespace(server, HOME))
+        brokers = Brokers(SmallKafka, folder / "brokers", overrides=SMALL, prepare=prepare)
+        stack.enter_context(brokers)
+        prometheus = stack.enter_context(Prometheus(folder, interval=interval, factor=factor))
+        site = Site(folder, api, brokers, prometheus)
+        engine = {"type": "apache-kafka", "version": WatchedKafka.version}
+        site.cluster_spec = {"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}, "engine": engine}
+        stack.callback(site.close)
+        site.start()
+        Kubelet(api).run(CLUSTER)
+        wait_until(lambda: prometheus.ask("broadsheet_cluster_reachable == 1"), "the operator to reach the brokers", 60)
+        yield site
+
+
+class SmallKafka(WatchedKafka):
+    """With a heap that is enough for three at once."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, heap="320M")

@@ -89,8 +89,8 @@ def gazette(world: World) -> Iterator[World]:
         "rack": {"topologyKey": "topology.kubernetes.io/zone"},
     }
     spec = {"brokers": brokers, "config": {STATIC: "0"}, "canary": {}}
-    world.apply(resource("Cluster", CLUSTER, spec, NAMESPACE))
-    world.wait("cluster", CLUSTER, is_at_rest, NAMESPACE, 120)
+    world.apply(world.cluster(CLUSTER, spec, NAMESPACE))
+    world.wait("cluster", CLUSTER, is_at_rest, NAMESPACE, 120 * world.engine.patience)
     topic = {"cluster": CLUSTER, "partitions": 6, "replicationFactor": 3, "minInSyncReplicas": 2}
     world.apply(resource("Topic", "orders", topic, NAMESPACE))
     world.apply(resource("ConsumerGroup", "billing", {"cluster": CLUSTER}, NAMESPACE))
@@ -112,7 +112,13 @@ def panels(prometheus: Prometheus) -> Iterator[Panels]:
 
 def settle(world: World, was: int) -> None:
     """Until all three brokers are ready, and in a later generation of work than before."""
-    world.wait("cluster", CLUSTER, lambda c: is_at_rest(c) and c["metadata"]["generation"] >= was, NAMESPACE, 150)
+    world.wait(
+        "cluster",
+        CLUSTER,
+        lambda c: is_at_rest(c) and c["metadata"]["generation"] >= was,
+        NAMESPACE,
+        150 * world.engine.patience,
+    )
 
 
 def longest_pending(prometheus: Prometheus, since: float) -> dict[str, float]:

@@ -16,7 +16,7 @@ import yaml
 from tests.monitoring.catalogue import known, labels_of, names_of, problems
 from tools.alerts.rules import text
 from tools.alerts.table import ALERTS, SEVERITIES, Alert, still, unplanned
-from tools.dashboards.expressions import dashboards
+from tools.dashboards.expressions import ENGINES, can_answer, dashboards
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/broadsheet"
@@ -55,6 +55,12 @@ def test_names_are_unique_and_those_that_people_know() -> None:
 def test_an_alert_asks_for_what_is_exported(alert: Alert) -> None:
     found = problems(alert.expr, known())
     assert found == [], f"{alert.name}: {found}"
+
+
+@each()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_alert_can_fire_for_both_engines(alert: Alert, engine: str) -> None:
+    assert can_answer(alert.expr, engine)
 
 
 @each()

@@ -17,7 +17,7 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from tests.monitoring.catalogue import known, labels_of, problems
-from tools.dashboards.expressions import Asked, asked, dashboards, substitute
+from tools.dashboards.expressions import ENGINES, Asked, asked, can_answer, dashboards, substitute
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("brokers", "canary", "groups", "operator", "overview", "quorum", "topics")
@@ -119,6 +119,18 @@ def _cells(placed: list[dict[str, Any]]) -> Iterator[tuple[int, int]]:
         for x in range(place["x"], place["x"] + place["w"]):
             for y in range(place["y"], place["y"] + place["h"]):
                 yield x, y
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_panel_that_the_brokers_of_one_engine_leave_empty_says_so(name: str, engine: str) -> None:
+    """Absent must not look like good: the panel itself says which engine does not have it."""
+    for panel in panels(dashboards()[name]):
+        unanswered = [target["expr"] for target in panel["targets"] if not can_answer(target["expr"], engine)]
+        assert not unanswered or "Apache Kafka" in panel["description"], f"{panel['title']}: {unanswered}"
+    for query in asked(name, dashboards()[name]):
+        if query.panel.startswith(("variable ", "annotation ")):
+            assert can_answer(query.expr, engine), query.where
 
 
 def test_units_are_grafanas() -> None:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tools.dashboards.engines import IDLE, METADATA_ERRORS
+
 MINUTE, HOUR = 60, 3600
 CRITICAL, WARNING, INFO = "critical", "warning", "info"
 SEVERITIES = {
@@ -159,9 +161,11 @@ QUORUM = (
         "MetadataNotWritten",
         CRITICAL,
         2 * MINUTE,
-        "max by (namespace, cluster, pod) (broadsheet_metadata_is_behind) == 1",
-        "{{ $labels.pod }} of " + WHERE + " cannot store the metadata",
-        "The node cannot write down what the metadata quorum decides, in most cases because its disk is full.",
+        "max by (namespace, cluster, pod) (broadsheet_metadata_is_behind) == 1"
+        f' or max by (namespace, cluster, pod) ({{__name__=~"{"|".join(METADATA_ERRORS)}"}}) > 0',
+        "{{ $labels.pod }} of " + WHERE + " cannot store or apply the metadata",
+        "The node cannot write down what the metadata quorum decides, in most cases because its disk is full. A node "
+        "of Apache Kafka could not apply it.",
     ),
 )
 BROKERS = (
@@ -204,9 +208,10 @@ BROKERS = (
         "BrokerOverloaded",
         WARNING,
         15 * MINUTE,
-        "avg_over_time(kafka_network_socketserver_networkprocessoravgidle_percent[5m]) < 0.1",
-        "{{ $labels.pod }} of " + WHERE + " uses more than 90 % of its core",
-        "A broker uses one core. When it is busy, requests wait: latency rises, and replicas may fall out of sync.",
+        " or ".join(f"min by (namespace, cluster, pod) (avg_over_time({name}[5m])) < 0.1" for name in IDLE),
+        "{{ $labels.pod }} of " + WHERE + " is busy for more than 90 % of its time",
+        "A broker of Broadsheet uses one core; of one of Apache Kafka, network threads or request handlers have no "
+        "time left. Requests wait: latency rises, and replicas may fall out of sync.",
     ),
     Alert(
         "OfflineLogDirectoryCount",
@@ -223,7 +228,8 @@ BROKERS = (
         "broadsheet_log_directory_available_bytes / broadsheet_log_directory_capacity_bytes < 0.03",
         "{{ $labels.pod }} of " + WHERE + " has {{ $value | humanizePercentage }} of its disk left",
         "The broker refuses records that do not fit. It hands its leaders over if others have everything that it has; "
-        "partitions with one replica stay on it, and their producers get errors.",
+        "partitions with one replica stay on it, and their producers get errors. A broker of Apache Kafka stops when "
+        "its disk is full.",
     ),
     Alert(
         "KafkaRunningOutOfSpace",
@@ -231,7 +237,8 @@ BROKERS = (
         5 * MINUTE,
         "broadsheet_log_directory_available_bytes / broadsheet_log_directory_capacity_bytes < 0.15",
         "{{ $labels.pod }} of " + WHERE + " has {{ $value | humanizePercentage }} of its disk left",
-        "When the disk is full, the broker hands its leaders over and takes no more records until there is room.",
+        "When the disk is full, the broker hands its leaders over and takes no more records until there is room. One "
+        "of Apache Kafka stops.",
     ),
 )
 OPERATOR = (

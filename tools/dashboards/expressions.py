@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tools.metrics import catalogue
+
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "charts/broadsheet/files/dashboards"
+ENGINES = {"broker": "Broadsheet", "apache-kafka": "Apache Kafka"}
+"""Who exports the metrics of brokers, as the catalogue names it, and what people call it."""
+OTHERS = ("operator", "canary")
+"""What a Cluster has beside its brokers, whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,20 @@ def asked(name: str, dashboard: dict[str, Any]) -> Iterator[Asked]:
         if variable["type"] == "query":
             selector, label = parts_of_label_values(variable["query"])
             yield Asked(name, f"variable {variable['name']}", f"count by ({label}) ({selector})")
+
+
+def metrics_of(expr: str) -> set[str]:
+    """The metrics that an expression reads, as the catalogue names them: a histogram by its own name."""
+    names = re.findall(r"\b(?:broadsheet|kafka|kminion|process|jvm|jmx)_\w+", expr)
+    known = {metric.name for rows in catalogue().values() for metric in rows}
+    return {name if name in known else re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+
+
+def can_answer(expr: str, engine: str) -> bool:
+    """Whether a Cluster with this engine (`broker` or `apache-kafka`, as in the catalogue) exports what it reads."""
+    exported = {metric.name for who, rows in catalogue().items() if who in (engine, *OTHERS) for metric in rows}
+    read = metrics_of(expr)
+    return not read or bool(read & exported)
 
 
 def parts_of_label_values(query: str) -> tuple[str, str]:

@@ -44,7 +44,7 @@ class Query:
     expr: str
     legend: str = ""
     unit: str = "short"
-    """Of a column."""
+    """Of a column, or of a line that has another one than its panel."""
     texts: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     """Of a column: text and colour by value."""
     red: float | None = None
@@ -101,6 +101,8 @@ def lines(
     panel.color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
     for number, query in enumerate(queries):
         panel.with_target(_range(query, number))
+        if query.unit != "short":
+            panel.override_by_query(chr(ord("A") + number), [_property("unit", query.unit)])
     if yellow is not None or red is not None:
         panel.thresholds(_thresholds(yellow, red, low_is_bad, plain="transparent"))
         style = looks.GraphTresholdsStyleMode.DASHED

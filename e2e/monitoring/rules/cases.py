@@ -17,6 +17,7 @@ from e2e.monitoring.rules.worlds import (
     PODS,
     Clock,
     Series,
+    apache_kafka,
     at,
     broker,
     broker_is_away,
@@ -25,6 +26,7 @@ from e2e.monitoring.rules.worlds import (
     counter,
     of,
     operators,
+    operators_disk,
     ready,
     reconciliations,
     well,
@@ -277,6 +279,28 @@ def a_node_that_does_not_follow() -> Series:
 def a_node_that_cannot_store_the_metadata() -> Series:
     world = well()
     change(world, "broadsheet_metadata_is_behind", at(0, (60, 1)), pod=2)
+    return world
+
+
+@case({61: [], 63: ["MetadataNotWritten"]})
+def a_node_of_apache_kafka_that_could_not_apply_a_record() -> Series:
+    world = apache_kafka(well())
+    change(world, "kafka_server_broker_metadata_metrics_metadata_apply_error_count", at(0, (60, 1)), pod=2)
+    return world
+
+
+@case({75: [], 82: ["BrokerOverloaded"]})
+def request_handlers_of_apache_kafka_without_a_free_moment() -> Series:
+    world = apache_kafka(well())
+    change(world, "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent", at(0.8, (60, 0.02)), pod=0)
+    return world
+
+
+@case({60: [], 62: ["KafkaOutOfSpace"], 66: ["KafkaOutOfSpace", "KafkaRunningOutOfSpace"]})
+def a_disk_of_apache_kafka_that_is_nearly_full() -> Series:
+    """Its size comes from the operator, with the name of the pod."""
+    world = apache_kafka(well())
+    world[operators_disk("available", 0)] = at(60, (60, 2))
     return world
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
+from tools.dashboards.engines import IDLE, METADATA_ERRORS
+
 GONE = "stale"
 Series = dict[str, str]
 Value = float | str
@@ -18,6 +20,8 @@ AT = 'namespace="paper",cluster="news"'
 OPERATOR = 'job="broadsheet-operator",pod="operator-0"'
 CANARY = f'{AT},job="broadsheet-canary",pod="news-canary-0"'
 PODS = (0, 1, 2)
+OF_BROADSHEET = ("broadsheet_metadata_is_behind", "broadsheet_log_directory_")
+"""Series that its brokers export, and those of Apache Kafka do not."""
 FOR_EVER = 10_000
 """As the end of a gap: until the end of the series."""
 
@@ -62,6 +66,12 @@ def operators(name: str, labels: str = "") -> str:
     return f"{name}{{{OPERATOR},{labels or AT}}}"
 
 
+def operators_disk(name: str, number: int) -> str:
+    """What the operator says of the disk of a broker: the pod is the broker's."""
+    labels = f'{AT},job="broadsheet-operator",pod="news-brokers-{number}",directory="/data"'
+    return f"broadsheet_log_directory_{name}_bytes{{{labels}}}"
+
+
 def well(brokers: int = 3) -> Series:
     """Everything that alerts read, of a cluster that is well; its operator, a group and a canary."""
     series: Series = {}
@@ -95,6 +105,18 @@ def well(brokers: int = 3) -> Series:
             series[broker(f"kafka_server_raftmetrics_{name}", number)] = counter(10)
         series[broker("kafka_server_brokertopicmetrics_messagesin_total", number, topic="orders")] = counter(0)
     return series | _operators(brokers) | _canary()
+
+
+def apache_kafka(world: Series, brokers: int = 3) -> Series:
+    """The same with brokers of Apache Kafka: what only they export, and what the operator exports for them."""
+    found = {series: values for series, values in world.items() if not series.startswith(OF_BROADSHEET)}
+    for number in range(brokers):
+        found |= {broker(name, number): at(0) for name in METADATA_ERRORS}
+        for name in IDLE:
+            found[broker(name, number)] = at(0.8)
+        for name, value in (("available", 60), ("capacity", 100)):
+            found[operators_disk(name, number)] = at(value)
+    return found
 
 
 def _operators(brokers: int) -> Series:

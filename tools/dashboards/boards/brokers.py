@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.dashboards.board import SELECTED, Board, Section, chosen
+from tools.dashboards.engines import PHASES, busy, phase_seconds, refused, request_seconds
 from tools.dashboards.panels import IN, OUT, Query, bars, lines, stat_panel, states, table_panel
 
 S = f'{SELECTED}, pod=~"$pod"'
@@ -36,8 +37,9 @@ WELL = (
     ),
     stat_panel(
         "Busiest broker",
-        f"max(1 - kafka_network_socketserver_networkprocessoravgidle_percent{{{S}}})",
-        "Share of its one core that the busiest broker uses.",
+        f"max({busy(S)})",
+        """Share of its one core that the busiest broker uses; of Apache Kafka, of its network threads or of its
+        request handlers, whichever have less time left.""",
         unit="percentunit",
         yellow=0.8,
         red=0.95,
@@ -64,9 +66,9 @@ WELL = (
     ),
     stat_panel(
         "Produce, p99",
-        "histogram_quantile(0.99, sum by (le) "
-        f'(rate(broadsheet_request_seconds_bucket{{{S}, request="Produce"}}{RATE})))',
-        "99 of 100 writes are answered within this time, replication included.",
+        f"""max({request_seconds(f'{S}, request="Produce"', RATE)})""",
+        """99 of 100 writes are answered within this time, replication included, in the slowest cluster. Of Apache
+        Kafka, by the slowest broker.""",
         unit="s",
         yellow=0.25,
         red=1,
@@ -74,7 +76,7 @@ WELL = (
     ),
     stat_panel(
         "Refused writes",
-        f'sum(rate(kafka_server_brokertopicmetrics_failedproducerequests_total{{{S}, topic=""}}{RATE}))',
+        f"sum({refused('Produce', S, RATE)})",
         "Writes per second that were refused or failed. The topics dashboard says of which topics.",
         unit="reqps",
         yellow=0.1,
@@ -145,17 +147,11 @@ WHICH = (
 REQUESTS = (
     lines(
         "Where does the time of a request go?",
-        *(
-            Query(
-                f"histogram_quantile(0.99, sum by (le) (rate(broadsheet_request_phase_seconds_bucket"
-                f'{{{S}, phase="{phase}", request=~"$request"}}{RATE})))',
-                phase,
-            )
-            for phase in ("queue", "local", "remote", "response")
-        ),
-        what="""99th percentile by phase, of the request chosen above. queue: the broker is busy. local: its disk
-        or the request is slow. remote: a write waits for its followers, a read for records. response: the client
-        or its network is slow.""",
+        *(Query(f"""max({phase_seconds(phase, f'{S}, request=~"$request"', RATE)})""", phase) for phase in PHASES),
+        what="""99th percentile by phase, of the request chosen above, in the slowest cluster. queue: the broker is
+        busy. local: its disk or the request is slow. remote: a write waits for its followers, a read for records.
+        response: the client or its network is slow. Of Apache Kafka, the highest of all brokers and chosen
+        requests.""",
         unit="s",
         colours={"queue": "orange", "local": "blue", "remote": "purple", "response": "green"},
         alerts=["BrokerOverloaded"],
@@ -163,8 +159,7 @@ REQUESTS = (
     lines(
         "Which broker answers slowly?",
         Query(
-            "histogram_quantile(0.99, sum by (namespace, le, pod) "
-            f'(rate(broadsheet_request_seconds_bucket{{{S}, request=~"$request"}}{RATE})))',
+            request_seconds(f'{S}, request=~"$request"', RATE, "by (namespace, pod)"),
             POD,
         ),
         what="99th percentile of the whole time of the request chosen above, by broker. Reads include their waiting.",
@@ -183,8 +178,9 @@ REQUESTS = (
     ),
     lines(
         "Which broker is busy?",
-        Query(f"1 - kafka_network_socketserver_networkprocessoravgidle_percent{{{S}}}", POD),
-        what="Share of its one core that each broker uses. If one stands out, leaders are not spread evenly.",
+        Query(busy(S), POD),
+        what="""Share of its one core that each broker uses; of Apache Kafka, of its busiest kind of threads. If one
+        stands out, leaders are not spread evenly.""",
         unit="percentunit",
         yellow=0.8,
         red=0.95,
@@ -202,14 +198,22 @@ REQUESTS = (
         "Are clients turned away?",
         Query(f"sum by (namespace, pod) (rate(broadsheet_connections_refused_total{{{S}}}{RATE}))", f"limit {POD}"),
         Query(f"sum by (namespace, pod) (rate(broadsheet_connections_rejected_total{{{S}}}{RATE}))", f"invalid {POD}"),
+        Query(
+            "sum by (namespace, pod) "
+            f"(rate(kafka_server_socket_server_metrics_failed_authentication_total{{{S}}}{RATE}))",
+            f"not authenticated {POD}",
+        ),
         what="""Connections per second that were above a limit, or closed because of an invalid request. The
-        second is often a client that speaks TLS to a listener without it.""",
+        second is often a client that speaks TLS to a listener without it. Apache Kafka counts neither, and only
+        clients that fail to authenticate.""",
         width=8,
     ),
     lines(
         "Do requests pile up?",
         Query(f"broadsheet_request_queue_bytes{{{S}}}", POD),
-        what="Bytes of requests that are not answered yet. At its limit a broker stops reading from its clients.",
+        Query(f"kafka_network_requestchannel_requestqueuesize{{{S}}}", f"requests {POD}", "none"),
+        what="""Bytes of requests that are not answered yet; of Apache Kafka, requests that wait for a handler. At
+        its limit a broker stops reading from its clients.""",
         unit="bytes",
         width=8,
     ),
@@ -275,6 +279,29 @@ ROOM = (
         width=8,
     ),
 )
+JAVA = (
+    lines(
+        "How full is the heap?",
+        Query(
+            f'max by (namespace, pod) (jvm_memory_used_bytes{{{S}, area="heap"}}) '
+            f'/ max by (namespace, pod) (jvm_memory_max_bytes{{{S}, area="heap"}})',
+            POD,
+        ),
+        what="""Apache Kafka only: used share of the heap. A saw is normal; teeth that no longer fall are a heap that
+        is too small (engine.jvm.heap).""",
+        unit="percentunit",
+        highest=1,
+        yellow=0.9,
+    ),
+    lines(
+        "Do collections stop brokers?",
+        Query(f"sum by (namespace, pod) (rate(jvm_gc_collection_seconds_sum{{{S}}}{RATE}))", POD),
+        what="""Apache Kafka only: share of the time in which the garbage collector stopped the broker. Above a
+        tenth, requests wait for it.""",
+        unit="percentunit",
+        yellow=0.1,
+    ),
+)
 BOARD = Board(
     "brokers",
     "Brokers",
@@ -285,6 +312,7 @@ BOARD = Board(
         Section("Is it busy, or is it slow?", REQUESTS),
         Section("Do the replicas keep up?", REPLICATION),
         Section("Is there room?", ROOM),
+        Section("Is Java well? (Apache Kafka only)", JAVA),
     ],
     [
         chosen("pod", f"label_values(kafka_server_replicamanager_leadercount{{{SELECTED}}}, pod)", "Broker"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tools.dashboards.board import SELECTED, Board, Section, chosen, uid
+from tools.dashboards.engines import any_of
 from tools.dashboards.panels import Query, bars, lines, stat_panel, states, table_panel
 
 S = f'{SELECTED}, consumergroup=~"$group"'
@@ -27,6 +28,16 @@ def verdict_as_number(selected: str = S) -> str:
         for number, name in enumerate(VERDICTS)
     )
     return " or ".join(parts)
+
+
+def groups_in(classic: tuple[str, ...], consumer: tuple[str, ...]) -> str:
+    """Groups in these states of classic groups, or of the new protocol's, which only Apache Kafka has."""
+    names = tuple(f"kafka_coordinator_group_groupmetadatamanager_numgroups{state}" for state in classic)
+    states = "|".join(consumer)
+    return (
+        f"sum by (namespace, cluster) ({any_of(names, SELECTED)}"
+        f' or kafka_server_group_coordinator_metrics_consumer_group_count{{{SELECTED}, state=~"{states}"}})'
+    )
 
 
 WELL = (
@@ -203,22 +214,20 @@ FAULT = (
     lines(
         "Do groups rebalance all the time?",
         Query(
-            f"sum by (namespace, cluster) "
-            f"(kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance{{{SELECTED}}})"
-            f" + sum by (namespace, cluster) "
-            f"(kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance{{{SELECTED}}})",
+            groups_in(("preparingrebalance", "completingrebalance"), ("Assigning", "Reconciling")),
             "{{namespace}}/{{cluster}} in a rebalance",
         ),
         Query(
-            f"sum by (namespace, cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsstable{{{SELECTED}}})",
+            groups_in(("stable",), ("Stable",)),
             "{{namespace}}/{{cluster}} stable",
         ),
         Query(
-            f"sum by (namespace, cluster) (kafka_coordinator_group_groupmetadatamanager_numgroupsempty{{{SELECTED}}})",
+            groups_in(("empty",), ("Empty",)),
             "{{namespace}}/{{cluster}} empty",
         ),
         what="""Groups by state, all groups of a cluster. A group that is in a rebalance for long has a member
-        that does not join: its processing takes longer than max.poll.interval.ms.""",
+        that does not join: its processing takes longer than max.poll.interval.ms. Apache Kafka counts once a
+        minute.""",
         width=8,
     ),
 )

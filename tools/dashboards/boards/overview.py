@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tools.dashboards.board import SELECTED as S
 from tools.dashboards.board import Board, Section, uid
+from tools.dashboards.engines import busy, refused
 from tools.dashboards.panels import IN, OUT, Query, lines, stat_panel, states, table_panel
 
 BY_CLUSTER = "by (namespace, cluster)"
@@ -182,9 +183,9 @@ WHEN = (
 FAULT = (
     lines(
         "A busy broker?",
-        Query(f"max {BY_CLUSTER} (1 - kafka_network_socketserver_networkprocessoravgidle_percent{{{S}}})", CLUSTER),
-        what="""The busiest broker of each cluster, as a share of the one core that it uses. Above 80 % requests
-        wait: add brokers or move leaders.""",
+        Query(f"max {BY_CLUSTER} ({busy(S)})", CLUSTER),
+        what="""The busiest broker of each cluster, as a share of the one core that it uses; of Apache Kafka, of its
+        busiest kind of threads. Above 80 % requests wait: add brokers or move leaders.""",
         unit="percentunit",
         yellow=0.8,
         red=0.95,
@@ -220,13 +221,11 @@ FAULT = (
     lines(
         "A client?",
         Query(
-            f"sum {BY_CLUSTER} (rate(kafka_server_brokertopicmetrics_failedproducerequests_total"
-            f'{{{S}, topic=""}}[$__rate_interval]))',
+            f"sum {BY_CLUSTER} ({refused('Produce', S, '[$__rate_interval]')})",
             f"refused writes {CLUSTER}",
         ),
         Query(
-            f"sum {BY_CLUSTER} (rate(kafka_server_brokertopicmetrics_failedfetchrequests_total"
-            f'{{{S}, topic=""}}[$__rate_interval]))',
+            f"sum {BY_CLUSTER} ({refused('Fetch', S, '[$__rate_interval]')})",
             f"refused reads {CLUSTER}",
         ),
         what="""Reads and writes that brokers refused, per second. Without trouble above, the client asks for

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tools.dashboards.board import SELECTED as S
 from tools.dashboards.board import Board, Section
+from tools.dashboards.engines import metadata_behind
 from tools.dashboards.panels import Query, lines, stat_panel, states, table_panel
 
 BY_CLUSTER = "by (namespace, cluster)"
@@ -29,7 +30,7 @@ def state_as_number() -> str:
     """One sample per replica of the metadata log whose value is the place of its state in `ROLES`."""
     metric = "kafka_server_raftmetrics_current_state"
     parts = (
-        f'{number} * max by (namespace, cluster, pod) ({metric}{{{S}, current_state="{name}"}} == 1)'
+        f'{number} * max by (namespace, cluster, pod) ({metric}{{{S}, current_state=~"{name}(-voted)?"}} == 1)'
         for number, name in enumerate(ROLES)
     )
     return " or ".join(parts)
@@ -67,15 +68,16 @@ WELL = (
         "Unclean elections in the last day",
         f"sum(increase(kafka_controller_controllerstats_uncleanleaderelections_total{{{S}}}[1d]))",
         """Leaders that were neither in sync nor eligible. Records that producers have an acknowledgement for may
-        be lost.""",
+        be lost. Each controller of Apache Kafka counts them.""",
         red=1,
         decimals=0,
         alerts=["UncleanLeaderElection"],
     ),
     stat_panel(
         "Nodes that cannot store metadata",
-        f"sum(broadsheet_metadata_is_behind{{{S}}})",
-        "Nodes that cannot write down what the quorum decides, for example because their disk is full.",
+        f"sum({metadata_behind(S)})",
+        """Nodes that cannot write down what the quorum decides, for example because their disk is full. Apache Kafka
+        stops then; of it, nodes that could not apply what they read.""",
         red=1,
         alerts=["MetadataNotWritten"],
     ),
@@ -107,7 +109,7 @@ WRONG = (
         ),
         Query(f"max by (namespace, cluster, pod) (kafka_server_raftmetrics_log_end_offset{{{S}}})", "Log end", "none"),
         Query(
-            f"max by (namespace, cluster, pod) (broadsheet_metadata_is_behind{{{S}}})",
+            metadata_behind(S),
             "Stored",
             texts={0: ("yes", "green"), 1: ("NO", "red")},
         ),
@@ -157,8 +159,13 @@ SLOW = (
     ),
     lines(
         "Is the disk of the metadata slow?",
-        Query(f"broadsheet_metadata_last_fsync_seconds{{{S}}}", POD),
-        what="The last fsync of each node's metadata log. Above 100 ms, elections and new topics become slow.",
+        Query(
+            f"broadsheet_metadata_last_fsync_seconds{{{S}}}"
+            f' or kafka_log_logflushstats_logflushrateandtimems{{{S}, quantile="0.99"}} / 1000',
+            POD,
+        ),
+        what="""The last fsync of each node's metadata log; of Apache Kafka, the 99th percentile of all its logs. Above
+        100 ms, elections and new topics become slow.""",
         unit="s",
         yellow=0.1,
         red=1,

@@ -65,9 +65,14 @@ WELL = (
     ),
     stat_panel(
         "Refused",
-        f'sum(rate(kafka_server_brokertopicmetrics_failedproducerequests_total{{{S}, topic!=""}}{RATE})) '
-        f'+ sum(rate(kafka_server_brokertopicmetrics_failedfetchrequests_total{{{S}, topic!=""}}{RATE}))',
-        "Reads and writes per second that were refused or failed.",
+        # Apache Kafka has no sample for a topic before its first failure.
+        " + ".join(
+            f'sum(rate(kafka_server_brokertopicmetrics_failed{what}requests_total{{{S}, topic!=""}}{RATE})'
+            f' or 0 * rate(kafka_server_brokertopicmetrics_messagesin_total{{{S}, topic!=""}}{RATE}))'
+            for what in ("produce", "fetch")
+        ),
+        """Reads and writes per second that were refused or failed. Apache Kafka leaves out too large records and
+        partitions that a broker does not lead.""",
         unit="reqps",
         yellow=0.1,
         red=10,
@@ -163,7 +168,8 @@ TRAFFIC = (
             "read {{namespace}}/{{cluster}} {{topic}}",
         ),
         what="""Refused writes and reads by topic. While a leader moves, a few are normal: clients ask again. For
-        long, read the client's log: the reason is in its error.""",
+        long, read the client's log: the reason is in its error. Apache Kafka leaves out too large records and
+        partitions that a broker does not lead.""",
         unit="reqps",
         width=8,
     ),
