@@ -15,6 +15,7 @@ import yaml
 
 from broadsheet_operator.api.meta import Condition
 from broadsheet_operator.local.store import FileStore
+from broadsheet_operator.reconcilers.reasons import Reason
 from tests.support.ports import free_ports
 from tests.support.waiting import wait_until
 
@@ -89,6 +90,21 @@ class Up:
             wait_until(ready, f"cluster and topic on {engine}", READY_SECONDS, 0.1)
         except TimeoutError as error:
             raise TimeoutError(f"{error}: {self.said()}") from None
+
+    def wait_refused(self) -> str:
+        """Until the Cluster's status says that what is declared is not done; its words."""
+
+        def refused() -> str:
+            found = self.condition()
+            return found.message or "" if found is not None and found.reason == Reason.NOT_SUPPORTED else ""
+
+        return wait_until(refused, "a refusal", READY_SECONDS, 0.1)
+
+    def wait_end(self) -> int:
+        """Until `up` has ended by itself; its exit code."""
+        process, self._process = self._process, None
+        assert process is not None
+        return process.wait(READY_SECONDS)
 
     def said(self) -> str:
         return self.output.read_text(errors="replace")

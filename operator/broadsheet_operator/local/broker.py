@@ -25,7 +25,7 @@ FIRST_DELAY, LONGEST_DELAY = 0.5, 15.0
 STEADY_SECONDS = 30.0
 LAST_BYTES = 16 * 1024
 """How much of the end of a log is searched for what it says."""
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
 """How long a broker may take to stop before it is killed."""
 
 
@@ -147,6 +147,7 @@ class BrokerProcess:
         self._meaning = meaning
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
+        self._asked = False
         self._again_at = 0.0
         self._trouble = ""
 
@@ -171,6 +172,7 @@ class BrokerProcess:
                 preexec_fn=die_with_parent,
             )
         self._started = time.monotonic()
+        self._asked = False
 
     def look(self) -> str:
         """Start it again if it is time; a sentence about what has just happened, if anything has."""
@@ -213,9 +215,10 @@ class BrokerProcess:
         return BrokerState(self.node_id, "Running" if ready else "Starting", where)
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Ask it to stop. It is asked once: a second signal ends it at once."""
         self._again_at = 0.0
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self._process.poll() is None and not self._asked:
+            self._asked = True
             self._process.terminate()
 
     def has_ended(self) -> bool:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus
@@ -20,7 +20,6 @@ from broadsheet_operator.api.meta import DeletionPolicy
 from broadsheet_operator.kafka.canary import delete_topic
 from broadsheet_operator.kafka.client import KafkaPythonGateway
 from broadsheet_operator.kafka.lane import Lane, Lanes
-from broadsheet_operator.local.apache_kafka import NotUsable
 from broadsheet_operator.local.broker import (
     STOP_SECONDS,
     BrokerProcess,
@@ -28,17 +27,19 @@ from broadsheet_operator.local.broker import (
     changed_properties,
     endpoint,
     place,
-    port_in_use,
 )
 from broadsheet_operator.local.canary import LocalCanary
 from broadsheet_operator.local.exchange import Check, forbidden
 from broadsheet_operator.local.identity import CannotStart, Identity
 from broadsheet_operator.local.observation import Observation, observe
 from broadsheet_operator.local.programs import Program, is_another, program_of
+from broadsheet_operator.local.settling import settle_cluster
+from broadsheet_operator.local.troubles import complaints, refuse_taken_ports, too_few_brokers
 from broadsheet_operator.reconcilers import carried_out
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
 from broadsheet_operator.reconcilers.engines import engine_of
+from broadsheet_operator.reconcilers.exchange_steps import label
 from broadsheet_operator.reconcilers.observed import ClusterView
 from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.reasons import Reason
@@ -77,6 +78,12 @@ class LocalCluster:
         """Of its directory, once it was started."""
         self._check: Check | None = None
         """Whether another engine can take the directory over, while that is being read."""
+        self._exchange = ""
+        """Which engine takes over from which, from the stop of the brokers until all are back."""
+        self._settled = False
+        """What belongs to the cluster and not to a broker was brought to what is declared."""
+        self._not_settled = ""
+        """What of that cannot be done."""
         self._carried_out = ""
         """What its brokers were started with, or brought to."""
         self._known: frozenset[str] | None = None
@@ -116,7 +123,8 @@ class LocalCluster:
                 refusal = forbidden(self._engine, self.resource.engine()) or self._check_exchange().refusal()
                 if refusal:
                     raise CannotStart(f"{self.name}: {refusal}")
-                self._say(self.name, self._exchange_words())
+                self._exchange = self._exchange_words()
+                self._say(self.name, self._exchange)
             self._start_with(self.resource.engine())
 
     def _prepare(self) -> bool:
@@ -126,23 +134,23 @@ class LocalCluster:
         if brokers is None:
             return False
         self._carried_out = carried_out.text(self.resource.spec)
-        self.refusal = []
-        with self._complaints():
+        self.refusal, self._settled, self._not_settled = [], False, ""
+        with complaints(self.name, self.directory):
             self._identity = Identity.of(self.directory, brokers.replicas, self.name)
         fewest = len(self._identity.controller_ports)
         if brokers.replicas < fewest:
-            self.refusal = _too_few_brokers(brokers.replicas, fewest)
+            self.refusal = too_few_brokers(brokers.replicas, fewest)
         return not self.refusal
 
     def _start_with(self, engine: Engine) -> None:
         """Start all brokers with this engine, which its data is from now on."""
         assert self._identity is not None and self.resource.spec.brokers is not None
         count = self.resource.spec.brokers.replicas
-        with self._complaints():
+        with complaints(self.name, self.directory):
             before, self._identity.engine = self._identity.engine, engine
             program = self._program()
             for node_id in range(count):
-                self._refuse_taken_ports(node_id)
+                refuse_taken_ports(self.resource, self.name, node_id)
             if engine != before:
                 self._identity.write()
             for node_id in range(count):
@@ -150,25 +158,6 @@ class LocalCluster:
                 broker = BrokerProcess(self.directory, node_id, address, program.command, program.last_words)
                 self.brokers.append(broker)
                 broker.start(self._properties(node_id))
-
-    @contextmanager
-    def _complaints(self) -> Iterator[None]:
-        """What is wrong with this machine, as CannotStart."""
-        try:
-            yield
-        except NotUsable as error:
-            raise CannotStart(f"{self.name}: {error}") from None
-        except OSError as error:
-            raise CannotStart(f"{self.name}: {error.strerror or error}: {error.filename or self.directory}") from None
-
-    def _refuse_taken_ports(self, node_id: int) -> None:
-        for position, listener in enumerate(self.resource.listeners()):
-            port = listener.port + node_id
-            if port_in_use(port):
-                raise CannotStart(
-                    f"{self.name}: port {port} of localhost is in use by another program (another Kafka?). "
-                    f"Stop it, or set spec.listeners[{position}].port of the Cluster to a free port"
-                )
 
     @property
     def _engine(self) -> Engine:
@@ -214,7 +203,7 @@ class LocalCluster:
             self._refuse_exchange(refusal)
             return
         try:
-            with self._complaints():
+            with complaints(self.name, self.directory):
                 program_of(self.resource, "", self.directory, self._command)
                 self._check = self._check_exchange()
         except CannotStart as error:
@@ -224,17 +213,18 @@ class LocalCluster:
         if refusal:
             self._refuse_exchange(refusal)
         elif self.brokers:
-            self._say(self.name, f"{self._exchange_words()}: its brokers stop")
+            words = self._exchange_words()
             self.begin_to_stop()
-            self._start_again = True
+            self._exchange, self._start_again = words, True
         else:
             self._start_or_say(self.resource.engine())
 
     def _refuse_exchange(self, refusal: str) -> None:
         """The engine of before runs on, or again."""
+        self._exchange = ""
+        self.refusal = stuck(Reason.NOT_SUPPORTED, refusal)
         if not self.brokers:
             self._start_or_say(self._engine)
-        self.refusal = stuck(Reason.NOT_SUPPORTED, refusal)
 
     def change(self, resource: Cluster) -> None:
         """Take on a new declaration: a broker restarts only when its configuration is another one."""
@@ -253,7 +243,7 @@ class LocalCluster:
                 self._start_anew()
             return
         if resource.spec.brokers.replicas < len(self.brokers):
-            self.refusal = _too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
+            self.refusal = too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
         self.refusal = []
         if is_another(self._engine, resource.engine()):
@@ -266,7 +256,8 @@ class LocalCluster:
         assert self.resource.spec.brokers is not None and self._identity is not None
         self._identity.engine = self.resource.engine()
         try:
-            with self._complaints():
+            with complaints(self.name, self.directory):
+                self._identity.write()
                 command = self._program().command
         except CannotStart as error:
             self.cannot_start(error)
@@ -333,7 +324,9 @@ class LocalCluster:
         asks = self.resource.spec.brokers is not None and bool(self.resource.spec.config) and self._known is None
         canary = self.resource.spec.canary
         topic = canary.topic if canary is not None else ""
-        self._looking = self.lane("cluster").submit(observe, waiting_for, asks, self._canary.ask(), topic)
+        cluster = self._in_force()
+        settle = None if self._settled or not self.ready else partial(settle_cluster, cluster)
+        self._looking = self.lane("cluster").submit(observe, waiting_for, asks, self._canary.ask(), topic, settle)
 
     def _look_at_canary(self) -> None:
         """It begins when the cluster is ready for the first time, and then stays, whatever becomes of the brokers."""
@@ -351,7 +344,12 @@ class LocalCluster:
         was_ready, view = self.ready, observation.view
         alive = {broker.id for broker in view.alive} if isinstance(view, ClusterView) else set()
         self.ready = bool(alive) and (was_ready or alive >= {broker.node_id for broker in self.brokers})
+        if observation.settled:
+            self._settled, self._not_settled = True, observation.refusal
+        if observation.words:
+            self._say(self.name, observation.words)
         if self.ready and not was_ready:
+            self._exchange = ""
             self.ready_after = time.monotonic() - self._started
             for broker in self.brokers:
                 broker.was_ready = True
@@ -370,7 +368,16 @@ class LocalCluster:
         if self.resource.spec.paused and self.resource.spec.brokers is not None:
             not_done = carried_out.not_done(self.resource.spec, self._carried_out, exists=True)
         also = self._canary.statements()
-        remarks = Remarks(instead=self.refusal, remark=remark, not_done=not_done, also=also)
+        stage = "its brokers stop" if self._kill_at is not None else "its brokers start"
+        remarks = Remarks(
+            instead=self.refusal,
+            remark="; ".join(filter(None, (remark, self._not_settled))),
+            not_done=not_done,
+            engine=label(self._engine) if self.brokers else "",
+            exchange=f"{self._exchange}: {stage}" if self._exchange else "",
+            interrupted=bool(self._exchange),
+            also=also,
+        )
         return cluster_status(
             self.resource, states, Seen(seen.view, seen.health, canary=seen.canary_topic), now, remarks
         )
@@ -389,6 +396,7 @@ class LocalCluster:
 
     def cannot_start(self, error: CannotStart) -> None:
         """Have the status say why it was not started."""
+        self._exchange = ""
         self.refusal = stuck(Reason.BROKER_DOWN, str(error).removeprefix(f"{self.name}: "))
 
     def begin_to_stop(self) -> None:
@@ -396,10 +404,19 @@ class LocalCluster:
         self.ready = self._start_again = False
         self._canary.declare(None, ())
         self.forget_lanes()
-        for broker in self.brokers:
-            broker.terminate()
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+        self._terminate()
         if self._kill_at is None:
             self._kill_at = time.monotonic() + STOP_SECONDS
+
+    def _terminate(self) -> None:
+        """Brokers that do not vote first: a broker that stops when the metadata quorum is gone waits long for it."""
+        voters = len(self._identity.controller_ports) if self._identity is not None else 0
+        others = [broker for broker in self.brokers if broker.node_id >= voters and not broker.has_ended()]
+        for broker in others or self.brokers:
+            broker.terminate()
 
     @property
     def has_stopped(self) -> bool:
@@ -409,6 +426,7 @@ class LocalCluster:
     def _see_the_end(self) -> None:
         assert self._kill_at is not None
         if time.monotonic() < self._kill_at and not all(broker.has_ended() for broker in self.brokers):
+            self._terminate()
             return
         self.wait_until_stopped()
         if self._start_again:
@@ -419,7 +437,8 @@ class LocalCluster:
         """Wait for the end of its brokers after `begin_to_stop`. True if all ended by themselves."""
         deadline = self._kill_at or time.monotonic()
         clean = True
-        for broker in self.brokers:
+        for broker in reversed(self.brokers):  # those that do not vote have the higher numbers
+            self._terminate()
             clean &= broker.wait(deadline - time.monotonic())
         self.brokers, self._kill_at = [], None
         return clean
@@ -433,11 +452,3 @@ class LocalCluster:
             shutil.rmtree(self.directory, ignore_errors=True)
             return "stopped, and its data is deleted"
         return f"stopped; its data stays in {self.directory} (storage.deletionPolicy Retain)"
-
-
-def _too_few_brokers(count: int, fewest: int) -> list[Statement]:
-    words = (
-        f"brokers.replicas is {count}, and the cluster has {fewest} brokers: `broadsheet up` does not move partitions "
-        f"away from a broker yet; set it to {fewest} or more"
-    )
-    return stuck(Reason.NOT_SUPPORTED, words)

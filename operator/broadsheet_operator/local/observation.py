@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.local.broker import answers
+from broadsheet_operator.local.settling import Settled
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, TopicView
 
@@ -22,6 +23,12 @@ class Observation:
     canary: CanaryHealth | str | None = None
     """What its canary says, if it has one."""
     canary_topic: TopicView | Failure | None = None
+    settled: bool = False
+    """What belongs to the cluster as a whole is as declared, or cannot be."""
+    words: str = ""
+    """What was altered for that."""
+    refusal: str = ""
+    """Why it cannot be as declared."""
 
 
 def observe(
@@ -30,6 +37,7 @@ def observe(
     ask_for_properties: bool,
     ask_canary: Callable[[], CanaryHealth | str | None] = lambda: None,
     canary_topic: str = "",
+    settle: Callable[[KafkaGateway, ClusterView], Settled] | None = None,
 ) -> Observation:
     """Ask the cluster how it is, once all these addresses take connections."""
     if not all(answers(address) for address in waiting_for):
@@ -41,4 +49,6 @@ def observe(
     asked = gateway.observe_known_properties(view.alive[0].id) if ask_for_properties and view.alive else None
     known = None if isinstance(asked, Failure) else asked
     topic = gateway.observe_topics([canary_topic])[canary_topic] if canary_topic else None
-    return Observation(view, gateway.observe_health(), known, said, topic)
+    done = settle(gateway, view) if settle is not None else Settled(done=False)
+    health = gateway.observe_health()
+    return Observation(view, health, known, said, topic, done.done, done.words, done.refusal)
