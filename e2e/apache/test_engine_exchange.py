@@ -90,6 +90,9 @@ def test_what_the_other_engine_does_not_know_keeps_the_engine_that_runs(tmp_path
         assert up.engine() == f"apache-kafka {VERSION}"
         producer.commit_transaction(60)  # it still runs
         reader.close()
+        up.declare(apache(tmp_path, metadataVersion="4.3-IV0", features={"streams.version": 0}))
+        wait_until(lambda: "finalize streams.version 0" in up.said(), "a level that a field names", 60, 0.1)
+        assert "the broker restarts" not in up.said()
         # The same versions of what is finalized: another version of Apache Kafka has no trouble with the records.
         up.declare(apache(tmp_path, NEWER, metadataVersion="4.3-IV0"))
         up.wait_ready(f"apache-kafka {NEWER}")

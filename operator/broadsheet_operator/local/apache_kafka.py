@@ -142,14 +142,14 @@ class Program:
     """Other features that new directories are formatted with."""
 
     def command(self, properties: Path) -> list[str]:
-        """Format the broker's directory if it is new, then become the broker: one process, which SIGTERM stops."""
+        """Become the broker, one process which SIGTERM stops; with a new directory, format that first."""
         log_config = properties.parent / "log4j2.properties"
         data = properties.with_suffix("")  # broker-0.properties beside broker-0, its directory
-        start = self._java(f"-Xmx{self.heap}", f"-Xms{self.heap}", *self._flags(), log_config=log_config)
-        script = (
-            f"[ -e {shlex.quote(str(data / META_PROPERTIES))} ] || {shlex.join(self._format(properties, log_config))} "
-            f"|| exit 1\nexec {shlex.join([*start, 'kafka.Kafka', str(properties)])}"
-        )
+        heap = (f"-Xmx{self.heap}", f"-Xms{self.heap}")
+        start = [*self._java(*heap, *self._flags(), log_config=log_config), "kafka.Kafka", str(properties)]
+        if (data / META_PROPERTIES).exists():
+            return start
+        script = f"{shlex.join(self._format(properties, log_config))} || exit 1\nexec {shlex.join(start)}"
         return ["/bin/sh", "-c", script]
 
     def _java(self, *flags: str, log_config: Path) -> list[str]:

@@ -167,6 +167,8 @@ class LocalCluster:
 
     def _in_force(self) -> Cluster:
         """What is declared, with the engine that its data is: the declared one may have been refused."""
+        if not is_another(self._engine, self.resource.engine()):
+            return self.resource
         spec = self.resource.spec.model_copy(update={"engine": self._engine})
         return self.resource.model_copy(update={"spec": spec})
 
@@ -245,7 +247,7 @@ class LocalCluster:
         if resource.spec.brokers.replicas < len(self.brokers):
             self.refusal = too_few_brokers(resource.spec.brokers.replicas, len(self.brokers))
             return
-        self.refusal = []
+        self.refusal, self._settled, self._not_settled = [], False, ""
         if is_another(self._engine, resource.engine()):
             self._begin_exchange()
             return
@@ -266,7 +268,7 @@ class LocalCluster:
         more = self.resource.spec.brokers.replicas - len(self.brokers)
         what = [next(filter(None, changes), ""), f"{more} more broker{'s' if more > 1 else ''}" if more > 0 else ""]
         if any(broker.command(broker.properties_file) != command(broker.properties_file) for broker in self.brokers):
-            what.append("its program or the options of it")
+            what.append("engine.home or engine.jvm")
         if any(what):
             who = "the broker restarts" if len(self.brokers) == 1 else "its brokers restart"
             self._say(self.name, f"{who} ({'; '.join(filter(None, what))})")
@@ -325,8 +327,11 @@ class LocalCluster:
         canary = self.resource.spec.canary
         topic = canary.topic if canary is not None else ""
         cluster = self._in_force()
+        features = cluster.spec.engine is not None and cluster.spec.brokers is not None and bool(self.brokers)
         settle = None if self._settled or not self.ready else partial(settle_cluster, cluster)
-        self._looking = self.lane("cluster").submit(observe, waiting_for, asks, self._canary.ask(), topic, settle)
+        self._looking = self.lane("cluster").submit(
+            observe, waiting_for, asks, self._canary.ask(), topic, features, settle
+        )
 
     def _look_at_canary(self) -> None:
         """It begins when the cluster is ready for the first time, and then stays, whatever becomes of the brokers."""
@@ -379,7 +384,11 @@ class LocalCluster:
             also=also,
         )
         return cluster_status(
-            self.resource, states, Seen(seen.view, seen.health, canary=seen.canary_topic), now, remarks
+            self.resource,
+            states,
+            Seen(seen.view, seen.health, features=seen.features, canary=seen.canary_topic),
+            now,
+            remarks,
         )
 
     def forget_lanes(self) -> None:

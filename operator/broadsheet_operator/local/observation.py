@@ -9,7 +9,7 @@ from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.local.broker import answers
 from broadsheet_operator.local.settling import Settled
 from broadsheet_operator.reconcilers.canary_health import CanaryHealth
-from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, TopicView
+from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView, Failure, FeaturesView, TopicView
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Observation:
     canary: CanaryHealth | str | None = None
     """What its canary says, if it has one."""
     canary_topic: TopicView | Failure | None = None
+    features: FeaturesView | Failure | None = None
+    """Levels of features, of a Cluster that declares its engine."""
     settled: bool = False
     """What belongs to the cluster as a whole is as declared, or cannot be."""
     words: str = ""
@@ -37,7 +39,8 @@ def observe(
     ask_for_properties: bool,
     ask_canary: Callable[[], CanaryHealth | str | None] = lambda: None,
     canary_topic: str = "",
-    settle: Callable[[KafkaGateway, ClusterView], Settled] | None = None,
+    ask_for_features: bool = False,
+    settle: Callable[[KafkaGateway, FeaturesView | Failure | None], Settled] | None = None,
 ) -> Observation:
     """Ask the cluster how it is, once all these addresses take connections."""
     if not all(answers(address) for address in waiting_for):
@@ -49,6 +52,7 @@ def observe(
     asked = gateway.observe_known_properties(view.alive[0].id) if ask_for_properties and view.alive else None
     known = None if isinstance(asked, Failure) else asked
     topic = gateway.observe_topics([canary_topic])[canary_topic] if canary_topic else None
-    done = settle(gateway, view) if settle is not None else Settled(done=False)
+    features = gateway.observe_features([broker.id for broker in view.alive]) if ask_for_features else None
+    done = settle(gateway, features) if settle is not None else Settled(done=False)
     health = gateway.observe_health()
-    return Observation(view, health, known, said, topic, done.done, done.words, done.refusal)
+    return Observation(view, health, known, said, topic, features, done.done, done.words, done.refusal)

@@ -11,7 +11,8 @@ from broadsheet_operator.api.cluster import Cluster
 from broadsheet_operator.api.engine import EngineType
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.reconcilers import properties
-from broadsheet_operator.reconcilers.observed import ClusterView, Failure
+from broadsheet_operator.reconcilers.features import next_step
+from broadsheet_operator.reconcilers.observed import Failure, FeaturesView
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,32 @@ class Settled:
     """What of the Cluster is not done."""
 
 
-def settle_cluster(cluster: Cluster, gateway: KafkaGateway, view: ClusterView) -> Settled:
-    """Bring it to what is declared, if it is not."""
-    return _settle_min_isr(cluster, gateway)
+def settle_cluster(cluster: Cluster, gateway: KafkaGateway, features: FeaturesView | Failure | None) -> Settled:
+    """Bring it to what is declared, if it is not; `features` None: nothing is declared of them."""
+    parts = [_settle_min_isr(cluster, gateway), _settle_features(cluster, gateway, features)]
+    return Settled(
+        done=all(part.done for part in parts),
+        words="; ".join(part.words for part in parts if part.words),
+        refusal="; ".join(part.refusal for part in parts if part.refusal),
+    )
+
+
+def _settle_features(cluster: Cluster, gateway: KafkaGateway, seen: FeaturesView | Failure | None) -> Settled:
+    """Finalize what `engine.metadataVersion` and `engine.features` declare."""
+    wanted = cluster.engine().wanted_levels
+    if not wanted or seen is None:
+        return Settled(done=True)
+    if isinstance(seen, Failure):
+        return Settled(done=False)
+    step = next_step(wanted, seen, sorted(seen.supported), "")
+    if step.refusal:
+        return Settled(done=True, refusal=step.refusal)
+    if step.change is None:
+        return Settled(done=not step.words)
+    failure = gateway.update_features(step.change)
+    if failure is None:
+        return Settled(done=True, words=step.change.words())
+    return Settled(done=not failure.retriable, refusal=f"{step.change.words()}: {failure.message}")
 
 
 def _settle_min_isr(cluster: Cluster, gateway: KafkaGateway) -> Settled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_no_java(tmp_path: Path) -> None:
         find(kafka, "4.3.0", {"JAVA_HOME": "/nowhere"})
 
 
-def program(tmp_path: Path, *options: str) -> str:
+def command(tmp_path: Path, *options: str) -> list[str]:
     installation = Installation(java="java", libs=tmp_path / "my libs", version="4.3.0")
     made = Program(
         installation=installation,
@@ -85,23 +86,25 @@ def program(tmp_path: Path, *options: str) -> str:
         release="4.3-IV0",
         features={"group.version": 1},
     )
-    shell, option, script = made.command(tmp_path / "broker-0.properties")
-    assert (shell, option) == ("/bin/sh", "-c")
-    return script
+    return made.command(tmp_path / "broker-0.properties")
 
 
 def test_a_new_directory_is_formatted_first(tmp_path: Path) -> None:
-    first, second = program(tmp_path).splitlines()
-    assert first.startswith(f"[ -e {tmp_path}/broker-0/meta.properties ] || java ")
+    shell, option, script = command(tmp_path)
+    assert (shell, option) == ("/bin/sh", "-c")
+    first, second = script.splitlines()
     assert "StorageTool format --cluster-id folded" in first
     assert first.endswith("--ignore-formatted --release-version 4.3-IV0 --feature group.version=1 || exit 1")
     assert second.startswith("exec java ") and " -Xmx536870912 " in second
     assert f"-cp '{tmp_path}/my libs/*' kafka.Kafka {tmp_path}/broker-0.properties" in second
+    (tmp_path / "broker-0").mkdir()
+    (tmp_path / "broker-0" / "meta.properties").touch()
+    assert command(tmp_path) == shlex.split(second)[1:], "and only then"
 
 
 def test_a_garbage_collector_of_the_clusters_own_replaces_kafkas(tmp_path: Path) -> None:
-    assert " ".join(FLAGS) in program(tmp_path, "-Dsome=thing")
-    chosen = program(tmp_path, "-XX:+UseZGC")
+    assert " ".join(FLAGS) in " ".join(command(tmp_path, "-Dsome=thing"))
+    chosen = " ".join(command(tmp_path, "-XX:+UseZGC"))
     assert "-XX:+UseZGC" in chosen and "G1" not in chosen
 
 
