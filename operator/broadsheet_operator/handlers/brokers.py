@@ -157,14 +157,15 @@ class BrokerRounds:
 
     # -- what is done --------------------------------------------------------------------------------------------------
 
-    async def mark_as_formed(self, key: ResourceKey, children: Children, seen: Seen, attempts: Attempts) -> None:
-        """From the first sight of a quorum on no broker may begin another one."""
+    async def mark_as_formed(
+        self, key: ResourceKey, engine: str, children: Children, seen: Seen, attempts: Attempts
+    ) -> None:
+        """From the first sight of a quorum on no broker may begin another one, and volumes say whose they are."""
         if not isinstance(seen.quorum, QuorumView) or seen.quorum.high_watermark <= 0:
             return
-        patch = {"metadata": {"annotations": {provisioning.QUORUM: provisioning.FORMED}}}
-        for item in provisioning.to_mark_as_formed(children.existing):
+        for item, marks in provisioning.to_mark(children.existing, engine):
             kind = Kind.CONFIG_MAP if item is children.existing.config_map else Kind.VOLUME_CLAIM
-            name = item["metadata"]["name"]
+            name, patch = item["metadata"]["name"], {"metadata": {"annotations": marks}}
             await attempts.of(f"mark {kind.kind} {name}", partial(self._patch, kind, key.namespace, name, patch))
 
     async def remember_as_carried_out(self, key: ResourceKey, declared: Cluster) -> None:
@@ -226,7 +227,8 @@ class BrokerRounds:
 
     async def _exchange(self, key: ResourceKey, body: Mapping[str, Any], step: exchange_steps.Step) -> None:
         """Carry an exchange of the engine one step on."""
-        waits = step.words if step.patch is None else ""
+        asked = step.situation.phase is exchange_steps.Phase.ASKED  # afterwards each pod that goes or comes is a change
+        waits = step.words if step.patch is None and asked else ""
         if waits and self._exchanges.get(key) != waits:
             self._writer.event(body, "Normal", "ExchangeWaits", waits)
         self._exchanges[key] = waits

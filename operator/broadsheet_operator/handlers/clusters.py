@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -235,7 +234,8 @@ class Clusters:
         if engine_change.needs_levels(cluster, stateful_set):
             session = await self._session_for(key, bootstrap_servers(cluster))
             features = await session.cluster_lane.call(lambda g: g.observe_features(range(children.running)))
-        return engine_change.refusal(cluster, stateful_set, features)
+        of_another = exchange_steps.volumes_of_another(cluster, stateful_set, children.existing.claims)
+        return of_another or engine_change.refusal(cluster, stateful_set, features)
 
     async def _provision(
         self, key: ResourceKey, cluster: Cluster, children: Children, attempts: Attempts, *, held: bool
@@ -246,9 +246,9 @@ class Clusters:
         situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
         as_it_runs = exchange_steps.held(cluster, situation)
         rendered = provisioning.children(as_it_runs, children.existing, self._defaults, evictable, held=held)
-        if held:
-            situation = replace(situation, wanted=situation.runs)
-        for child in exchange_steps.to_apply(rendered, situation, children.existing.kinds):
+        template = engine_change.running_engine(children.existing.stateful_set)
+        keeps = str(template.type) if held and template is not None else ""
+        for child in exchange_steps.to_apply(rendered, situation, children.existing.kinds, keeps=keeps):
             await self._apply(key, attempts, child)
         for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
@@ -319,7 +319,7 @@ class Clusters:
                     alter = partial(self._alter_live, key, body, cluster, children, session)
                     failure = await attempts.of("remember properties", alter)
                     await self._look_for_unknown(key, body, cluster, seen.view, session)
-                await self._rounds.mark_as_formed(key, children, seen, attempts)
+                await self._rounds.mark_as_formed(key, situation.runs, children, seen, attempts)
             plan = plan_round(cluster, wanted, children, seen, now, states)
             failure = await self._rounds.carry_out(key, body, plan, call, attempts) or failure
             if await self._canaries.keep_topic(key, declared, children, seen, plan, call, now):

@@ -194,7 +194,8 @@ def _exchange(
         declared=cluster.engine(),
         has_volumes=brokers.storage is not None and brokers.storage.size is not None,
         # Each volume has to say so: one that does not would be taken for empty when no broker can be asked.
-        formed=provisioning.is_formed(children.existing) and not provisioning.to_mark_as_formed(children.existing),
+        formed=provisioning.is_formed(children.existing)
+        and not provisioning.to_mark(children.existing, situation.runs),
         states=states,
         pods=children.pods.keys(),
         replicas=int(stateful_set["spec"]["replicas"]),

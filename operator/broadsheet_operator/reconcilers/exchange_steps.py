@@ -190,6 +190,25 @@ def held(cluster: Cluster, situation: Situation) -> Cluster:
     return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"engine": engine})})
 
 
+def volumes_of_another(
+    cluster: Cluster, stateful_set: Mapping[str, Any] | None, claims: Sequence[Mapping[str, Any]]
+) -> str:
+    """Why a new Cluster is not made on the volumes that a former one has left: another engine has run them, and what
+    they have can only be asked of brokers that run. Empty where there is nothing against it."""
+    if stateful_set is not None:
+        return ""
+    wanted = label(cluster.engine())
+    for claim in claims:
+        known = (claim["metadata"].get("annotations") or {}).get(ENGINE, "")
+        if known and _type_of(known) != _type_of(wanted):
+            return (
+                f"the volume {claim['metadata']['name']} was run with {title(known)}, and the engine is "
+                f"{title(wanted)}: set engine.type to {_type_of(known)}, and change it with engine.exchange: Stop when "
+                f"the Cluster is Ready, or delete the claims of the Cluster if their records are not needed"
+            )
+    return ""
+
+
 def under_way(stateful_set: Mapping[str, Any] | None) -> bool:
     """Whether the brokers are stopped for another engine, or have not come back yet."""
     return _annotations(stateful_set).get(PHASE, "") in (Phase.STOPPING, Phase.STARTING)
@@ -202,15 +221,21 @@ def brokers_of(stateful_set: Mapping[str, Any]) -> int:
 
 
 def to_apply(
-    children: Sequence[dict[str, Any]], situation: Situation, existing: Collection[str]
+    children: Sequence[dict[str, Any]], situation: Situation, existing: Collection[str], *, keeps: str = ""
 ) -> list[dict[str, Any]]:
-    """The children that are applied now. `existing`: kinds of those that are there, of the kinds that can be kept."""
+    """The children that are applied now. `existing`: kinds of those that are there, of the kinds that can be kept.
+
+    `keeps`: the engine of the pod template, where that template is to stay for another reason. It starts no broker
+    when the volumes are another engine's by now.
+    """
+    holds = situation.holds or bool(keeps and keeps != _type_of(situation.runs))
     result: list[dict[str, Any]] = []
     for child in children:
-        if situation.holds and child["kind"] in OTHERS_KEPT and child["kind"] in existing:
+        if holds and child["kind"] in OTHERS_KEPT and child["kind"] in existing:
             continue
         if child["kind"] == "StatefulSet":
-            annotations = {**(child["metadata"].get("annotations") or {}), ENGINE: situation.wanted}
+            engine = situation.runs if keeps else situation.wanted
+            annotations = {**(child["metadata"].get("annotations") or {}), ENGINE: engine}
             child = {**child, "metadata": {**child["metadata"], "annotations": annotations}}
         result.append(child)
     return result
@@ -336,6 +361,9 @@ def _stopping(situation: Situation, facts: Facts) -> Step:
         stuck = "; ".join(state.message for state in facts.states if state.state == "Lost" and state.message)
         waits = f"waits until {_brokers(going)} {'has' if len(going) == 1 else 'have'} stopped"
         return Step(situation, f"{change}: {waits}" + (f" ({stuck})" if stuck else ""))
+    if facts.unknown:
+        why = f"no broker of {title(situation.runs)} is left, and {title(situation.wanted)} is not started"
+        return Step(situation, why, refusal=f"{why}: {facts.unknown}")
     note = f"no broker of {title(situation.runs)} is left; {title(situation.wanted)} starts on their volumes"
     return Step(situation, note, patch=_start(situation.wanted), when_empty=True, event=("EngineStarting", note))
 

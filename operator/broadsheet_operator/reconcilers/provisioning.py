@@ -146,10 +146,15 @@ def is_formed(existing: Existing) -> bool:
     return any(item["metadata"].get("annotations", {}).get(QUORUM) == FORMED for item in objects)
 
 
-def to_mark_as_formed(existing: Existing) -> list[Mapping[str, Any]]:
-    """What has to say from now on that there is a quorum: the ConfigMap, and the volumes, which outlive it."""
-    objects = [*existing.claims, *([existing.config_map] if existing.config_map else [])]
-    return [item for item in objects if item["metadata"].get("annotations", {}).get(QUORUM) != FORMED]
+def to_mark(existing: Existing, engine: str) -> list[tuple[Mapping[str, Any], dict[str, str]]]:
+    """What has to say from now on that there is a quorum, each with its annotations: the ConfigMap, and the volumes,
+    which outlive it and name the engine that runs on them."""
+    marks = {QUORUM: FORMED}
+    wanted = [(claim, {**marks, exchange_steps.ENGINE: engine}) for claim in existing.claims]
+    wanted += [(existing.config_map, marks)] if existing.config_map else []
+    return [
+        (item, marks) for item, marks in wanted if marks.items() - (item["metadata"].get("annotations") or {}).items()
+    ]
 
 
 def static_voters(existing: Existing) -> str:

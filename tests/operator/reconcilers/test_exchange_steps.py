@@ -161,6 +161,9 @@ def test_no_broker_of_the_other_engine_starts_while_one_is_left() -> None:
     found = step(asked, stopping, states=STOPPED, pods=set(), view=None, health=None, unknown=None)
     assert found.when_empty
     assert found.patch == {"metadata": {"annotations": {ENGINE: "apache-kafka 4.3.0", PHASE: "Starting"}}}
+    found = step(asked, stopping, states=STOPPED, pods=set(), view=None, health=None, unknown="spec.image is another")
+    assert found.patch is None
+    assert found.refusal.endswith("Apache Kafka 4.3.0 is not started: spec.image is another")
 
 
 def test_brokers_that_do_not_vote_stop_first_while_there_is_a_quorum() -> None:
@@ -251,6 +254,10 @@ def test_what_is_rendered_for_the_other_engine_is_applied_when_it_starts() -> No
     assert applied(stateful_set(), {"StatefulSet"}) == ["ConfigMap", "Service"], "one that was deleted is made again"
     assert applied(stateful_set(0, phase="Starting", engine="apache-kafka 4.3.0")) == [c["kind"] for c in children]
     assert applied(stateful_set(engine="apache-kafka 4.3.0")) == [c["kind"] for c in children]
+    starting = situation_of(cluster(APACHE), stateful_set(0, phase="Starting", engine="apache-kafka 4.3.0"))
+    kept = to_apply(children, starting, both, keeps="broadsheet")
+    assert [c["kind"] for c in kept] == ["Service"], "a template of the old engine starts on no volume of the new one"
+    assert len(to_apply(children, starting, both, keeps="apache-kafka")) == 3
     new = to_apply(children, situation_of(cluster(APACHE), None), set())
     assert new[2]["metadata"]["annotations"] == {ENGINE: "apache-kafka 4.3.0"}, "from its first second on"
 
@@ -303,3 +310,21 @@ def test_brokers_that_stay_away_are_what_was_asked_for_only_for_a_while() -> Non
     assert not is_interrupted(found, NOW + timedelta(hours=1))
     assert not is_interrupted(step(cluster(APACHE), stateful_set(), health=BEHIND), NOW), "it only waits"
     assert is_interrupted(step(cluster(APACHE), stateful_set()), NOW)
+
+
+def test_volumes_of_another_engine_are_not_taken_over_unasked() -> None:
+    """A Cluster was deleted, its volumes stayed, and it is made again: no broker runs that could be asked."""
+    claim = {"metadata": {"name": "data-news-brokers-0", "annotations": {ENGINE: "apache-kafka 4.3.0"}}}
+    old = {"metadata": {"name": "data-news-brokers-1"}}
+    words = exchange_steps.volumes_of_another(cluster(OURS), None, [old, claim])
+    assert words.startswith(
+        "the volume data-news-brokers-0 was run with Apache Kafka 4.3.0, and the engine is Broadsheet"
+    )
+    assert "set engine.type to apache-kafka" in words
+    for declared, existing, claims in (
+        (APACHE, None, [old, claim]),
+        ({**APACHE, "version": "4.4.0"}, None, [claim]),
+        (OURS, None, [old]),
+        (OURS, stateful_set(), [claim]),
+    ):
+        assert exchange_steps.volumes_of_another(cluster(declared), existing, claims) == ""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import provisioning
+from broadsheet_operator.reconcilers import exchange_steps, provisioning
 from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, plan_live_change
 from broadsheet_operator.reconcilers.provisioning import Existing, Settings
 
@@ -102,7 +102,10 @@ def test_volumes_remember_that_there_was_a_quorum() -> None:
     assert provisioning.is_formed(Existing(claims=(claim,)))
     config_map: dict[str, Any] = {"metadata": {"name": "news-config"}}
     existing = Existing(claims=(claim, {"metadata": {"name": "data-1"}}), config_map=config_map)
-    assert [item["metadata"]["name"] for item in provisioning.to_mark_as_formed(existing)] == ["data-1", "news-config"]
+    marks = [(item["metadata"]["name"], marks) for item, marks in provisioning.to_mark(existing, "broadsheet")]
+    formed = {provisioning.QUORUM: provisioning.FORMED}
+    of_ours = {**formed, exchange_steps.ENGINE: "broadsheet"}
+    assert marks == [("data-0", of_ours), ("data-1", of_ours), ("news-config", formed)]
     assert not provisioning.is_formed(Existing(claims=({"metadata": {}},), config_map=config_map))
 
 

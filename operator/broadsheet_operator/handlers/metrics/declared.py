@@ -59,7 +59,8 @@ OWN_METRICS: dict[str, Declared] = {
     "broadsheet_cluster_ready_brokers": Declared("gauge", "Brokers of the Cluster that take requests.", CLUSTER),
     "broadsheet_cluster_rolling": Declared(
         "gauge",
-        "1 while the operator restarts, adds or drains brokers, and while one that was stopped is on its way back.",
+        "1 while the operator restarts, adds or drains brokers or exchanges their engine, and while one that was "
+        "stopped is on its way back.",
         CLUSTER,
     ),
     "broadsheet_cluster_paused": Declared("gauge", "1 while spec.paused is true.", CLUSTER),
