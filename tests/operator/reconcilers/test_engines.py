@@ -190,3 +190,24 @@ def test_our_own_image_does_not_outlive_a_change_of_the_engine() -> None:
     assert theirs["spec"]["template"]["spec"]["containers"][0]["image"] == "apache/kafka:4.3.0"
     back = rendered({"brokers": {}}, Existing(stateful_set=theirs))["StatefulSet"]
     assert back["spec"]["template"]["spec"]["containers"][0]["image"] == "broker:1"
+
+
+def test_the_agent_of_metrics_comes_by_an_init_container_and_restarts_nobody() -> None:
+    """A newer operator has another agent: brokers get it when they restart for something else."""
+    declared = cluster({"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}, "engine": KAFKA})
+
+    def with_agent(image: str, existing: Existing | None = None) -> dict[str, dict[str, Any]]:
+        settings = Settings(image="broker:1", agent_image=image)
+        return {c["kind"]: c for c in provisioning.children(declared, existing or Existing(), settings)}
+
+    found = with_agent("agent:1")
+    pod = found["StatefulSet"]["spec"]["template"]["spec"]
+    (init,) = pod["initContainers"]
+    assert (init["name"], init["image"]) == ("metrics-agent", "agent:1")
+    assert environment(found)["KAFKA_OPTS"] == (
+        "-javaagent:/opt/metrics-agent/jmx_prometheus_javaagent.jar=9404:/etc/kafka/broadsheet/jmx-exporter.yaml"
+    )
+    assert "rules:" in found["ConfigMap"]["data"]["jmx-exporter.yaml"]
+    assert {"name": "tcp-prometheus", "containerPort": 9404, "protocol": "TCP"} in container(found)["ports"]
+    newer = with_agent("agent:2", Existing(stateful_set=found["StatefulSet"], config_map=found["ConfigMap"]))
+    assert newer["StatefulSet"]["spec"]["template"] == found["StatefulSet"]["spec"]["template"]
