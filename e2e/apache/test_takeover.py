@@ -10,9 +10,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
-from e2e.apache.apache import ApacheKafka
+from e2e.apache.apache import ApacheKafka, run_tool
 from tests.support.broadsheet import Broadsheet
-from tests.support.broker_process import BrokerProcess
+from tests.support.broker_process import CLUSTER_ID, BrokerProcess
+from tests.support.ports import free_port
 
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 GROUP = "readers"
@@ -71,6 +72,47 @@ def committed(broker: BrokerProcess) -> int:
                 time.sleep(0.1)
     finally:
         consumer.close()
+
+
+class Dynamic(BrokerProcess):
+    """A node of a quorum whose voters may change (KIP-853): the directory says who votes."""
+
+    def properties(self) -> dict[str, str]:
+        found = super().properties()
+        del found["controller.quorum.voters"]
+        return {**found, "controller.quorum.bootstrap.servers": f"{self.host}:{self.controller_port}"}
+
+
+class DynamicBroadsheet(Dynamic, Broadsheet):
+    """It finds the directory formatted."""
+
+
+class DynamicApache(Dynamic, ApacheKafka):
+    """It formats the directory: its features are those that Apache Kafka finalizes by default."""
+
+    def format(self) -> None:
+        if not (self.log_dir / "meta.properties").exists():
+            arguments = ("--cluster-id", CLUSTER_ID, "--config", str(self.properties_file), "--standalone")
+            run_tool("kafka.tools.StorageTool", "format", *arguments, check=True)
+
+
+def test_a_directory_that_apache_kafka_has_formatted_with_voters_that_may_change(tmp_path: Path) -> None:
+    expected: set[str] = set()
+    controller_port = free_port()
+    for turn, kind in enumerate((DynamicApache, DynamicBroadsheet, DynamicApache)):
+        broker = kind(tmp_path / "node")
+        broker.controller_port = controller_port  # the voter's address is in the directory
+        broker.start()
+        try:
+            if turn == 0:
+                admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+                for done in admin.create_topics([NewTopic("orders", 3, 1)]).values():
+                    done.result(30)
+            expected |= produce(broker, f"{turn}")
+            assert sorted(consume(broker, f"all-{turn}", len(expected))) == sorted(expected)
+            broker.stop()
+        finally:
+            broker.close()
 
 
 @pytest.mark.parametrize("stop", [BrokerProcess.stop, BrokerProcess.kill], ids=["stopped", "killed"])
