@@ -76,6 +76,17 @@ FULL: dict[str, list[dict[str, Any]]] = {
             "paused": False,
         },
         {"external": {"bootstrapServers": ["b.example.org:9092", "a.example.org:9092"]}},
+        {
+            "brokers": {"replicas": 1, "resources": {"limits": {"memory": "1Gi"}}},
+            "engine": {
+                "type": "apache-kafka",
+                "version": "4.3.0",
+                "metadataVersion": "4.3",
+                "features": {"share.version": 1, "group.version": 0},
+                "exchange": "Stop",
+                "jvm": {"heap": "0.5Gi", "options": ["-XX:+UseZGC", "-Da=b"]},
+            },
+        },
     ],
     "Topic": [
         {

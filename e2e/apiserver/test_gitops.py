@@ -79,7 +79,8 @@ def test_the_full_specs_have_every_field(kind: str) -> None:
     name = {"Cluster": "clusters", "Topic": "topics", "ConsumerGroup": "consumergroups"}[kind]
     crd = yaml.safe_load((REPOSITORY / f"crds/{name}.yaml").read_text())
     known = set(paths(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]))
-    assert known - {path for spec in FULL[kind] for path in used(spec, known)} == set()
+    refused = {".engine.home"}  # with `broadsheet up` only
+    assert known - refused - {path for spec in FULL[kind] for path in used(spec, known)} == set()
 
 
 @pytest.mark.parametrize("mode", ["client-side", "server-side"])
