@@ -126,11 +126,17 @@ def test_an_engine_is_exchanged_there_and_back_and_no_record_is_lost_or_doubled(
             if number == 0:
                 world.kill_operator()
             world.wait("cluster", NAME, exchanged, namespace, 5 * MINUTE, f"the exchange to {label}")
-            print(f"exchange to {label}: {time.monotonic() - began:.0f} s from the patch to the rest")
+            killed = " (its operator was killed)" if number == 0 else ""
+            print(f"exchange to {label}: {time.monotonic() - began:.0f} s from the change to the rest{killed}")
             assert all(len(found) <= 1 for found in mixed), "brokers of both engines at once"
             for kind, name in (("topic", "orders"), ("consumergroup", "readers")):
                 world.wait(kind, name, is_ready, namespace, MINUTE)
             assert claims() == before
+            healthy = "the canary's records to pass"
+            world.wait(
+                "cluster", NAME, lambda c: condition(c, "CanaryHealthy")["status"] == "True", namespace, MINUTE, healthy
+            )
+            assert not [event for event in world.events(NAME, namespace) if event["reason"] == "RecordsLost"]
             time.sleep(5)  # some records by this engine
         written = clients.end("write")
         read = clients.end("read")

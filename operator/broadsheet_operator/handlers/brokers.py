@@ -29,11 +29,12 @@ from broadsheet_operator.reconcilers.rollout import Step
 from broadsheet_operator.reconcilers.scaling import ScalingStep
 from broadsheet_operator.reconcilers.seen import Seen
 from broadsheet_operator.reconcilers.spreading import internal_factor
+from broadsheet_operator.reconcilers.windows import allows
 
 CANARY_TOPIC_SECONDS = 5.0
 """How often the canary's topic is looked at."""
-STORED_SECONDS = 5.0
-"""How often brokers are asked what they have stored, while another engine is asked for."""
+STORED_SECONDS, STORED_LATER_SECONDS = 5.0, 60.0
+"""How often brokers are asked what they have stored, while another engine may be started and while it may not yet."""
 
 
 class BrokerRounds:
@@ -99,6 +100,7 @@ class BrokerRounds:
         running, draining, limited = children.running, children.draining, children.limited
         asked_for = bool(rebalance_to_do(cluster, children))
         exchanged = exchange_steps.situation_of(cluster, children.existing.stateful_set).differs
+        soon = exchanged and allows(cluster.spec.maintenance_windows or (), now)[0]
         fresh = self._storage.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
             fresh = None
@@ -121,21 +123,23 @@ class BrokerRounds:
             voters = gateway.observe_quorum()
             features = gateway.observe_features(sorted(ids)) if cluster.spec.engine is not None else None
             moves = wanted < running or draining is not None or asked_for or any(b.id >= wanted for b in view.brokers)
-            moves = moves or bool(limited.topics) or exchanged
+            moves = moves or bool(limited.topics) or soon
             if isinstance(health, ClusterHealth) and health.internal_factor is not None:
                 moves = moves or health.internal_factor < internal_factor(wanted)
             placement = gateway.observe_placement() if moves and not isinstance(health, Failure) else None
             if cluster.spec.canary is not None and isinstance(placement, tuple):
                 placement = canary_topic.as_internal(cluster.spec.canary.topic, placement)
-            stored = self._what_is_stored(key, gateway, now) if exchanged else None
+            stored = self._what_is_stored(key, gateway, now, soon=soon) if exchanged else None
             return Seen(view, health, voters, features, placement, sizes=sizes, canary=canary, stored=stored)
 
         return ask
 
-    def _what_is_stored(self, key: ResourceKey, gateway: KafkaGateway, now: datetime) -> Stored | Failure:
-        """What another engine would have to take over, not older than a few seconds."""
-        known = self._stored.get(key)
-        if known is None or (now - known[0]).total_seconds() >= STORED_SECONDS:
+    def _what_is_stored(
+        self, key: ResourceKey, gateway: KafkaGateway, now: datetime, *, soon: bool
+    ) -> Stored | Failure:
+        """What another engine would have to take over, not older than a few seconds if it may start now."""
+        known, oldest = self._stored.get(key), STORED_SECONDS if soon else STORED_LATER_SECONDS
+        if known is None or (now - known[0]).total_seconds() >= oldest:
             known = self._stored[key] = now, gateway.observe_stored()
         return known[1]
 
