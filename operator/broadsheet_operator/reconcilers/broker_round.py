@@ -203,6 +203,7 @@ def _exchange(
         view=seen.view,
         health=seen.health,
         unknown=_not_for(cluster, seen.stored),
+        certain=exchange_steps.takes_anything(situation),
         window=allows(cluster.spec.maintenance_windows or (), now),
         busy=busy,
         now=now,

@@ -27,7 +27,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.engine import DEFAULT, NO_EXCHANGE, Exchange
+from broadsheet_operator.api.engine import DEFAULT, NO_EXCHANGE, EngineType, Exchange
 from broadsheet_operator.api.engine import Engine as DeclaredEngine
 from broadsheet_operator.reconcilers.cluster import BrokerState
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView
@@ -117,6 +117,8 @@ class Facts:
     """ClusterHealth, a Failure, or None."""
     unknown: str | None
     """Why the wanted engine cannot take over what is stored; empty when it can; None where it is not known."""
+    certain: bool = False
+    """The wanted engine takes over whatever the other one may have stored: nobody needs to be asked."""
     window: tuple[bool, str]
     """Whether a maintenance window is open, and what is waited for."""
     busy: str = ""
@@ -182,12 +184,26 @@ def held(cluster: Cluster, situation: Situation) -> Cluster:
     """The Cluster with the engine that its volumes are run with, as long as that is to stay."""
     if not situation.holds:
         return cluster
-    type, _, version = situation.runs.partition(" ")
-    try:
-        engine = DeclaredEngine.model_validate({"type": type} | ({"version": version} if version else {}))
-    except ValidationError:  # an operator that knew more versions wrote it
-        engine = DEFAULT
+    engine = _declared(situation.runs) or DEFAULT
     return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"engine": engine})})
+
+
+def _declared(label: str) -> DeclaredEngine | None:
+    """The engine of an annotation; None for one that only an operator with more versions knows."""
+    type, _, version = label.partition(" ")
+    try:
+        return DeclaredEngine.model_validate({"type": type} | ({"version": version} if version else {}))
+    except ValidationError:
+        return None
+
+
+def takes_anything(situation: Situation) -> bool:
+    """Whether the wanted engine knows everything that the other one can have stored. Broadsheet never does: it serves
+    less than Apache Kafka."""
+    runs, wanted = _declared(situation.runs), _declared(situation.wanted)
+    if runs is None or wanted is None or wanted.type is EngineType.BROADSHEET:
+        return False
+    return all(wanted.knows.get(name, (0, 0))[1] >= high for name, (_, high) in runs.knows.items())
 
 
 def volumes_of_another(
@@ -269,8 +285,8 @@ def _asked(situation: Situation, facts: Facts) -> Step:
     allowed, window = facts.window
     if not allowed:
         return Step(situation, f"{change}: {window}", held=True)
-    waits = _not_whole(situation, facts)
-    if facts.unknown is None and not waits:
+    waits = _not_whole(facts)
+    if facts.unknown is None and not facts.certain and not waits:
         waits = "the cluster says what it has stored"
     if waits:
         return Step(situation, f"{change}: waits until {waits}")
@@ -290,29 +306,40 @@ def _refusal(situation: Situation, facts: Facts) -> str:
     return ""
 
 
-def _not_whole(situation: Situation, facts: Facts) -> str:
-    """What has to come first: what is in sync at the stop is what clients find after it."""
+def _not_whole(facts: Facts) -> str:
+    """What has to come first: what is in sync at the stop is what clients find after it.
+
+    A broker that crashes again and again is not waited for: the other engine may be what it needs. Its replicas are not
+    in the ISR, or nothing is served of them.
+    """
     if facts.busy:
         return f"this is done: {facts.busy}"
-    away = [state.id for state in facts.states if state.state != "Running"]
+    failing = {state.id for state in facts.states if state.state in _FAILING}
+    away = [state.id for state in facts.states if state.state != "Running" and state.id not in failing]
     if away:
         return f"{_brokers(away)} {'runs' if len(away) == 1 else 'run'}"
     if not facts.formed:
         return "the metadata quorum has formed"
+    if len(failing) == len(facts.states):
+        return ""
     if not isinstance(facts.health, ClusterHealth) or not isinstance(facts.view, ClusterView):
         return "the cluster says which partitions are in sync"
-    return _out_of_sync(facts.health)
+    return _out_of_sync(facts.health, failing)
 
 
-def _out_of_sync(health: ClusterHealth) -> str:
-    if health.offline:
+_FAILING = ("Failed", "Restarting")
+
+
+def _out_of_sync(health: ClusterHealth, but: Collection[int] = ()) -> str:
+    """The first partition that has no leader, or lacks a replica; those of the brokers `but` are left out."""
+    if health.offline and not but:
         return f"{health.offline} {'partition has a leader' if health.offline == 1 else 'partitions have leaders'}"
-    if health.lacking:
-        first = health.lacking[0]
-        missing = sorted(set(first.replicas) - set(first.isr))
-        more = f", and {len(health.lacking) - 1} more" if len(health.lacking) > 1 else ""
-        return f"{_brokers(missing)} {'is' if len(missing) == 1 else 'are'} in the ISR of {first.name}{more}"
-    return ""
+    lacking = [(p.name, missing) for p in health.lacking if (missing := sorted({*p.replicas} - {*p.isr, *but}))]
+    if not lacking:
+        return ""
+    name, missing = lacking[0]
+    more = f", and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+    return f"{_brokers(missing)} {'is' if len(missing) == 1 else 'are'} in the ISR of {name}{more}"
 
 
 def _stop(situation: Situation, now: datetime) -> Step:
@@ -379,7 +406,7 @@ def _starting(situation: Situation, facts: Facts) -> Step:
     doing = f"{title(situation.runs)} starts on the brokers' volumes"
     away = [state.id for state in facts.states if state.state != "Running"]
     if away:
-        fails = any(state.state in ("Failed", "Restarting") for state in facts.states)
+        fails = any(state.state in _FAILING for state in facts.states)
         hint = "; if they cannot, set engine.type back" if fails else ""
         return Step(situation, f"{doing}: waits until {_brokers(away)} {'runs' if len(away) == 1 else 'run'}{hint}")
     waits = _not_back(situation, facts)

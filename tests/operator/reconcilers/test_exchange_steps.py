@@ -148,6 +148,37 @@ def test_it_waits_for_what_clients_would_miss_and_says_so(facts: dict[str, Any],
     assert found.held == ("window" in facts)
 
 
+def test_brokers_that_crash_are_not_waited_for_but_the_others_are() -> None:
+    """Who wants another engine because this one does not start must not have to mend it first."""
+    failing = (*RUNNING[:1], BrokerState(1, "Failed"), RUNNING[2])
+    assert step(cluster(APACHE), stateful_set(), states=failing, health=BEHIND).begins
+    other = replace(BEHIND, lacking=(LackingPartition(TopicPartition("orders", 2), 0, (0, 1, 2), (0,), 2),))
+    assert (
+        "waits until broker 2 is in the ISR"
+        in step(cluster(APACHE), stateful_set(), states=failing, health=other).words
+    )
+    down: dict[str, Any] = {"states": [BrokerState(id, "Restarting") for id in range(3)], "view": None, "health": None}
+    assert step(cluster(APACHE), stateful_set(), **down, unknown=None, certain=True).begins
+    back = stateful_set(engine="apache-kafka 4.3.0")
+    assert "what it has stored" in step(cluster(OURS), back, **down, unknown=None).words
+
+
+@pytest.mark.parametrize(
+    ("runs", "wanted", "certain"),
+    [
+        ("broadsheet", APACHE, True),
+        ("broadsheet", {**APACHE, "version": "4.4.0"}, True),
+        ("apache-kafka 4.3.0", OURS, False),
+        ("apache-kafka 9.9.9", OURS, False),
+    ],
+)
+def test_apache_kafka_takes_over_whatever_broadsheet_has_stored(
+    runs: str, wanted: dict[str, Any], certain: bool
+) -> None:
+    found = situation_of(cluster(wanted), stateful_set(engine=runs))
+    assert exchange_steps.takes_anything(found) == certain
+
+
 def test_no_broker_of_the_other_engine_starts_while_one_is_left() -> None:
     stopping = stateful_set(0, phase="Stopping", engine="broadsheet", brokers="3")
     stopping["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Retain"
