@@ -147,6 +147,23 @@ async def test_an_operator_that_is_new_goes_on_and_a_pause_holds(stage: Stage) -
     assert annotation(stage, ENGINE) == "apache-kafka 4.3.0"
 
 
+@staged
+async def test_a_cluster_that_does_not_start_gets_the_other_engine(stage: Stage) -> None:
+    await three(stage)
+    waiting = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}
+    containers = [{"name": "kafka", "state": {"waiting": waiting}}]
+    for (kind, _, name), body in list(stage.kubernetes.objects.items()):
+        if kind is Kind.POD and name.startswith("news-brokers-"):
+            stage.kubernetes.put({**body, "status": {"containerStatuses": containers}})
+    stage.kafka.down = True
+    await stage.reason(Kind.CLUSTER, "news", "BrokerDown")
+    stage.apply("Cluster", "news", {**BROKERS, **APACHE})
+    await stage.until(lambda: annotation(stage, ENGINE) == "apache-kafka 4.3.0", "the other engine")
+    stage.kafka.down = False
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+    await stage.until(lambda: not annotation(stage, PHASE), "the end of the exchange")
+
+
 def become_ready(stage: Stage) -> None:
     """Every broker that has a pod runs."""
     stage.kubernetes.pods_ready = True
