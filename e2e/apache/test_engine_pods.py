@@ -76,7 +76,7 @@ def test_three_brokers_form_their_quorum_with_our_directory_ids(three: Pods) -> 
 
 def test_a_broker_says_why_it_does_not_start(one: Pods) -> None:
     (pod,) = one.pods
-    one.start(NEWER)
+    one.start(NEWER, config={"num.partitons": 3, "listener.name.plain.max.connections": 9})
     gateway = KafkaPythonGateway([one.bootstrap])
     try:
         found = features(gateway)
@@ -86,6 +86,7 @@ def test_a_broker_says_why_it_does_not_start(one: Pods) -> None:
         known = gateway.observe_known_properties(0)
         assert isinstance(known, frozenset)
         assert known > {"min.insync.replicas", "share.coordinator.state.topic.min.isr"}
+        assert "num.partitons" not in known, "it ignores it, and the Cluster's status names it"
     finally:
         gateway.close()
     assert pod.stop() == 143, "the script hands SIGTERM on, and the broker stops in order"

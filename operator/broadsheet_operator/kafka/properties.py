@@ -13,6 +13,7 @@ from broadsheet_operator.reconcilers.observed import Failure
 BROKER_RESOURCE = 4
 ALL_BROKERS = ""
 SET, DELETE = 0, 1
+UNKNOWN_TYPE = 0
 DYNAMIC_DEFAULT = 3
 """config_source of a value that was set for all brokers."""
 
@@ -36,7 +37,10 @@ def observe_properties(wire: Wire) -> dict[str, str | None] | Failure:
 
 
 def observe_known_properties(wire: Wire, broker: int) -> frozenset[str] | Failure:
-    """The names of all properties that this broker knows."""
+    """The names of all properties that this broker knows.
+
+    Apache Kafka also lists what is in its file and it does not know, without a type (ConfigHelper).
+    """
     resource = DescribeConfigsRequest.DescribeConfigsResource(
         resource_type=BROKER_RESOURCE, resource_name=str(broker), configuration_keys=None
     )
@@ -47,7 +51,8 @@ def observe_known_properties(wire: Wire, broker: int) -> frozenset[str] | Failur
         return answer
     failures = (failure_of_code(entry.error_code, entry.error_message, what) for entry in answer.results)
     failure = next((failure for failure in failures if failure), None)
-    return failure or frozenset(config.name for entry in answer.results for config in entry.configs)
+    known = (config for entry in answer.results for config in entry.configs if config.config_type != UNKNOWN_TYPE)
+    return failure or frozenset(config.name for config in known)
 
 
 def alter_properties(wire: Wire, changes: Mapping[str, str], resets: Iterable[str]) -> Failure | None:
