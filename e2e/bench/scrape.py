@@ -7,14 +7,15 @@ Prints series and bytes of a scrape, the broker's CPU time for one, which share 
 
     .venv/bin/python -m e2e.bench.scrape --engine apache-kafka --partitions 1000
 
-does the same with Apache Kafka and the JMX agent, and prints how much memory the agent takes: the resident memory of a
-broker that is scraped beside that of one without the agent.
+does the same with Apache Kafka and the JMX agent, and prints how much memory the agent takes: what is alive on the heap
+of a broker that is scraped, beside that of one without the agent.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import statistics
 import subprocess
 import threading
@@ -48,7 +49,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=("broadsheet", "apache-kafka"), default="broadsheet")
     options = parser.parse_args()
     apache = options.engine == "apache-kafka"
-    alone = memory_without_agent(options.partitions) if apache else 0.0
+    alone = memory_without_agent(options.partitions) if apache else ""
     with watched_kafka() if apache else watched_broadsheet() as (broker, url):
         create(broker.bootstrap, options.partitions)
         wait_until(lambda: partitions(scrape(url)) >= options.partitions, "all partitions", 120)
@@ -70,7 +71,7 @@ def main() -> None:
                 f"p99 {statistics.quantiles(times, n=100)[98] * 1000:.2f} ms, at most {max(times) * 1000:.2f} ms"
             )
         if apache:
-            print(f"resident memory: {resident_mb(broker.pid):.0f} MB, {alone:.0f} MB without the agent ({HEAP} heap)")
+            print(f"alive on the heap: {memory(broker.pid)}; without the agent: {alone}")
 
 
 @contextlib.contextmanager
@@ -88,19 +89,21 @@ def watched_kafka() -> Iterator[tuple[BrokerProcess, str]]:
         yield broker, f"http://{broker.metrics_address}/metrics"
 
 
-def memory_without_agent(partitions: int) -> float:
-    """MB that a broker of Apache Kafka with these partitions holds, without the agent."""
+def memory_without_agent(partitions: int) -> str:
+    """What a broker of Apache Kafka with these partitions holds without the agent."""
     with ApacheKafka(heap=HEAP) as broker:
         create(broker.bootstrap, partitions)
         answer_times(broker.bootstrap, "", scraping=False)
-        return resident_mb(broker.pid)
+        return memory(broker.pid)
 
 
-def resident_mb(pid: int) -> float:
-    """After a full collection, so that garbage does not count."""
-    subprocess.run(["jcmd", str(pid), "GC.run"], check=True, capture_output=True)
-    (line,) = [row for row in Path(f"/proc/{pid}/status").read_text().splitlines() if row.startswith("VmRSS")]
-    return int(line.split()[1]) / 1024
+def memory(pid: int) -> str:
+    """What is alive on the heap. GC.run would only begin a collection; counting objects begins with a full one."""
+    subprocess.run(["jcmd", str(pid), "GC.class_histogram"], check=True, capture_output=True)
+    heap = subprocess.run(["jcmd", str(pid), "GC.heap_info"], check=True, capture_output=True, text=True).stdout
+    found = re.search(r"used (\d+)K", heap)
+    assert found is not None, heap
+    return f"{int(found[1]) / 1024:.0f} MB"
 
 
 def create(bootstrap: str, partitions: int) -> None:

@@ -251,10 +251,10 @@ def running(folder: Path, *, factor: float = 1 / 60, interval: str = "1s") -> It
 
 
 @contextlib.contextmanager
-def running_apache_kafka(folder: Path, *, factor: float = 1 / 60, interval: str = "3s") -> Iterator[Site]:
+def running_apache_kafka(folder: Path, *, factor: float = 1 / 60, interval: str = "5s") -> Iterator[Site]:
     """The same with brokers of Apache Kafka, as a Cluster whose pods would be these processes.
 
-    Scrapes are less frequent: those of three JVMs take a share of the machine.
+    Scrapes are less frequent, and rates are over more time: those of three JVMs take a share of the machine.
     """
 
     def prepare(broker: BrokerProcess) -> None:
@@ -267,6 +267,7 @@ def running_apache_kafka(folder: Path, *, factor: float = 1 / 60, interval: str 
         stack.enter_context(brokers)
         prometheus = stack.enter_context(Prometheus(folder, interval=interval, factor=factor))
         site = Site(folder, api, brokers, prometheus)
+        site.panels.interval = "30s"
         engine = {"type": "apache-kafka", "version": WatchedKafka.version}
         site.cluster_spec = {"brokers": {"replicas": 3, "storage": {"size": "1Gi"}}, "engine": engine}
         stack.callback(site.close)
