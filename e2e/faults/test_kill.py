@@ -40,7 +40,8 @@ class Sender:
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
-                "message.timeout.ms": 120_000,
+                # No sender gives up, however slow the machine is: that would tell nothing of what was acknowledged.
+                "message.timeout.ms": 900_000,
                 "reconnect.backoff.ms": 5,
                 "reconnect.backoff.max.ms": 20,
                 "retry.backoff.ms": 10,
@@ -178,6 +179,8 @@ def kill_and_compare(broker: Broadsheet) -> None:
             )
             broker.kill()
             broker.start()
+            if kill % 100 == 99:
+                print(f"{kill + 1} kills", flush=True)
         goals = {sender: len(sender.acknowledged) + 1 for sender in senders}
         wait_until(lambda: all(sender.has(goal) for sender, goal in goals.items()), "every sender to come back")
     found = everything(broker.bootstrap)
