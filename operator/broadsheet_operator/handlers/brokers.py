@@ -18,7 +18,15 @@ from broadsheet_operator.handlers.store import KubernetesStore
 from broadsheet_operator.handlers.writing import Writer
 from broadsheet_operator.kafka.gateway import KafkaGateway
 from broadsheet_operator.kubernetes import Kind, Kubernetes
-from broadsheet_operator.reconcilers import canary_topic, carried_out, exchange_steps, limits, provisioning, scaling
+from broadsheet_operator.reconcilers import (
+    canary_topic,
+    carried_out,
+    exchange_state,
+    exchange_steps,
+    limits,
+    provisioning,
+    scaling,
+)
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, rebalance_to_do
 from broadsheet_operator.reconcilers.exchange import Stored
 from broadsheet_operator.reconcilers.limits import LimitStep
@@ -99,7 +107,7 @@ class BrokerRounds:
         ours = cluster.spec.brokers is not None and children.existing.stateful_set is not None
         running, draining, limited = children.running, children.draining, children.limited
         asked_for = bool(rebalance_to_do(cluster, children))
-        exchanged = exchange_steps.situation_of(cluster, children.existing.stateful_set).differs
+        exchanged = exchange_state.situation_of(cluster, children.existing.stateful_set).differs
         soon = exchanged and allows(cluster.spec.maintenance_windows or (), now)[0]
         fresh = self._storage.get(key)
         if fresh is not None and (now - fresh[0]).total_seconds() >= self._sizes_seconds:
@@ -231,7 +239,7 @@ class BrokerRounds:
 
     async def _exchange(self, key: ResourceKey, body: Mapping[str, Any], step: exchange_steps.Step) -> None:
         """Carry an exchange of the engine one step on."""
-        asked = step.situation.phase is exchange_steps.Phase.ASKED  # afterwards each pod that goes or comes is a change
+        asked = step.situation.phase is exchange_state.Phase.ASKED  # afterwards each pod that goes or comes is a change
         waits = step.words if step.patch is None and asked else ""
         if waits and self._exchanges.get(key) != waits:
             self._writer.event(body, "Normal", "ExchangeWaits", waits)

@@ -26,7 +26,14 @@ from broadsheet_operator.handlers.session import Session
 from broadsheet_operator.handlers.store import KubernetesStore, known_fields
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
-from broadsheet_operator.reconcilers import carried_out, engine_change, exchange_steps, properties, provisioning
+from broadsheet_operator.reconcilers import (
+    carried_out,
+    engine_change,
+    exchange_state,
+    exchange_steps,
+    properties,
+    provisioning,
+)
 from broadsheet_operator.reconcilers.broker_round import Children, Plan, plan_round
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status, overriding_statements
 from broadsheet_operator.reconcilers.conditions import (
@@ -35,7 +42,7 @@ from broadsheet_operator.reconcilers.conditions import (
     stuck,
     with_statements,
 )
-from broadsheet_operator.reconcilers.exchange_steps import Phase
+from broadsheet_operator.reconcilers.exchange_state import Phase
 from broadsheet_operator.reconcilers.lost_volumes import lost_quorum
 from broadsheet_operator.reconcilers.observed import ClusterView, Failure, QuorumView, Storage
 from broadsheet_operator.reconcilers.pods import Returning, not_created, state_of
@@ -234,7 +241,7 @@ class Clusters:
         if engine_change.needs_levels(cluster, stateful_set):
             session = await self._session_for(key, bootstrap_servers(cluster))
             features = await session.cluster_lane.call(lambda g: g.observe_features(range(children.running)))
-        of_another = exchange_steps.volumes_of_another(cluster, stateful_set, children.existing.claims)
+        of_another = exchange_state.volumes_of_another(cluster, stateful_set, children.existing.claims)
         return of_another or engine_change.refusal(cluster, stateful_set, features)
 
     async def _provision(
@@ -243,12 +250,12 @@ class Clusters:
         """Apply every child that is not as it should be, and grow volumes; what is refused stops nothing else."""
         assert cluster.spec.brokers is not None
         evictable = self._evictable(key, cluster, children)
-        situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
-        as_it_runs = exchange_steps.held(cluster, situation)
+        situation = exchange_state.situation_of(cluster, children.existing.stateful_set)
+        as_it_runs = exchange_state.held(cluster, situation)
         rendered = provisioning.children(as_it_runs, children.existing, self._defaults, evictable, held=held)
         template = engine_change.running_engine(children.existing.stateful_set)
         keeps = str(template.type) if held and template is not None else ""
-        for child in exchange_steps.to_apply(rendered, situation, children.existing.kinds, keeps=keeps):
+        for child in exchange_state.to_apply(rendered, situation, children.existing.kinds, keeps=keeps):
             await self._apply(key, attempts, child)
         for claim, size in provisioning.claims_to_grow(cluster.spec.brokers, children.existing.claims):
             patch = {"spec": {"resources": {"requests": {"storage": size}}}}
@@ -300,7 +307,7 @@ class Clusters:
         what they run. Seconds until the Cluster is looked at again."""
         now = utc_now()
         children = self._rounds.children(key)
-        situation = exchange_steps.situation_of(cluster, children.existing.stateful_set)
+        situation = exchange_state.situation_of(cluster, children.existing.stateful_set)
         stops = situation.phase is Phase.STOPPING
         why_not = await self._not_created(key, children, 0 if stops else _replicas(cluster), now, attempts)
         states = [

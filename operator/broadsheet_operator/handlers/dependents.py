@@ -22,7 +22,7 @@ from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kafka.dependents import DependentKind
 from broadsheet_operator.kafka.rounds import Histories, Outcome, Task
 from broadsheet_operator.kubernetes import Kind, KubernetesError, kind_of
-from broadsheet_operator.reconcilers import exchange_steps
+from broadsheet_operator.reconcilers import exchange_state
 from broadsheet_operator.reconcilers.access import refusal
 from broadsheet_operator.reconcilers.conditions import (
     NO_FIGURES,
@@ -136,7 +136,7 @@ class Dependents:
     def _is_stopped(self, cluster: ResourceKey) -> bool:
         """Whether the brokers of a Cluster are stopped for an exchange of its engine, or have not come back from it."""
         name = ResourceKey(cluster.namespace, f"{cluster.name}-brokers")
-        return exchange_steps.under_way(self._store.get(Kind.STATEFUL_SET, name))
+        return exchange_state.under_way(self._store.get(Kind.STATEFUL_SET, name))
 
     def _as_before_the_stop(self, resource: Dependent, cluster: ResourceKey) -> list[Statement]:
         message = f"the brokers of the Cluster {cluster} were stopped for an exchange of the engine"

@@ -39,7 +39,7 @@ from broadsheet_operator.reconcilers import carried_out
 from broadsheet_operator.reconcilers.cluster import Remarks, cluster_status
 from broadsheet_operator.reconcilers.conditions import Statement, stuck
 from broadsheet_operator.reconcilers.engines import engine_of
-from broadsheet_operator.reconcilers.exchange_steps import label
+from broadsheet_operator.reconcilers.exchange_state import label
 from broadsheet_operator.reconcilers.observed import ClusterView
 from broadsheet_operator.reconcilers.properties import unknown
 from broadsheet_operator.reconcilers.reasons import Reason

@@ -11,7 +11,16 @@ from datetime import datetime
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import exchange_steps, features, limits, provisioning, quorum, rollout, scaling
+from broadsheet_operator.reconcilers import (
+    exchange_state,
+    exchange_steps,
+    features,
+    limits,
+    provisioning,
+    quorum,
+    rollout,
+    scaling,
+)
 from broadsheet_operator.reconcilers.cluster import BrokerState, fenced_brokers
 from broadsheet_operator.reconcilers.engine_change import image_of_another, running_engine
 from broadsheet_operator.reconcilers.engines import engine_of
@@ -49,7 +58,7 @@ class Children:
     @property
     def running(self) -> int:
         """Brokers that the StatefulSet is for, be they stopped for an exchange of the engine; 0 while there is none."""
-        return exchange_steps.brokers_of(self.existing.stateful_set) if self.existing.stateful_set else 0
+        return exchange_state.brokers_of(self.existing.stateful_set) if self.existing.stateful_set else 0
 
     @property
     def draining(self) -> int | None:
@@ -128,7 +137,7 @@ def plan_round(
         return Plan()
     # A round that cannot look must not forget that a drain was begun.
     scale = ScalingStep(draining=children.draining)
-    situation = exchange_steps.situation_of(cluster, stateful_set)
+    situation = exchange_state.situation_of(cluster, stateful_set)
     if cluster.spec.paused:
         return Plan(scale, exchange=exchange_steps.paused(situation))
     if situation.stopped:
@@ -178,7 +187,7 @@ def moves_of(count: int) -> str:
 
 
 def _exchange(
-    situation: exchange_steps.Situation,
+    situation: exchange_state.Situation,
     cluster: Cluster,
     children: Children,
     seen: Seen,
@@ -203,7 +212,7 @@ def _exchange(
         view=seen.view,
         health=seen.health,
         unknown=_not_for(cluster, seen.stored),
-        certain=exchange_steps.takes_anything(situation),
+        certain=exchange_state.takes_anything(situation),
         window=allows(cluster.spec.maintenance_windows or (), now),
         busy=busy,
         now=now,

@@ -8,12 +8,11 @@
 There is never a cluster of both engines: no broker of one starts while a pod of the other is left. The brokers that do
 not vote in the metadata quorum stop first, then all voters at once: each has its controlled shutdown granted while the
 quorum is still there. A broker of Apache Kafka that stops when it is gone waits five minutes for that, and is killed.
-Volumes are kept
-whatever `deletionPolicy` says, since a StatefulSet without replicas would let go of the claims of a policy Delete.
+Volumes are kept whatever `deletionPolicy` says: a StatefulSet that is scaled down deletes claims of a policy Delete.
 
-Everything that must outlive an operator is in annotations of the StatefulSet, and each step follows from them and from
-what is there, so an operator that restarts goes on where it was. The operator never goes back by itself. Setting
-`engine.type` back does: a cluster that stops starts again with the engine that it had, one that starts stops first.
+Each step follows from the annotations (`exchange_state`) and from what is there, so an operator that restarts goes on
+where it was. The operator never goes back by itself. Setting `engine.type` back does: a cluster that stops starts again
+with the engine that it had, one that starts stops first.
 """
 
 from __future__ import annotations
@@ -21,29 +20,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from pydantic import ValidationError
-
-from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.api.engine import DEFAULT, NO_EXCHANGE, EngineType, Exchange
+from broadsheet_operator.api.engine import NO_EXCHANGE, Exchange
 from broadsheet_operator.api.engine import Engine as DeclaredEngine
 from broadsheet_operator.reconcilers.cluster import BrokerState
+from broadsheet_operator.reconcilers.exchange_state import BROKERS, ENGINE, PHASE, SINCE, Phase, Situation, title
 from broadsheet_operator.reconcilers.observed import ClusterHealth, ClusterView
 from broadsheet_operator.reconcilers.quorum import wanted_voters
-
-ENGINE = "broadsheet.io/engine"
-"""Annotation of the StatefulSet: the engine that its volumes are run with, as `broadsheet` or `apache-kafka 4.3.0`.
-Without it, as older operators left it, the engine is Broadsheet."""
-PHASE = "broadsheet.io/exchange"
-"""Annotation of the StatefulSet: Stopping or Starting; absent while no engine is exchanged."""
-BROKERS = "broadsheet.io/exchange-brokers"
-"""Annotation of the StatefulSet: how many brokers there are, while it has no replicas."""
-SINCE = "broadsheet.io/exchange-since"
-"""Annotation of the StatefulSet: when the exchange began (RFC 3339)."""
-OTHERS_KEPT = ("StatefulSet", "ConfigMap")
-"""Children that are left as they are until the other engine starts: all of them are rendered for that one."""
 
 PATIENCE_SECONDS = 600.0
 """After this time, brokers that have not come back are no longer taken for what was asked for."""
@@ -52,48 +36,6 @@ NO_VOLUMES = (
     "engine.type cannot change: these brokers have no volumes (brokers.storage.size), so all records would be gone "
     "when they stop; set engine.type back, or make a new Cluster"
 )
-
-
-class Phase(StrEnum):
-    """Where an exchange is."""
-
-    NONE = ""
-    ASKED = "Asked"
-    STOPPING = "Stopping"
-    STARTING = "Starting"
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a Cluster and its StatefulSet say of an exchange."""
-
-    phase: Phase = Phase.NONE
-    runs: str = ""
-    """The engine that the volumes are run with, as the annotation has it."""
-    wanted: str = ""
-    """The engine that is declared, likewise."""
-    brokers: int = 0
-    since: datetime | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Another engine is declared than the volumes are run with; another version of the same one is no other."""
-        return _type_of(self.runs) != _type_of(self.wanted)
-
-    @property
-    def stopped(self) -> bool:
-        """All brokers are stopped, or are to stop: nothing else is done to them."""
-        return self.phase is Phase.STOPPING or (self.phase is Phase.STARTING and self.differs)
-
-    @property
-    def holds(self) -> bool:
-        """The StatefulSet and the ConfigMap stay as they are, and so does the number of brokers."""
-        return self.phase is Phase.ASKED or self.stopped
-
-    @property
-    def interrupts(self) -> bool:
-        """The cluster is stopped, or has not come back yet."""
-        return self.phase in (Phase.STOPPING, Phase.STARTING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,113 +90,6 @@ class Step:
     def begins(self) -> bool:
         """All brokers are stopped with this."""
         return self.patch is not None and not self.when_empty and bool(self.patch.get("spec"))
-
-
-def label(engine: DeclaredEngine) -> str:
-    """An engine as the annotation has it."""
-    return f"{engine.type} {engine.version}" if engine.version else str(engine.type)
-
-
-def title(label: str) -> str:
-    """An engine as people say it."""
-    type, _, version = label.partition(" ")
-    return f"Apache Kafka {version}".rstrip() if type == "apache-kafka" else "Broadsheet"
-
-
-def situation_of(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> Situation:
-    """Where the exchange of a Cluster is."""
-    declared = label(cluster.engine())
-    if cluster.spec.brokers is None:
-        return Situation()
-    if stateful_set is None:
-        return Situation(runs=declared, wanted=declared)
-    annotations = _annotations(stateful_set)
-    found = Situation(
-        runs=annotations.get(ENGINE, "broadsheet"),
-        wanted=declared,
-        brokers=brokers_of(stateful_set),
-        since=_time(annotations.get(SINCE, "")),
-    )
-    known = annotations.get(PHASE, "")
-    phase = Phase(known) if known in (Phase.STOPPING, Phase.STARTING) else Phase.ASKED if found.differs else Phase.NONE
-    return Situation(phase, found.runs, found.wanted, found.brokers, found.since)
-
-
-def held(cluster: Cluster, situation: Situation) -> Cluster:
-    """The Cluster with the engine that its volumes are run with, as long as that is to stay."""
-    if not situation.holds:
-        return cluster
-    engine = _declared(situation.runs) or DEFAULT
-    return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"engine": engine})})
-
-
-def _declared(label: str) -> DeclaredEngine | None:
-    """The engine of an annotation; None for one that only an operator with more versions knows."""
-    type, _, version = label.partition(" ")
-    try:
-        return DeclaredEngine.model_validate({"type": type} | ({"version": version} if version else {}))
-    except ValidationError:
-        return None
-
-
-def takes_anything(situation: Situation) -> bool:
-    """Whether the wanted engine knows everything that the other one can have stored. Broadsheet never does: it serves
-    less than Apache Kafka."""
-    runs, wanted = _declared(situation.runs), _declared(situation.wanted)
-    if runs is None or wanted is None or wanted.type is EngineType.BROADSHEET:
-        return False
-    return all(wanted.knows.get(name, (0, 0))[1] >= high for name, (_, high) in runs.knows.items())
-
-
-def volumes_of_another(
-    cluster: Cluster, stateful_set: Mapping[str, Any] | None, claims: Sequence[Mapping[str, Any]]
-) -> str:
-    """Why a new Cluster is not made on the volumes that a former one has left: another engine has run them, and what
-    they have can only be asked of brokers that run. Empty where there is nothing against it."""
-    if stateful_set is not None:
-        return ""
-    wanted = label(cluster.engine())
-    for claim in claims:
-        known = (claim["metadata"].get("annotations") or {}).get(ENGINE, "")
-        if known and _type_of(known) != _type_of(wanted):
-            return (
-                f"the volume {claim['metadata']['name']} was run with {title(known)}, and the engine is "
-                f"{title(wanted)}: set engine.type to {_type_of(known)}, and change it with engine.exchange: Stop when "
-                f"the Cluster is Ready, or delete the claims of the Cluster if their records are not needed"
-            )
-    return ""
-
-
-def under_way(stateful_set: Mapping[str, Any] | None) -> bool:
-    """Whether the brokers are stopped for another engine, or have not come back yet."""
-    return _annotations(stateful_set).get(PHASE, "") in (Phase.STOPPING, Phase.STARTING)
-
-
-def brokers_of(stateful_set: Mapping[str, Any]) -> int:
-    """How many brokers a StatefulSet is for: while they are all stopped it has no replicas."""
-    remembered = _annotations(stateful_set).get(BROKERS, "")
-    return int(remembered) if remembered.isdigit() else int(stateful_set["spec"]["replicas"])
-
-
-def to_apply(
-    children: Sequence[dict[str, Any]], situation: Situation, existing: Collection[str], *, keeps: str = ""
-) -> list[dict[str, Any]]:
-    """The children that are applied now. `existing`: kinds of those that are there, of the kinds that can be kept.
-
-    `keeps`: the engine of the pod template, where that template is to stay for another reason. It starts no broker
-    when the volumes are another engine's by now.
-    """
-    holds = situation.holds or bool(keeps and keeps != _type_of(situation.runs))
-    result: list[dict[str, Any]] = []
-    for child in children:
-        if holds and child["kind"] in OTHERS_KEPT and child["kind"] in existing:
-            continue
-        if child["kind"] == "StatefulSet":
-            engine = situation.runs if keeps else situation.wanted
-            annotations = {**(child["metadata"].get("annotations") or {}), ENGINE: engine}
-            child = {**child, "metadata": {**child["metadata"], "annotations": annotations}}
-        result.append(child)
-    return result
 
 
 def next_step(situation: Situation, facts: Facts) -> Step:
@@ -383,7 +218,8 @@ def _stopping(situation: Situation, facts: Facts) -> Step:
     staying = min(_that_stay(situation, facts.pods), facts.replicas)
     going = [id for id in sorted(facts.pods) if id >= staying]
     if facts.replicas != staying or not facts.keeps_claims:
-        return Step(situation, f"{change}: {_brokers(going)} stop", patch={"spec": _scaled(staying)})
+        who = _brokers(going) if going else _all(situation.brokers)
+        return Step(situation, f"{change}: {who} stop", patch={"spec": _scaled(staying)})
     if facts.pods:
         stuck = "; ".join(state.message for state in facts.states if state.state == "Lost" and state.message)
         waits = f"waits until {_brokers(going)} {'has' if len(going) == 1 else 'have'} stopped"
@@ -441,6 +277,9 @@ def _taken_back(situation: Situation, facts: Facts, *, serves: bool) -> Step:
     if refusal:
         return Step(situation, refusal=refusal)
     allowed, window = facts.window
+    if serves and facts.unknown is None and not facts.certain:
+        change = f"{title(situation.wanted)} is to take over from {title(situation.runs)}"
+        return Step(situation, f"{change}: waits until the cluster says what it has stored")
     if serves and not allowed:
         return Step(
             situation, f"{title(situation.wanted)} is to take over from {title(situation.runs)}: {window}", held=True
@@ -466,20 +305,5 @@ def _all(count: int) -> str:
     return "the broker" if count == 1 else f"all {count} brokers"
 
 
-def _type_of(label: str) -> str:
-    return label.partition(" ")[0]
-
-
-def _annotations(stateful_set: Mapping[str, Any] | None) -> Mapping[str, str]:
-    return (stateful_set.get("metadata", {}).get("annotations") or {}) if stateful_set else {}
-
-
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
-
-
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None

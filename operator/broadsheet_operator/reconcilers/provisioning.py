@@ -22,7 +22,7 @@ from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.cluster import Brokers
 from broadsheet_operator.api.meta import API_VERSION, DeletionPolicy, SpecModel
 from broadsheet_operator.api.quantities import parse_size
-from broadsheet_operator.reconcilers import exchange_steps, inputs, scaling
+from broadsheet_operator.reconcilers import exchange_state, inputs, scaling
 from broadsheet_operator.reconcilers.engines import Engine, engine_of
 from broadsheet_operator.reconcilers.engines.broadsheet import FIRST_VOTERS
 from broadsheet_operator.reconcilers.place import Address, Place
@@ -121,11 +121,11 @@ def held_back(cluster: Cluster, existing: Existing) -> tuple[Cluster, str]:
     brokers = cluster.spec.brokers
     if brokers is None or existing.stateful_set is None:
         return cluster, ""
-    running = exchange_steps.brokers_of(existing.stateful_set)
+    running = exchange_state.brokers_of(existing.stateful_set)
     if brokers.replicas == running:
         return cluster, ""
     now, words = running, ""
-    if exchange_steps.situation_of(cluster, existing.stateful_set).phase:
+    if exchange_state.situation_of(cluster, existing.stateful_set).phase:
         pass  # it grows or shrinks when the other engine runs, which the exchange says
     elif static_voters(existing):
         words = f"the metadata quorum of this cluster is fixed: set brokers.replicas back to {running}"
@@ -150,7 +150,7 @@ def to_mark(existing: Existing, engine: str) -> list[tuple[Mapping[str, Any], di
     """What has to say from now on that there is a quorum, each with its annotations: the ConfigMap, and the volumes,
     which outlive it and name the engine that runs on them."""
     marks = {QUORUM: FORMED}
-    wanted = [(claim, {**marks, exchange_steps.ENGINE: engine}) for claim in existing.claims]
+    wanted = [(claim, {**marks, exchange_state.ENGINE: engine}) for claim in existing.claims]
     wanted += [(existing.config_map, marks)] if existing.config_map else []
     return [
         (item, marks) for item, marks in wanted if marks.items() - (item["metadata"].get("annotations") or {}).items()

@@ -8,7 +8,7 @@ from broadsheet_operator.api.keys import ResourceKey
 from broadsheet_operator.handlers.operator import Operator
 from broadsheet_operator.kubernetes import Kind
 from broadsheet_operator.reconcilers.exchange import Stored
-from broadsheet_operator.reconcilers.exchange_steps import ENGINE, PHASE
+from broadsheet_operator.reconcilers.exchange_state import ENGINE, PHASE
 from broadsheet_operator.reconcilers.observed import LackingPartition, TopicPartition
 from tests.operator.support import Stage, staged, status
 

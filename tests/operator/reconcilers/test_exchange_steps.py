@@ -10,22 +10,18 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import exchange_steps
+from broadsheet_operator.reconcilers import exchange_state
 from broadsheet_operator.reconcilers.cluster import BrokerState
-from broadsheet_operator.reconcilers.exchange_steps import (
+from broadsheet_operator.reconcilers.exchange_state import (
     BROKERS,
     ENGINE,
     PHASE,
     SINCE,
-    Facts,
     Phase,
-    Step,
-    is_interrupted,
-    next_step,
-    paused,
     situation_of,
     to_apply,
 )
+from broadsheet_operator.reconcilers.exchange_steps import Facts, Step, is_interrupted, next_step, paused
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
     ClusterHealth,
@@ -176,7 +172,7 @@ def test_apache_kafka_takes_over_whatever_broadsheet_has_stored(
     runs: str, wanted: dict[str, Any], certain: bool
 ) -> None:
     found = situation_of(cluster(wanted), stateful_set(engine=runs))
-    assert exchange_steps.takes_anything(found) == certain
+    assert exchange_state.takes_anything(found) == certain
 
 
 def test_no_broker_of_the_other_engine_starts_while_one_is_left() -> None:
@@ -264,6 +260,7 @@ def test_an_engine_that_is_set_back_while_the_other_starts_stops_it_first() -> N
     serving = step(cluster(OURS), starting, window=shut)
     assert serving.held and not serving.begins
     assert step(cluster(OURS), starting, unknown="there are 2 ACLs").refusal
+    assert "what it has stored" in step(cluster(OURS), starting, unknown=None).words, "one that serves can be asked"
 
 
 def test_a_pause_leaves_everything_as_it_is_and_says_that_brokers_are_stopped() -> None:
@@ -300,8 +297,8 @@ def test_what_stays_is_rendered_for_the_engine_that_it_has() -> None:
         (stateful_set(0, phase="Stopping", engine="broadsheet"), "broadsheet"),
         (stateful_set(phase="Starting", engine="apache-kafka 4.3.0"), "apache-kafka"),
     ):
-        assert exchange_steps.held(declared, situation_of(declared, existing)).engine().type == type
-    kept = exchange_steps.held(cluster(OURS), situation_of(cluster(OURS), stateful_set(engine="apache-kafka 9.9.9")))
+        assert exchange_state.held(declared, situation_of(declared, existing)).engine().type == type
+    kept = exchange_state.held(cluster(OURS), situation_of(cluster(OURS), stateful_set(engine="apache-kafka 9.9.9")))
     assert kept.engine().type == "broadsheet"
 
 
@@ -322,7 +319,7 @@ def test_a_whole_exchange_there_and_back_goes_on_from_what_is_written() -> None:
                 assert not (found.when_empty and pods)
                 existing = merged(existing, found.patch)
             elif found.situation.phase is Phase.STARTING:
-                existing["spec"]["replicas"] = exchange_steps.brokers_of(existing)
+                existing["spec"]["replicas"] = exchange_state.brokers_of(existing)
             pods = set(range(existing["spec"]["replicas"])) if existing["spec"]["replicas"] else set(sorted(pods)[1:])
         assert existing["metadata"]["annotations"] == {ENGINE: label}
         assert [p for n, p in enumerate(phases) if not n or phases[n - 1] != p] == [
@@ -347,7 +344,7 @@ def test_volumes_of_another_engine_are_not_taken_over_unasked() -> None:
     """A Cluster was deleted, its volumes stayed, and it is made again: no broker runs that could be asked."""
     claim = {"metadata": {"name": "data-news-brokers-0", "annotations": {ENGINE: "apache-kafka 4.3.0"}}}
     old = {"metadata": {"name": "data-news-brokers-1"}}
-    words = exchange_steps.volumes_of_another(cluster(OURS), None, [old, claim])
+    words = exchange_state.volumes_of_another(cluster(OURS), None, [old, claim])
     assert words.startswith(
         "the volume data-news-brokers-0 was run with Apache Kafka 4.3.0, and the engine is Broadsheet"
     )
@@ -358,4 +355,4 @@ def test_volumes_of_another_engine_are_not_taken_over_unasked() -> None:
         (OURS, None, [old]),
         (OURS, stateful_set(), [claim]),
     ):
-        assert exchange_steps.volumes_of_another(cluster(declared), existing, claims) == ""
+        assert exchange_state.volumes_of_another(cluster(declared), existing, claims) == ""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.api.cluster import Cluster
-from broadsheet_operator.reconcilers import exchange_steps, provisioning
+from broadsheet_operator.reconcilers import exchange_state, provisioning
 from broadsheet_operator.reconcilers.properties import ANNOTATION, MIN_ISR, plan_live_change
 from broadsheet_operator.reconcilers.provisioning import Existing, Settings
 
@@ -104,7 +104,7 @@ def test_volumes_remember_that_there_was_a_quorum() -> None:
     existing = Existing(claims=(claim, {"metadata": {"name": "data-1"}}), config_map=config_map)
     marks = [(item["metadata"]["name"], marks) for item, marks in provisioning.to_mark(existing, "broadsheet")]
     formed = {provisioning.QUORUM: provisioning.FORMED}
-    of_ours = {**formed, exchange_steps.ENGINE: "broadsheet"}
+    of_ours = {**formed, exchange_state.ENGINE: "broadsheet"}
     assert marks == [("data-0", of_ours), ("data-1", of_ours), ("news-config", formed)]
     assert not provisioning.is_formed(Existing(claims=({"metadata": {}},), config_map=config_map))
 
