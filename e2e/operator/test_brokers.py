@@ -168,7 +168,7 @@ def test_three_brokers_form_one_quorum_over_three_zones(trio: Trio) -> None:
 
 def test_the_canary_writes_and_reads_over_every_broker(trio: Trio) -> None:
     told = trio.wait(lambda c: condition(c, "CanaryHealthy")["status"] == "True", "a healthy canary", 60)
-    assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 10s"
+    assert condition(told, "CanaryHealthy")["message"] == "records pass through 3 brokers; 99 % of them within 5s"
     trio.world.wait_until(lambda: set(trio.canary("records_consumed_total")) == {0, 1, 2}, "records of each broker")
     assert set(trio.canary("broker_available").values()) == {1.0}
     assert told["status"]["topics"] == 1, "its own topic is not counted"
