@@ -41,7 +41,7 @@ from broadsheet_operator.reconcilers.windows import allows
 
 CANARY_TOPIC_SECONDS = 5.0
 """How often the canary's topic is looked at."""
-STORED_SECONDS, STORED_LATER_SECONDS = 5.0, 60.0
+STORED_SECONDS, STORED_LATER_SECONDS = 5.0, 15.0
 """How often brokers are asked what they have stored, while another engine may be started and while it may not yet."""
 
 
@@ -63,8 +63,8 @@ class BrokerRounds:
         """How many brokers Kubernetes may evict now, as the last round had it."""
         self._exchanges: dict[ResourceKey, str] = {}
         """What an exchange of the engine waited for in the last round: an event reports it once."""
-        self._stored: dict[ResourceKey, tuple[datetime, Stored | Failure]] = {}
-        """What the brokers have stored, for an exchange of the engine, and when they were asked."""
+        self._stored: dict[ResourceKey, tuple[datetime, int, Stored | Failure]] = {}
+        """What brokers have stored, for an exchange of the engine; when, and for which generation, they were asked."""
         self._told: dict[ResourceKey, str] = {}
         """What was waited for in the last round: an event reports it once."""
 
@@ -137,19 +137,20 @@ class BrokerRounds:
             placement = gateway.observe_placement() if moves and not isinstance(health, Failure) else None
             if cluster.spec.canary is not None and isinstance(placement, tuple):
                 placement = canary_topic.as_internal(cluster.spec.canary.topic, placement)
-            stored = self._what_is_stored(key, gateway, now, soon=soon) if exchanged else None
+            stored = self._what_is_stored(key, cluster, gateway, now, soon=soon) if exchanged else None
             return Seen(view, health, voters, features, placement, sizes=sizes, canary=canary, stored=stored)
 
         return ask
 
     def _what_is_stored(
-        self, key: ResourceKey, gateway: KafkaGateway, now: datetime, *, soon: bool
+        self, key: ResourceKey, cluster: Cluster, gateway: KafkaGateway, now: datetime, *, soon: bool
     ) -> Stored | Failure:
         """What another engine would have to take over, not older than a few seconds if it may start now."""
-        known, oldest = self._stored.get(key), STORED_SECONDS if soon else STORED_LATER_SECONDS
-        if known is None or (now - known[0]).total_seconds() >= oldest:
-            known = self._stored[key] = now, gateway.observe_stored()
-        return known[1]
+        generation, oldest = cluster.metadata.generation, STORED_SECONDS if soon else STORED_LATER_SECONDS
+        known = self._stored.get(key)
+        if known is None or known[1] != generation or (now - known[0]).total_seconds() >= oldest:
+            known = self._stored[key] = now, generation, gateway.observe_stored()
+        return known[2]
 
     def canary_topic_changed(self, key: ResourceKey) -> None:
         """What was seen of it is old."""
