@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import struct
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import IO, Protocol
 
 from broadsheet_broker.seams.buffers import BufferPool
 
@@ -106,6 +108,25 @@ class Files(Protocol):
     def lock(self, path: str) -> object | None:
         """Take an exclusive lock that ends with the process (Kafka's `.lock`); None when another process holds it."""
         ...
+
+
+def _lock_as_java(file: IO[bytes]) -> None:
+    """The lock that Java's FileChannel.tryLock takes, which is of another kind than flock's on Linux (fcntl(2)).
+
+    Without it Apache Kafka and this broker could use one log directory together. An open file description lock, since a
+    process loses a lock of its own when it closes any descriptor of the file. BlockingIOError when it is held.
+    """
+    import fcntl
+
+    command = getattr(fcntl, "F_OFD_SETLK", None)  # Linux; elsewhere flock's lock is of the same kind
+    if command is None:
+        return
+    whole_file = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(file, command, whole_file)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a kernel before 3.15, or one that only looks like Linux
+            raise
 
 
 class LocalFile:
@@ -266,6 +287,7 @@ class LocalFiles:
         file = open(path, "wb")  # noqa: SIM115 - the lock lives as long as the returned file object
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_as_java(file)
         except BlockingIOError:
             file.close()
             return None
