@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from e2e.apache.apache import VERSION, home
 from e2e.apache.up import Up
@@ -96,6 +96,29 @@ def test_what_the_other_engine_does_not_know_keeps_the_engine_that_runs(tmp_path
         # The same versions of what is finalized: another version of Apache Kafka has no trouble with the records.
         up.declare(apache(tmp_path, NEWER, metadataVersion="4.3-IV0"))
         up.wait_ready(f"apache-kafka {NEWER}")
+
+
+def test_a_refused_exchange_is_carried_out_when_what_was_in_the_way_is_gone(tmp_path: Path) -> None:
+    """As on Kubernetes, without another change of the manifest: a classic member takes the group over."""
+    with Up(tmp_path / "up", 1, PARTITIONS) as up:
+        up.declare(apache(tmp_path, metadataVersion="4.3-IV0"))
+        up.start().wait_ready(f"apache-kafka {VERSION}")
+        settings = {"bootstrap.servers": up.bootstrap, "group.id": "club", "log_level": 0}
+        reader = Consumer({**settings, "group.protocol": "consumer"})
+        reader.subscribe(["orders"])
+        wait_until(lambda: (reader.poll(0.2), reader.assignment())[1], "an assignment", 60, 0)
+        reader.commit(offsets=[TopicPartition("orders", 0, 7)], asynchronous=False)
+        reader.close()
+        up.declare(OURS)
+        assert "there are club: restart their consumers with group.protocol=classic" in up.wait_refused()
+        reader = Consumer(settings)
+        reader.subscribe(["orders"])
+        wait_until(lambda: (reader.poll(0.2), reader.assignment())[1], "an assignment", 60, 0)
+        reader.close()
+        up.wait_ready("broadsheet")
+        reader = Consumer(settings)
+        assert [at.offset for at in reader.committed([TopicPartition("orders", 0)], 60)] == [7]
+        reader.close()
 
 
 def test_a_cluster_of_a_newer_kafka_is_refused_at_the_next_start(tmp_path: Path) -> None:

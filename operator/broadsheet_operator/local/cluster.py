@@ -48,6 +48,8 @@ from broadsheet_operator.reconcilers.server_properties import server_properties
 
 GATEWAY_TIMEOUT_MS = 5000
 HEALTH_SECONDS = 2.0
+CHECK_AGAIN_SECONDS = 20.0
+"""After a refusal: when the directories are read again, since what was in the way may be gone."""
 
 
 class LocalCluster:
@@ -78,6 +80,8 @@ class LocalCluster:
         """Of its directory, once it was started."""
         self._check: Check | None = None
         """Whether another engine can take the directory over, while that is being read."""
+        self._check_again_at: float | None = None
+        """While its brokers run on because that was refused (monotonic seconds)."""
         self._exchange = ""
         """Which engine takes over from which, from the stop of the brokers until all are back."""
         self._settled = False
@@ -200,6 +204,7 @@ class LocalCluster:
 
     def _begin_exchange(self) -> None:
         """Read what is stored, while its brokers run or when they have stopped; `look` goes on with what was found."""
+        self._check_again_at = None
         refusal = forbidden(self._engine, self.resource.engine())
         if refusal:
             self._refuse_exchange(refusal)
@@ -225,6 +230,7 @@ class LocalCluster:
         """The engine of before runs on, or again."""
         self._exchange = ""
         self.refusal = stuck(Reason.NOT_SUPPORTED, refusal)
+        self._check_again_at = time.monotonic() + CHECK_AGAIN_SECONDS
         if not self.brokers:
             self._start_or_say(self._engine)
 
@@ -236,6 +242,7 @@ class LocalCluster:
         if self._kill_at is not None:
             self._start_again = True
             return
+        self._check_again_at = None
         if self._check is not None:
             self._check.cancel()
             self._check = None
@@ -304,6 +311,8 @@ class LocalCluster:
             check, self._check = self._check, None
             self._end_exchange(check.refusal())
             return
+        if self._check_again_at is not None and self.ready and time.monotonic() >= self._check_again_at:
+            self._begin_exchange()
         for broker in self.brokers:
             news = broker.look()
             if news:

@@ -31,7 +31,9 @@ METADATA_RECORDS: Final[Mapping[str, Mapping[int, int]]] = {
 `common/metadata` in kafka-metadata.jar). Broadsheet reads those of 4.3."""
 
 GROUP_TYPES: Final[Mapping[str, str]] = {
-    "consumer": "restart their consumers with group.protocol=classic, or delete these groups",
+    "consumer": "restart their consumers with group.protocol=classic, which makes them classic groups and keeps their "
+    "offsets (a group without consumers needs one that joins), or delete these groups with their offsets "
+    "(kafka-consumer-groups.sh --delete)",
     "share": "delete these groups",
     "streams": "restart their applications with group.protocol=classic, or delete these groups",
 }
@@ -140,7 +142,9 @@ def _transactions(stored: Stored) -> Iterable[str]:
     if ended:
         yield (
             f"Broadsheet does not serve transactions, and there are the transactional ids {_some(ended)}: stop their "
-            "producers, and wait until the ids have expired (transactional.id.expiration.ms)"
+            "producers, and wait until the ids have expired, by default 7 days after their last transaction (to have "
+            "it sooner, set engine.type back, and transactional.id.expiration.ms and "
+            "transaction.remove.expired.transaction.cleanup.interval.ms in config)"
         )
 
 
