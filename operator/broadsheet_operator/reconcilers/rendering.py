@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 import yaml
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def render(template: str, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +29,8 @@ def text_of(file: str) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
+    import jinja2  # `broadsheet up` renders nothing, and starts sooner without it
+
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("broadsheet_operator", "templates"),
         undefined=jinja2.StrictUndefined,
