@@ -95,6 +95,12 @@ def _as_text(value: object) -> object:
     return value
 
 
+def _with_patch(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"write {VERSION_HELP}, as in 4.3.0")
+    return value
+
+
 Level = Annotated[int, Field(ge=0, le=32767)]
 
 
@@ -106,7 +112,7 @@ class Engine(SpecModel):
     version: (
         Annotated[
             str,
-            BeforeValidator(_as_text),
+            BeforeValidator(_with_patch),
             StringConstraints(pattern=VERSION_PATTERN, max_length=16),
             Field(json_schema_extra={"pattern": VERSION_PATTERN, "x-help": VERSION_HELP}),
         ]

@@ -107,12 +107,10 @@ def lenient_enum(kind: type[StrEnum]) -> Any:
     """A strict model takes enum members only; manifests hold their text."""
 
     def of_text(value: object) -> object:
-        if isinstance(value, str):
-            try:
-                return kind(value)
-            except ValueError:
-                raise ValueError(f"must be one of: {', '.join(kind)}") from None
-        return value
+        try:
+            return kind(str(value))
+        except ValueError:
+            raise ValueError(f"must be one of: {', '.join(kind)}") from None
 
     return BeforeValidator(of_text)
 

@@ -22,6 +22,10 @@ HOW_TO = "docs/how-to/apache-kafka-engine.md shows how to get it"
 _NEEDED = ("kafka-clients", "log4j-core", "log4j-slf4j-impl")
 """Jars beside kafka_2.13 whose absence would be noticed late, or only by an empty log."""
 _KAFKA_JAR = re.compile(r"kafka_[0-9.]+-([0-9]+(?:\.[0-9]+)+)\.jar")
+_OWN_JAR = re.compile(
+    r"(?:kafka_[0-9.]+|kafka|kafka-[a-z-]+|connect-(?:api|json|runtime|transforms))-([0-9]+(?:\.[0-9]+)+)\.jar"
+)
+"""A jar of Apache Kafka itself, in the version that it is part of."""
 _COLLECTOR = re.compile(r"-XX:[+-]Use\w*GC$")
 
 FLAGS = (
@@ -34,6 +38,13 @@ FLAGS = (
 )
 """What kafka-run-class.sh gives each JVM. The first five are left out where the options choose a collector."""
 TOOL_HEAP = "256m"
+_FORMAT_FIRST = """\
+{} & tool=$!
+trap 'kill $tool' TERM
+wait $tool || {{ wait $tool; exit 1; }}
+trap - TERM
+exec {}"""
+"""A shell that is asked to stop does not leave the tool behind: it would go on to write a directory that is used."""
 
 LOGGING = """\
 # Written by broadsheet: what Apache Kafka logs goes to the broker's log file.
@@ -93,8 +104,12 @@ def _version_in(libs: Path, home: str, version: str) -> str:
     if missing:
         which = ", ".join(f"{jar}-*.jar" for jar in missing)
         raise NotUsable(f"engine.home {home}: {libs} has no {which}, which Apache Kafka needs; {HOW_TO}")
-    if len(versions) > 1:
-        raise NotUsable(f"engine.home {home}: {libs} has more than one Kafka ({', '.join(versions)}); keep one of them")
+    all_versions = sorted({match[1] for name in names if (match := _OWN_JAR.fullmatch(name))})
+    if len(all_versions) > 1:
+        raise NotUsable(
+            f"engine.home {home}: {libs} has jars of more than one Kafka ({', '.join(all_versions)}): empty it, and "
+            f"put the jars of {version} there; {HOW_TO}"
+        )
     return versions[0]
 
 
@@ -149,8 +164,11 @@ class Program:
         start = [*self._java(*heap, *self._flags(), log_config=log_config), "kafka.Kafka", str(properties)]
         if (data / META_PROPERTIES).exists():
             return start
-        script = f"{shlex.join(self._format(properties, log_config))} || exit 1\nexec {shlex.join(start)}"
-        return ["/bin/sh", "-c", script]
+        return [
+            "/bin/sh",
+            "-c",
+            _FORMAT_FIRST.format(shlex.join(self._format(properties, log_config)), shlex.join(start)),
+        ]
 
     def _java(self, *flags: str, log_config: Path) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={log_config}"
@@ -174,6 +192,8 @@ def write_logging(directory: Path) -> None:
 
 
 _ERROR = re.compile(r"\b(ERROR|FATAL)\b")
+_UNCAUGHT = ("Exception in thread ", "Error: Unable to initialize", "Error: Could not find or load")
+"""How the JVM begins to say why the main class has ended or cannot run."""
 _MOST_LINES = 3
 
 
@@ -185,6 +205,10 @@ def last_words(lines: Sequence[str]) -> str:
     """
     said = [line.strip() for line in lines if line.strip() and not line.startswith(("\t", " "))]
     errors = [index for index, line in enumerate(said) if line.startswith("[") and _ERROR.search(line)]
+    uncaught = max((index for index, line in enumerate(said) if line.startswith(_UNCAUGHT)), default=-1)
+    if uncaught > max(errors, default=-1):
+        trace = list(takewhile(lambda line: not line.startswith("["), said[uncaught:]))[:_MOST_LINES]
+        return "; ".join(trace)
     if errors:
         trace = list(takewhile(lambda line: not line.startswith("["), said[errors[-1] + 1 :]))
         causes = [line.removeprefix("Caused by: ") for line in trace if line.startswith("Caused by: ")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from broadsheet_operator.local.apache_kafka import FLAGS, Installation, NotUsable, Program, find, last_words
+from tests.support.waiting import wait_until
 
 JARS = ("kafka_2.13-4.3.0", "kafka-clients-4.3.0", "log4j-core-2.25.3", "log4j-slf4j-impl-2.25.3")
 
@@ -39,8 +42,16 @@ def test_it_is_found(tmp_path: Path) -> None:
     [
         ((), r"has no kafka_2\.13-\*\.jar, kafka-clients-\*\.jar, log4j-core-\*\.jar, log4j-slf4j-impl-\*\.jar"),
         (JARS[:2], r"has no log4j-core-\*\.jar, log4j-slf4j-impl-\*\.jar, which Apache Kafka needs"),
-        (("kafka_2.13-4.4.0", *JARS[1:]), r"has Apache Kafka 4\.4\.0, and engine\.version is 4\.3\.0\. Set engine"),
-        (("kafka_2.13-4.4.0", *JARS), r"more than one Kafka \(4\.3\.0, 4\.4\.0\)"),
+        (
+            ("kafka_2.13-4.4.0", "kafka-clients-4.4.0", *JARS[2:]),
+            r"has Apache Kafka 4\.4\.0, and engine\.version is 4\.3\.0\. Set engine",
+        ),
+        (
+            ("kafka_2.13-4.4.0", *JARS),
+            r"more than one Kafka \(4\.3\.0, 4\.4\.0\): empty it, and put the jars of 4\.3\.0",
+        ),
+        ((*JARS, "kafka-clients-4.4.0"), r"more than one Kafka \(4\.3\.0, 4\.4\.0\)"),
+        ((*JARS, "kafka-server-common-4.4.0"), r"more than one Kafka \(4\.3\.0, 4\.4\.0\)"),
     ],
 )
 def test_a_home_that_does_not_fit(tmp_path: Path, jars: tuple[str, ...], words: str) -> None:
@@ -92,14 +103,39 @@ def command(tmp_path: Path, *options: str) -> list[str]:
 def test_a_new_directory_is_formatted_first(tmp_path: Path) -> None:
     shell, option, script = command(tmp_path)
     assert (shell, option) == ("/bin/sh", "-c")
-    first, second = script.splitlines()
+    first, *_, second = script.splitlines()
     assert "StorageTool format --cluster-id folded" in first
-    assert first.endswith("--ignore-formatted --release-version 4.3-IV0 --feature group.version=1 || exit 1")
+    assert first.endswith("--ignore-formatted --release-version 4.3-IV0 --feature group.version=1 & tool=$!")
     assert second.startswith("exec java ") and " -Xmx536870912 " in second
     assert f"-cp '{tmp_path}/my libs/*' kafka.Kafka {tmp_path}/broker-0.properties" in second
     (tmp_path / "broker-0").mkdir()
     (tmp_path / "broker-0" / "meta.properties").touch()
     assert command(tmp_path) == shlex.split(second)[1:], "and only then"
+
+
+def test_formatting_ends_with_the_shell_that_runs_it(tmp_path: Path) -> None:
+    """Left behind, it would write a directory that the next start formats, too."""
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid.new\nmv {tmp_path}/pid.new {tmp_path}/pid\nexec sleep 60\n")
+    tool.chmod(0o755)
+    installation = Installation(java=str(tool), libs=tmp_path, version="4.3.0")
+    program = Program(installation=installation, cluster_id="folded", heap=2**29)
+    shell = subprocess.Popen(program.command(tmp_path / "broker-0.properties"))
+    wait_until((tmp_path / "pid").exists, "the tool", 20)
+    shell.terminate()
+    assert shell.wait(20) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_failed_formatting_is_not_followed_by_a_start(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/runs\nexit 3\n")
+    tool.chmod(0o755)
+    installation = Installation(java=str(tool), libs=tmp_path, version="4.3.0")
+    program = Program(installation=installation, cluster_id="folded", heap=2**29)
+    assert subprocess.run(program.command(tmp_path / "broker-0.properties"), check=False).returncode == 1
+    assert len((tmp_path / "runs").read_text().split()) == 1
 
 
 def test_a_garbage_collector_of_the_clusters_own_replaces_kafkas(tmp_path: Path) -> None:
@@ -121,6 +157,16 @@ def test_a_garbage_collector_of_the_clusters_own_replaces_kafkas(tmp_path: Path)
         (
             'Exception in thread "main" org.apache.kafka.common.ConfigException: Invalid value x\n\tat a.b(c:1)\n',
             "Invalid value x",
+        ),
+        (
+            "[..] INFO formatting\nBootstrap metadata: [...]\nFormatting metadata directory /data\n"
+            'Exception in thread "main" java.lang.NoSuchMethodError: wrapForOutput\n\tat a.b(c:1)\n',
+            "java.lang.NoSuchMethodError: wrapForOutput",
+        ),
+        (
+            "[..] ERROR of the time before\n[..] INFO stopped\nError: Unable to initialize main class kafka.Kafka\n"
+            "Caused by: java.lang.NoClassDefFoundError: scala/Function0\n",
+            "NoClassDefFoundError: scala/Function0",
         ),
         ("Error occurred during initialization of VM\nToo small maximum heap\n", "Too small maximum heap"),
         (
