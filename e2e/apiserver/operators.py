@@ -157,7 +157,16 @@ class Kubelet:
                 self._claim(f"{claim['metadata']['name']}-{name}", claim)
             if self._api.get("Pod", name) is None:
                 self.pod(name, template)
+        self.observe(cluster)
         return owner
+
+    def observe(self, cluster: str) -> None:
+        """The controller says that it has seen the StatefulSet, and how many pods there are."""
+        name = f"{cluster}-brokers"
+        owner = self._api.one("StatefulSet", name)
+        pods = [pod for pod in self._api.list("Pod") if pod["metadata"]["name"].startswith(f"{name}-")]
+        seen = {"observedGeneration": owner["metadata"]["generation"], "replicas": len(pods)}
+        self._api.patch("StatefulSet", name, {"status": seen}, "status")
 
     def stop(self, cluster: str) -> None:
         """End the pods that are beyond the replicas of the StatefulSet."""
@@ -166,6 +175,7 @@ class Kubelet:
             name = pod["metadata"]["name"]
             if name.startswith(f"{cluster}-brokers-") and int(name.rpartition("-")[2]) >= replicas:
                 self._api.call("DELETE", self._api.path("Pod", name), {"gracePeriodSeconds": 0})
+        self.observe(cluster)
 
     def _claim(self, name: str, template: Mapping[str, Any]) -> None:
         if self._api.get("PersistentVolumeClaim", name) is not None:

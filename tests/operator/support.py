@@ -47,6 +47,8 @@ class FakeKubernetes:
         """(verb, kind, name)"""
         self.refuse: Callable[[str, Kind, str], KubernetesError | None] = lambda verb, kind, name: None
         self.pods_ready = True
+        self.controller_sees = True
+        """False: the controller of StatefulSets has not looked at them lately."""
         self._numbers = itertools.count(1)
 
     # -- what the operator calls ---------------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ class FakeKubernetes:
         self.watch(kind, "MODIFIED" if old else "ADDED", copy.deepcopy(body))
         if kind is Kind.STATEFUL_SET:
             self._run_pods(body)
-        return copy.deepcopy(body)
+        return copy.deepcopy(self.objects[key])
 
     def remove(self, kind: Kind, namespace: str, name: str) -> bool:
         body = self.objects.get((kind, namespace, name))
@@ -154,6 +156,15 @@ class FakeKubernetes:
             metadata = {"name": f"{name}-{index}", "namespace": namespace, **copy.deepcopy(template["metadata"])}
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
             self.put({**pod, "status": {"conditions": [ready]}})
+        self._observe(stateful_set)
+
+    def _observe(self, stateful_set: Body) -> None:
+        """The controller says what it has seen and made."""
+        metadata, spec = stateful_set["metadata"], stateful_set["spec"]
+        status = {"observedGeneration": metadata["generation"], "replicas": spec["replicas"]}
+        key = (Kind.STATEFUL_SET, metadata["namespace"], metadata["name"])
+        if key in self.objects and self.controller_sees and self.objects[key].get("status") != status:
+            self.put({**self.objects[key], "status": status})
 
     def one(self, kind: Kind, name: str, namespace: str = "paper") -> Body:
         return self.objects[kind, namespace, name]

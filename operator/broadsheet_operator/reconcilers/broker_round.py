@@ -22,7 +22,7 @@ from broadsheet_operator.reconcilers import (
     scaling,
 )
 from broadsheet_operator.reconcilers.cluster import BrokerState, fenced_brokers
-from broadsheet_operator.reconcilers.engine_change import image_of_another, running_engine
+from broadsheet_operator.reconcilers.engine_change import image_of_another, image_of_before, running_engine
 from broadsheet_operator.reconcilers.engines import engine_of
 from broadsheet_operator.reconcilers.exchange import Stored, refusal
 from broadsheet_operator.reconcilers.features import FeatureStep
@@ -211,7 +211,7 @@ def _exchange(
         keeps_claims=kept.get("whenScaled", "Retain") == "Retain",
         view=seen.view,
         health=seen.health,
-        unknown=_not_for(cluster, seen.stored),
+        unknown=_not_for(cluster, stateful_set, seen.stored),
         certain=exchange_state.takes_anything(situation),
         window=allows(cluster.spec.maintenance_windows or (), now),
         busy=busy,
@@ -220,9 +220,10 @@ def _exchange(
     return exchange_steps.next_step(situation, facts)
 
 
-def _not_for(cluster: Cluster, stored: object) -> str | None:
+def _not_for(cluster: Cluster, stateful_set: Mapping[str, Any], stored: object) -> str | None:
     """Why the declared engine cannot take over; None where that is not known."""
-    return image_of_another(cluster) or (refusal(engine_of(cluster), stored) if isinstance(stored, Stored) else None)
+    image = image_of_another(cluster) or image_of_before(cluster, stateful_set)
+    return image or (refusal(engine_of(cluster), stored) if isinstance(stored, Stored) else None)
 
 
 def _features(cluster: Cluster, children: Children, seen: Seen, rolling: Step) -> FeatureStep:

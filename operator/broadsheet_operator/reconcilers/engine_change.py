@@ -100,3 +100,13 @@ def image_of_another(cluster: Cluster) -> str:
             f"engine.version to the version of the image, or spec.image to one of {wanted.version}"
         )
     return ""
+
+
+def image_of_before(cluster: Cluster, stateful_set: Mapping[str, Any]) -> str:
+    """Why spec.image is not one of the declared engine where it is what another engine runs now; else empty."""
+    wanted, running, image = engine_of(cluster), running_engine(stateful_set), cluster.spec.image
+    if running is None or running.type is wanted.type or image is None:
+        return ""
+    if image != stateful_set["spec"]["template"]["spec"]["containers"][0]["image"]:
+        return ""
+    return f"spec.image {image} is the image of {running.title}: leave it out, or name one of {wanted.title}"

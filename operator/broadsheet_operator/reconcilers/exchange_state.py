@@ -4,16 +4,17 @@ rendered and applied. Pure. The steps are in `exchange_steps`."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
 
-from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.cluster import Cluster, Listener
 from broadsheet_operator.api.engine import DEFAULT, EngineType
 from broadsheet_operator.api.engine import Engine as DeclaredEngine
+from broadsheet_operator.reconcilers.engine_change import running_engine
 
 ENGINE = "broadsheet.io/engine"
 """Annotation of the StatefulSet: the engine that its volumes are run with, as `broadsheet` or `apache-kafka 4.3.0`.
@@ -26,6 +27,10 @@ SINCE = "broadsheet.io/exchange-since"
 """Annotation of the StatefulSet: when the exchange began (RFC 3339)."""
 OTHERS_KEPT = ("StatefulSet", "ConfigMap")
 """Children that are left as they are until the other engine starts: all of them are rendered for that one."""
+PORTS_OF_OURS = ("tcp-quorum", "tcp-prometheus")
+"""Ports of a broker's container that are no listeners of the Cluster."""
+QUORUM = "broadsheet.io/quorum"
+"""Annotation of volumes on which a quorum was seen. Older operators wrote it alone, and only of Broadsheet."""
 
 
 class Phase(StrEnum):
@@ -48,6 +53,19 @@ class Situation:
     """The engine that is declared, likewise."""
     brokers: int = 0
     since: datetime | None = None
+    template: str = ""
+    """The type of the engine whose pods the StatefulSet would make now."""
+    version: str = ""
+    """The resourceVersion of the StatefulSet of which all of this was read."""
+    empty: bool = False
+    """No broker is left, and none can come: the StatefulSet's controller has seen that there are to be none. Before,
+    it may still replace a pod that somebody has deleted, by the template that it knows."""
+
+    @property
+    def switches(self) -> bool:
+        """No pod of the engine that runs from now on can be made yet: the template is still that of the other one."""
+        other = bool(self.template) and self.template != _type_of(self.runs)
+        return self.phase is Phase.STARTING and not self.differs and other
 
     @property
     def differs(self) -> bool:
@@ -94,10 +112,13 @@ def situation_of(cluster: Cluster, stateful_set: Mapping[str, Any] | None) -> Si
         wanted=declared,
         brokers=brokers_of(stateful_set),
         since=_time(annotations.get(SINCE, "")),
+        template=_template_of(stateful_set),
+        version=stateful_set.get("metadata", {}).get("resourceVersion", ""),
+        empty=_is_empty(stateful_set),
     )
     known = annotations.get(PHASE, "")
     phase = Phase(known) if known in (Phase.STOPPING, Phase.STARTING) else Phase.ASKED if found.differs else Phase.NONE
-    return Situation(phase, found.runs, found.wanted, found.brokers, found.since)
+    return replace(found, phase=phase)
 
 
 def held(cluster: Cluster, situation: Situation) -> Cluster:
@@ -106,6 +127,15 @@ def held(cluster: Cluster, situation: Situation) -> Cluster:
         return cluster
     engine = _declared(situation.runs) or DEFAULT
     return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"engine": engine})})
+
+
+def with_listeners(cluster: Cluster, situation: Situation, stateful_set: Mapping[str, Any]) -> Cluster:
+    """The Cluster with the listeners that its brokers have, as long as those are to stay: its Services lead there."""
+    ports = stateful_set["spec"]["template"]["spec"]["containers"][0].get("ports", ()) if situation.holds else ()
+    found = [Listener(name=p["name"], port=p["containerPort"]) for p in ports if p["name"] not in PORTS_OF_OURS]
+    if not found or [(f.name, f.port) for f in found] == [(d.name, d.port) for d in cluster.listeners()]:
+        return cluster
+    return cluster.model_copy(update={"spec": cluster.spec.model_copy(update={"listeners": found})})
 
 
 def _declared(label: str) -> DeclaredEngine | None:
@@ -135,7 +165,8 @@ def volumes_of_another(
         return ""
     wanted = label(cluster.engine())
     for claim in claims:
-        known = (claim["metadata"].get("annotations") or {}).get(ENGINE, "")
+        annotations = claim["metadata"].get("annotations") or {}
+        known = annotations.get(ENGINE, "broadsheet" if QUORUM in annotations else "")
         if known and _type_of(known) != _type_of(wanted):
             return (
                 f"the volume {claim['metadata']['name']} was run with {title(known)}, and the engine is "
@@ -162,19 +193,34 @@ def to_apply(
     """The children that are applied now. `existing`: kinds of those that are there, of the kinds that can be kept.
 
     `keeps`: the engine of the pod template, where that template is to stay for another reason. It starts no broker
-    when the volumes are another engine's by now.
+    when the volumes are another engine's by now. The other engine's template is written over the very StatefulSet that
+    was seen to be empty, and over no other: somebody may have scaled it since.
     """
     holds = situation.holds or bool(keeps and keeps != _type_of(situation.runs))
+    holds = holds or (situation.switches and not situation.empty)
     result: list[dict[str, Any]] = []
     for child in children:
         if holds and child["kind"] in OTHERS_KEPT and child["kind"] in existing:
             continue
         if child["kind"] == "StatefulSet":
             engine = situation.runs if keeps else situation.wanted
-            annotations = {**(child["metadata"].get("annotations") or {}), ENGINE: engine}
-            child = {**child, "metadata": {**child["metadata"], "annotations": annotations}}
+            metadata = dict(child["metadata"])
+            metadata["annotations"] = {**(metadata.get("annotations") or {}), ENGINE: engine}
+            metadata |= {"resourceVersion": situation.version} if situation.switches else {}
+            child = {**child, "metadata": metadata}
         result.append(child)
     return result
+
+
+def _is_empty(stateful_set: Mapping[str, Any]) -> bool:
+    status = stateful_set.get("status") or {}
+    seen = int(status.get("observedGeneration", 0)) >= int(stateful_set.get("metadata", {}).get("generation", 1))
+    return seen and not stateful_set["spec"]["replicas"] and not status.get("replicas", 0)
+
+
+def _template_of(stateful_set: Mapping[str, Any]) -> str:
+    engine = running_engine(stateful_set) if "template" in stateful_set["spec"] else None
+    return str(engine.type) if engine is not None else ""
 
 
 def _type_of(label: str) -> str:

@@ -32,6 +32,7 @@ from broadsheet_operator.reconcilers.quorum import wanted_voters
 PATIENCE_SECONDS = 600.0
 """After this time, brokers that have not come back are no longer taken for what was asked for."""
 
+CONTROLLER = "the StatefulSet's controller has seen that no broker is to run"
 NO_VOLUMES = (
     "engine.type cannot change: these brokers have no volumes (brokers.storage.size), so all records would be gone "
     "when they stop; set engine.type back, or make a new Cluster"
@@ -224,15 +225,19 @@ def _stopping(situation: Situation, facts: Facts) -> Step:
         stuck = "; ".join(state.message for state in facts.states if state.state == "Lost" and state.message)
         waits = f"waits until {_brokers(going)} {'has' if len(going) == 1 else 'have'} stopped"
         return Step(situation, f"{change}: {waits}" + (f" ({stuck})" if stuck else ""))
+    if not situation.empty:
+        return Step(situation, f"{change}: waits until {CONTROLLER}")
     if facts.unknown:
         why = f"no broker of {title(situation.runs)} is left, and {title(situation.wanted)} is not started"
         return Step(situation, why, refusal=f"{why}: {facts.unknown}")
     note = f"no broker of {title(situation.runs)} is left; {title(situation.wanted)} starts on their volumes"
-    return Step(situation, note, patch=_start(situation.wanted), when_empty=True, event=("EngineStarting", note))
+    patch = _start(situation.wanted, situation.version)
+    return Step(situation, note, patch=patch, when_empty=True, event=("EngineStarting", note))
 
 
-def _start(engine: str) -> Mapping[str, Any]:
-    return {"metadata": {"annotations": {ENGINE: engine, PHASE: str(Phase.STARTING)}}}
+def _start(engine: str, version: str = "") -> Mapping[str, Any]:
+    metadata: dict[str, Any] = {"annotations": {ENGINE: engine, PHASE: str(Phase.STARTING)}}
+    return {"metadata": metadata | ({"resourceVersion": version} if version else {})}
 
 
 def _starting(situation: Situation, facts: Facts) -> Step:
@@ -240,6 +245,9 @@ def _starting(situation: Situation, facts: Facts) -> Step:
     if situation.differs:
         return _taken_back(situation, facts, serves=serves)
     doing = f"{title(situation.runs)} starts on the brokers' volumes"
+    if situation.switches and not situation.empty:
+        patch = {"spec": _scaled(0)} if facts.replicas else None
+        return Step(situation, f"{doing}: waits until {CONTROLLER}", patch=patch)
     away = [state.id for state in facts.states if state.state != "Running"]
     if away:
         fails = any(state.state in _FAILING for state in facts.states)

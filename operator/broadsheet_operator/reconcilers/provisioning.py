@@ -38,7 +38,7 @@ CHOSEN = "broadsheet.io/chosen-image"
 """Annotation of the StatefulSet: the image that an operator has chosen; empty while the Cluster names one."""
 RENDERED = "broadsheet.io/rendered"
 """Annotation of the StatefulSet: a hash of its pod template as the operator rendered it."""
-QUORUM = "broadsheet.io/quorum"
+QUORUM = exchange_state.QUORUM
 FORMED = "formed"
 """Annotation of the ConfigMap and of the volumes: there was a metadata quorum, so no broker may begin another one."""
 RESTART = "broadsheet.io/restart"
@@ -117,15 +117,18 @@ def held_back(cluster: Cluster, existing: Existing) -> tuple[Cluster, str]:
 
     A Cluster grows at once and shrinks when its brokers are drained; the number stays while the first quorum forms,
     since its voters know each other by name, and for ever where the voters stand in the brokers' configuration.
+    Before an exchange of the engine begins, the brokers also keep their listeners.
     """
     brokers = cluster.spec.brokers
     if brokers is None or existing.stateful_set is None:
         return cluster, ""
+    situation = exchange_state.situation_of(cluster, existing.stateful_set)
+    cluster = exchange_state.with_listeners(cluster, situation, existing.stateful_set)
     running = exchange_state.brokers_of(existing.stateful_set)
     if brokers.replicas == running:
         return cluster, ""
     now, words = running, ""
-    if exchange_state.situation_of(cluster, existing.stateful_set).phase:
+    if situation.phase:
         pass  # it grows or shrinks when the other engine runs, which the exchange says
     elif static_voters(existing):
         words = f"the metadata quorum of this cluster is fixed: set brokers.replicas back to {running}"

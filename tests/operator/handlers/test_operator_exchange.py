@@ -148,6 +148,31 @@ async def test_an_operator_that_is_new_goes_on_and_a_pause_holds(stage: Stage) -
 
 
 @staged
+async def test_the_other_engine_starts_when_the_controller_has_seen_that_no_broker_is_to_run(stage: Stage) -> None:
+    await three(stage)
+    stage.kubernetes.controller_sees = False
+    stage.apply("Cluster", "news", {**BROKERS, **APACHE})
+    await stage.until(lambda: "controller has seen" in status(stage).get("exchange", ""), "the wait")
+    assert annotation(stage, PHASE) == "Stopping" and annotation(stage, ENGINE) == "broadsheet"
+    stage.kubernetes.controller_sees = True
+    stage.kubernetes.put(stateful_set(stage))
+    await stage.until(lambda: annotation(stage, ENGINE) == "apache-kafka 4.3.0", "the other engine")
+    await stage.reason(Kind.CLUSTER, "news", "Ready")
+
+
+@staged
+async def test_an_image_that_was_left_as_it_was_stops_no_broker(stage: Stage) -> None:
+    await three(stage)
+    stage.apply("Cluster", "news", {**BROKERS, "image": "registry.example/mine:1"})
+    await stage.until(lambda: "mine" in str(stateful_set(stage)["spec"]["template"]), "the image")
+    await stage.until(lambda: status(stage).get("rollout") is None and status(stage)["readyReplicas"] == 3, "the roll")
+    stage.apply("Cluster", "news", {**BROKERS, **APACHE, "image": "registry.example/mine:1"})
+    await stage.reason(Kind.CLUSTER, "news", "NotSupported")
+    assert "registry.example/mine:1 is the image of Broadsheet: leave it out" in condition(stage, "Stalled")["message"]
+    assert not annotation(stage, PHASE) and stateful_set(stage)["spec"]["replicas"] == 3
+
+
+@staged
 async def test_a_cluster_that_does_not_start_gets_the_other_engine(stage: Stage) -> None:
     await three(stage)
     waiting = {"reason": "CrashLoopBackOff", "message": "back-off 5m0s"}

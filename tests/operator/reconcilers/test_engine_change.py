@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broadsheet_operator.reconcilers import provisioning
-from broadsheet_operator.reconcilers.engine_change import needs_levels, refusal, running_engine
+from broadsheet_operator.reconcilers.engine_change import image_of_before, needs_levels, refusal, running_engine
 from broadsheet_operator.reconcilers.inputs import ANNOTATION
 from broadsheet_operator.reconcilers.observed import Failure, FeaturesView
 from broadsheet_operator.reconcilers.provisioning import INPUTS, RENDERED, Existing
@@ -106,3 +106,19 @@ def test_a_new_cluster_whose_engine_is_refused_gets_no_brokers() -> None:
     kinds = [c["kind"] for c in provisioning.children(cluster(spec(OLDER)), Existing(), SETTINGS, held=True)]
     assert "StatefulSet" not in kinds
     assert "ConfigMap" in kinds
+
+
+def test_an_image_that_was_left_as_it_was_is_not_one_of_the_other_engine() -> None:
+    """All brokers stopped for it, and none of them started."""
+    mine = "registry.example/brokers@sha256:0123"
+    words = image_of_before(cluster(spec(OLDER, image=mine)), runs(None, image=mine))
+    assert words == f"spec.image {mine} is the image of Broadsheet: leave it out, or name one of Apache Kafka 4.3.0"
+    assert "leave it out, or name one of Broadsheet" in image_of_before(
+        cluster(spec(None, image=mine)), runs(OLDER, image=mine)
+    )
+    for declared, existing in (
+        (spec(OLDER, image="registry.example/other:1"), runs(None, image=mine)),
+        (spec(OLDER), runs(None, image=mine)),
+        (spec(NEWER, image=mine), runs(OLDER, image=mine)),
+    ):
+        assert image_of_before(cluster(declared), existing) == ""

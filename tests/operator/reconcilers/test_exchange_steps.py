@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from broadsheet_operator.api.cluster import Cluster
+from broadsheet_operator.api.cluster import Cluster, Listener
 from broadsheet_operator.reconcilers import exchange_state
 from broadsheet_operator.reconcilers.cluster import BrokerState
 from broadsheet_operator.reconcilers.exchange_state import (
@@ -22,6 +23,7 @@ from broadsheet_operator.reconcilers.exchange_state import (
     to_apply,
 )
 from broadsheet_operator.reconcilers.exchange_steps import Facts, Step, is_interrupted, next_step, paused
+from broadsheet_operator.reconcilers.inputs import ANNOTATION
 from broadsheet_operator.reconcilers.observed import (
     BrokerView,
     ClusterHealth,
@@ -30,6 +32,7 @@ from broadsheet_operator.reconcilers.observed import (
     LackingPartition,
     TopicPartition,
 )
+from broadsheet_operator.reconcilers.provisioning import Existing, held_back
 from tests.operator.support import merged
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -51,7 +54,15 @@ def stateful_set(replicas: int = 3, **annotations: str) -> dict[str, Any]:
     names = {"engine": ENGINE, "phase": PHASE, "brokers": BROKERS, "since": SINCE}
     metadata = {"name": "news-brokers", "annotations": {names[key]: value for key, value in annotations.items()}}
     kept = {"whenDeleted": "Retain", "whenScaled": "Delete"}
-    return {"metadata": metadata, "spec": {"replicas": replicas, "persistentVolumeClaimRetentionPolicy": kept}}
+    spec = {"replicas": replicas, "persistentVolumeClaimRetentionPolicy": kept}
+    return {"metadata": metadata, "spec": spec, "status": {"observedGeneration": 1, "replicas": replicas}}
+
+
+def with_template(existing: Mapping[str, Any], engine: str) -> dict[str, Any]:
+    """A StatefulSet, at its version 7, whose template starts this engine."""
+    known = {"properties": {}} | ({"engine": engine} if engine != "Broadsheet" else {})
+    template = {"metadata": {"annotations": {ANNOTATION: json.dumps(known)}}, "spec": {"containers": [{}]}}
+    return merged(existing, {"metadata": {"resourceVersion": "7"}, "spec": {"template": template}})
 
 
 def step(declared: Cluster, existing: Mapping[str, Any], **facts: Any) -> Step:
@@ -193,6 +204,38 @@ def test_no_broker_of_the_other_engine_starts_while_one_is_left() -> None:
     assert found.refusal.endswith("Apache Kafka 4.3.0 is not started: spec.image is another")
 
 
+@pytest.mark.parametrize(
+    "status", [{}, {"observedGeneration": 0, "replicas": 0}, {"observedGeneration": 1, "replicas": 1}]
+)
+def test_a_controller_that_may_still_replace_a_pod_of_the_old_engine_is_waited_for(status: dict[str, int]) -> None:
+    """Pods that somebody else deletes are gone before it has seen that there are to be none."""
+    stopping = stateful_set(0, phase="Stopping", engine="broadsheet", brokers="3")
+    stopping["spec"]["persistentVolumeClaimRetentionPolicy"]["whenScaled"] = "Retain"
+    found = step(cluster(APACHE), {**stopping, "status": status}, states=STOPPED, pods=set(), view=None, unknown=None)
+    assert "waits until the StatefulSet's controller has seen that no broker is to run" in found.words
+    assert found.patch is None
+
+
+def test_a_stateful_set_that_someone_scales_between_two_writes_starts_no_mixed_cluster() -> None:
+    """Its template is still that of the old engine: pods of that are let go before the other template is written."""
+    asked = cluster(APACHE)
+    written = stateful_set(0, phase="Starting", engine="apache-kafka 4.3.0", brokers="3")
+    children = [{"kind": kind, "metadata": {}} for kind in ("ConfigMap", "StatefulSet")]
+    empty = with_template(written, "Broadsheet")
+    (_, applied) = to_apply(children, situation_of(asked, empty), {"ConfigMap", "StatefulSet"})
+    assert applied["metadata"]["resourceVersion"] == "7", "over the one that was seen to be empty, and no other"
+    scaled = merged(empty, {"spec": {"replicas": 2}, "status": {"replicas": 2}})
+    assert to_apply(children, situation_of(asked, scaled), {"ConfigMap", "StatefulSet"}) == []
+    found = step(asked, scaled, pods={0, 1}, view=None, health=None, unknown=None)
+    assert found.patch is not None and found.patch["spec"]["replicas"] == 0
+    assert "waits until the StatefulSet's controller" in found.words
+    going = merged(scaled, {"spec": {"replicas": 0}})
+    found = step(asked, going, pods={0, 1}, states=STOPPED, view=None, health=None, unknown=None)
+    assert found.patch is None and to_apply(children, situation_of(asked, going), {"ConfigMap", "StatefulSet"}) == []
+    new = with_template(written, "Apache Kafka 4.3.0")
+    assert "resourceVersion" not in to_apply(children, situation_of(asked, new), set())[1]["metadata"]
+
+
 def test_brokers_that_do_not_vote_stop_first_while_there_is_a_quorum() -> None:
     """The only voter of two brokers would be gone before the other one has asked it for its controlled shutdown."""
     for brokers, voters in ((2, 1), (5, 3)):
@@ -302,6 +345,40 @@ def test_what_stays_is_rendered_for_the_engine_that_it_has() -> None:
     assert kept.engine().type == "broadsheet"
 
 
+def test_listeners_change_with_the_engine_and_not_before() -> None:
+    """Services led to a port on which no broker listened, from the wish for another engine until it ran."""
+    declared = cluster(APACHE)
+    spec = declared.spec.model_copy(update={"listeners": [Listener(name="internal", port=9095)]})
+    declared = declared.model_copy(update={"spec": spec})
+    ports = [{"name": "plain", "containerPort": 9092}, {"name": "tcp-quorum", "containerPort": 9093}]
+    ports += [{"name": "tcp-prometheus", "containerPort": 9404}]
+    for existing, expected in (
+        (stateful_set(), [("plain", 9092)]),
+        (stateful_set(0, phase="Stopping", engine="broadsheet"), [("plain", 9092)]),
+        (stateful_set(0, phase="Starting", engine="apache-kafka 4.3.0"), [("internal", 9095)]),
+    ):
+        body = merged(existing, {"spec": {"template": {"metadata": {}, "spec": {"containers": [{"ports": ports}]}}}})
+        found, _ = held_back(declared, Existing(body))
+        assert [(door.name, door.port) for door in found.listeners()] == expected
+
+
+@pytest.mark.parametrize(
+    ("annotations", "refused"),
+    [
+        ({"broadsheet.io/quorum": "formed"}, True),
+        ({"broadsheet.io/quorum": "formed", ENGINE: "broadsheet"}, True),
+        ({"broadsheet.io/quorum": "formed", ENGINE: "apache-kafka 4.4.0"}, False),
+        ({"broadsheet.io/cluster-id": "of a cluster that never formed"}, False),
+    ],
+)
+def test_volumes_that_an_older_operator_has_left_are_those_of_broadsheet(
+    annotations: dict[str, str], refused: bool
+) -> None:
+    claim = {"metadata": {"name": "data-news-brokers-0", "annotations": annotations}}
+    words = exchange_state.volumes_of_another(cluster(APACHE), None, [claim])
+    assert bool(words) == refused and (not refused or "was run with Broadsheet" in words)
+
+
 def test_a_whole_exchange_there_and_back_goes_on_from_what_is_written() -> None:
     """Every step is taken twice, as by an operator that ends after its write and before it remembers anything."""
     existing = stateful_set()
@@ -321,6 +398,7 @@ def test_a_whole_exchange_there_and_back_goes_on_from_what_is_written() -> None:
             elif found.situation.phase is Phase.STARTING:
                 existing["spec"]["replicas"] = exchange_state.brokers_of(existing)
             pods = set(range(existing["spec"]["replicas"])) if existing["spec"]["replicas"] else set(sorted(pods)[1:])
+            existing["status"] = {"observedGeneration": 1, "replicas": len(pods)}
         assert existing["metadata"]["annotations"] == {ENGINE: label}
         assert [p for n, p in enumerate(phases) if not n or phases[n - 1] != p] == [
             Phase.ASKED,
