@@ -194,6 +194,8 @@ def write_logging(directory: Path) -> None:
 _ERROR = re.compile(r"\b(ERROR|FATAL)\b")
 _UNCAUGHT = ("Exception in thread ", "Error: Unable to initialize", "Error: Could not find or load")
 """How the JVM begins to say why the main class has ended or cannot run."""
+_FORMATTING = ("Bootstrap metadata: ", "Formatting ")
+"""How the storage tool begins lines that are no complaint."""
 _MOST_LINES = 3
 
 
@@ -213,5 +215,5 @@ def last_words(lines: Sequence[str]) -> str:
         trace = list(takewhile(lambda line: not line.startswith("["), said[errors[-1] + 1 :]))
         causes = [line.removeprefix("Caused by: ") for line in trace if line.startswith("Caused by: ")]
         return (causes or trace[:1] or said[errors[-1] : errors[-1] + 1])[-1]
-    outside = list(takewhile(lambda line: not line.startswith("["), reversed(said)))
+    outside = list(takewhile(lambda line: not line.startswith(("[", *_FORMATTING)), reversed(said)))
     return "; ".join(reversed(outside[:_MOST_LINES])) or (said[-1] if said else "")

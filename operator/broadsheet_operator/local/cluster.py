@@ -202,6 +202,14 @@ class LocalCluster:
     def _exchange_words(self) -> str:
         return f"{engine_of(self.resource).title} takes over from {engine_of(self._in_force()).title}"
 
+    def _exchange_stage(self) -> str:
+        if self._exchange:
+            return f"{self._exchange}: its brokers {'stop' if self._kill_at is not None else 'start'}"
+        if self._check is None or self.refusal:
+            return ""
+        new, old = engine_of(self.resource).title, engine_of(self._in_force()).title
+        return f"{new} is to take over from {old}: what is stored is read first"
+
     def _begin_exchange(self) -> None:
         """Read what is stored, while its brokers run or when they have stopped; `look` goes on with what was found."""
         self._check_again_at = None
@@ -382,13 +390,12 @@ class LocalCluster:
         if self.resource.spec.paused and self.resource.spec.brokers is not None:
             not_done = carried_out.not_done(self.resource.spec, self._carried_out, exists=True)
         also = self._canary.statements()
-        stage = "its brokers stop" if self._kill_at is not None else "its brokers start"
         remarks = Remarks(
             instead=self.refusal,
             remark="; ".join(filter(None, (remark, self._not_settled))),
             not_done=not_done,
             engine=label(self._engine) if self.brokers else "",
-            exchange=f"{self._exchange}: {stage}" if self._exchange else "",
+            exchange=self._exchange_stage(),
             interrupted=bool(self._exchange),
             also=also,
         )

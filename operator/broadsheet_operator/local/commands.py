@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from broadsheet_operator.api.cluster import ClusterStatus
 from broadsheet_operator.api.manifests import KINDS, AnyResource, ManifestError, load_paths
 from broadsheet_operator.local import tables
 from broadsheet_operator.local.store import FileStore, Reference
@@ -108,6 +109,8 @@ def up(paths: Sequence[str], data: str, output: str) -> int:
         return 0 if clean else 1
     except CannotStart as error:
         raise Refused(str(error)) from None
+    except OSError as error:
+        raise Refused(f"cannot keep state in {data}: {error.strerror or error}; its brokers are stopped") from None
     finally:
         held.__exit__(None, None, None)
 
@@ -155,7 +158,10 @@ def _wait_until_settled(store: FileStore, key: Reference, deadline: float, timeo
         ready = status.condition("Ready") if status else None
         if status and ready and (status.observed_generation or 0) >= entry.resource.metadata.generation:
             words = f"{ready.reason}: {ready.message}" if ready.message else ready.reason
-            if ready.status == "True":
+            exchange = status.exchange if isinstance(status, ClusterStatus) else None
+            if ready.status == "True" and exchange:
+                words = exchange
+            elif ready.status == "True":
                 reset = status.condition("Reset")
                 if reset is not None and reset.reason == Reason.RESET_PASSED_OVER:
                     return False, f"{reset.reason}: {reset.message}"
