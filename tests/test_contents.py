@@ -141,7 +141,21 @@ def test_what_is_being_appended_is_left_out_and_damage_is_not(tmp_path: Path) ->
         contents(tmp_path)
 
 
+def test_a_metadata_log_of_which_nothing_can_be_read_is_not_an_empty_one(tmp_path: Path) -> None:
+    """It was: then nothing was in the way of an exchange."""
+    file = metadata(tmp_path, FeatureLevelRecord(name="metadata.version", feature_level=33))
+    whole = file.read_bytes()
+    file.write_bytes(b"junk" * 40)
+    with pytest.raises(KafkaError, match="__cluster_metadata-0 is damaged: none of its records can be read"):
+        contents(tmp_path)
+    file.write_bytes(whole[:62] + b"\xff" * (len(whole) - 62))
+    with pytest.raises(KafkaError, match=r"0\.log is damaged in the batch at offset 0"):
+        contents(tmp_path)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contents", f"{tmp_path}/none"]) == 1
+    assert f"{tmp_path}/none: there is no such directory" in capsys.readouterr().err
     assert main(["contents", str(tmp_path)]) == 1
     assert f"{tmp_path} has no meta.properties: it is not a log directory" in capsys.readouterr().err
     (tmp_path / "meta.properties").touch()

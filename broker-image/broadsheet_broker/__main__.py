@@ -322,12 +322,16 @@ def _contents(options: argparse.Namespace, config: BrokerConfig) -> int:
 
     files = LocalFiles()
     for directory in options.directories:
+        if not files.exists(directory):
+            return _fail(f"{directory}: there is no such directory. Name log.dirs")
         if not files.exists(f"{directory}/{META_PROPERTIES}"):
             return _fail(f"{directory} has no {META_PROPERTIES}: it is not a log directory of Kafka. Name log.dirs")
     try:
         found = read_contents(files, options.directories)
     except KafkaError as error:
         return _fail(error.message)
+    except OSError as error:
+        return _fail(f"{error.filename or ', '.join(options.directories)}: {error.strerror}")
     sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n" if options.output == "json" else found.as_text())
     return 0
 

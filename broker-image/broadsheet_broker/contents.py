@@ -182,7 +182,13 @@ def _rows(files: Files, path: str, start: int = 0) -> Iterator[Row]:
         for header, batch in _batches(files, segment, is_last=segment == segments[-1]):
             if header.is_control or header.last_offset < start:
                 continue
-            for record in decode_records(batch()):
+            try:
+                records = list(decode_records(batch()))
+            except (KafkaError, ProtocolError) as error:
+                why = error.message if isinstance(error, KafkaError) else error
+                words = f"{segment} is damaged in the batch at offset {header.base_offset}: {why}"
+                raise KafkaError(ErrorCode.CORRUPT_MESSAGE, words) from error
+            for record in records:
                 if record.offset >= start:
                     yield record.key, record.value
 
@@ -205,6 +211,8 @@ def _read_metadata(files: Files, path: str, found: Contents) -> None:
     for _, row in _rows(files, path, start):
         if row is not None:
             metadata.take_in(row)
+    if not found.metadata_records and any(files.size(segment) for segment in _segments(files, path)):
+        raise KafkaError(ErrorCode.CORRUPT_MESSAGE, f"{path} is damaged: none of its records can be read")
     metadata.finish()
 
 
