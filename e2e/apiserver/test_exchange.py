@@ -173,3 +173,70 @@ def test_the_api_server_refuses_another_engine_without_an_exchange(site: Site) -
         with pytest.raises(Refused, match=r"engine\.exchange: Stop"):
             site.api.resource("Cluster", "news", {**SPEC, "engine": {"type": "apache-kafka", "version": "4.3.0"}})
         assert site.pods() == [0, 1, 2, 3]
+
+
+def test_an_engine_that_one_field_manager_leaves_out_is_no_order_while_another_owns_the_exchange(site: Site) -> None:
+    """A chart of Argo CD's without spec.engine stopped a cluster, since somebody had set the exchange by hand."""
+    api = site.api
+    metadata = {"name": "news", "namespace": api.namespace}
+    body = {"apiVersion": "broadsheet.io/v1alpha1", "kind": "Cluster", "metadata": metadata}
+    api.apply({**body, "spec": {**SPEC, "engine": {"type": "apache-kafka", "version": "4.3.0"}}}, "argocd-controller")
+    api.apply({**body, "spec": {"engine": {"exchange": "Stop"}}})
+    with pytest.raises(Refused, match=r"write both, or set engine\.type back"):
+        api.apply({**body, "spec": SPEC}, "argocd-controller")
+
+
+def test_everything_that_is_changed_together_with_the_engine_waits_for_it(site: Site) -> None:
+    """Services led to a port on which no broker listened yet, so that the exchange never began."""
+    api, closed = site.api, [{"schedule": "0 3 29 2 *", "duration": "1h"}]
+    more = {"listeners": [{"name": "inner", "port": 9095}], "maintenanceWindows": closed, **APACHE}
+    bigger = {"brokers": {**SPEC["brokers"], "replicas": 6, "resources": {"limits": {"memory": "2Gi"}}}, **more}
+
+    def ports(service: str = "news-bootstrap") -> list[int]:
+        return [port["port"] for port in api.one("Service", service)["spec"]["ports"]]
+
+    with OperatorThread(api.namespace, CALM) as operator:
+        site.kafka(operator.kafka)
+        site.make()
+        api.resource("Cluster", "news", bigger)
+        site.words("waits for the maintenance window")
+        assert ports() == [9092] and ports("news-brokers") == [9092, 9093]
+        assert api.one("StatefulSet", "news-brokers")["spec"]["replicas"] == 4
+        api.patch("Cluster", "news", {"spec": {"maintenanceWindows": None}})
+        site.replicas(3)
+        api.patch("Cluster", "news", {"spec": {"maintenanceWindows": closed, "brokers": {"replicas": 5}}})
+        site.kubelet.stop("news")
+        site.replicas(0)
+        api.patch("StatefulSet", "news-brokers", {"spec": {"replicas": 2}})
+        site.replicas(0)
+        assert ports() == [9092] and site.annotation(ENGINE) == "broadsheet"
+        site.kubelet.stop("news")
+        site.replicas(4)
+        assert ports() == [9095]
+        site.kubelet.run("news")
+        site.replicas(5)
+        assert not site.annotation(PHASE)
+
+
+def test_a_stateful_set_that_is_scaled_before_the_other_template_is_written_gets_no_other_template(site: Site) -> None:
+    """No broker of Broadsheet is left behind with brokers of Apache Kafka beside it."""
+    api = site.api
+    with OperatorThread(api.namespace, CALM) as operator:
+        site.kafka(operator.kafka)
+        site.make()
+    annotations = {ENGINE: "apache-kafka 4.3.0", PHASE: "Starting", "broadsheet.io/exchange-brokers": "4"}
+    policy = {"whenDeleted": "Retain", "whenScaled": "Retain"}
+    scaled = {"replicas": 2, "persistentVolumeClaimRetentionPolicy": policy}
+    api.patch("StatefulSet", "news-brokers", {"metadata": {"annotations": annotations}, "spec": scaled})
+    api.resource("Cluster", "news", {**SPEC, **APACHE})
+    site.kubelet.stop("news")
+    with OperatorThread(api.namespace, CALM) as operator:
+        site.kafka(operator.kafka)
+        site.replicas(0)
+        site.words("waits until the StatefulSet's controller has seen that no broker is to run")
+        assert site.pods() == [0, 1] and site.image() == "broker:1"
+        site.kubelet.stop("news")
+        site.replicas(4)
+        assert site.image() == "apache/kafka:4.3.0" and not site.pods()
+        site.kubelet.run("news")
+        settled(api, "news")

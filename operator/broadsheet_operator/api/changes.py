@@ -28,7 +28,9 @@ def refused_changes(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -
     if "brokers" not in old or "brokers" not in new:
         return
     was, now = ((spec.get("engine") or {}).get("type") or EngineType.BROADSHEET for spec in (old, new))
-    if was != now and not (new.get("engine") or {}).get("exchange"):
+    engine = new.get("engine") or {}
+    # A type that is left out is no order: another field manager may still own the exchange.
+    if was != now and not (engine.get("exchange") and engine.get("type")):
         yield "spec.engine.type", NO_EXCHANGE
     before, after = ((spec["brokers"] or {}).get("storage") or {} for spec in (old, new))
     if (before.get("size") is None) != (after.get("size") is None):

@@ -42,9 +42,14 @@ NO_PROPERTIES_OF_OURS = (
 NOT_EXTERNAL = "engine goes with brokers: a cluster that is run elsewhere has the engine that it has"
 NO_EXCHANGE = (
     "engine.type of a cluster that exists changes only with engine.exchange: Stop, which stops all its brokers and "
-    "starts the other engine on their volumes; set it, or set engine.type back"
+    "starts the other engine on their volumes; write both, or set engine.type back"
 )
 NO_HOME = "engine.home is for `broadsheet up`; on Kubernetes the engine is in the image (spec.image); remove it"
+LEAST_LIMIT = "128Mi"
+LIMIT_HELP = (
+    f"Apache Kafka does not run with a memory limit below {LEAST_LIMIT}: half of it is the heap, which has at least "
+    f"{LEAST_HEAP}; raise brokers.resources.limits.memory, to 1Gi or more for real use"
+)
 HEAP_HELP = (
     "engine.jvm.heap must be less than the memory limit of brokers.resources: the JVM needs more than its heap. Left "
     "out, the heap is half of the limit"
@@ -203,10 +208,13 @@ def refused_by_engine(
         ours = next((key for key in sorted(config or ()) if key.startswith("broadsheet.")), None)
         if ours:
             return f"{ours}: {NO_PROPERTIES_OF_OURS}"
-    heap = engine.jvm.heap if engine.jvm else None
-    limited = memory_limit is not None and re.match(QUANTITY_PATTERN, str(memory_limit))
-    if heap is not None and limited and parse_size(heap) >= parse_quantity(str(memory_limit)):
+    if memory_limit is None or not re.match(QUANTITY_PATTERN, str(memory_limit)):
+        return ""
+    heap, limit = engine.jvm.heap if engine.jvm else None, parse_quantity(str(memory_limit))
+    if heap is not None and parse_size(heap) >= limit:
         return f"heap {heap}, memory limit {memory_limit}: {HEAP_HELP}"
+    if engine.type is EngineType.APACHE_KAFKA and limit < parse_size(LEAST_LIMIT):
+        return f"memory limit {memory_limit}: {LIMIT_HELP}"
     return ""
 
 

@@ -9,6 +9,8 @@ from broadsheet_operator.api.engine import (
     HEAP_OPTION_HELP,
     KAFKA_ONLY,
     LEAST_HEAP,
+    LEAST_LIMIT,
+    LIMIT_HELP,
     NEEDS_VERSION,
     NO_EXCHANGE,
     NO_HOME,
@@ -82,7 +84,8 @@ def _rules_of_ours() -> list[tuple[str, str, str, str]]:
 
 RULES: tuple[tuple[str, str, str, str], ...] = (
     ("spec", "!has(self.engine) || !has(self.external)", NOT_EXTERNAL, ".engine"),
-    ("spec", f"{_TYPE.format('self')} == {_TYPE.format('oldSelf')} || (has(self.engine) && has(self.engine.exchange))",
+    ("spec", f"{_TYPE.format('self')} == {_TYPE.format('oldSelf')} || "
+     "(has(self.engine) && has(self.engine.type) && has(self.engine.exchange))",
      NO_EXCHANGE, ".engine"),
     ("spec", f"!has(self.config) || {_TYPE.format('self')} != '{EngineType.APACHE_KAFKA}'"
      " || !self.config.exists(key, key.startsWith('broadsheet.'))", NO_PROPERTIES_OF_OURS, ".config"),
@@ -90,6 +93,9 @@ RULES: tuple[tuple[str, str, str, str], ...] = (
      f" || !has(self.brokers.resources) || !has({_LIMITS}) || !('memory' in {_LIMITS}) || !isQuantity({_LIMIT})"
      f" || !isQuantity(self.engine.jvm.heap) || quantity(self.engine.jvm.heap).isLessThan(quantity({_LIMIT}))",
      HEAP_HELP, ".engine"),
+    ("spec", f"{_TYPE.format('self')} != '{EngineType.APACHE_KAFKA}' || !has(self.brokers)"
+     f" || !has(self.brokers.resources) || !has({_LIMITS}) || !('memory' in {_LIMITS}) || !isQuantity({_LIMIT})"
+     f" || quantity({_LIMIT}).compareTo(quantity('{LEAST_LIMIT}')) >= 0", LIMIT_HELP, ".brokers"),
     ("spec.engine", f"!has(self.type) || !({_IS_KAFKA}) || has(self.version)", NEEDS_VERSION, ".version"),
     ("spec.engine", "!has(self.home)", NO_HOME, ".home"),
     *_rules_of_ours(),
