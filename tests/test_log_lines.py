@@ -149,15 +149,16 @@ def test_the_documented_paths_are_those_of_the_pods() -> None:
     """A kubelet names a log after pod, namespace and container. The names are those of the templates."""
     root = Path(__file__).resolve().parents[1]
     templates = root / "operator/broadsheet_operator/templates"
-    sources = {
-        "cafe-brokers-0": templates / "stateful-set.yaml.j2",
-        "cafe-canary-7d9f8b-x2x4z": templates / "canary-deployment.yaml.j2",
-        "broadsheet-7d9f8b-x2x4z": root / "charts/broadsheet/templates/deployment.yaml",
-    }
+    sources = [
+        ("cafe-brokers-0", templates / "containers-broadsheet.yaml.j2"),
+        ("cafe-brokers-0", templates / "containers-apache-kafka.yaml.j2"),
+        ("cafe-canary-7d9f8b-x2x4z", templates / "canary-deployment.yaml.j2"),
+        ("broadsheet-7d9f8b-x2x4z", root / "charts/broadsheet/templates/deployment.yaml"),
+    ]
     blocks = re.findall(r"```yaml\n(filebeat.*?)```", (root / "docs/how-to/logs.md").read_text(), re.DOTALL)
     (inputs,) = (yaml.safe_load(block)["filebeat.inputs"] for block in blocks)
-    for pod, source in sources.items():
-        found = re.search(r"containers:\n +- name: (\w+)", source.read_text())
+    for pod, source in sources:
+        found = re.search(r" containers:\n +- name: (\w+)", source.read_text())
         assert found, source
         path = f"/var/log/containers/{pod}_paper_{found[1]}-0123abcd.log"
         assert any(fnmatchcase(path, pattern) for pattern in inputs[0]["paths"]), path
