@@ -54,7 +54,7 @@ def test_fewer_partitions_are_refused_in_words_that_help(news: World, name: str)
 
 def test_more_replicas_than_brokers_is_said_and_healed_by_an_edit(news: World, name: str) -> None:
     news.apply(resource("Topic", name, {"cluster": "news", "partitions": 1, "replicationFactor": 3}))
-    body = news.wait("topic", name, lambda t: condition(t)["reason"] not in ("", "ClusterNotReady"))
+    body = news.wait("topic", name, lambda t: condition(t)["reason"] not in ("", "Pending", "ClusterNotReady"))
     assert condition(body)["status"] == "False"
     assert "broker" in condition(body)["message"]
     news.patch("topic", name, {"replicationFactor": 1})
