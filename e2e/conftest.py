@@ -98,9 +98,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     }
     executed = counts["passed"] + counts["failed"]
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
-    terminalreporter.write_line(
-        f"end to end against {config.getoption('--broker')}: {executed} tests executed ({told})"
-    )
+    engine = config.getoption("--engine")
+    against = config.getoption("--broker") if engine == "broadsheet" else f"Clusters with the engine {engine}"
+    terminalreporter.write_line(f"end to end against {against}: {executed} tests executed ({told})")
     left_out = config.stash.get(LEFT_OUT, [])
     if left_out:
         terminalreporter.write_line(f"{len(left_out)} tests need the machines of the provider namespaces:")
