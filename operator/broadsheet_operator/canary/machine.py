@@ -40,6 +40,9 @@ LOOK_SECONDS = 5.0
 """How often the topic and the brokers are looked at when all is well."""
 HURRY_SECONDS = 0.2
 """The least time between two looks."""
+SETTLE_SECONDS = 2.0
+"""A log that ends before what was read may be that of a recreated topic. Brokers learn of that one after the other, so
+only metadata that is younger by this much tells which it is."""
 LOOK_AGAIN_SECONDS = 0.5
 """The pause after a look without an answer; another broker is asked then."""
 BLIND_SECONDS = 10.0
@@ -94,8 +97,8 @@ class Partition:
     find_at: float = 0.0
     reading: int | None = None
     """The broker that is being asked for its records."""
-    was_cut: bool = False
-    """The position was behind the end of the log: records are gone."""
+    cut_at: float | None = None
+    """When the position was found behind the end of the log: records are gone, or the topic is another one."""
     next_number: int = 0
     on_the_way: dict[int, int] = field(default_factory=dict)
     """Records that a broker has not answered yet: by number the broker."""
@@ -198,6 +201,9 @@ class Canary:
     def _find(self, index: int, partition: Partition, now: float) -> list[Effect]:
         if partition.position is not None or partition.finding or partition.leader is None or now < partition.find_at:
             return []
+        if partition.cut_at is not None and (self.looked_at or 0.0) < partition.cut_at + SETTLE_SECONDS:
+            self._look_at = min(self._look_at, partition.cut_at + SETTLE_SECONDS)
+            return []
         partition.finding = True
         return [FindEnd(partition.leader, index)]
 
@@ -284,7 +290,7 @@ class Canary:
             self._look_at = event.at + 1.0
             for partition in self.partitions.values():
                 partition.leader = partition.position = partition.reading = None
-                partition.was_cut = False
+                partition.cut_at = None
                 partition.ledger.forget_all()
             return
         self.trouble = ""
@@ -318,7 +324,7 @@ class Canary:
         for partition in self.partitions.values():
             unread += partition.ledger.forget_all()
             partition.position = partition.reading = None
-            partition.was_cut = False
+            partition.cut_at = None
         self.notes.append(
             f"the topic was deleted and created again (id {event.topic_id}); {unread} records that were not read went "
             "with it and are not counted as lost"
@@ -329,9 +335,9 @@ class Canary:
         if partition is None:
             return
         partition.finding, partition.position = False, event.end
-        if partition.was_cut:
+        if partition.cut_at is not None:
             # What was written since the cut has offsets that were read before: all of the log is read again.
-            partition.was_cut, partition.position = False, event.start
+            partition.cut_at, partition.position = None, event.start
             self._skipped(event.partition, partition, event)
 
     def _skipped(self, index: int, partition: Partition, event: Found) -> None:
@@ -410,9 +416,7 @@ class Canary:
         self._read_at[event.node] = event.at + RETRY_SECONDS
         self._hurry(event.at)
         if error == OUT_OF_RANGE:
-            # A recreated topic looks like this, too: the metadata, which is asked first, tells which it is.
-            partition.was_cut, partition.position = True, None
-            partition.find_at = event.at + 2 * HURRY_SECONDS
+            partition.cut_at, partition.position = event.at, None
             self.notes.append(f"partition {index}: offset out of range; its log is read again")
         elif error not in MOVED:
             self.tallies.of(event.node, event.at).trouble = f"partition {index} cannot be read: {error}"

@@ -174,6 +174,16 @@ def test_a_recreated_topic_is_noticed_and_is_no_loss() -> None:
     assert all(world.canary.is_available(b, world.now) for b in range(3))
 
 
+def test_a_recreated_topic_is_no_loss_while_metadata_still_shows_the_former_one() -> None:
+    """The leader had the new log when another broker still answered with the old id: what was read counted as lost."""
+    world = healthy()
+    world.metadata_lag = 1.5
+    world.recreate()
+    world.run(30.0)
+    assert (world.canary.tallies.recreated, world.total(Kind.LOST)) == (1, 0)
+    assert all(world.canary.is_available(b, world.now) for b in range(3))
+
+
 def test_min_isr_is_said_in_kafkas_words() -> None:
     world = healthy()
     world.refusal = (Outcome.NOT_STORED, "NOT_ENOUGH_REPLICAS (fewer replicas are in sync than ...)")

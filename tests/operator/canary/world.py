@@ -65,6 +65,9 @@ class World:
         self.delay = delay
         self.attempt = 5.0
         self.topic_id: str | None = "first"
+        self.metadata_lag = 0.0
+        """Seconds for which metadata shows the topic as it was before it was made again."""
+        self._shown: tuple[str | None, float] = None, 0.0
         self.logs = {n: Log(n, n) for n in range(brokers)}
         self.down: set[int] = set()
         """Brokers that refuse connections."""
@@ -128,6 +131,7 @@ class World:
                 log.leader = log.preferred
 
     def recreate(self) -> None:
+        self._shown = self.topic_id, self.now + self.metadata_lag
         self.topic_id = f"{self.topic_id}+"
         self.logs = {n: Log(log.preferred, log.preferred) for n, log in self.logs.items()}
 
@@ -158,7 +162,8 @@ class World:
             self.post(Looked(at, None, {}, alive), self.delay)
         else:
             places = {n: PartitionPlace(log.leader, log.preferred) for n, log in self.logs.items()}
-            self.post(Looked(at, self.topic_id, places, alive), self.delay)
+            former, until = self._shown
+            self.post(Looked(at, former if self.now < until else self.topic_id, places, alive), self.delay)
 
     def _find(self, effect: FindEnd) -> None:
         log = self.logs[effect.partition]
