@@ -14,7 +14,7 @@ from kafka.protocol.admin import (
 )
 
 from broadsheet_operator.kafka.failures import failure_of_code
-from broadsheet_operator.kafka.topics import BATCH, TIMEOUT_MS, TOPIC_RESOURCE, batches, metadata_request
+from broadsheet_operator.kafka.topics import BATCH, TIMEOUT_MS, TOPIC_RESOURCE, Move, batches, metadata_request
 from broadsheet_operator.kafka.wire import Call, Wire
 from broadsheet_operator.reconcilers.observed import (
     ClusterHealth,
@@ -114,17 +114,14 @@ def observe_placement(wire: Wire) -> tuple[Placed, ...] | Failure:
     if failure is not None:
         return failure
     moves = {
-        TopicPartition(topic.name, p.partition_index): (tuple(p.adding_replicas), tuple(p.removing_replicas))
-        for topic in moving.topics
-        for p in topic.partitions
+        TopicPartition(topic.name, p.partition_index): Move.of(p) for topic in moving.topics for p in topic.partitions
     }
     placed = []
     for topic in metadata.topics:
         for p in topic.partitions:
             name = TopicPartition(topic.name, p.partition_index)
-            adding, removing = moves.get(name, ((), ()))
-            replicas, isr = tuple(p.replica_nodes), tuple(p.isr_nodes)
-            placed.append(Placed(name, replicas, isr, adding, removing, bool(topic.is_internal)))
+            move, isr = moves.get(name, Move(tuple(p.replica_nodes))), tuple(p.isr_nodes)
+            placed.append(Placed(name, move.replicas, isr, move.adding, move.removing, bool(topic.is_internal)))
     return tuple(sorted(placed, key=lambda p: p.name))
 
 

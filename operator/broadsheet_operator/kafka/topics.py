@@ -51,10 +51,30 @@ TOPIC_CONFIG_SOURCE = 1
 TIMEOUT_MS = 15_000
 
 T = TypeVar("T")
-Moves = dict[int, tuple[tuple[int, ...], tuple[int, ...]]]
-"""Partitions that move: the replicas that are made, and those that go."""
 Sizes = dict[int, dict[int, int]]
 """Bytes by partition and broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's replicas while it is reassigned, as one answer of the controller has them (KIP-455).
+
+    The metadata that another broker answers may be from before the reassignment: all replicas from there, less those
+    that the controller is removing, would be too few.
+    """
+
+    replicas: tuple[int, ...]
+    adding: tuple[int, ...] = ()
+    removing: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, partition: Any) -> Move:
+        """From what ListPartitionReassignments says of a partition."""
+        return cls(tuple(partition.replicas), tuple(partition.adding_replicas), tuple(partition.removing_replicas))
+
+
+Moves = dict[int, Move]
+"""Partitions that move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +210,7 @@ def _moving(answer: Any | Failure) -> dict[str, Moves]:
     # A cluster that cannot list them (too old, or not ready) counts as having none.
     if isinstance(answer, Failure) or answer.error_code:
         return {}
-    return {
-        t.name: {p.partition_index: (tuple(p.adding_replicas), tuple(p.removing_replicas)) for p in t.partitions}
-        for t in answer.topics
-    }
+    return {t.name: {p.partition_index: Move.of(p) for p in t.partitions} for t in answer.topics}
 
 
 def _sizes(nodes: Sequence[int], answers: Sequence[Any | Failure]) -> dict[str, Sizes] | None:
@@ -211,15 +228,15 @@ def _sizes(nodes: Sequence[int], answers: Sequence[Any | Failure]) -> dict[str, 
 
 def _view(topic: Any, configs: dict[str, ConfigView], details: Details) -> TopicView:
     def partition(p: Any) -> PartitionView:
-        adding, removing = details.moving.get(p.partition_index, ((), ()))
+        move = details.moving.get(p.partition_index, Move(tuple(p.replica_nodes)))
         return PartitionView(
             index=p.partition_index,
             leader=p.leader_id if p.leader_id >= 0 else None,
-            replicas=tuple(p.replica_nodes),
+            replicas=move.replicas,
             isr=tuple(p.isr_nodes),
             moving=p.partition_index in details.moving,
-            adding=adding,
-            removing=removing,
+            adding=move.adding,
+            removing=move.removing,
             sizes=details.sizes.get(p.partition_index, {}) if details.sizes is not None else {},
         )
 
