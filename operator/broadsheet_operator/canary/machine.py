@@ -92,6 +92,8 @@ class Partition:
     preferred: int | None = None
     position: int | None = None
     """The offset to read next; None until the end of the log was found."""
+    from_start: bool = False
+    """The log is new and is read from its start: records on their way may be in it before its end is known."""
     finding: bool = False
     """The end of the log is being asked for."""
     find_at: float = 0.0
@@ -290,7 +292,7 @@ class Canary:
             self._look_at = event.at + 1.0
             for partition in self.partitions.values():
                 partition.leader = partition.position = partition.reading = None
-                partition.cut_at = None
+                partition.cut_at, partition.from_start = None, True
                 partition.ledger.forget_all()
             return
         self.trouble = ""
@@ -324,7 +326,7 @@ class Canary:
         for partition in self.partitions.values():
             unread += partition.ledger.forget_all()
             partition.position = partition.reading = None
-            partition.cut_at = None
+            partition.cut_at, partition.from_start = None, True
         self.notes.append(
             f"the topic was deleted and created again (id {event.topic_id}); {unread} records that were not read went "
             "with it and are not counted as lost"
@@ -334,7 +336,8 @@ class Canary:
         partition = self.partitions.get(event.partition)
         if partition is None:
             return
-        partition.finding, partition.position = False, event.end
+        partition.finding = False
+        partition.position, partition.from_start = event.start if partition.from_start else event.end, False
         if partition.cut_at is not None:
             # What was written since the cut has offsets that were read before: all of the log is read again.
             partition.cut_at, partition.position = None, event.start

@@ -184,6 +184,17 @@ def test_a_recreated_topic_is_no_loss_while_metadata_still_shows_the_former_one(
     assert all(world.canary.is_available(b, world.now) for b in range(3))
 
 
+@pytest.mark.parametrize("tenths", range(0, 50, 5))
+def test_what_was_on_its_way_when_a_topic_was_made_again_is_read_in_the_new_one(tenths: int) -> None:
+    """It was the first record of the new log, which was read from its end: acknowledged and not there."""
+    world = healthy()
+    world.delay = 0.9
+    world.run(20.0 + tenths / 10)
+    world.recreate()  # at any time between two looks
+    world.run(40.0)
+    assert (world.canary.tallies.recreated, world.total(Kind.LOST)) == (1, 0)
+
+
 def test_min_isr_is_said_in_kafkas_words() -> None:
     world = healthy()
     world.refusal = (Outcome.NOT_STORED, "NOT_ENOUGH_REPLICAS (fewer replicas are in sync than ...)")
