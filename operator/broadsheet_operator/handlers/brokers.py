@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from operator import methodcaller
 from typing import Any
 
 from broadsheet_operator.api.cluster import Cluster
@@ -214,24 +215,22 @@ class BrokerRounds:
 
     async def _change_members(self, body: Mapping[str, Any], plan: Plan, call: Any) -> list[Failure]:
         """The next change of voters and of features, and brokers that have left."""
-        failures: list[Failure] = []
-        change = plan.voting.change
-        if change is not None:
-            failed = await call(lambda gateway: gateway.change_voters(change))
-            if failed is None:
-                self._writer.event(body, "Normal", "QuorumChanged", change.words())
-            failures += filter(None, [failed])
-        levels = plan.features.change
+        deeds: list[tuple[Callable[[KafkaGateway], Failure | None], str, str]] = []  # what, its event, its words
+        voters, levels = plan.voting.change, plan.features.change
+        if voters is not None:
+            deeds.append((lambda gateway: gateway.change_voters(voters), "QuorumChanged", voters.words()))
         if levels is not None:
-            failed = await call(lambda gateway: gateway.update_features(levels))
-            if failed is None:
-                self._writer.event(body, "Normal", "FeaturesFinalized", levels.words())
-            failures += filter(None, [failed])
+            deeds.append((lambda gateway: gateway.update_features(levels), "FeaturesFinalized", levels.words()))
         for broker in plan.scaling.forget:
-            failed = await call(lambda gateway, broker=broker: gateway.unregister_broker(broker))
+            words = f"broker {broker} has left the cluster"
+            deeds.append((methodcaller("unregister_broker", broker), "BrokerLeft", words))
+        failures: list[Failure] = []
+        for deed, reason, words in deeds:
+            failed = await call(deed)
             if failed is None:
-                self._writer.event(body, "Normal", "BrokerLeft", f"broker {broker} has left the cluster")
-            failures += filter(None, [failed])
+                self._writer.event(body, "Normal", reason, words)
+            else:
+                failures.append(failed)
         return failures
 
     async def _shrink(self, key: ResourceKey, body: Mapping[str, Any], patch: Mapping[str, Any], words: str) -> None:

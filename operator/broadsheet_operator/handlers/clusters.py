@@ -303,8 +303,8 @@ class Clusters:
         attempts: Attempts,
     ) -> float:
         """Ask the brokers, do the next step, say how things are. `declared`: with as many brokers as are asked for;
-        `kept`: why there are not that many; `keeps_engine`: why brokers keep
-        what they run. Seconds until the Cluster is looked at again."""
+        `kept`: why there are not that many; `keeps_engine`: why brokers keep what they run. Seconds until the Cluster
+        is looked at again."""
         now = utc_now()
         children = self._rounds.children(key)
         situation = exchange_state.situation_of(cluster, children.existing.stateful_set)
