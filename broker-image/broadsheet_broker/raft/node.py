@@ -497,6 +497,4 @@ class RaftNode:
 
     def wall_ms(self, at_ms: float) -> int:
         """A time of the machine by the wall clock; -1 for never."""
-        if at_ms < 0:
-            return -1
-        return round(self._environment.clock.time_ms() - (self.now_ms() - at_ms))
+        return -1 if at_ms < 0 else round(self._environment.clock.time_ms() - (self.now_ms() - at_ms))

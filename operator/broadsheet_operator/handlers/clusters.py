@@ -14,20 +14,29 @@ from pydantic import ValidationError
 
 from broadsheet_operator.api.cluster import Cluster, ClusterStatus
 from broadsheet_operator.api.keys import ResourceKey
-from broadsheet_operator.api.manifests import ManifestError, parse
-from broadsheet_operator.api.meta import DeletionPolicy
+from broadsheet_operator.api.manifests import ManifestError
 from broadsheet_operator.handlers.attempts import Attempts, RefusedBefore
 from broadsheet_operator.handlers.brokers import BrokerRounds
 from broadsheet_operator.handlers.canaries import Canaries
+from broadsheet_operator.handlers.cluster_body import (
+    addresses,
+    bootstrap_servers,
+    broker_replicas,
+    deletes_volumes,
+    is_marked_ready,
+    not_carried_out,
+    read_cluster,
+    status_of,
+    waits_for_the_end_of_its_pause,
+)
 from broadsheet_operator.handlers.counts import ClusterFigures, Counts
 from broadsheet_operator.handlers.dependents import utc_now
 from broadsheet_operator.handlers.ownership import Elsewhere, Ownership, owner_of
 from broadsheet_operator.handlers.session import Session
-from broadsheet_operator.handlers.store import KubernetesStore, known_fields
+from broadsheet_operator.handlers.store import KubernetesStore, contains
 from broadsheet_operator.handlers.writing import FINALIZER, Writer
 from broadsheet_operator.kubernetes import Kind, Kubernetes, KubernetesError
 from broadsheet_operator.reconcilers import (
-    carried_out,
     engine_change,
     exchange_state,
     exchange_steps,
@@ -169,7 +178,7 @@ class Clusters:
             await self._delete(key, cluster, body)
             return 0.0
         attempts = Attempts(self._refused.setdefault(key, RefusedBefore(self._settings.cluster_ready_seconds)))
-        hold = partial(self._writer.hold, Kind.CLUSTER, body, _deletes_volumes(cluster))
+        hold = partial(self._writer.hold, Kind.CLUSTER, body, deletes_volumes(cluster))
         await attempts.of("the Cluster's finalizer", hold)
         children = self._rounds.children(key)
         declared = cluster
@@ -266,7 +275,7 @@ class Clusters:
         kind = Kind.of(child)
         name, wanted = ResourceKey.of(child), json.dumps(child, sort_keys=True)
         have = self._store.get(kind, name)
-        if have is not None and (_contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
+        if have is not None and (contains(have, child) or self._was_applied(kind, name, have, child, wanted)):
             return
         written = await attempts.of(f"{kind.kind} {name.name}", partial(self._api.apply, child), wanted)
         if written is not None:
@@ -281,12 +290,12 @@ class Clusters:
         known = self._applied.get(cluster, {}).get((kind, name))
         generation = have["metadata"].get("generation")
         same = generation is not None and known == (wanted, generation)  # without one no change would be seen
-        return same and _contains(have["metadata"], child["metadata"])
+        return same and contains(have["metadata"], child["metadata"])
 
     def _evictable(self, key: ResourceKey, cluster: Cluster, children: Children) -> int | None:
         """Brokers that may be evicted now; what the budget says already until a first round has looked."""
         known = self._rounds.evictable.get(key)
-        if known is None and children.budget is not None and _replicas(cluster) > 1:
+        if known is None and children.budget is not None and broker_replicas(cluster) > 1:
             return int(children.budget["spec"]["maxUnavailable"])
         return known
 
@@ -309,13 +318,13 @@ class Clusters:
         children = self._rounds.children(key)
         situation = exchange_state.situation_of(cluster, children.existing.stateful_set)
         stops = situation.phase is Phase.STOPPING
-        why_not = await self._not_created(key, children, 0 if stops else _replicas(cluster), now, attempts)
+        why_not = await self._not_created(key, children, 0 if stops else broker_replicas(cluster), now, attempts)
         states = [
             state_of(index, children.pods.get(index), cluster, now, why_not.get(index, ""), stopped=stops)
-            for index in range(_replicas(cluster))
+            for index in range(broker_replicas(cluster))
         ]
         seen, failure, call = Seen(), None, None
-        wanted = _replicas(cluster) if kept or situation.phase else _replicas(declared)
+        wanted = broker_replicas(cluster) if kept or situation.phase else broker_replicas(declared)
         serving = any(state.state == "Running" for state in states) and not stops
         if cluster.spec.external is not None or serving:
             session = await self._session_for(key, bootstrap_servers(cluster))
@@ -332,7 +341,7 @@ class Clusters:
             if await self._canaries.keep_topic(key, declared, children, seen, plan, call, now):
                 self._rounds.canary_topic_changed(key)
         else:
-            plan = plan_round(cluster, _replicas(cluster), children, seen, now, states)
+            plan = plan_round(cluster, broker_replicas(cluster), children, seen, now, states)
             await self._rounds.carry_out(key, body, plan, None, attempts)
         if plan.exchange.patch is not None:
             self._route_dependents(key)  # what is said of them depends on whether the brokers are stopped
@@ -356,11 +365,11 @@ class Clusters:
             interrupted=away,
             rollout=plan.rolling_words,
             scaling=plan.scaling_words,
-            not_done=plan.exchange.words if declared.spec.paused and away else _not_done(declared, children),
+            not_done=plan.exchange.words if declared.spec.paused and away else not_carried_out(declared, children),
             held=plan.held,
             also=await self._canaries.statements(key, cluster, now, plan.exchange.words if away else ""),
         )
-        status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=_addresses(cluster))
+        status = cluster_status(cluster, states, seen, now, remarks).model_copy(update=addresses(cluster))
         write = partial(self._writer.status, Kind.CLUSTER, body, cluster.status, status, FIGURES, now)
         await attempts.of("the Cluster's status", write)
         if is_marked_ready(status) and plan.settled and not cluster.spec.paused:
@@ -372,7 +381,7 @@ class Clusters:
         ready = is_marked_ready(status)
         if ready and not (cluster.status and is_marked_ready(cluster.status)):
             self._route_dependents(key)
-        settled = (ready or _waits_for_the_end_of_its_pause(status)) and plan.settled
+        settled = (ready or waits_for_the_end_of_its_pause(status)) and plan.settled
         return self._settings.cluster_ready_seconds if settled else self._settings.cluster_unready_seconds
 
     async def _not_created(
@@ -436,7 +445,7 @@ class Clusters:
         self._unknown[key] = generation, words
 
     async def _say_invalid(self, body: Mapping[str, Any], words: str) -> None:
-        before = _status_of(body)
+        before = status_of(body)
         generation = body["metadata"].get("generation", 1)
         now = utc_now()
         after = with_statements(before, ClusterStatus(), stuck(Reason.INVALID_RESOURCE, words[:4000]), generation, now)
@@ -452,77 +461,10 @@ class Clusters:
         self._forget_figures(key)
         if FINALIZER not in body["metadata"].get("finalizers", ()):
             return
-        for claim in self._rounds.children(key).existing.claims if _deletes_volumes(cluster) else ():
+        for claim in self._rounds.children(key).existing.claims if deletes_volumes(cluster) else ():
             metadata = claim["metadata"]
             await self._api.delete(Kind.VOLUME_CLAIM, key.namespace, metadata["name"], metadata["uid"])
         count = len(self._rounds.children(key).existing.claims)
         note = f"{count} {'volume' if count == 1 else 'volumes'} deleted (storage.deletionPolicy Delete)"
         self._writer.event(body, "Normal", "Deleted", note)
         await self._writer.hold(Kind.CLUSTER, body, False)
-
-
-def read_cluster(body: Mapping[str, Any]) -> Cluster:
-    """The model of a Cluster as the API server holds it."""
-    resource = parse(known_fields(body), f"Cluster {ResourceKey.of(body)}")
-    assert isinstance(resource, Cluster)
-    return resource
-
-
-def bootstrap_servers(cluster: Cluster) -> tuple[str, ...]:
-    """host:port by which the operator and clients inside Kubernetes reach the cluster."""
-    if cluster.spec.external is not None:
-        return tuple(cluster.spec.external.bootstrap_servers)
-    listener = cluster.listeners()[0]
-    return (f"{cluster.metadata.name}-bootstrap.{cluster.metadata.namespace}.svc:{listener.port}",)
-
-
-def is_marked_ready(status: ClusterStatus) -> bool:
-    """Whether a status says Ready."""
-    condition = status.condition("Ready")
-    return condition is not None and condition.status == "True"
-
-
-def _waits_for_the_end_of_its_pause(status: ClusterStatus) -> bool:
-    condition = status.condition("Ready")
-    return condition is not None and condition.reason == Reason.PAUSED
-
-
-def _not_done(declared: Cluster, children: Children) -> str:
-    """What of a paused Cluster is not carried out; nothing is made of one that is external."""
-    if not declared.spec.paused or declared.spec.brokers is None:
-        return ""
-    remembered = children.annotations.get(carried_out.ANNOTATION, "")
-    return carried_out.not_done(declared.spec, remembered, exists=children.existing.stateful_set is not None)
-
-
-def _replicas(cluster: Cluster) -> int:
-    return cluster.spec.brokers.replicas if cluster.spec.brokers else 0
-
-
-def _deletes_volumes(cluster: Cluster) -> bool:
-    brokers = cluster.spec.brokers
-    return bool(brokers and brokers.storage and brokers.storage.deletion_policy is DeletionPolicy.DELETE)
-
-
-def _addresses(cluster: Cluster) -> dict[str, Any]:
-    if cluster.spec.brokers is None:
-        return {}
-    selector = f"app.kubernetes.io/name=broadsheet,{CLUSTER_LABEL}={cluster.metadata.name}"
-    return {"bootstrap_servers": ",".join(bootstrap_servers(cluster)), "selector": selector}
-
-
-def _status_of(body: Mapping[str, Any]) -> ClusterStatus | None:
-    try:
-        return ClusterStatus.model_validate(body["status"]) if body.get("status") else None
-    except ValidationError:
-        return None
-
-
-def _contains(have: Any, wanted: Any) -> bool:
-    """Whether everything we would apply is there already. Lists must agree item by item."""
-    if isinstance(wanted, Mapping):
-        return isinstance(have, Mapping) and all(key in have and _contains(have[key], wanted[key]) for key in wanted)
-    if isinstance(wanted, list):
-        same = isinstance(have, list) and len(have) == len(wanted)
-        return same and all(_contains(a, b) for a, b in zip(have, wanted, strict=True))
-    return bool(have == wanted)

@@ -13,7 +13,8 @@ from typing import Any
 from broadsheet_operator.api.cluster import Cluster, ConsumerGroupMetrics
 from broadsheet_operator.api.engine import is_apache_kafka
 from broadsheet_operator.api.keys import ResourceKey
-from broadsheet_operator.handlers.clusters import Clusters, bootstrap_servers
+from broadsheet_operator.handlers.cluster_body import bootstrap_servers
+from broadsheet_operator.handlers.clusters import Clusters
 from broadsheet_operator.handlers.counts import Counts
 from broadsheet_operator.handlers.dependents import Dependents, utc_now
 from broadsheet_operator.handlers.lag_watch import Times

@@ -82,6 +82,16 @@ def slim(body: Body) -> Body:
     return {**body, "metadata": {key: value for key, value in body["metadata"].items() if key != "managedFields"}}
 
 
+def contains(have: Any, wanted: Any) -> bool:
+    """Whether everything we would apply is there already. Lists must agree item by item."""
+    if isinstance(wanted, Mapping):
+        return isinstance(have, Mapping) and all(key in have and contains(have[key], wanted[key]) for key in wanted)
+    if isinstance(wanted, list):
+        same = isinstance(have, list) and len(have) == len(wanted)
+        return same and all(contains(a, b) for a, b in zip(have, wanted, strict=True))
+    return bool(have == wanted)
+
+
 def _version(body: Body) -> tuple[str, str]:
     metadata = body["metadata"]
     return metadata.get("uid", ""), metadata.get("resourceVersion", "")
