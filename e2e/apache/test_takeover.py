@@ -87,6 +87,12 @@ class DynamicBroadsheet(Dynamic, Broadsheet):
     """It finds the directory formatted."""
 
 
+def make_topic(broker: BrokerProcess) -> None:
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
+    for done in admin.create_topics([NewTopic("orders", 3, 1)]).values():
+        done.result(30)
+
+
 class DynamicApache(Dynamic, ApacheKafka):
     """It formats the directory: its features are those that Apache Kafka finalizes by default."""
 
@@ -105,9 +111,7 @@ def test_a_directory_that_apache_kafka_has_formatted_with_voters_that_may_change
         broker.start()
         try:
             if turn == 0:
-                admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-                for done in admin.create_topics([NewTopic("orders", 3, 1)]).values():
-                    done.result(30)
+                make_topic(broker)
             expected |= produce(broker, f"{turn}")
             assert sorted(consume(broker, f"all-{turn}", len(expected))) == sorted(expected)
             broker.stop()
@@ -123,9 +127,7 @@ def test_each_goes_on_where_the_other_ended(stop: Stop, tmp_path: Path) -> None:
         broker.start()
         try:
             if turn == 0:
-                admin = AdminClient({"bootstrap.servers": broker.bootstrap, "log_level": 0})
-                for done in admin.create_topics([NewTopic("orders", 3, 1)]).values():
-                    done.result(30)
+                make_topic(broker)
             else:
                 assert committed(broker) == len(expected)
             new = produce(broker, f"{turn}")

@@ -242,6 +242,13 @@ class Api:
     def delete(self, kind: str, name: str) -> None:
         self.call("DELETE", self.path(kind, name))
 
+    def kubectl(self, *arguments: str, stdin: str = "", ok: tuple[int, ...] = (0,)) -> str:
+        """Run the real kubectl in the test's namespace; what it prints."""
+        command = [str(programs() / "kubectl"), "--kubeconfig", str(self.server.kubeconfig), "-n", self.namespace]
+        done = subprocess.run([*command, *arguments], input=stdin, text=True, capture_output=True, timeout=120)
+        assert done.returncode in ok, f"kubectl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
     # -- our resources -------------------------------------------------------------------------------------------------
 
     def resource(self, kind: str, name: str, spec: Mapping[str, Any]) -> Body:

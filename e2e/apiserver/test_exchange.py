@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from e2e.apiserver.operators import Kubelet, OperatorThread
-from e2e.apiserver.server import Api, Refused
+from e2e.apiserver.server import REPOSITORY, Api, Refused
 from e2e.apiserver.states import CALM, settled
 from tests.support.fake_kafka import FakeKafka
 from tests.support.waiting import wait_until
@@ -56,6 +58,13 @@ class Site:
         self._until(
             lambda: self.api.one("StatefulSet", "news-brokers")["spec"]["replicas"] == count, f"{count} replicas"
         )
+
+    def stops(self) -> None:
+        """The brokers stop, the voters last and together, and the other engine's may come."""
+        for count in (3, 0):
+            self.replicas(count)
+            self.kubelet.stop("news")
+        self.replicas(4)
 
     def words(self, words: str) -> None:
         self._until(lambda: words in self.api.one("Cluster", "news")["status"].get("exchange", ""), words)
@@ -120,6 +129,17 @@ def test_each_step_goes_on_with_an_operator_that_has_seen_none_of_the_others(sit
     assert policy["whenScaled"] == "Delete", "as declared again"
 
 
+def test_the_readmes_command_has_a_cluster_taken_over_by_apache_kafka(site: Site) -> None:
+    found = re.search(r"```console\n(kubectl patch cluster news .*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    assert found is not None
+    with OperatorThread(site.api.namespace, CALM) as operator:
+        site.kafka(operator.kafka)
+        site.make()
+        assert site.api.kubectl(*shlex.split(found[1])[1:]) == "cluster.broadsheet.io/news patched\n"
+        site.stops()
+        assert site.annotation(ENGINE) == "apache-kafka 4.3.0" and site.image() == "apache/kafka:4.3.0"
+
+
 def test_an_engine_that_is_set_back_while_brokers_stop_starts_again(site: Site) -> None:
     with OperatorThread(site.api.namespace, CALM) as operator:
         site.kafka(operator.kafka)
@@ -142,10 +162,7 @@ def test_brokers_that_cannot_start_say_why_and_the_engine_can_be_set_back(site: 
         site.kafka(operator.kafka)
         site.make()
         site.api.resource("Cluster", "news", {**SPEC, **APACHE})
-        for replicas in (3, 0):
-            site.replicas(replicas)
-            site.kubelet.stop("news")
-        site.replicas(4)
+        site.stops()
         operator.kafka.down = True
         site.kubelet.run("news")
         words = "the image has no /opt/kafka/bin/kafka-server-start.sh"
@@ -156,10 +173,7 @@ def test_brokers_that_cannot_start_say_why_and_the_engine_can_be_set_back(site: 
         assert "Apache Kafka 4.3.0 starts on the brokers' volumes: waits until broker" in said
         assert said.endswith("if they cannot, set engine.type back")
         site.api.resource("Cluster", "news", {**SPEC, **OURS})
-        for replicas in (3, 0):
-            site.replicas(replicas)
-            site.kubelet.stop("news")
-        site.replicas(4)
+        site.stops()
         operator.kafka.down = False
         site.kubelet.run("news")
         settled(site.api, "news")

@@ -21,14 +21,6 @@ EXAMPLES = REPOSITORY / "docs/examples"
 ENVIRONMENTS = ("dev", "staging", "prod")
 
 
-def kubectl(api: Api, *arguments: str, stdin: str = "", ok: tuple[int, ...] = (0,)) -> str:
-    """Run the real kubectl in the test's namespace; what it prints."""
-    command = [str(programs() / "kubectl"), "--kubeconfig", str(api.server.kubeconfig), "-n", api.namespace]
-    done = subprocess.run([*command, *arguments], input=stdin, text=True, capture_output=True, timeout=120)
-    assert done.returncode in ok, f"kubectl {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def full(api: Api) -> list[dict[str, Any]]:
     """An object for each of the full specs; the first Cluster is `news`."""
     objects = []
@@ -42,7 +34,7 @@ def full(api: Api) -> list[dict[str, Any]]:
 
 def overlay(api: Api, name: str) -> list[dict[str, Any]]:
     """What kustomize makes of an environment of the examples, in the test's namespace."""
-    built = kubectl(api, "kustomize", str(EXAMPLES / f"gitops/environments/{name}"))
+    built = api.kubectl("kustomize", str(EXAMPLES / f"gitops/environments/{name}"))
     assert f"namespace: kafka-{name}" in built
     return list(yaml.safe_load_all(built.replace(f"namespace: kafka-{name}", f"namespace: {api.namespace}")))
 
@@ -96,13 +88,13 @@ def test_at_rest_nothing_differs_and_a_second_apply_writes_nothing(api: Api, wha
         replicas = cluster["spec"]["brokers"]["replicas"]
         operator.kafka.pods = lambda: list(range(replicas))
         operator.kafka.voters = list(range(replicas))
-        kubectl(api, "apply", *flags, "-f", "-", stdin=text)
+        api.kubectl("apply", *flags, "-f", "-", stdin=text)
         Kubelet(api).run("news")
         wait_until(lambda: all(observed(api, body) for body in objects), "every status", 60, 0.1)
         api.ready("Cluster", "news", 60)
         before = {key(body): stored(api, body) for body in objects}
-        kubectl(api, "diff", *flags, "-f", "-", stdin=text)  # 1: there are differences
-        told = kubectl(api, "apply", *flags, "-f", "-", stdin=text).splitlines()
+        api.kubectl("diff", *flags, "-f", "-", stdin=text)  # 1: there are differences
+        told = api.kubectl("apply", *flags, "-f", "-", stdin=text).splitlines()
         if mode == "client-side":
             assert all(line.endswith(" unchanged") for line in told), told
         after = {key(body): stored(api, body) for body in objects}
@@ -174,7 +166,7 @@ def gitops_kinds(server: ApiServer) -> None:
     ]
     for folder in folders:
         files = [path for path in sorted(folder.glob("*.yaml")) if path.name != "kustomization.yaml"]
-        kubectl(api, "apply", "--server-side", *(part for path in files for part in ("-f", str(path))))
+        api.kubectl("apply", "--server-side", *(part for path in files for part in ("-f", str(path))))
     served = ("argoproj.io/v1alpha1/applications", "argoproj.io/v1alpha1/applicationsets")
     served += ("kustomize.toolkit.fluxcd.io/v1/kustomizations", "source.toolkit.fluxcd.io/v1/gitrepositories")
     for path in served:
@@ -191,7 +183,7 @@ def test_argo_cd_and_flux_would_take_the_examples(api: Api, gitops_kinds: None) 
                     continue
                 body["metadata"]["namespace"] = api.namespace
                 flags = ["--dry-run=server", "--validate=strict", "-f", "-"]
-                kubectl(api, "create", *flags, stdin=yaml.safe_dump(body))
+                api.kubectl("create", *flags, stdin=yaml.safe_dump(body))
                 tried.add(body["kind"])
     assert tried == {"Application", "ApplicationSet", "GitRepository", "Kustomization"}
 
@@ -199,7 +191,7 @@ def test_argo_cd_and_flux_would_take_the_examples(api: Api, gitops_kinds: None) 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_api_server_takes_every_environment(api: Api, name: str) -> None:
     text = yaml.safe_dump_all(overlay(api, name))
-    told = kubectl(api, "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text).splitlines()
+    told = api.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text).splitlines()
     assert len(told) == 5, told
 
 
@@ -210,7 +202,7 @@ def test_the_rendered_chart_is_a_kustomization_for_flux(api: Api, tmp_path: Path
     command = [str(programs() / "helm"), "template", "broadsheet", chart, "--namespace", "broadsheet"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     (tmp_path / "operator.yaml").write_text(rendered)
-    built = [body for body in yaml.safe_load_all(kubectl(api, "kustomize", str(tmp_path))) if body]
+    built = [body for body in yaml.safe_load_all(api.kubectl("kustomize", str(tmp_path))) if body]
     kinds = [body["kind"] for body in built]
     assert kinds.count("CustomResourceDefinition") == 3 and "Namespace" in kinds
     for body in built:
@@ -237,7 +229,7 @@ def test_our_keys_are_merged_into_argo_cds_own_config_map(api: Api) -> None:
     rendered = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     by_file = yaml.safe_dump({**file, "metadata": {**file["metadata"], "namespace": api.namespace}})
     for text in (by_file, rendered):
-        kubectl(api, "apply", "--server-side", "--field-manager", "broadsheet", "-f", "-", stdin=text)
+        api.kubectl("apply", "--server-side", "--field-manager", "broadsheet", "-f", "-", stdin=text)
         found = api.one("ConfigMap", "argocd-cm")["data"]
         assert found.pop("url") == "https://a" and found == file["data"]
 

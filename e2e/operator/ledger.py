@@ -1,6 +1,7 @@
 """Clients that go on while brokers are away, for tests; run in a pod: `python -c ... BOOTSTRAP COMMAND TOPIC ...`.
 
-write TOPIC NAME · read TOPIC GROUP NAME   until there is a file /tmp/NAME.stop; one line of JSON at the end
+write TOPIC NAME · read TOPIC GROUP NAME   until there is a file /tmp/NAME.stop; one line of JSON at the end.
+                                           /tmp/NAME.acknowledged has how many records were taken so far
 everything TOPIC                           each record of the topic, from its first to its end
 
 The writer is idempotent, and gives up on no record. The reader commits after each look at its records.
@@ -60,6 +61,9 @@ def write(servers, topic, name):
             sent.add_errback(lambda error, value=value: lost(value, error))
             number += 1
             time.sleep(1 / RECORDS_A_SECOND)
+        with open(f"/tmp/{name}.new", "w", encoding="ascii") as file:
+            file.write(str(len(acknowledged)))
+        os.replace(f"/tmp/{name}.new", f"/tmp/{name}.acknowledged")
     producer.flush(timeout=300)
     gaps = sorted((after - before, before) for before, after in itertools.pairwise(times))
     return {

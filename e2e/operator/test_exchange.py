@@ -13,6 +13,7 @@ import pytest
 from e2e.operator import ledger
 from e2e.operator.engines import Engine
 from e2e.operator.world import HOME, World, condition, is_at_rest, is_ready, resource, unique
+from tests.support.waiting import wait_until
 
 NAME = "press"
 MINUTE = 60.0
@@ -52,6 +53,16 @@ class Ledger:
         assert said, f"{words[:2000]} ... {words[-4000:]}"
         found: dict[str, Any] = json.loads(said.splitlines()[-1])
         return found
+
+    def acknowledged(self) -> int:
+        """How many records the writer's brokers have taken so far."""
+        done = self._world.kube.kubectl("exec", "-n", HOME, "client", "--", "cat", "/tmp/ledger-w.acknowledged")
+        return int(done.stdout or 0)
+
+    def wait_for_more(self, records: int, what: str) -> None:
+        """Wait until so many more are acknowledged."""
+        enough = self.acknowledged() + records
+        wait_until(lambda: self.acknowledged() >= enough, what, MINUTE, 0.5)
 
     def everything(self) -> list[str]:
         """Each record of the topic."""
@@ -139,7 +150,7 @@ def test_an_engine_is_exchanged_there_and_back_and_no_record_is_lost_or_doubled(
             assert claims() == before
             world.wait("cluster", NAME, records_pass, namespace, MINUTE)
             assert not [event for event in world.events(NAME, namespace) if event["reason"] == "RecordsLost"]
-            time.sleep(5)  # some records by this engine
+            clients.wait_for_more(100, "some records by this engine")
         written = clients.end("write")
         read = clients.end("read")
         found = clients.everything()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from broadsheet_operator.reconcilers.engines.java import java_options
+
 LEAST_JAVA = 17
 """Apache Kafka 4's brokers need Java 17 (KIP-1013)."""
 JAVA_SECONDS = 20.0
@@ -26,17 +28,6 @@ _OWN_JAR = re.compile(
     r"(?:kafka_[0-9.]+|kafka|kafka-[a-z-]+|connect-(?:api|json|runtime|transforms))-([0-9]+(?:\.[0-9]+)+)\.jar"
 )
 """A jar of Apache Kafka itself, in the version that it is part of."""
-_COLLECTOR = re.compile(r"-XX:[+-]Use\w*GC$")
-
-FLAGS = (
-    "-server",
-    "-XX:+UseG1GC",
-    "-XX:MaxGCPauseMillis=20",
-    "-XX:InitiatingHeapOccupancyPercent=35",
-    "-XX:+ExplicitGCInvokesConcurrent",
-    "-Djava.awt.headless=true",
-)
-"""What kafka-run-class.sh gives each JVM. The first five are left out where the options choose a collector."""
 TOOL_HEAP = "256m"
 _FORMAT_FIRST = """\
 {} & tool=$!
@@ -161,7 +152,7 @@ class Program:
         log_config = properties.parent / "log4j2.properties"
         data = properties.with_suffix("")  # broker-0.properties beside broker-0, its directory
         heap = (f"-Xmx{self.heap}", f"-Xms{self.heap}")
-        start = [*self._java(*heap, *self._flags(), log_config=log_config), "kafka.Kafka", str(properties)]
+        start = [*self._java(*heap, *java_options(self.options), log_config=log_config), "kafka.Kafka", str(properties)]
         if (data / META_PROPERTIES).exists():
             return start
         return [
@@ -173,10 +164,6 @@ class Program:
     def _java(self, *flags: str, log_config: Path) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={log_config}"
         return [self.installation.java, logging, *flags, "-cp", f"{self.installation.libs}/*"]
-
-    def _flags(self) -> list[str]:
-        chosen = any(_COLLECTOR.match(option) for option in self.options)
-        return ["-Djava.awt.headless=true", *self.options] if chosen else [*FLAGS, *self.options]
 
     def _format(self, properties: Path, log_config: Path) -> list[str]:
         tool = [*self._java(f"-Xmx{TOOL_HEAP}", log_config=log_config), "kafka.tools.StorageTool", "format"]

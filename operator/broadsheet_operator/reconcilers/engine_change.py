@@ -11,11 +11,12 @@ from typing import Any
 
 from broadsheet_operator.api import Cluster
 from broadsheet_operator.api.engine import EngineType
-from broadsheet_operator.api.engine_versions import VERSIONS, minor_of, shown
+from broadsheet_operator.api.engine_versions import VERSIONS, minor_of
 from broadsheet_operator.reconcilers import inputs
 from broadsheet_operator.reconcilers.engines import Engine, engine_of
 from broadsheet_operator.reconcilers.engines.apache_kafka import REPOSITORY, TITLE, ApacheKafka
 from broadsheet_operator.reconcilers.engines.broadsheet import Broadsheet
+from broadsheet_operator.reconcilers.engines.levels import unreadable
 from broadsheet_operator.reconcilers.observed import Failure, FeaturesView
 
 _OFFICIAL = re.compile(rf"^(?:.*/)?{REPOSITORY}(?:-native)?(?::(?P<tag>[^@]*))?(?:@.*)?$")
@@ -60,24 +61,22 @@ def refusal(
             f"the brokers keep {running.title}: {wanted.title} is older, and whether it can read what the cluster has "
             f"finalized is not known{why}; it is tried again"
         )
-    beyond = unreadable(wanted, features.finalized)
-    if not beyond:
+    levels = beyond(wanted, features.finalized)
+    if not levels:
         return ""
     return (
-        f"the brokers keep {running.title}: {wanted.title} cannot read what the cluster has finalized ({beyond}); set "
+        f"the brokers keep {running.title}: {wanted.title} cannot read what the cluster has finalized ({levels}); set "
         f"engine.version to {running.version}, or to another version that knows these levels"
     )
 
 
-def unreadable(engine: Engine, finalized: Mapping[str, int]) -> str:
+def beyond(engine: Engine, finalized: Mapping[str, int]) -> str:
     """The finalized levels that this engine does not know, with those that it knows; empty when it knows all."""
-    found = []
-    for name, level in sorted(finalized.items()):
-        low, high = engine.knows.get(name, (0, 0))
-        if level and not low <= level <= high:
-            known = f"it knows {shown(name, high)} and less" if high else "it does not know it"
-            found.append(f"{name} {shown(name, level)}, {known}")
-    return "; ".join(found)
+    return "; ".join(
+        f"{each.name} {each.show(each.level)}, "
+        + (f"it knows {each.show(each.high)} and less" if each.high else "it does not know it")
+        for each in unreadable(engine, finalized)
+    )
 
 
 def image_of_another(cluster: Cluster) -> str:

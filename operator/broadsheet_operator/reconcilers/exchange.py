@@ -15,6 +15,7 @@ from broadsheet_operator.api import engine_versions
 from broadsheet_operator.api.engine import EngineType
 from broadsheet_operator.api.engine_versions import METADATA_VERSION
 from broadsheet_operator.reconcilers.engines import Engine
+from broadsheet_operator.reconcilers.engines.levels import unreadable
 
 _RECORDS_OF_4_3: Final[Mapping[int, int]] = {
     **dict.fromkeys((1, 2, 4, *range(7, 13), 14, 15, *range(18, 29)), 0),
@@ -88,22 +89,20 @@ def refusal(target: Engine, stored: Stored) -> str:
 
 
 def _features(target: Engine, stored: Stored) -> Iterable[str]:
-    for name, level in sorted(stored.features.items()):
-        low, high = target.knows.get(name, (0, 0))
-        if low <= level <= high:
-            continue
-        shown = engine_versions.shown(name, level)
-        if high == 0:
+    for each in unreadable(target, stored.features):
+        name, shown = each.name, each.show(each.level)
+        if each.high == 0:
             yield f"feature {name} is finalized at {shown}, and {target.title} does not know it"
-            continue
-        best = engine_versions.shown(name, high if level > high else low)
-        option = f"--metadata {best}" if name == METADATA_VERSION else f"--feature {name}={high}"
-        yield (
-            f"{name} is finalized at {shown}, and {target.title} knows it up to {best}: lower it first "
-            f"(kafka-features.sh downgrade {option}), if the engine that runs allows it"
-            if level > high
-            else f"{name} is finalized at {shown}, and {target.title} knows it from {best} on: raise it first"
-        )
+        elif each.level < each.low:
+            low = each.show(each.low)
+            yield f"{name} is finalized at {shown}, and {target.title} knows it from {low} on: raise it first"
+        else:
+            high = each.show(each.high)
+            option = f"--metadata {high}" if name == METADATA_VERSION else f"--feature {name}={each.high}"
+            yield (
+                f"{name} is finalized at {shown}, and {target.title} knows it up to {high}: lower it first "
+                f"(kafka-features.sh downgrade {option}), if the engine that runs allows it"
+            )
 
 
 def _metadata_records(target: Engine, stored: Stored) -> Iterable[str]:

@@ -127,17 +127,15 @@ def held_back(cluster: Cluster, existing: Existing) -> tuple[Cluster, str]:
     running = exchange_state.brokers_of(existing.stateful_set)
     if brokers.replicas == running:
         return cluster, ""
-    now, words = running, ""
-    if situation.phase:
-        pass  # it grows or shrinks when the other engine runs, which the exchange says
-    elif static_voters(existing):
+    now, words = running, ""  # while engines are exchanged: it grows or shrinks afterwards, which the exchange says
+    if not situation.phase and static_voters(existing):
         words = f"the metadata quorum of this cluster is fixed: set brokers.replicas back to {running}"
-    elif not is_formed(existing):
+    elif not situation.phase and not is_formed(existing):
         words = (
             f"brokers.replicas is {brokers.replicas}; the cluster of {running} has not formed its metadata quorum yet, "
             f"and grows or shrinks when it has"
         )
-    else:
+    elif not situation.phase:
         now = scaling.running_for(brokers.replicas, running)
     spec = cluster.spec.model_copy(update={"brokers": brokers.model_copy(update={"replicas": now})})
     return cluster.model_copy(update={"spec": spec}), words

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broadsheet_operator.local.apache_kafka import FLAGS, Installation, NotUsable, Program, find, last_words
+from broadsheet_operator.local.apache_kafka import Installation, NotUsable, Program, find, last_words
+from broadsheet_operator.reconcilers.engines.java import G1
 from tests.support.waiting import wait_until
 
 JARS = ("kafka_2.13-4.3.0", "kafka-clients-4.3.0", "log4j-core-2.25.3", "log4j-slf4j-impl-2.25.3")
@@ -139,7 +140,7 @@ def test_a_failed_formatting_is_not_followed_by_a_start(tmp_path: Path) -> None:
 
 
 def test_a_garbage_collector_of_the_clusters_own_replaces_kafkas(tmp_path: Path) -> None:
-    assert " ".join(FLAGS) in " ".join(command(tmp_path, "-Dsome=thing"))
+    assert " ".join(G1) in " ".join(command(tmp_path, "-Dsome=thing"))
     chosen = " ".join(command(tmp_path, "-XX:+UseZGC"))
     assert "-XX:+UseZGC" in chosen and "G1" not in chosen
 

@@ -6,7 +6,6 @@ tool and starts the broker with Kafka's own script, and how Kafka logs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from broadsheet_operator.api import Cluster, engine_versions
 from broadsheet_operator.api.engine import NO_PROPERTIES_OF_OURS, EngineType
 from broadsheet_operator.api.engine_versions import Levels
+from broadsheet_operator.reconcilers.engines import java
 from broadsheet_operator.reconcilers.engines.heap import heap_bytes
 from broadsheet_operator.reconcilers.place import Place
 from broadsheet_operator.reconcilers.rendering import text_of
@@ -25,10 +25,6 @@ FILES_PATH = "/etc/kafka/broadsheet"
 AGENT_PATH = "/opt/metrics-agent"
 AGENT_PORT = 9404
 LOG_DIR = "/tmp/kafka"
-COLLECTOR = re.compile(r"^-XX:\+Use\w*GC$")
-G1 = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
-SERVER = ("-server", "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15", "-Djava.awt.headless=true")
-"""Options of kafka-run-class.sh, which it leaves out as soon as one is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +101,9 @@ def heap_options(cluster: Cluster) -> str:
 
 
 def java_options(cluster: Cluster) -> str:
-    """Options of the JVM: Kafka's own, and those of the Cluster, of which one may choose another garbage collector."""
+    """Options of the JVM: Kafka's own, and those of the Cluster."""
     jvm = cluster.engine().jvm
-    declared = tuple((jvm.options if jvm else None) or ())
-    collector = () if any(COLLECTOR.match(option) for option in declared) else G1
-    return " ".join((*SERVER, *collector, *declared))
+    return " ".join(java.java_options((jvm.options if jvm else None) or ()))
 
 
 def format_options(cluster: Cluster) -> list[str]:
