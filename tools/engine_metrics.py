@@ -30,6 +30,11 @@ ONLY_BROADSHEET: dict[str, Instead] = {
     ),
     "broadsheet_group_coordinator_waiting_writes": Instead((), "not counted"),
     "broadsheet_group_members": Instead(("kafka_consumergroup_members",), "by group, from the operator"),
+    "broadsheet_loop_longest_turn_seconds": Instead((), "many threads instead of an event loop"),
+    "broadsheet_loop_slow_turns_total": Instead((), "many threads instead of an event loop"),
+    "broadsheet_loop_wait_seconds": Instead(
+        ("kafka_network_requestmetrics_requestqueuetimems",), "how long requests waited for a thread"
+    ),
     "broadsheet_metadata_is_behind": Instead(
         (
             "kafka_server_broker_metadata_metrics_metadata_apply_error_count",

@@ -50,6 +50,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
         r"kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent|process_cpu_seconds_total",
         "Is the process at the limit of its core?",
     ),
+    (r"broadsheet_loop_.*", "Does one request keep all others waiting?"),
     (r"process_resident_memory_bytes|process_virtual_memory_bytes", "Does it need more memory, or lose some?"),
     (r"process_(open|max)_fds", "Will it run out of files and connections?"),
     (r"process_start_time_seconds", "Since when does it run? Was it restarted?"),

@@ -27,6 +27,8 @@ from broadsheet_broker.seams.memory import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from broadsheet_broker.broker import Broker
+    from broadsheet_broker.seams import Environment
+    from broadsheet_broker.seams.loop_monitor import LoopMonitor
     from broadsheet_broker.seams.memory import MemoryWatch
 
 logger = logging.getLogger("broadsheet_broker.main")
@@ -195,9 +197,12 @@ async def _serve(config: BrokerConfig) -> int:
     _tune_garbage_collection(environment.loop, watch)
     listeners = ", ".join(str(item) for item in config.advertised_listeners or config.listeners)
     took = (environment.monotonic() - began) * 1000
+    monitor = _watch_loop(environment, config.get_int("broadsheet.loop.slow.turn.ms"))
     logger.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
     await stop.wait()
     logger.info("stopping")
+    if monitor is not None:
+        monitor.stop()
     await broker.stop()
     logger.info("stopped")
     return 0 if broker.failure is None else _fail(broker.failure)
@@ -263,6 +268,18 @@ def _tune_garbage_collection(loop: asyncio.AbstractEventLoop, watch: MemoryWatch
         loop.call_later(LOOK_SECONDS, look)
 
     look()
+
+
+def _watch_loop(environment: Environment, slow_ms: int) -> LoopMonitor | None:
+    """Measure the turns of the loop from now on; the start has long ones, and no clients."""
+    from broadsheet_broker.seams.loop_monitor import LoopMonitor
+
+    if not slow_ms:
+        return None
+    monitor = LoopMonitor(environment.loop, slow_ms, environment.work, environment.timer)
+    monitor.register(environment.metrics)
+    monitor.start()
+    return monitor
 
 
 # -- format ------------------------------------------------------------------------------------------------------------

@@ -211,6 +211,11 @@ OURS = (
         "Bytes of unanswered requests of one connection above which no more are read from it.", at_least(1),
     ),
     Key(
+        "broadsheet.loop.slow.turn.ms", INT, "100",
+        "A turn of the event loop that takes longer (ms) is logged with what it was at work on; 0: turns are not "
+        "measured.", at_least(0),
+    ),
+    Key(
         "broadsheet.log.level", STRING, "INFO",
         "Least level of the log lines that are written.", one_of("DEBUG", "INFO", "WARNING", "ERROR"),
     ),

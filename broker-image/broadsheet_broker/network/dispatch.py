@@ -14,6 +14,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Services
     from broadsheet_broker.network.pending import PendingRequest
+    from broadsheet_broker.seams.loop_monitor import Work
     from broadsheet_broker.seams.metrics import Metrics, RequestTimes
     from broadsheet_broker.wire.schema import Message
 
@@ -70,13 +71,14 @@ _TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the 
 class Dispatcher:
     """Calls handlers, and answers for the ones that fail."""
 
-    __slots__ = ("_between_nodes", "_loop", "_now", "_services", "_tasks", "apis", "controller_apis")
+    __slots__ = ("_between_nodes", "_loop", "_now", "_services", "_tasks", "_work", "apis", "controller_apis")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         now: Callable[[], float],
         services: Services,
+        work: Work,
         registry: Mapping[int, Api],
         metrics: Metrics,
         controller_keys: frozenset[int],
@@ -85,6 +87,7 @@ class Dispatcher:
         self._loop = loop
         self._now = now
         self._services = services
+        self._work = work
         self._tasks: set[asyncio.Task[None]] = set()
         self._between_nodes = controller_only
         """Never refused for the number of requests that wait: heartbeats must not suffer from clients."""
@@ -95,6 +98,7 @@ class Dispatcher:
 
     def call(self, api: ServedApi, request: PendingRequest) -> None:
         """Run the handler of a decoded request; never raises."""
+        self._work.name = api.name
         try:
             result = api.handler(self._services, request)
         except Exception as error:

@@ -66,8 +66,9 @@ class Server:
         """The port of each listener, by its name, once bound."""
         self._config = config
         self._controller_listeners = frozenset(config.controller_listener_names)
+        work, metrics = environment.work, environment.metrics
         self._dispatcher = Dispatcher(
-            self.loop, self.now, services, registry, environment.metrics, CONTROLLER_APIS, CONTROLLER_ONLY
+            self.loop, self.now, services, work, registry, metrics, CONTROLLER_APIS, CONTROLLER_ONLY
         )
         self.call = self._dispatcher.call
         self._servers: dict[str, list[asyncio.AbstractServer]] = {}
@@ -84,7 +85,6 @@ class Server:
         self._flushes: list[KafkaConnection] = []
         self._sweep: asyncio.TimerHandle | None = None
         self._all_gone: asyncio.Future[None] | None = None
-        metrics = environment.metrics
         name = "kafka_server_socket_server_metrics_connection_"
         self._opened = metrics.counter(name + "creation_total", "Connections taken.")
         self._closed = metrics.counter(name + "close_total", "Connections ended.")

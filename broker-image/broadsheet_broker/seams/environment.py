@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 
 from broadsheet_broker.seams.files import Files, LocalFiles
+from broadsheet_broker.seams.loop_monitor import Work
 from broadsheet_broker.seams.metrics import Metrics
 
 T = TypeVar("T")
@@ -45,6 +46,9 @@ class Environment:
     """Called with the size of each new receive buffer; see `memory`."""
     timer: Callable[[], float] = time.monotonic
     """Seconds from an arbitrary start, for how long something took: uvloop's clock has milliseconds only."""
+
+    work: Work = field(default_factory=Work)
+    """Notes what the loop is at work on, for who asks why a turn of it took long; see `loop_monitor`."""
 
     def monotonic(self) -> float:
         """Seconds that never step back: elapsed time, deadlines."""
