@@ -90,7 +90,16 @@ class Connection:
 class Call(Request[Any]):
     """A request that went over the wire, and its answer that came back over the wire."""
 
-    __slots__ = ("hung_up", "outcome", "silent")
+    __slots__ = ("held", "hung_up", "outcome", "silent")
+
+    held: bool
+    """Whether later requests of the connection would have to wait."""
+
+    def hold(self) -> None:
+        self.held = True
+
+    def release(self) -> None:
+        self.held = False
 
     def answer(self, message: Any) -> None:
         assert self.outcome is None

@@ -86,6 +86,20 @@ class Request(Generic[Body]):
         """Called once if the connection ends before the request is answered. Set by handlers that park a request for a
         time chosen by the client, so that nothing waits for a client that is gone."""
 
+    def hold(self) -> None:
+        """Let no later request of this connection be handled before `release` or an answer.
+
+        For a handler that cannot carry its request out in one turn of the loop, where the order of requests matters (an
+        append that is validated in steps). What has arrived stays in the connection's buffer, and reading pauses when a
+        whole request waits there. Holding twice is holding once; after the answer it does nothing. Kafka mutes the
+        channel of each request in the same way.
+        """
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """End `hold`: later requests are handled from the next callback of the loop on, also when this one waits."""
+        raise NotImplementedError
+
     def answer(self, message: Any) -> None:
         """Send the response message, encoded in the request's version. Call exactly once, now or later."""
         raise NotImplementedError

@@ -10,6 +10,10 @@ only for what it sends.
 Answers completed while one read is parsed leave in one write at its end; answers completed at other times when no
 request of the connection is left unanswered, or else in one write at the end of the loop's turn.
 
+**Holding.** A request that is not carried out yet, and must be before the next one of its connection, is held: its
+connection handles no later request until it is released (Kafka mutes the channel). What has arrived stays in the
+buffer. An answer releases.
+
 **Back-pressure.** Reading pauses while too many requests, or too many bytes of requests, of this connection are
 unanswered, while the peer does not read its answers (the transport's high-water mark), or while the whole server holds
 too many bytes; it resumes by itself.
@@ -64,6 +68,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "_client_bytes",
         "_end",
         "_flush_due",
+        "_holds",
         "_out",
         "_out_bytes",
         "_parsing",
@@ -116,6 +121,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._unsent_bytes = 0
         """Bytes of all answers that are completed and not handed to the transport."""
         self._flush_due = False
+        self._holds = 0
+        """Requests of this connection that are held."""
         self._parsing = False
         self._paused = False
         self._write_paused = False
@@ -319,7 +326,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
     def _may_read(self) -> bool:
         server = self._server
         return (
-            len(self._pending) < server.most_pending
+            not self._holds
+            and len(self._pending) < server.most_pending
             and self._pending_bytes < server.most_pending_bytes
             and not self._write_paused
             and self._unsent_bytes < WRITE_HIGH_WATER
@@ -344,6 +352,16 @@ class KafkaConnection(asyncio.BufferedProtocol):
     def _read_on(self) -> None:
         if not self._paused and not self.closed and self._transport is not None:
             self._transport.resume_reading()
+
+    def hold(self) -> None:
+        """Handle no further request before `release` was called as often as this."""
+        self._holds += 1
+
+    def release(self) -> None:
+        """Take one `hold` back. The next request is handled in a later callback of the loop, not in this one."""
+        self._holds -= 1
+        if not self._holds and self._paused and not self.closed:
+            self._server.loop.call_soon(self.resume)
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

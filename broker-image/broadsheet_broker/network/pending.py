@@ -19,7 +19,7 @@ _FLEXIBLE_ANSWER = struct.Struct(">iix")
 class PendingRequest(Request[Any]):
     """A request that can send its answer; see `apis.request.Request`."""
 
-    __slots__ = ("_api", "_size", "answer_bytes", "answered", "begun", "buffers", "ready", "times")
+    __slots__ = ("_api", "_size", "answer_bytes", "answered", "begun", "buffers", "held", "ready", "times")
 
     connection: KafkaConnection
 
@@ -52,11 +52,22 @@ class PendingRequest(Request[Any]):
         self.times = api.times
         self._size = size
         self.answered = False
+        self.held = False
         self.buffers: list[bytes | bytearray | memoryview] | None = None
         """The encoded answer while it waits for earlier ones."""
         self.answer_bytes = 0
         self.ready = 0.0
         """When the answer was known."""
+
+    def hold(self) -> None:
+        if not self.held and not self.answered:
+            self.held = True
+            self.connection.hold()
+
+    def release(self) -> None:
+        if self.held:
+            self.held = False
+            self.connection.release()
 
     def answer(self, message: Any) -> None:
         if self.answered:
@@ -74,6 +85,8 @@ class PendingRequest(Request[Any]):
             header = _ANSWER.pack(size + 4, self.correlation_id)
         buffers.insert(0, header)
         self.connection.complete(self, buffers, size, self._size)
+        if self.held:
+            self.release()
 
     def answer_nothing(self) -> None:
         if self.answered:
@@ -82,6 +95,8 @@ class PendingRequest(Request[Any]):
         self.answered = True
         self.on_gone = None
         self.connection.complete(self, [], 0, self._size)
+        if self.held:
+            self.release()
 
     def hang_up(self) -> None:
         self.answered = True
