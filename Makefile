@@ -10,7 +10,7 @@ TEST = $(BIN)/pytest --numprocesses $(WORKERS) --dist worksteal
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $(if $(UPGRADE),--upgrade)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart check test e2e e2e-all bench simulate kubernetes lint generate locks pictures dashboard-pictures docs clean
+.PHONY: help install quickstart check test e2e e2e-all bench scale simulate kubernetes lint generate locks pictures dashboard-pictures docs clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ e2e-all: install ## what takes too long for each change: more seeds, long faults
 
 bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md
 	$(BIN)/python -m e2e.bench $(ARGS)
+
+scale: install ## how far one operator and three brokers go: docs/scale.md; half an hour
+	$(BIN)/python -m e2e.scale $(ARGS)
 
 kubernetes: install ## a Kubernetes of three nodes with the operator's images, and a shell in it; needs root, or docker and kind
 	@bash e2e/run --prepare-kubernetes

@@ -111,6 +111,11 @@ class OperatorProcess:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the operator has not been started"
+        return self._process.pid
+
     def probe(self, path: str) -> tuple[int, str]:
         """Status and text of the operator's HTTP server; (0, why) when it does not answer."""
         try:

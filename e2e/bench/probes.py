@@ -141,11 +141,17 @@ def has_leaders(topics: Sequence[str], without: int) -> Attempt:
 
 def has_full_isr(topic: str, replicas: int) -> Attempt:
     """Every partition of the topic has so many replicas in sync."""
-    request = MetadataRequest(topics=[MetadataRequestTopic(name=topic)])
+    return have_full_isr([topic], replicas)
+
+
+def have_full_isr(topics: Sequence[str], replicas: int) -> Attempt:
+    """Every partition of all these topics has so many replicas in sync."""
+    request = MetadataRequest(topics=[MetadataRequestTopic(name=topic) for topic in topics])
 
     def attempt(connection: Connection) -> bool:
-        rows = connection.ask(request, 9).topics[0].partitions
-        return bool(rows) and all(len(row.isr_nodes) == replicas for row in rows)
+        found = connection.ask(request, 9).topics
+        rows = [row for topic in found for row in topic.partitions]
+        return all(topic.partitions for topic in found) and all(len(row.isr_nodes) == replicas for row in rows)
 
     return attempt
 
