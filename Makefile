@@ -38,7 +38,7 @@ e2e: install ## real clients, Apache Kafka's own tools
 e2e-all: install ## what takes too long for each change: more seeds, long faults, half an hour at rest, kind; it says what it runs
 	bash e2e/all
 
-bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md
+bench: install ## beside Apache Kafka, alternating, as ratios: docs/benchmarks.md; ARGS='core --quick --only p16k' for one row
 	$(BIN)/python -m e2e.bench $(ARGS)
 
 scale: install ## how far one operator and three brokers go: docs/scale.md; half an hour

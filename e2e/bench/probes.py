@@ -48,13 +48,18 @@ class Connection:
         body = b"".join(bytes(part) for part in request.encode(version))
         tags = b"\0" if request_header_version(key, version) == 2 else b""
         head = struct.pack(">hhih", key, version, 1, len(CLIENT_ID)) + CLIENT_ID + tags
-        self._socket.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
-        (size,) = struct.unpack(">i", self._receive(4))
-        view, position = memoryview(self._receive(size)), 4
+        answer = self.exchange(struct.pack(">i", len(head) + len(body)) + head + body)
+        view, position = memoryview(answer), 4
         if response_header_version(key, version):
-            position = skip_tagged_fields(view, position, size)
-        answer, _ = response_class(key).decode(view, version, position)
-        return answer
+            position = skip_tagged_fields(view, position, len(view))
+        message, _ = response_class(key).decode(view, version, position)
+        return message
+
+    def exchange(self, frame: bytes) -> bytes:
+        """The answer to a whole request, without the four bytes of its size."""
+        self._socket.sendall(frame)
+        (size,) = struct.unpack(">i", self._receive(4))
+        return self._receive(size)
 
     def _receive(self, size: int) -> bytes:
         data = bytearray()

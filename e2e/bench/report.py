@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from e2e.bench.core import tables
+from e2e.bench.formats import spread
 from e2e.bench.table import ONE_BROKER, THREE_BROKERS, Measure
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -64,18 +66,6 @@ def lines(measures: Sequence[Measure], ours: Rounds, apache: Rounds) -> list[Lin
     return found
 
 
-def figure(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def spread(values: Sequence[float]) -> str:
-    """The median, and in brackets the lowest and the highest where they differ."""
-    low, median, high = (figure(value) for value in (min(values), statistics.median(values), max(values)))
-    return median if low == high else f"{median} ({low}–{high})"  # noqa: RUF001
-
-
 def bound(measure: Measure) -> str:
     """What was aimed at, and in brackets the floor where that is another."""
     if measure.aim is None or measure.floor is None:
@@ -112,24 +102,31 @@ hide:
 
 # Benchmarks
 
-Written by `make bench`. Broadsheet and Apache Kafka {version} take turns on the same machine, with the same disk and
-the same clients; each round starts with empty directories. Apache Kafka runs with the heap (1 GB per broker) and the
-flags of its own start script. Both are warmed up before anything is measured. Records are 1 KiB, topics have three
-partitions, and no broker waits for the disk (Kafka's default).
+Written by `make bench`. Broadsheet and Apache Kafka take turns on the same machine, with the same disk and the same
+clients. Apache Kafka runs with the heap (1 GB per broker) and the flags of its own start script. Both are warmed up
+before anything is measured. Topics have three partitions, and no broker waits for the disk (Kafka's default).
 
-Figures are medians, with the lowest and the highest round in brackets where they differ. The ratio is Broadsheet's
-figure divided by Apache Kafka's. An aim is a bound on that ratio, with its floor in brackets; **short** marks a missed
-floor. The clients share the machine's cores with the brokers, so a ratio understates what a broker does alone.
+Figures are medians, with the lowest and the highest round in brackets where they differ. A ratio is Broadsheet's
+figure divided by Apache Kafka's. An aim is a bound on that ratio; **short** marks one that is missed.
+"""
+
+JAVA = """
+## What a Java client sees
+
+The tables below are measured with Kafka's own tools and with librdkafka, beside Apache Kafka {version}. Each round
+starts with empty directories, and records are 1 KiB. These clients share the machine's cores with the brokers and take
+most of them, so a ratio understates what a broker does alone. An aim has its floor in brackets, and **short** marks a
+missed floor.
 """
 
 HEADINGS = {
     "one": """
-## One broker
+### One broker
 
 {rounds} of each, on {machine}. Topics have one replica.
 """,
     "three": """
-## Three brokers
+### Three brokers
 
 {rounds} of each, on {machine}.
 Every broker is also a voter of the metadata quorum. Topics have three replicas and `min.insync.replicas=2`. All
@@ -161,7 +158,12 @@ controller is a change of a topic's configuration.
 
 def markdown(document: Mapping[str, Any], short_timeouts: Mapping[str, str]) -> str:
     """The page, out of what benchmarks.json holds."""
-    text = INTRODUCTION.format(version=document["apache_kafka"])
+    text = INTRODUCTION
+    for name in tables.parts_of(document["parts"]):
+        part = document["parts"][name]
+        text += tables.markdown(name, part, _in_words(part["machine"]))
+    if any(name in document["parts"] for name in PARTS):
+        text += JAVA.format(version=document["apache_kafka"])
     short = "\n".join(f"- `{key}={value}`" for key, value in short_timeouts.items())
     for name, measures in PARTS.items():
         part = document["parts"].get(name)
@@ -218,14 +220,23 @@ def _part_document(name: str, part: Part) -> dict[str, Any]:
     }
 
 
-def write(parts: Mapping[str, Part], version: str, short_timeouts: Mapping[str, str], directory: Path = DOCS) -> str:
-    """Write both files; returns the page as text. Parts that were not measured are kept as they were."""
+def write(
+    parts: Mapping[str, Part],
+    core: Mapping[str, Mapping[str, Any]],
+    version: str,
+    short_timeouts: Mapping[str, str],
+    directory: Path = DOCS,
+) -> str:
+    """Write both files; returns the page as text. Parts that were not measured are kept as they were.
+
+    `core` are the documents of the parts at saturation.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "benchmarks.json"
     kept = json.loads(path.read_text())["parts"] if path.exists() else {}
     document = {
         "apache_kafka": version,
-        "parts": kept | {name: _part_document(name, part) for name, part in parts.items()},
+        "parts": {**kept, **core, **{name: _part_document(name, part) for name, part in parts.items()}},
     }
     text = markdown(document, short_timeouts)
     (directory / "benchmarks.md").write_text(text)
