@@ -306,7 +306,6 @@ def test_header_names_that_are_not_utf_8_are_read_and_compacted_as_they_are() ->
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda record: record[:1] + b"\x00\x00\x04\x02k\x02v\x00",  # offset delta 2 for the first record
         lambda record: record[:1] + b"\x00\x00\x00\x02k\x20v\x00",  # a value that is longer than its record
         lambda record: record[:1] + b"\x00\x00\x00\x02k\x02v\x40",  # 32 headers that are not there
         lambda record: record[:1] + b"\x00\x00\x00\x02k\x02v\x00" + record,  # more records than the header says

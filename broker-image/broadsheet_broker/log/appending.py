@@ -11,10 +11,27 @@ from broadsheet_broker.log.producer_state import read_marker
 from broadsheet_broker.log.results import AppendInfo
 from broadsheet_broker.log.rolling import roll, roll_due
 from broadsheet_broker.log.segment import MAX_RELATIVE_OFFSET
-from broadsheet_broker.log.validation import parse_header, refuse_client_batch, transform_batch
+from broadsheet_broker.log.validation import (
+    RENUMBER,
+    SMALL_BYTES,
+    check_crc,
+    check_size,
+    inspect,
+    inspect_small,
+    is_small,
+    parse_header,
+    refuse_client_batch,
+    seal,
+    stamped,
+    stored_attributes,
+    transform_own_batch,
+)
+from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import (
+    COMPRESSION_MASK,
     CONTROL_FLAG,
+    CRC_START,
     HEADER,
     HEADER_BYTES,
     LOG_APPEND_TIME_FLAG,
@@ -29,8 +46,11 @@ from broadsheet_broker.wire.records import (
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.config import LogConfig
+    from broadsheet_broker.log.segments import Segments
     from broadsheet_broker.log.tail import Tail
+    from broadsheet_broker.log.validation import Checked
     from broadsheet_broker.seams import Buffer
+    from broadsheet_broker.seams.steps import Stepwise
 
 CLIENT = "client"
 """Origin of an append: a producer. Everything is checked."""
@@ -41,21 +61,33 @@ RAFT = "raft"
 
 _OFFSET = struct.Struct(">q")
 _EPOCH = struct.Struct(">i")
-_SMALL_CRC_BYTES = 256 * 1024
 
 
 def append_as_leader(
-    tail: Tail, records: memoryview | bytes | bytearray, leader_epoch: int, now_ms: int, origin: str
+    tail: Tail,
+    records: memoryview | bytes | bytearray,
+    leader_epoch: int,
+    now_ms: int,
+    origin: str,
+    checked: Checked | None = None,
 ) -> AppendInfo:
     """Give the batch (a client sends exactly one) its offsets and queue it.
 
-    The bytes must stay as they are until they are written. A writable view is changed in place.
+    The bytes must stay as they are until they are written. A writable view is changed in place. `checked` is what the
+    work of `checking` returned for the same records, if there was any.
     """
     offline = tail.segments.offline
     if offline is not None:
         raise offline.again()
     view = records if type(records) is memoryview else memoryview(records)
     client = origin == CLIENT
+    if client and checked is None:
+        work = checking(tail.segments, view, now_ms)
+        if work is not None:
+            checked = run_now(work)
+    if checked is not None:
+        view = checked.batch
+        return _append_batch(tail, view, HEADER.unpack_from(view), leader_epoch, now_ms, client, checked)
     size = len(view)
     if size < HEADER_BYTES:
         raise CorruptRecordError(f"{size} bytes are too few for a record batch")
@@ -67,6 +99,33 @@ def append_as_leader(
             raise KafkaError(ErrorCode.INVALID_RECORD, "a produce request carries one record batch per partition")
         raise CorruptRecordError(f"record batch with a length of {row[1]} bytes in {size} bytes")
     return _append_several(tail, view, leader_epoch, now_ms)
+
+
+def checking(segments: Segments, records: memoryview, now_ms: int) -> Stepwise[Checked] | None:
+    """The work of checking a client's batch that is too much for one short call; None for any other.
+
+    What it returns goes to `append_as_leader`, which otherwise does all checks itself.
+    """
+    size = len(records)
+    if size < HEADER_BYTES:
+        return None
+    row = HEADER.unpack_from(records)
+    if row[1] + LOG_OVERHEAD_BYTES != size or row[3] != MAGIC or is_small(row, size, segments.config):
+        return None
+    return _check(records, row, segments.config, now_ms)
+
+
+def _check(view: memoryview, row: tuple[int, ...], config: LogConfig, now_ms: int) -> Stepwise[Checked]:
+    check_size(len(view), config)
+    _check_count(row)
+    refuse_client_batch(BatchHeader(*row), config)
+    return (yield from inspect(view, row, config, now_ms))
+
+
+def _check_count(row: tuple[int, ...]) -> None:
+    count, delta = row[12], row[6]
+    if count != delta + 1 or count <= 0:
+        raise KafkaError(ErrorCode.INVALID_RECORD, f"record batch of {count} records with last offset delta {delta}")
 
 
 def _append_several(tail: Tail, view: memoryview, leader_epoch: int, now_ms: int) -> AppendInfo:
@@ -83,30 +142,35 @@ def _append_several(tail: Tail, view: memoryview, leader_epoch: int, now_ms: int
 
 
 def _append_batch(
-    tail: Tail, view: memoryview, row: tuple[int, ...], leader_epoch: int, now_ms: int, client: bool
+    tail: Tail,
+    view: memoryview,
+    row: tuple[int, ...],
+    leader_epoch: int,
+    now_ms: int,
+    client: bool,
+    checked: Checked | None = None,
 ) -> AppendInfo:
     (base, _, _, magic, crc, attributes, delta, _, max_timestamp, producer_id, epoch, sequence, count) = row
     size = len(view)
     config = tail.segments.config
-    if magic != MAGIC:
-        raise CorruptRecordError(f"record batch with magic {magic}; only magic {MAGIC} is supported")
-    if size > config.max_message_bytes:
-        raise _too_large(size, config)
-    if size <= _SMALL_CRC_BYTES:
-        real_crc = google_crc32c.value(bytes(view[21:]))
-    else:
-        real_crc = crc32c(view[21:])
-    if real_crc != crc:
-        raise CorruptRecordError(f"record batch with the CRC {crc:#010x} whose bytes have {real_crc:#010x}")
-    if count != delta + 1 or count <= 0:
-        raise KafkaError(ErrorCode.INVALID_RECORD, f"record batch of {count} records with last offset delta {delta}")
-    if client and (
-        base != 0
-        or attributes & (CONTROL_FLAG | LOG_APPEND_TIME_FLAG)
-        or (producer_id >= 0 and sequence < 0)
-        or not now_ms - config.timestamp_before_max_ms <= max_timestamp <= now_ms + config.timestamp_after_max_ms
-    ):
-        refuse_client_batch(BatchHeader(*row), config, now_ms)
+    body: bytes | None = None
+    if checked is None:
+        if magic != MAGIC:
+            raise CorruptRecordError(f"record batch with magic {magic}; only magic {MAGIC} is supported")
+        if size > config.max_message_bytes:
+            check_size(size, config)
+        if size <= SMALL_BYTES:
+            body = bytes(view[CRC_START:])
+            if google_crc32c.value(body) != crc:
+                raise CorruptRecordError(f"record batch with the CRC {crc:#010x}, which its bytes do not have")
+        elif not client:
+            run_now(check_crc(view, crc))
+        if count != delta + 1 or count <= 0:
+            _check_count(row)
+        if client and (
+            base != 0 or attributes & (CONTROL_FLAG | LOG_APPEND_TIME_FLAG) or (producer_id >= 0 and sequence < 0)
+        ):
+            refuse_client_batch(BatchHeader(*row), config)
     last_sequence = -1
     if producer_id >= 0 and not attributes & CONTROL_FLAG:
         last_sequence = (sequence + delta) & 0x7FFFFFFF if sequence >= 0 else -1
@@ -117,19 +181,25 @@ def _append_batch(
                 return AppendInfo(known[2], known[3], -1, known[4], size, True)
         producers.check(producer_id, epoch, sequence, sequences=client)
         producers.check_transaction(producer_id, transactional=attributes & TRANSACTIONAL_FLAG != 0)
-    append_time = -1
-    if (
-        config.log_append_time
-        or config.compacts
-        or config.compression not in (-1, attributes & 7)
-        or (client and attributes & LOG_APPEND_TIME_FLAG)
-    ):
-        view = memoryview(transform_batch(BatchHeader(*row), view, config, now_ms, client=client))
-        size = len(view)
-        if size > config.max_message_bytes:
-            raise _too_large(size, config)
-        if config.log_append_time:
-            append_time = max_timestamp = now_ms
+    append_time = now_ms if config.log_append_time else -1
+    if checked is not None:
+        append_time = checked.append_time
+    elif client:
+        assert body is not None  # whatever is not small was checked before
+        latest = inspect_small(body, row, config, now_ms)
+        if latest == RENUMBER:
+            view = run_now(inspect(view, row, config, now_ms)).batch
+            max_timestamp = HEADER.unpack_from(view)[8]
+        elif latest != max_timestamp or append_time >= 0 or attributes & LOG_APPEND_TIME_FLAG:
+            view = stamped(view, stored_attributes(attributes, config), latest)
+            run_now(seal(view))
+            max_timestamp = latest
+    elif append_time >= 0 or config.compression not in (-1, attributes & COMPRESSION_MASK):
+        view = memoryview(transform_own_batch(BatchHeader(*row), view, config, now_ms))
+        max_timestamp = max(max_timestamp, append_time)
+    size = len(view)
+    if size > config.max_message_bytes:
+        check_size(size, config)
     if size > config.segment_bytes:
         raise KafkaError(
             ErrorCode.RECORD_LIST_TOO_LARGE,
@@ -239,10 +309,3 @@ def _note_producer(
         tail.producers.apply(
             producer_id, epoch, sequence, last_sequence, first_offset, tail.end - 1, timestamp, transactional
         )
-
-
-def _too_large(size: int, config: LogConfig) -> KafkaError:
-    return KafkaError(
-        ErrorCode.MESSAGE_TOO_LARGE,
-        f"record batch of {size} bytes, more than max.message.bytes={config.max_message_bytes}",
-    )

@@ -34,6 +34,8 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 if TYPE_CHECKING:
     from broadsheet_broker.log.file_pool import FilePool
     from broadsheet_broker.log.lookup import TimestampOffset
+    from broadsheet_broker.log.validation import Checked
+    from broadsheet_broker.seams.steps import Stepwise
 
 
 class Log:
@@ -169,13 +171,24 @@ class Log:
     # Appending.
 
     def append_as_leader(
-        self, records: memoryview | bytes | bytearray, leader_epoch: int, now_ms: int, *, origin: str = CLIENT
+        self,
+        records: memoryview | bytes | bytearray,
+        leader_epoch: int,
+        now_ms: int,
+        *,
+        origin: str = CLIENT,
+        checked: Checked | None = None,
     ) -> AppendInfo:
         """Give the batch (a client sends exactly one) its offsets and queue it; `flush_appends` writes it.
 
-        The bytes must stay as they are until then. A writable view is changed in place.
+        The bytes must stay as they are until then. A writable view is changed in place. `checked`: what the work of
+        `checking` returned for these records.
         """
-        return appending.append_as_leader(self.tail, records, leader_epoch, now_ms, origin)
+        return appending.append_as_leader(self.tail, records, leader_epoch, now_ms, origin, checked)
+
+    def checking(self, records: memoryview, now_ms: int) -> Stepwise[Checked] | None:
+        """The work of checking a client's batch in steps; None if `append_as_leader` does it in one short call."""
+        return appending.checking(self.segments, records, now_ms)
 
     def append_as_follower(self, records: memoryview | bytes | bytearray) -> AppendInfo:
         """Append batches fetched from the leader as they are; an incomplete last batch is left out."""

@@ -8,6 +8,7 @@ one process under a virtual clock, with a simulated network and disk:
   a loop with a virtual clock and an in-memory network in the simulation;
 * randomness (ids, jitter, elections) comes from `Environment.random`;
 * files come from `Environment.files`; what blocks for long (fsync, recovery) goes through `Environment.offload`;
+* work that grows with records or decompressed bytes is a generator for `Environment.in_steps`;
 * the memory that buffers take is reported to `Environment.on_buffer`.
 """
 

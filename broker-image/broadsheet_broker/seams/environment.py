@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar, TypeVarTuple, Unpack
 from broadsheet_broker.seams.files import Files, LocalFiles
 from broadsheet_broker.seams.loop_monitor import Work
 from broadsheet_broker.seams.metrics import Metrics
+from broadsheet_broker.seams.steps import Steps, Stepwise
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -50,6 +51,12 @@ class Environment:
     work: Work = field(default_factory=Work)
     """Notes what the loop is at work on, for who asks why a turn of it took long; see `loop_monitor`."""
 
+    steps: Steps = field(init=False)
+    """Work that must not hold the loop, and the memory that it takes."""
+
+    def __post_init__(self) -> None:
+        self.steps = Steps(self.loop)
+
     def monotonic(self) -> float:
         """Seconds that never step back: elapsed time, deadlines."""
         return self.loop.time()
@@ -68,3 +75,7 @@ class Environment:
     async def offload(self, function: Callable[[Unpack[Ts]], T], *arguments: *Ts) -> T:
         """Run a blocking function (fsync, recovery of a log) off the loop. The simulation overrides this."""
         return await self.loop.run_in_executor(None, function, *arguments)
+
+    async def in_steps(self, work: Stepwise[T]) -> T:
+        """Run work that grows with what clients store, one step in a turn of the loop; see `seams.steps`."""
+        return await self.steps.run(work, self.offload)

@@ -27,13 +27,15 @@ MAX_DECOMPRESSED_BYTES = 128 * 1024 * 1024
 """Default limit for one batch: more than what `socket.request.max.bytes` lets in by default. A client may send a few
 kilobytes that become so much, and a broker in a small container has to survive them."""
 
-_XERIAL_MAGIC = b"\x82SNAPPY\x00"
-_XERIAL_HEADER = _XERIAL_MAGIC + struct.pack(">ii", 1, 1)
-_XERIAL_BLOCK_BYTES = 32 * 1024
+XERIAL_MAGIC = b"\x82SNAPPY\x00"
+XERIAL_HEADER = XERIAL_MAGIC + struct.pack(">ii", 1, 1)
+XERIAL_HEADER_BYTES = len(XERIAL_HEADER)
+XERIAL_BLOCK_BYTES = 32 * 1024
 
-_LZ4_HEADER = bytes.fromhex("04224d18 60 40 82")
+LZ4_HEADER = bytes.fromhex("04224d18 60 40 82")
 """Magic, FLG (version 1, independent blocks), BD (blocks of at most 64 KiB), header checksum."""
-_LZ4_BLOCK_BYTES = 64 * 1024
+LZ4_BLOCK_BYTES = 64 * 1024
+LZ4_END = bytes(4)
 _LZ4_STORED = 0x80000000
 
 _FIRST_GUESS_BYTES = 64 * 1024
@@ -45,7 +47,8 @@ class CompressionError(ValueError):
     """The bytes are not what the codec says, or more than the limit comes out of them."""
 
 
-def _cramjam() -> Any:
+def cramjam() -> Any:
+    """The compiled package of all codecs but gzip."""
     import cramjam  # compiled; loaded only when a batch is opened or recompressed
 
     return cramjam
@@ -63,7 +66,7 @@ def compress(codec: int, data: Data) -> bytes:
     if codec == LZ4:
         return _compress_lz4(memoryview(data))
     if codec == ZSTD:
-        return bytes(_cramjam().zstd.compress(data, level=3))
+        return bytes(cramjam().zstd.compress(data, level=3))
     raise CompressionError(f"unknown compression codec {codec}")
 
 
@@ -78,36 +81,34 @@ def decompress(codec: int, data: Data, limit_bytes: int = MAX_DECOMPRESSED_BYTES
     if codec == SNAPPY:
         return _decompress_snappy(memoryview(data), limit_bytes)
     if codec == LZ4:
-        return _decompress_growing(_cramjam().lz4.decompress_into, data, limit_bytes)
+        return _decompress_growing(cramjam().lz4.decompress_into, data, limit_bytes)
     if codec == ZSTD:
-        return _decompress_growing(_cramjam().zstd.decompress_into, data, limit_bytes)
+        return _decompress_growing(cramjam().zstd.decompress_into, data, limit_bytes)
     raise CompressionError(f"unknown compression codec {codec}")
 
 
 def _compress_xerial(data: memoryview) -> bytes:
-    compress_raw = _cramjam().snappy.compress_raw
-    parts = [_XERIAL_HEADER]
-    for start in range(0, len(data), _XERIAL_BLOCK_BYTES):
-        block = bytes(compress_raw(data[start : start + _XERIAL_BLOCK_BYTES]))
-        parts.append(struct.pack(">i", len(block)))
-        parts.append(block)
-    return b"".join(parts)
+    blocks = (data[start : start + XERIAL_BLOCK_BYTES] for start in range(0, len(data), XERIAL_BLOCK_BYTES))
+    return XERIAL_HEADER + b"".join(map(xerial_block, blocks))
+
+
+def xerial_block(plain: memoryview) -> bytes:
+    """One block, behind its length."""
+    block = bytes(cramjam().snappy.compress_raw(plain))
+    return struct.pack(">i", len(block)) + block
 
 
 def _compress_lz4(data: memoryview) -> bytes:
-    compress_block = _cramjam().lz4.compress_block
-    parts = [_LZ4_HEADER]
-    for start in range(0, len(data), _LZ4_BLOCK_BYTES):
-        plain = data[start : start + _LZ4_BLOCK_BYTES]
-        block = bytes(compress_block(plain, store_size=False))
-        if len(block) < len(plain):
-            parts.append(struct.pack("<I", len(block)))
-            parts.append(block)
-        else:
-            parts.append(struct.pack("<I", len(plain) | _LZ4_STORED))
-            parts.append(bytes(plain))
-    parts.append(b"\x00\x00\x00\x00")
-    return b"".join(parts)
+    blocks = (data[start : start + LZ4_BLOCK_BYTES] for start in range(0, len(data), LZ4_BLOCK_BYTES))
+    return LZ4_HEADER + b"".join(map(lz4_block, blocks)) + LZ4_END
+
+
+def lz4_block(plain: memoryview) -> bytes:
+    """One block, behind its length; stored as it is where it does not shrink."""
+    block = bytes(cramjam().lz4.compress_block(plain, store_size=False))
+    if len(block) < len(plain):
+        return struct.pack("<I", len(block)) + block
+    return struct.pack("<I", len(plain) | _LZ4_STORED) + bytes(plain)
 
 
 def _decompress_gzip(data: Data, limit_bytes: int) -> bytes:
@@ -131,12 +132,12 @@ def _decompress_gzip(data: Data, limit_bytes: int) -> bytes:
 
 
 def _decompress_snappy(data: memoryview, limit_bytes: int) -> bytes:
-    if data[:8] != _XERIAL_MAGIC:
+    if data[:8] != XERIAL_MAGIC:
         return _decompress_raw_snappy(data, limit_bytes)
-    if len(data) < len(_XERIAL_HEADER):
+    if len(data) < len(XERIAL_HEADER):
         raise CompressionError("snappy data ends within its header")
     parts: list[bytes] = []
-    position = len(_XERIAL_HEADER)
+    position = len(XERIAL_HEADER)
     room = limit_bytes
     while position < len(data):
         if position + 4 > len(data):
@@ -153,14 +154,14 @@ def _decompress_snappy(data: memoryview, limit_bytes: int) -> bytes:
 
 
 def _decompress_raw_snappy(data: memoryview, limit_bytes: int) -> bytes:
-    snappy = _cramjam().snappy
+    snappy = cramjam().snappy
     try:
         size = snappy.decompress_raw_len(data)
         # A snappy element of 3 bytes makes at most 64: anything beyond is a lie that must not allocate memory.
         if size > limit_bytes or size > 64 * len(data):
             raise CompressionError(f"{size} bytes of snappy data are more than the limit of {limit_bytes}")
         return bytes(snappy.decompress_raw(data))
-    except _cramjam().DecompressionError as error:
+    except cramjam().DecompressionError as error:
         raise CompressionError(f"bad snappy data: {error}") from error
 
 
@@ -171,7 +172,7 @@ def _decompress_growing(decompress_into: Any, data: Data, limit_bytes: int) -> b
         output = bytearray(size)
         try:
             written = decompress_into(data, output)
-        except _cramjam().DecompressionError as error:
+        except cramjam().DecompressionError as error:
             # "failed to write whole buffer" is the only failure that more room can mend.
             if "whole buffer" not in str(error):
                 raise CompressionError(f"bad compressed data: {error}") from error

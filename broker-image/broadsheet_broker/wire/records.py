@@ -426,7 +426,36 @@ def assemble_batch(
 ) -> bytearray:
     """A whole batch around encoded, not yet compressed records, with its CRC."""
     codec = attributes & COMPRESSION_MASK
-    body = codecs.compress(codec, payload) if codec else payload
+    return frame_batch(
+        codecs.compress(codec, payload) if codec else payload,
+        base_offset=base_offset,
+        leader_epoch=leader_epoch,
+        attributes=attributes,
+        last_offset_delta=last_offset_delta,
+        base_timestamp=base_timestamp,
+        max_timestamp=max_timestamp,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+        record_count=record_count,
+    )
+
+
+def frame_batch(
+    body: Data,
+    *,
+    base_offset: int,
+    leader_epoch: int,
+    attributes: int,
+    last_offset_delta: int,
+    base_timestamp: int,
+    max_timestamp: int,
+    producer_id: int,
+    producer_epoch: int,
+    base_sequence: int,
+    record_count: int,
+) -> bytearray:
+    """A whole batch around records that are compressed already as the attributes say, with its CRC."""
     batch = bytearray(HEADER_BYTES + len(body))
     HEADER.pack_into(
         batch,

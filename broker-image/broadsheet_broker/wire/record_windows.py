@@ -1,0 +1,78 @@
+"""Whole records out of the pieces of a payload, whose borders lie anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broadsheet_broker.wire.compression import MAX_DECOMPRESSED_BYTES, CompressionError
+from broadsheet_broker.wire.pieces import INLINE_BYTES
+
+_LONGEST_LENGTH = 5
+"""Bytes of the varint in front of a record."""
+
+
+class RecordWindow:
+    """Bytes of a payload from the record on that is next.
+
+    A reader takes whole records from `data` at `position` and sets `position` behind them; when there is none, it calls
+    `advance`, perhaps several times for a record that is longer than a piece.
+    """
+
+    __slots__ = ("_held", "_parts", "_pieces", "_wanted", "data", "ended", "position")
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self.data = b""
+        self.position = 0
+        self.ended = False
+        """Whether all of the payload was seen."""
+        self._parts: list[bytes] | None = None
+        self._held = 0
+        self._wanted = 0
+
+    @property
+    def rest(self) -> int:
+        """Bytes that no record was taken from yet."""
+        return len(self.data) - self.position
+
+    def large(self) -> int:
+        """Bytes of the record at `position`, if it is so long that it needs room of the budget; else 0."""
+        wanted = record_bytes(self.data, self.position)
+        return wanted if wanted > INLINE_BYTES and wanted > self.rest else 0
+
+    def advance(self) -> bool:
+        """Take the next piece. True when the reader can go on; False when `advance` must be called again first."""
+        if self._parts is None:
+            self._wanted = record_bytes(self.data, self.position)
+            if self._wanted > MAX_DECOMPRESSED_BYTES:
+                raise CompressionError(
+                    f"a record of {self._wanted} bytes; {MAX_DECOMPRESSED_BYTES} is the most that is opened at once"
+                )
+            rest = self.data[self.position :]
+            self._parts = [rest] if rest else []
+            self._held = len(rest)
+            self.data = b""
+            self.position = 0
+        piece = next(self._pieces, None)
+        if piece is None:
+            self.ended = True
+        else:
+            self._parts.append(piece)
+            self._held += len(piece)
+            if self._held < self._wanted:
+                return False
+        self.data = b"".join(self._parts)
+        self._parts = None
+        return True
+
+
+def record_bytes(data: bytes, position: int) -> int:
+    """Size of the record at `position` with the length in front of it; 0 when that is not all there or is no length."""
+    value = shift = 0
+    for at in range(position, min(position + _LONGEST_LENGTH, len(data))):
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return 0 if value & 1 else (value >> 1) + at + 1 - position
+        shift += 7
+    return 0
