@@ -62,7 +62,9 @@ class FakeLog:
         self.flushes = 0
         self._written = 0
 
-    def append_as_leader(self, records: memoryview, leader_epoch: int, now_ms: int, *, origin: str) -> Appended:
+    def append_as_leader(
+        self, records: memoryview, leader_epoch: int, now_ms: int, *, origin: str, checked: object = None
+    ) -> Appended:
         first = self.log_end_offset
         self.batches.append((first, bytes(records)))
         self.log_end_offset += len(records)

@@ -6,16 +6,23 @@ Served from version 3 (KIP-896) and advertised from 0, since librdkafka checks t
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import struct
+from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.leaders import LeaderHints
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import AT_WORK
 from broadsheet_broker.apis.transactions import UNSERVED
 from broadsheet_broker.config.internal_topics import INTERNAL_TOPICS
+from broadsheet_broker.log.errors import kept
+from broadsheet_broker.log.validation import Checked
 from broadsheet_broker.replication import PendingProduce
+from broadsheet_broker.replication.admission import check_append
+from broadsheet_broker.seams.steps import resumed
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.produce_response import (
     BatchIndexAndErrorMessage,
@@ -25,11 +32,13 @@ from broadsheet_broker.wire.messages.produce_response import (
     ProduceResponse,
     TopicProduceResponse,
 )
+from broadsheet_broker.wire.record_walk import STEP_RECORDS
 from broadsheet_broker.wire.records import (
     COMPRESSION_MASK,
     CONTROL_FLAG,
     HEADER_BYTES,
     MAGIC,
+    SMALLEST_RECORD_BYTES,
     TRANSACTIONAL_FLAG,
 )
 
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
     from broadsheet_broker.seams import Buffer
+    from broadsheet_broker.seams.steps import Stepwise
     from broadsheet_broker.wire.messages.produce_request import (
         PartitionProduceData,
         ProduceRequest,
@@ -60,7 +70,13 @@ ZSTD_FROM = 7
 _MAGIC_AT = 16
 _ATTRIBUTES_AT = 22
 """The low byte of the attributes: the high one has no meaning yet."""
+_COUNT = struct.Struct(">i")
+_COUNT_AT = 57
 _VALID_ACKS = (-1, 0, 1)
+
+_LITTLE_BYTES = SMALLEST_RECORD_BYTES * STEP_RECORDS
+"""Fewer bytes cannot be more records than one turn checks."""
+_NOTHING: dict[int, Checked | KafkaError] = {}
 
 _GAP = "%s-%d refuses a batch of client %r at %s: %s"
 
@@ -85,18 +101,98 @@ def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceRes
 
 
 @serves(0, "Produce", (3, 13), advertise_from=0, refuse=_refuse, without="transactional batches")
-def produce(services: Services, request: Request[ProduceRequest]) -> None:
+def produce(services: Services, request: Request[ProduceRequest]) -> Coroutine[Any, Any, None] | None:
     """Append in this turn of the loop; a request that has to wait for replicas then waits as a `PendingProduce`.
 
-    So it is the request that is parked, never the partition, which takes other appends meanwhile. A check that has to
-    ask another broker before the append (KIP-890) must keep to that, and to the order of the requests of a connection.
+    So it is the request that is parked, never the partition, which takes other appends meanwhile. Batches with more
+    records, or more decompressed bytes, than one turn can check are checked in steps first, while the later requests of
+    the connection are held; then all of the request is appended in one turn. A check that has to ask another broker
+    before the append (KIP-890) must keep to that, too.
     """
-    body = request.body
     now_ms = services.environment.clock.time_ms()
+    if _is_little(request.body):
+        _append_all(services, request, _NOTHING, now_ms)
+        return None
+    work = check_in_steps(services, request, now_ms)
+    try:
+        room = next(work)
+    except StopIteration as stop:
+        _append_all(services, request, stop.value, now_ms)
+        return None
+    request.hold()
+    request.waits_since = AT_WORK
+    return _append_when_checked(services, request, resumed(work, room))
+
+
+async def _append_when_checked(
+    services: Services, request: Request[ProduceRequest], work: Stepwise[dict[int, Checked | KafkaError]]
+) -> None:
+    task = asyncio.current_task()
+    if request.body.acks and task is not None:  # who wants no answer may be gone when its records are stored
+        request.on_gone = partial(_cancel, task)
+    outcomes = await services.environment.in_steps(work)
+    request.on_gone = None
+    _append_all(services, request, outcomes, services.environment.clock.time_ms())
+    request.release()
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+def _is_little(body: ProduceRequest) -> bool:
+    """Whether so few bytes, none of them compressed, that they cannot be more records than one turn checks."""
+    size = 0
+    for topic in body.topic_data:
+        for data in topic.partition_data:
+            records: Any = data.records
+            if records is None or len(records) < HEADER_BYTES:
+                continue
+            size += len(records)
+            if size > _LITTLE_BYTES or records[_ATTRIBUTES_AT] & COMPRESSION_MASK:
+                return False
+    return True
+
+
+def check_in_steps(
+    services: Services, request: Request[ProduceRequest], now_ms: int
+) -> Stepwise[dict[int, Checked | KafkaError]]:
+    """Check what is too much for the turn that appends it: of such rows, by `id`, the batch as it is to be
+    stored, or why it is refused."""
+    outcomes: dict[int, Checked | KafkaError] = {}
+    rows = [(topic, data) for topic in request.body.topic_data for data in topic.partition_data]
+    many = len(rows) > 1 and sum(_count(data.records) for _, data in rows) > STEP_RECORDS
+    for number, (topic, data) in enumerate(rows):
+        if many and number:
+            yield None
+        try:
+            partition = _target(services, request, topic, data)
+            records = _batch_of(data, request.version)
+            check_append(partition, request.body.acks)
+            work = partition.log.checking(memoryview(records), now_ms, small=many)
+            if work is not None:
+                outcomes[id(data)] = yield from work
+        except KafkaError as error:
+            outcomes[id(data)] = kept(error)
+    return outcomes
+
+
+def _count(records: Any) -> int:
+    """Records that the header of a batch counts."""
+    if records is None or len(records) < HEADER_BYTES:
+        return 0
+    count: int = _COUNT.unpack_from(records, _COUNT_AT)[0]
+    return max(count, 0)
+
+
+def _append_all(
+    services: Services, request: Request[ProduceRequest], outcomes: dict[int, Checked | KafkaError], now_ms: int
+) -> None:
+    body = request.body
     appended: list[_Appended] = []
     responses: list[TopicProduceResponse] = []
     for topic in body.topic_data:
-        rows = [_append(services, request, topic, data, now_ms, appended) for data in topic.partition_data]
+        rows = [_append(services, request, topic, data, outcomes, now_ms, appended) for data in topic.partition_data]
         responses.append(TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=rows))
     finish = partial(_finish, services, request, responses)
     if appended:
@@ -108,34 +204,50 @@ def produce(services: Services, request: Request[ProduceRequest]) -> None:
         finish()
 
 
+def _target(
+    services: Services, request: Request[ProduceRequest], topic: TopicProduceData, data: PartitionProduceData
+) -> Partition:
+    """The partition of one row, if this broker has it and the client may write to it."""
+    if request.body.acks not in _VALID_ACKS:
+        raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
+    if request.version >= TOPIC_IDS_FROM:
+        partition = services.replicas.partition_by_id(topic.topic_id, data.index)
+    else:
+        partition = services.replicas.partition(topic.name, data.index)
+    if partition.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT_ID:
+        raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {partition.topic}")
+    return partition
+
+
+def _batch_of(data: PartitionProduceData, version: int) -> Buffer:
+    """The batch of one row, as far as its header shows that it may be appended; the log checks the rest."""
+    records = data.records
+    if records is None or isinstance(records, list) or len(records) < HEADER_BYTES:
+        raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
+    _check_batch(records, version)
+    return records
+
+
 def _append(
     services: Services,
     request: Request[ProduceRequest],
     topic: TopicProduceData,
     data: PartitionProduceData,
+    outcomes: dict[int, Checked | KafkaError],
     now_ms: int,
     appended: list[_Appended],
 ) -> PartitionProduceResponse:
     """Append the batch of one partition, note it in `appended`, and return its row of the answer; or a refusal."""
-    replicas = services.replicas
     partition = None
-    acks = request.body.acks
     try:
-        if acks not in _VALID_ACKS:
-            raise KafkaError(ErrorCode.INVALID_REQUIRED_ACKS)
-        if request.version >= TOPIC_IDS_FROM:
-            partition = replicas.partition_by_id(topic.topic_id, data.index)
-        else:
-            partition = replicas.partition(topic.name, data.index)
-        if partition.topic in INTERNAL_TOPICS and request.client_id != ADMIN_CLIENT_ID:
-            raise KafkaError(ErrorCode.INVALID_TOPIC_EXCEPTION, f"Cannot append to internal topic {partition.topic}")
+        partition = _target(services, request, topic, data)
         counters = partition.counters
         counters.produce_requests += 1
-        records = data.records
-        if records is None or isinstance(records, list) or len(records) < HEADER_BYTES:
-            raise KafkaError(ErrorCode.INVALID_RECORD, "A produce request must have at least one record batch")
-        _check_batch(records, request.version)
-        info = partition.append(records, acks, now_ms)
+        records = _batch_of(data, request.version)
+        checked = outcomes.get(id(data)) if outcomes else None
+        if isinstance(checked, KafkaError):
+            raise checked.again()
+        info = partition.append(records, request.body.acks, now_ms, checked=checked)
     except KafkaError as error:
         if error.code == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER and partition is not None:
             _log_gap(services, request, partition, error)
@@ -161,7 +273,7 @@ def _log_gap(services: Services, request: Request[ProduceRequest], partition: Pa
 
 
 def _check_batch(records: Buffer, version: int) -> None:
-    """Refuse what the header of a batch shows to be forbidden; the log checks the rest."""
+    """Refuse what the header of a batch shows to be forbidden."""
     if records[_MAGIC_AT] != MAGIC:
         raise KafkaError(
             ErrorCode.INVALID_RECORD, f"Produce requests are only allowed to contain record batches with magic {MAGIC}"

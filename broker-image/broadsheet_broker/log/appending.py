@@ -101,16 +101,19 @@ def append_as_leader(
     return _append_several(tail, view, leader_epoch, now_ms)
 
 
-def checking(segments: Segments, records: memoryview, now_ms: int) -> Stepwise[Checked] | None:
+def checking(segments: Segments, records: memoryview, now_ms: int, *, small: bool = False) -> Stepwise[Checked] | None:
     """The work of checking a client's batch that is too much for one short call; None for any other.
 
-    What it returns goes to `append_as_leader`, which otherwise does all checks itself.
+    What it returns goes to `append_as_leader`, which otherwise does all checks itself. `small`: also for a batch that
+    can be checked in one short call, as when a request has many of them.
     """
     size = len(records)
     if size < HEADER_BYTES:
         return None
     row = HEADER.unpack_from(records)
-    if row[1] + LOG_OVERHEAD_BYTES != size or row[3] != MAGIC or is_small(row, size, segments.config):
+    if row[1] + LOG_OVERHEAD_BYTES != size or row[3] != MAGIC:
+        return None
+    if not small and is_small(row, size, segments.config):
         return None
     return _check(records, row, segments.config, now_ms)
 

@@ -186,9 +186,10 @@ class Log:
         """
         return appending.append_as_leader(self.tail, records, leader_epoch, now_ms, origin, checked)
 
-    def checking(self, records: memoryview, now_ms: int) -> Stepwise[Checked] | None:
-        """The work of checking a client's batch in steps; None if `append_as_leader` does it in one short call."""
-        return appending.checking(self.segments, records, now_ms)
+    def checking(self, records: memoryview, now_ms: int, *, small: bool = False) -> Stepwise[Checked] | None:
+        """The work of checking a client's batch in steps; None if `append_as_leader` does it in one short call, unless
+        `small`."""
+        return appending.checking(self.segments, records, now_ms, small=small)
 
     def append_as_follower(self, records: memoryview | bytes | bytearray) -> AppendInfo:
         """Append batches fetched from the leader as they are; an incomplete last batch is left out."""

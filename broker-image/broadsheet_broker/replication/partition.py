@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from broadsheet_broker.replication.admission import ALL_ACKS as ALL_ACKS
+from broadsheet_broker.replication.admission import CLIENT, IN_DOUBT, check_append
 from broadsheet_broker.replication.in_sync import ANY_EPOCH, Follower, IsrChange
 from broadsheet_broker.replication.isr import (
     about_to_join,
@@ -33,6 +35,7 @@ from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
     from broadsheet_broker.log import AppendInfo, Log
+    from broadsheet_broker.log.validation import Checked
     from broadsheet_broker.seams.metrics import TopicCounters
 
 logger = logging.getLogger(__name__)
@@ -41,9 +44,7 @@ Buffer = bytes | bytearray | memoryview
 CommitCallback = Callable[[ErrorCode], None]
 
 NO_LEADER = -1
-ALL_ACKS = -1
 _ALONE = Alone()
-_IN_DOUBT = "Another broker may lead this partition by now; this one waits for the controller."
 
 
 class Partition:
@@ -232,7 +233,7 @@ class Partition:
             raise KafkaError(ErrorCode.UNKNOWN_LEADER_EPOCH)
         if self.is_leader:
             if self.may_be_replaced:
-                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, _IN_DOUBT)
+                raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, IN_DOUBT)
         elif not or_follower:
             raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
@@ -250,19 +251,15 @@ class Partition:
             if self.is_leader:
                 self._advance_high_watermark()
 
-    def append(self, records: Buffer, required_acks: int, now_ms: int, origin: str = "client") -> AppendInfo:
-        """Append a batch as the leader. It is written, and may be acknowledged, when the queue has been flushed."""
-        if not self.is_leader:
-            raise KafkaError(self.retired or ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        if origin == "client" and self.may_be_replaced:
-            raise KafkaError(ErrorCode.NOT_LEADER_OR_FOLLOWER, _IN_DOUBT)
-        if required_acks == ALL_ACKS and len(self.isr) < self.effective_min_insync_replicas:
-            raise KafkaError(
-                ErrorCode.NOT_ENOUGH_REPLICAS,
-                f"The size of the current ISR {sorted(self.isr)} is insufficient to satisfy the min.isr requirement of "
-                f"{self.effective_min_insync_replicas} for partition {self.topic}-{self.index}",
-            )
-        info = self.log.append_as_leader(memoryview(records), self.leader_epoch, now_ms, origin=origin)
+    def append(
+        self, records: Buffer, required_acks: int, now_ms: int, origin: str = CLIENT, checked: Checked | None = None
+    ) -> AppendInfo:
+        """Append a batch as the leader. It is written, and may be acknowledged, when the queue has been flushed.
+
+        `checked`: what the work of `Log.checking` returned for these records.
+        """
+        check_append(self, required_acks, origin)
+        info = self.log.append_as_leader(memoryview(records), self.leader_epoch, now_ms, origin=origin, checked=checked)
         if not info.duplicate:
             self._unwritten_bytes += len(records)
             if not self.dirty:

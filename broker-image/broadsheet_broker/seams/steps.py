@@ -46,6 +46,15 @@ def run_now(work: Stepwise[T]) -> T:
             room.run()
 
 
+def resumed(work: Stepwise[T], room: Room | None) -> Stepwise[T]:
+    """The rest of `work`, whose first step was done and gave `room`."""
+    try:
+        yield room
+        return (yield from work)
+    finally:
+        work.close()
+
+
 class Steps:
     """The work that is in hand on one event loop, and the room that it has taken."""
 

@@ -61,7 +61,7 @@ NO_PRODUCER_ID = -1
 
 _CRC_CHUNK_BYTES = 256 * 1024
 """The CRC function takes bytes only, so views are copied; chunks that fit the CPU's cache make the copy cheap."""
-_SMALLEST_RECORD_BYTES = 7
+SMALLEST_RECORD_BYTES = 7
 
 LENIENT = "surrogateescape"
 """Header names should be UTF-8, but this is not checked when they are produced: other bytes are returned unchanged."""
@@ -256,7 +256,7 @@ def decode_records(batch: Data, *, limit_bytes: int = codecs.MAX_DECOMPRESSED_BY
     header = parse_batch(batch)
     data = records_payload(header, batch, limit_bytes)
     count = header.record_count
-    if count < 0 or count * _SMALLEST_RECORD_BYTES > len(data):
+    if count < 0 or count * SMALLEST_RECORD_BYTES > len(data):
         raise CorruptRecordError(f"{count} records cannot be in {len(data)} bytes")
     base_timestamp = header.base_timestamp
     append_time = header.max_timestamp if header.is_log_append_time else None
