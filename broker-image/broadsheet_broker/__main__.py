@@ -65,8 +65,9 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         from broadsheet_broker import __version__
+        from broadsheet_broker.compiled import build
 
-        sys.stdout.write(f"broadsheet {__version__}\n")
+        sys.stdout.write(f"broadsheet {__version__}\n{build()}\n")
         parser.exit()
 
 
@@ -176,6 +177,7 @@ def _run_broker(options: argparse.Namespace, config: BrokerConfig) -> int:
 
 
 async def _serve(config: BrokerConfig) -> int:
+    from broadsheet_broker import compiled
     from broadsheet_broker.broker import Broker
     from broadsheet_broker.network import process_metrics
     from broadsheet_broker.seams import Environment, LocalFiles
@@ -198,7 +200,10 @@ async def _serve(config: BrokerConfig) -> int:
     listeners = ", ".join(str(item) for item in config.advertised_listeners or config.listeners)
     took = (environment.monotonic() - began) * 1000
     monitor = _watch_loop(environment, config.get_int("broadsheet.loop.slow.turn.ms"))
-    logger.info("node %d started in %d ms, serving %s", config.node_id, took, listeners)
+    made = compiled.build()
+    logger.info("node %d started in %d ms, serving %s; %s", config.node_id, took, listeners, made)
+    if made.code == "mixed":
+        logger.warning("some modules are not compiled: %s; install the package again", ", ".join(made.missing))
     await stop.wait()
     logger.info("stopping")
     if monitor is not None:

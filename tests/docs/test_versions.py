@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 import broadsheet_broker
+from broadsheet_broker.compiled import build
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -20,7 +21,7 @@ def test_the_installed_package_has_the_version_of_pyproject() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "broadsheet_broker", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"broadsheet {VERSION}\n"
+    assert done.stdout == f"broadsheet {VERSION}\n{build()}\n"
 
 
 def test_the_chart_has_the_version_of_pyproject() -> None:

@@ -9,16 +9,28 @@ from pathlib import Path
 import pytest
 
 import broadsheet_broker
-from broadsheet_broker.log.segments import Segments
-from broadsheet_broker.log.tail import Tail
 from tests.log.support import NOW_MS, batch, open_log
 from tests.support.memory_environment import memory_environment
 
 ROOT = Path(broadsheet_broker.__path__[0])
-OWNED = {
-    "tail": frozenset(Tail.__slots__),
-    "segments": frozenset(Segments.__slots__),
-}
+
+
+def slots(module: str, name: str) -> frozenset[str]:
+    """The fields of a class, read from its source: a compiled class has no `__slots__`."""
+    (found,) = (
+        node
+        for node in ast.parse((ROOT / module).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    (fields,) = (
+        node.value
+        for node in found.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__slots__"
+    )
+    return frozenset(ast.literal_eval(fields))
+
+
+OWNED = {"tail": slots("log/tail.py", "Tail"), "segments": slots("log/segments.py", "Segments")}
 OBJECTS = frozenset(("environment", "epochs", "files", "pool", "producers"))
 """Fields whose methods are their own business."""
 CHANGES = frozenset(("append", "clear", "extend", "insert", "pop", "remove", "sort", "update"))

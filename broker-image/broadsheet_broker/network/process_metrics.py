@@ -6,7 +6,7 @@ import resource
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from broadsheet_broker import __version__
+from broadsheet_broker import __version__, compiled
 from broadsheet_broker.seams.memory import resident_bytes
 from broadsheet_broker.seams.metrics import Family
 
@@ -19,10 +19,16 @@ def register(environment: Environment) -> None:
     started = environment.clock.time_ms() / 1000
     last = [environment.monotonic(), _cpu_seconds()]
 
-    build = (("version", __version__),)
+    made = compiled.build()
+    build = (
+        ("version", __version__),
+        ("code", made.code),
+        ("python", made.python),
+        ("optimized", str(made.optimized).lower()),
+    )
 
     def families() -> Iterable[Family]:
-        yield Family("broadsheet_build_info", "gauge", "1, with the version of the program.", [(build, 1)])
+        yield Family("broadsheet_build_info", "gauge", _BUILD, [(build, 1)])
         cpu = _cpu_seconds()
         yield Family("process_start_time_seconds", "gauge", "Start, seconds since the epoch.", [((), started)])
         yield Family("process_cpu_seconds_total", "counter", "CPU time, user and system.", [((), cpu)])
@@ -41,6 +47,8 @@ def register(environment: Environment) -> None:
 
     environment.metrics.collector(families)
 
+
+_BUILD = "1, with the version of the program, whether its code is compiled or pure, and the interpreter."
 
 _IDLE = (
     "kafka_network_socketserver_networkprocessoravgidle_percent",

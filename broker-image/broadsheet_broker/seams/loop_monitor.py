@@ -125,11 +125,6 @@ class LoopMonitor:
             self._thread.join(2 * _LONGEST_TICK)
             self._thread = None
 
-    @property
-    def sampling(self) -> bool:
-        """Whether the turn under way was found to be slow, and its stack was taken."""
-        return self._sample is not None
-
     # -- the loop's side -----------------------------------------------------------------------------------------------
 
     def _answer(self) -> None:
