@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -127,6 +128,49 @@ def test_null_topics_are_all_topics_and_an_empty_list_none(tmp_path: Path) -> No
         assert {t.name for t in (await client.ask(3, MetadataRequest(topics=None))).topics} == {"a", "b"}
         assert (await client.ask(3, MetadataRequest(topics=[]))).topics == []
         assert len((await client.ask(3, MetadataRequest(topics=[]), 0)).topics) == 2, "version 0 has no null"
+
+    scenario(tmp_path, run)
+
+
+@pytest.mark.parametrize("version", range(14))
+def test_all_topics_are_encoded_once_for_all_that_ask_and_again_when_something_changes(
+    tmp_path: Path, version: int
+) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "a")
+        asked = MetadataRequest(topics=None if version else [])
+        first = await client.ask(3, asked, version)
+        image = client.services.metadata.image
+        (kept,) = image.derived.values()
+        assert await client.ask(3, asked, version) == first
+        assert list(image.derived.values()) == [kept]
+        if version >= 3:
+            kept.throttle_time_ms = 1234
+            throttled = await client.ask(3, asked, version)
+            assert (throttled.throttle_time_ms, throttled.topics) == (1234, first.topics)
+            assert await client.ask(3, asked, version) == first
+        if version >= 8:
+            with_operations = MetadataRequest(topics=None, include_topic_authorized_operations=True)
+            (told,) = (await client.ask(3, with_operations, version)).topics
+            assert told.topic_authorized_operations == 3576
+        await create(client, "b")
+        assert {topic.name for topic in (await client.ask(3, asked, version)).topics} == {"a", "b"}
+
+    scenario(tmp_path, run)
+
+
+def test_what_is_kept_for_an_image_is_bounded(tmp_path: Path) -> None:
+    async def run(client: Client) -> None:
+        await create(client, "a")
+        for version in range(14):
+            for topics, cluster in itertools.product((False, True), repeat=2):
+                asked = MetadataRequest(topics=None if version else [])
+                if version >= 8:
+                    asked.include_topic_authorized_operations = topics
+                if 8 <= version <= 10:
+                    asked.include_cluster_authorized_operations = cluster
+                assert [topic.name for topic in (await client.ask(3, asked, version)).topics] == ["a"]
+        assert len(client.services.metadata.image.derived) <= 8
 
     scenario(tmp_path, run)
 

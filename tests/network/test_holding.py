@@ -145,7 +145,7 @@ def test_what_arrives_behind_a_held_request_is_bounded_by_one_buffer(run: Run) -
         await until(lambda: connection in server.paused)
         await turns(50)
         assert holding.handled == [0]
-        assert connection._buffer is not None and len(connection._buffer) == CHUNK
+        assert connection._received.buffer_bytes == CHUNK
         holding.held[0].release()
         await until(lambda: len(holding.handled) >= 2)
         holding.held[0].answer(HeartbeatResponse())

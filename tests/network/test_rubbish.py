@@ -106,9 +106,8 @@ def test_announced_sizes_cost_nothing_until_the_bytes_come() -> None:
         dawdlers = [await Client.connect(server.bound_ports["PLAINTEXT"]) for _ in range(100)]
         for client in dawdlers:
             client.send(struct.pack(">i", 100_000_000) + bytes(5000))
-        await until(lambda: sum(c._end > 5000 for c in server.connections) == 100)
-        buffers = [c._buffer for c in server.connections if c._buffer is not None]
-        assert max(map(len, buffers)) <= 3 * 1024 * 1024
+        await until(lambda: sum(c._received.end > 5000 for c in server.connections) == 100)
+        assert max(c._received.buffer_bytes for c in server.connections) <= 3 * 1024 * 1024
         await good.call(HEARTBEAT, 4, HeartbeatRequest())
         for client in (*dawdlers, good):
             await client.close()
@@ -123,14 +122,14 @@ def test_slow_clients_hold_little_memory_and_end_when_idle() -> None:
         dawdlers = [await Client.connect(server.bound_ports["PLAINTEXT"]) for _ in range(50)]
         for client in dawdlers:
             client.send(GOOD[:9])
-        await until(lambda: sum(c._end == 9 for c in server.connections) == 50)
+        await until(lambda: sum(c._received.end == 9 for c in server.connections) == 50)
         for connection in server.connections:
             connection.shrink()
-        assert all(len(c._buffer) <= 1024 for c in server.connections if c._buffer is not None)
+        assert all(c._received.buffer_bytes <= 1024 for c in server.connections)
         for client in dawdlers:
             client.send(GOOD[9:])
             await client.receive()
-        assert all(c._buffer is None for c in server.connections)
+        assert all(c._received.buffer_bytes == 0 for c in server.connections)
         for client in dawdlers:
             client.send(GOOD[:9])
         for client in dawdlers:

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Iterable, Mapping
 from uuid import UUID
 
 from broadsheet_broker.apis import authorized_operations
+from broadsheet_broker.apis.encoded import EncodedAnswer
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.apis.request import Request, Services
 from broadsheet_broker.config.internal_topics import is_internal
@@ -31,6 +32,10 @@ from broadsheet_broker.wire.primitives import ZERO_UUID
 
 _CREATION_SECONDS = 1.0
 """How long an answer waits for the creation of what it names: the existing topics in it should not wait for long."""
+_MOST_KEPT = 8
+"""Encoded answers that are kept for an image: one for each version, listener and set of flags that clients use."""
+_MOST_KEPT_BYTES = 4 * 1024 * 1024
+"""Size up to which one is kept: some 40,000 partitions."""
 _IDS_FROM = 12
 _ERROR_FROM = 13
 """Version from which the whole answer has an error code (KIP-1102)."""
@@ -52,8 +57,7 @@ def metadata(services: Services, request: Request[MetadataRequest]) -> Awaitable
     image = services.metadata.image
     wanted = body.topics
     if wanted is None or (request.version == 0 and not wanted):
-        listener = request.connection.listener
-        _answer(image, request, [described(image, topic, listener) for topic in image.topics_by_name.values()])
+        _answer_all(image, request)
         return None
     _check(wanted, request.version)
     if body.allow_auto_topic_creation and services.config.get_bool("auto.create.topics.enable"):
@@ -75,7 +79,34 @@ async def _create_and_answer(services: Services, request: Request[MetadataReques
     _answer(image, request, list(_found(image, request.body.topics or [], request.connection.listener, codes)))
 
 
+def _answer_all(image: ClusterImage, request: Request[MetadataRequest]) -> None:
+    """Answer with every topic. The bytes are kept for as long as the image is the newest: many clients ask at once."""
+    body, listener = request.body, request.connection.listener
+    key = (
+        "metadata",
+        request.version,
+        listener,
+        body.include_topic_authorized_operations,
+        body.include_cluster_authorized_operations,
+    )
+    answer: EncodedAnswer | None = image.derived.get(key)
+    if answer is None:
+        topics = [described(image, topic, listener) for topic in image.topics_by_name.values()]
+        answer = EncodedAnswer(_response(image, request, topics), request.version)
+        if answer.size <= _MOST_KEPT_BYTES:
+            if len(image.derived) >= _MOST_KEPT:
+                del image.derived[next(iter(image.derived))]
+            image.derived[key] = answer
+    request.answer(answer)
+
+
 def _answer(image: ClusterImage, request: Request[MetadataRequest], topics: list[MetadataResponseTopic]) -> None:
+    request.answer(_response(image, request, topics))
+
+
+def _response(
+    image: ClusterImage, request: Request[MetadataRequest], topics: list[MetadataResponseTopic]
+) -> MetadataResponse:
     body = request.body
     if body.include_topic_authorized_operations:
         topics = [_with_operations(topic) for topic in topics]
@@ -87,7 +118,7 @@ def _answer(image: ClusterImage, request: Request[MetadataRequest], topics: list
     )
     if body.include_cluster_authorized_operations:
         answer.cluster_authorized_operations = authorized_operations.CLUSTER
-    request.answer(answer)
+    return answer
 
 
 def _check(wanted: Iterable[MetadataRequestTopic], version: int) -> None:

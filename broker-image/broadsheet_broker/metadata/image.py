@@ -184,6 +184,8 @@ class ClusterImage:
     scram: Mapping[tuple[str, int], UserScramCredentialRecord] = field(default_factory=dict)
     """By user name and mechanism."""
     delegation_tokens: Mapping[str, DelegationTokenRecord] = field(default_factory=dict)
+    derived: dict[Any, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """A place for what readers derive from this image alone; it ends with the image."""
 
     def config(self, type: int, name: str) -> Mapping[str, str]:
         """What was set dynamically for a resource; empty when nothing was."""

@@ -1,10 +1,8 @@
 """One client's connection: bytes in, requests to their handlers, answers out in the order of the requests.
 
-**Reading.** The event loop reads straight into a buffer of the pool (`asyncio.BufferedProtocol`); requests are views of
-it. A buffer that is fully parsed returns to the pool at once, even while views of it exist (see `buffers`). When a
-request is incomplete and does not fit what is left of its buffer, its beginning moves to a buffer of the size that the
-request announces, but beyond the first `_TRUSTED` bytes never to more than twice what has arrived: a client gets memory
-only for what it sends.
+**Turns.** A connection handles requests for a slice of time, then others have their turn (see `turns`); what arrived
+meanwhile stays in its buffer (see `receiving`), and reading stops when that is full. Requests of a client that is gone
+are not handled.
 
 **Order.** Handlers may answer at any time; a completed answer waits until all earlier ones of its connection are out.
 Answers completed while one read is parsed leave in one write at its end; answers completed at other times when no
@@ -28,7 +26,8 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from broadsheet_broker.network.pending import PendingRequest
-from broadsheet_broker.seams.buffers import CHUNK
+from broadsheet_broker.network.receiving import SIZE, Received
+from broadsheet_broker.network.turns import REQUEST_SECONDS, SLICE_SECONDS
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.primitives import skip_tagged_fields
 
@@ -39,11 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TRUSTED = 2 * 1024 * 1024
-"""Bytes of buffer that an announced request gets before they have arrived."""
-
-_SLACK = 16 * 1024
-"""Bytes read beyond the end of a large request, so that the small one behind it needs no read of its own."""
+_MOST_OF_A_SLICE = 100
+"""Requests of a connection that are handled in a row; where time passes, `SLICE_SECONDS` ends it first."""
 
 _JOIN = 16 * 1024
 """Answers up to this size are joined into one buffer; larger ones go out as they are."""
@@ -54,7 +50,6 @@ _WRITE_EARLY = 256 * 1024
 WRITE_HIGH_WATER = 1024 * 1024
 """Bytes waiting for a slow reader above which its requests are left unread."""
 
-_SIZE = struct.Struct(">i")
 _HEADER = struct.Struct(">hhih")
 
 
@@ -63,10 +58,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_apis",
-        "_buffer",
         "_client",
         "_client_bytes",
-        "_end",
         "_flush_due",
         "_holds",
         "_out",
@@ -75,12 +68,13 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "_paused",
         "_pending",
         "_pending_bytes",
+        "_received",
         "_server",
-        "_start",
+        "_stopped",
         "_transport",
+        "_turns",
         "_unsent",
         "_unsent_bytes",
-        "_view",
         "_write_paused",
         "closed",
         "host",
@@ -89,6 +83,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "listener",
         "now",
         "principal",
+        "queued",
+        "virtual_time",
     )
 
     def __init__(self, server: Server, listener: str) -> None:
@@ -103,12 +99,11 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self.last_active = server.now()
         """Seconds of the environment's timer at the last byte received."""
         self._transport: asyncio.Transport | None = None
-        self._buffer: bytearray | None = None
-        self._view: memoryview | None = None
-        self._start = 0
-        """Position in the buffer of the first byte that is not parsed yet."""
-        self._end = 0
-        """Position in the buffer behind the last byte received."""
+        self._received = Received(server.pool)
+        self._turns = server.turns
+        self.queued = False
+        self.virtual_time = 0.0
+        """See `turns`."""
         self._pending: deque[PendingRequest] = deque()
         """Requests whose answers are not out, in order of arrival."""
         self._pending_bytes = 0
@@ -125,6 +120,9 @@ class KafkaConnection(asyncio.BufferedProtocol):
         """Requests of this connection that are held."""
         self._parsing = False
         self._paused = False
+        """No request is handled now, because of a limit."""
+        self._stopped = False
+        """The transport does not read."""
         self._write_paused = False
         self._client_bytes = b""
         self._client = ""
@@ -150,7 +148,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
             self._server.abandon(request)
         self._out.clear()
         self._unsent.clear()
-        self._drop_buffer()
+        self._received.drop()
         self._transport = None
 
     def pause_writing(self) -> None:
@@ -164,35 +162,44 @@ class KafkaConnection(asyncio.BufferedProtocol):
         return False
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        if self._view is None:
-            self._buffer = self._server.pool.acquire(CHUNK)
-            self._view = memoryview(self._buffer)
-            self._start = self._end = 0
-            return self._view
-        if self._end - self._start >= 4:
-            wanted = self._start + 4 + _SIZE.unpack_from(self._view, self._start)[0]
-            if wanted > self._end:
-                return self._view[self._end : wanted + _SLACK]
-        return self._view[self._end :]
+        return self._received.room()
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._end += nbytes
-        self.last_active = self.now()
+        received = self._received
+        received.end += nbytes
+        self.last_active = now = self.now()
+        if self._paused:
+            return
+        if not self.queued and self._turns.may_serve_now():
+            self._parse(now)
+            return
+        self._turns.add(self)
+        if received.full:
+            self._stop_reading()
+
+    def serve(self) -> None:
+        """Handle what has arrived, as the scheduler allows."""
         if not self._paused:
-            self._parse()
+            self._parse(self.now())
+            self._read_on()
 
     # -- cutting and dispatching requests ----------------------------------------------------------------------------
 
-    def _parse(self) -> None:
-        view = self._view
+    def _parse(self, begun: float) -> None:
+        """Handle requests for a slice of time. `begun` is now."""
+        received = self._received
+        view = received.view
         if view is None:
             return
         self._parsing = True
-        start, end = self._start, self._end
+        slice_begun = begun
+        handled = 0
+        more = False
+        start, end = received.start, received.end
         largest = self._server.largest_request
         try:
             while end - start >= 4:
-                (size,) = _SIZE.unpack_from(view, start)
+                (size,) = SIZE.unpack_from(view, start)
                 if not 0 <= size <= largest:
                     raise ProtocolError(f"a request of {size} bytes is announced; the most is {largest}")
                 stop = start + 4 + size
@@ -201,8 +208,14 @@ class KafkaConnection(asyncio.BufferedProtocol):
                 if not self._may_read():
                     self._pause()
                     break
-                self._start = stop
-                self._receive(view[start + 4 : stop], size)
+                if handled:
+                    begun = self.now()
+                    if begun - slice_begun >= SLICE_SECONDS or handled >= _MOST_OF_A_SLICE:
+                        more = True
+                        break
+                received.start = stop
+                handled += 1
+                self._receive(view[start + 4 : stop], size, begun)
                 if self.closed:
                     return
                 start = stop
@@ -213,11 +226,20 @@ class KafkaConnection(asyncio.BufferedProtocol):
             return
         finally:
             self._parsing = False
-        self._keep_rest()
+        if not self._paused:
+            received.keep_rest()
+        elif received.start == received.end:
+            received.drop()
         if self._unsent:
             self.flush()
+        if handled:
+            self._turns.charge(self, max(self.now() - slice_begun, handled * REQUEST_SECONDS))
+        if more:
+            self._turns.add(self)
+            if received.full:
+                self._stop_reading()
 
-    def _receive(self, frame: memoryview, size: int) -> None:
+    def _receive(self, frame: memoryview, size: int, begun: float) -> None:
         """Decode one request and call its handler."""
         if size < 8:
             raise ProtocolError(f"a request of {size} bytes has no room for its header")
@@ -246,7 +268,6 @@ class KafkaConnection(asyncio.BufferedProtocol):
             except IndexError:
                 raise ProtocolError("the header of a request ends too early") from None
         body, _ = api.message.decode(frame, version, position)
-        begun = self.now()
         request = PendingRequest(api, version, correlation_id, self._client, body, self, self.last_active, begun, size)
         self._pending.append(request)
         self._pending_bytes += size
@@ -271,55 +292,10 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._pending.append(request)
         request.answer(answer)
 
-    def _keep_rest(self) -> None:
-        """After parsing: let go of the buffer, or make room for the rest of an incomplete request."""
-        rest = self._end - self._start
-        if rest == 0:
-            self._drop_buffer()
-            return
-        if self._paused:
-            return
-        buffer, view = self._buffer, self._view
-        assert buffer is not None and view is not None
-        need = 4 + (_SIZE.unpack_from(view, self._start)[0] if rest >= 4 else 0)
-        room = len(buffer) - self._end
-        if self._start + need <= len(buffer):
-            if rest >= 4 or room >= _SLACK:
-                return
-        elif self._start == 0 and room >= _SLACK:
-            return  # a large request whose buffer grows when it is full
-        self._move(min(need + _SLACK, max(_TRUSTED, 2 * rest)))
-
-    def _move(self, size: int) -> None:
-        """Take the incomplete request over to another buffer."""
-        old, view = self._buffer, self._view
-        assert old is not None and view is not None
-        rest = self._end - self._start
-        buffer = self._server.pool.acquire(size)
-        buffer[:rest] = view[self._start : self._end]
-        self._buffer, self._view = buffer, memoryview(buffer)
-        self._start, self._end = 0, rest
-        del view
-        self._server.pool.release(old)
-
     def shrink(self) -> None:
-        """Called now and then: an incomplete small request of a slow client should not hold a whole chunk."""
-        rest = self._end - self._start
-        if self._view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512 or self._paused:
-            return
-        old = self._buffer
-        buffer = bytearray(1024)
-        buffer[:rest] = self._view[self._start : self._end]
-        self._buffer, self._view = buffer, memoryview(buffer)
-        self._start, self._end = 0, rest
-        self._server.pool.release(old)
-
-    def _drop_buffer(self) -> None:
-        if self._buffer is not None:
-            self._view = None
-            self._server.pool.release(self._buffer)
-            self._buffer = None
-            self._start = self._end = 0
+        """Called now and then for connections on which nothing arrives."""
+        if not self._paused and not self.queued:
+            self._received.shrink()
 
     # -- back-pressure ------------------------------------------------------------------------------------------------
 
@@ -335,23 +311,29 @@ class KafkaConnection(asyncio.BufferedProtocol):
         )
 
     def _pause(self) -> None:
-        if not self._paused and self._transport is not None:
+        if not self._paused:
             self._paused = True
-            self._transport.pause_reading()
             self._server.paused[self] = None
+            self._stop_reading()
 
-    def resume(self) -> None:
-        """Read again if no limit forbids it."""
-        if not self._paused or self.closed or self._transport is None or not self._may_read():
-            return
-        self._paused = False
-        self._server.paused.pop(self, None)
-        self._parse()
-        self._read_on()
+    def _stop_reading(self) -> None:
+        if not self._stopped and self._transport is not None:
+            self._stopped = True
+            self._transport.pause_reading()
 
     def _read_on(self) -> None:
-        if not self._paused and not self.closed and self._transport is not None:
+        if not self._stopped or self._paused or self.closed or self._transport is None:
+            return
+        if not (self.queued and self._received.full):
+            self._stopped = False
             self._transport.resume_reading()
+
+    def resume(self) -> None:
+        """Handle requests again, when it is this connection's turn, if no limit forbids it."""
+        if self._paused and not self.closed and self._may_read():
+            self._paused = False
+            self._server.paused.pop(self, None)
+            self._turns.add(self)
 
     def hold(self) -> None:
         """Handle no further request before `release` was called as often as this."""
@@ -360,8 +342,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
     def release(self) -> None:
         """Take one `hold` back. The next request is handled in a later callback of the loop, not in this one."""
         self._holds -= 1
-        if not self._holds and self._paused and not self.closed:
-            self._server.loop.call_soon(self.resume)
+        if not self._holds:
+            self.resume()
 
     # -- answers ------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,14 @@ import logging
 import sys
 from collections import Counter as Tally
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, CONTROLLER_ONLY, version_answer
 from broadsheet_broker.config.listeners import Listener, parse_map
 from broadsheet_broker.network.connection import KafkaConnection
 from broadsheet_broker.network.dispatch import API_VERSIONS, Dispatcher, ServedApi
+from broadsheet_broker.network.turns import Turns
 from broadsheet_broker.seams.buffers import BufferPool
 from broadsheet_broker.seams.metrics import Family
 
@@ -34,6 +36,10 @@ _FAREWELL = 1.0
 """Seconds that clients get, when the server stops, to receive answers already sent."""
 
 
+_RESUMED_AT_ONCE = 8
+"""Connections that are looked at when bytes of requests became free; each of them looks at the next ones."""
+
+
 class ListenError(Exception):
     """A listener cannot be bound. The message says which address, why, and what to change."""
 
@@ -51,6 +57,7 @@ class Server:
         self.loop = environment.loop
         self.now = environment.timer
         self.pool = BufferPool(environment.on_buffer)
+        self.turns = Turns(environment.loop.call_soon)
         self.largest_request = config.get_int("socket.request.max.bytes")
         self.most_pending = config.get_int("broadsheet.connection.max.requests")
         self.most_pending_bytes = config.get_int("broadsheet.connection.max.bytes")
@@ -217,10 +224,14 @@ class Server:
     def resume_paused(self, connection: KafkaConnection) -> None:
         """A connection has made progress: read it again if it was paused, and others that waited for its bytes."""
         if connection in self.paused:
-            self.loop.call_soon(connection.resume)
+            connection.resume()
         if self.queued_bytes < self.most_queued_bytes < sys.maxsize:
-            for other in self.paused:
-                self.loop.call_soon(other.resume)
+            paused = self.paused
+            for other in list(islice(paused, _RESUMED_AT_ONCE)):
+                other.resume()
+                if other in paused:  # for a limit of its own: others are looked at first the next time
+                    del paused[other]
+                    paused[other] = None
 
     # -- limits --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,114 @@
+"""The bytes that a connection has received and not yet handled, in buffers of the pool.
+
+The event loop reads straight into a buffer (`asyncio.BufferedProtocol`); requests are views of it. A buffer that is
+fully parsed returns to the pool at once, even while views of it exist (see `buffers`). When a request is incomplete and
+does not fit what is left of its buffer, its beginning moves to a buffer of the size that the request announces, but
+beyond the first `_TRUSTED` bytes never to more than twice what has arrived: a client gets memory for what it sends.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from broadsheet_broker.seams.buffers import CHUNK
+
+if TYPE_CHECKING:
+    from broadsheet_broker.seams.buffers import BufferPool
+
+_TRUSTED = 2 * 1024 * 1024
+"""Bytes of buffer that an announced request gets before they have arrived."""
+
+_SLACK = 16 * 1024
+"""Bytes read beyond the end of a large request, so that the small one behind it needs no read of its own."""
+
+SIZE = struct.Struct(">i")
+"""The length in front of a request."""
+
+
+class Received:
+    """Where the bytes of one connection arrive. `start` and `end` are positions in `view`."""
+
+    __slots__ = ("_buffer", "_pool", "end", "start", "view")
+
+    def __init__(self, pool: BufferPool) -> None:
+        self._pool = pool
+        self._buffer: bytearray | None = None
+        self.view: memoryview | None = None
+        self.start = 0
+        """Position of the first byte that is not parsed yet."""
+        self.end = 0
+        """Position behind the last byte received."""
+
+    @property
+    def full(self) -> bool:
+        """Nothing more can be read before something is parsed."""
+        return self.view is not None and self.end >= len(self.view)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Size of the buffer that is held now."""
+        return 0 if self._buffer is None else len(self._buffer)
+
+    def room(self) -> memoryview:
+        """Where the next bytes go."""
+        view = self.view
+        if view is None:
+            self._buffer = self._pool.acquire(CHUNK)
+            self.view = view = memoryview(self._buffer)
+            self.start = self.end = 0
+            return view
+        if self.end - self.start >= 4:
+            wanted = self.start + 4 + SIZE.unpack_from(view, self.start)[0]
+            if wanted > self.end:
+                return view[self.end : wanted + _SLACK]
+        return view[self.end :]
+
+    def keep_rest(self) -> None:
+        """After parsing: let go of the buffer, or make room for the rest of an incomplete request."""
+        rest = self.end - self.start
+        if rest == 0:
+            self.drop()
+            return
+        buffer, view = self._buffer, self.view
+        assert buffer is not None and view is not None
+        need = 4 + (SIZE.unpack_from(view, self.start)[0] if rest >= 4 else 0)
+        room = len(buffer) - self.end
+        if self.start + need <= len(buffer):
+            if rest >= 4 or room >= _SLACK:
+                return
+        elif self.start == 0 and room >= _SLACK:
+            return  # a large request whose buffer grows when it is full
+        self._move(min(need + _SLACK, max(_TRUSTED, 2 * rest)))
+
+    def _move(self, size: int) -> None:
+        """Take the incomplete request over to another buffer."""
+        old, view = self._buffer, self.view
+        assert old is not None and view is not None
+        rest = self.end - self.start
+        buffer = self._pool.acquire(size)
+        buffer[:rest] = view[self.start : self.end]
+        self._buffer, self.view = buffer, memoryview(buffer)
+        self.start, self.end = 0, rest
+        del view
+        self._pool.release(old)
+
+    def shrink(self) -> None:
+        """An incomplete small request of a slow client should not hold a whole chunk."""
+        rest = self.end - self.start
+        if self.view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512:
+            return
+        old = self._buffer
+        buffer = bytearray(1024)
+        buffer[:rest] = self.view[self.start : self.end]
+        self._buffer, self.view = buffer, memoryview(buffer)
+        self.start, self.end = 0, rest
+        self._pool.release(old)
+
+    def drop(self) -> None:
+        """Let go of the buffer and of what is in it."""
+        if self._buffer is not None:
+            self.view = None
+            self._pool.release(self._buffer)
+            self._buffer = None
+            self.start = self.end = 0
