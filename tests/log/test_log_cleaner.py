@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 import struct
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted, OffsetMap
+from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.records import (
     CONTROL_ABORT,
@@ -34,10 +34,7 @@ COMPACT = LogConfig(
 def clean(log: Log, first_dirty: int = 0, now_ms: int = NOW_MS, map_bytes: int = 2**20) -> int:
     """One pass over all closed segments; returns the next first dirty offset."""
     cleaning = Cleaning(log.segments, first_dirty, log.segments[-1].base_offset, now_ms, map_bytes)
-    with contextlib.closing(cleaning.clean()) as steps:
-        for step in steps:
-            if step is not None:
-                step()
+    run_now(cleaning.clean())
     return cleaning.map.end_offset
 
 
@@ -281,10 +278,7 @@ def test_records_above_the_end_of_cleaning_do_not_supersede_those_below() -> Non
     log.roll(NOW_MS)
     append(log, keyed(("c", "1")))
     cleaning = Cleaning(log.segments, 0, high_watermark, NOW_MS, 2**20)
-    with contextlib.closing(cleaning.clean()) as steps:
-        for step in steps:
-            if step is not None:
-                step()
+    run_now(cleaning.clean())
     assert cleaning.map.end_offset == high_watermark
     kept = [(record.offset, record.value) for record in records_of(log)]
     assert kept == [(0, b"committed"), (2, b"2"), (3, b"not committed"), (4, b"1")]

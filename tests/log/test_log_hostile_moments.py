@@ -6,17 +6,17 @@ import asyncio
 import contextlib
 import errno
 import uuid
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from broadsheet_broker.log import Log, LogConfig, StorageError
 from broadsheet_broker.log.checkpoints import read_offsets
-from broadsheet_broker.log.cleaner import Cleaning, Step
+from broadsheet_broker.log.cleaner import Cleaning
 from broadsheet_broker.log.log_directory import LogDirectory
 from broadsheet_broker.log.segment import Segment
 from broadsheet_broker.seams import LocalFiles
+from broadsheet_broker.seams.steps import Stepwise
 from broadsheet_broker.wire.primitives import uuid_text
 from tests.log.support import DIRECTORY, NOW_MS, append, batch, keyed, open_log, values_of
 from tests.log.test_log_manager import CONFIG, ORDERS, ROOT, manager_of, run
@@ -282,7 +282,7 @@ def test_a_log_that_cannot_be_compacted_does_not_keep_others_from_it(failure: Ex
         clean_group = Cleaning.clean_group
         bad = logs[0]
 
-        def fail(self: Cleaning, group: list[Segment]) -> Generator[Step, None, None]:
+        def fail(self: Cleaning, group: list[Segment]) -> Stepwise[None]:
             if self.segments is bad.segments:
                 raise failure
             return clean_group(self, group)

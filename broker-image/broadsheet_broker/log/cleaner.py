@@ -10,16 +10,20 @@ sequence numbers live in it.
 The copy is written to `.cleaned` files, made durable, renamed to `.swap`, then the old segments are renamed to
 `.deleted` and the copy takes their place. A crash at any point leaves what recovery can finish or undo.
 
-`clean` is a generator: it yields after each bounded piece of work, so that it can run between other things on the
-event loop. Where it yields a function, that function blocks (fsync) and should run in a thread.
+`clean` is work in steps (`seams.steps`): it yields after some thousand records or a megabyte of them, decompressed.
+
+A batch whose records cannot be read (an older version took it, or its bytes are damaged) is copied as it is, and no
+record is removed on its account. Apache Kafka gives up the whole partition until the next start.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator
+import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.log.batch_rows import StepCount, each_record
 from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
@@ -33,24 +37,28 @@ from broadsheet_broker.log.segment import (
     Segment,
 )
 from broadsheet_broker.log.transaction_index import AbortedTransaction, read_aborted
+from broadsheet_broker.seams.steps import Room, Stepwise
+from broadsheet_broker.wire.compressors import Compressor
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.record_rows import Row, copy_row
 from broadsheet_broker.wire.records import (
     COMPRESSION_MASK,
     DELETE_HORIZON_FLAG,
     HEADER,
     BatchHeader,
-    Record,
-    assemble_batch,
+    CorruptRecordError,
     decode_records,
     encode_record,
+    frame_batch,
 )
 
 if TYPE_CHECKING:
     from broadsheet_broker.log.segments import Segments
 
-Step = Callable[[], None] | None
+logger = logging.getLogger(__name__)
 
-_STEP_BYTES = 128 * 1024
+_BATCH_RECORDS = 10
+"""Records that take as long as what a batch takes beside its records."""
 _WRITE_BYTES = 1024 * 1024
 _LONG_KEY_BYTES = 32
 _ENTRY_OVERHEAD_BYTES = 150
@@ -124,8 +132,11 @@ class Cleaning:
         self.open_transactions: set[int] = set()
         """Producers with transactional records since their last marker."""
         self.aborted: list[AbortedTransaction] = []
+        self.unreadable: set[int] = set()
+        """Base offsets of the batches whose records cannot be read."""
+        self.count = StepCount()
 
-    def clean(self) -> Generator[Step, None, None]:
+    def clean(self) -> Stepwise[None]:
         """Do the pass; afterwards `map.end_offset` is the new first dirty offset. Raises CleaningAborted."""
         closed = [segment for segment in self.segments[:-1] if segment.base_offset < self.end_offset]
         for segment in closed:
@@ -145,9 +156,8 @@ class Cleaning:
 
     # The map.
 
-    def build_map(self, closed: list[Segment]) -> Generator[Step, None, None]:
+    def build_map(self, closed: list[Segment]) -> Stepwise[None]:
         self.map.end_offset = self.first_dirty_offset
-        done = 0
         for number, segment in enumerate(closed):
             following = closed[number + 1].base_offset if number + 1 < len(closed) else self.end_offset
             if following <= self.first_dirty_offset:
@@ -159,15 +169,47 @@ class Cleaning:
                     if self.map.full:
                         return
                     if not self.is_aborted(header):
-                        for record in decode_records(batch):
-                            if record.key is not None and record.offset >= self.first_dirty_offset:
-                                self.map.put(record.key, record.offset)
+                        whole = yield from self.map_batch(header, batch)
+                        if not whole:
+                            return
                 self.map.end_offset = header.last_offset + 1
-                done += header.size
-                if done >= _STEP_BYTES:
-                    done = 0
+                if self.count.due(header.size, _BATCH_RECORDS):
                     yield None
             self.map.end_offset = max(self.map.end_offset, min(following, self.end_offset))
+
+    def map_batch(self, header: BatchHeader, batch: memoryview) -> Stepwise[bool]:
+        """Put the keys of one batch into the map. False when that is full before the end of the batch: what the map
+        knows then is true, but not of all the batch, none of whose records are removed in this pass."""
+        whole = True
+        base, first, offsets = header.base_offset, self.first_dirty_offset, self.map
+
+        def take(_: bytes, rows: list[Row]) -> bool:
+            nonlocal whole
+            if offsets.full:
+                whole = False
+                return False
+            for row in rows:
+                if row.key is not None and base + row.offset_delta >= first:
+                    offsets.put(row.key, base + row.offset_delta)
+            return True
+
+        try:
+            yield from each_record(header, batch, take, self.count)
+        except CorruptRecordError as error:
+            self.note_unreadable(header, error)
+        return whole
+
+    def note_unreadable(self, header: BatchHeader, error: CorruptRecordError) -> None:
+        if header.base_offset not in self.unreadable:
+            self.unreadable.add(header.base_offset)
+            logger.warning(
+                "%s: compaction leaves the records at offset %d to %d as they are, since they cannot be read: %s. "
+                "Consumers cannot read them either: let them seek beyond, or delete them (kafka-delete-records.sh)",
+                self.segments.name,
+                header.base_offset,
+                header.last_offset,
+                error.message,
+            )
 
     def batches(self, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
         self.check_unchanged()
@@ -212,7 +254,7 @@ class Cleaning:
         paths = (segment.stem + INDEX_SUFFIX, segment.stem + TIME_INDEX_SUFFIX)
         return max(files.size(path) if files.exists(path) else 0 for path in paths)
 
-    def clean_group(self, group: list[Segment]) -> Generator[Step, None, None]:
+    def clean_group(self, group: list[Segment]) -> Stepwise[None]:
         files = self.segments.files
         first = group[0]
         copy = Segment(first.stem, first.base_offset, 0, created_ms=group[-1].created_ms, jitter_ms=first.jitter_ms)
@@ -224,10 +266,11 @@ class Cleaning:
         file = files.open(path, create=True)
         try:
             waiting: list[bytes | bytearray | memoryview] = []
-            size = done = 0
+            size = 0
             for segment in group:
                 for _, header, batch in self.batches(segment):
-                    kept = self.filter(header, batch)
+                    kept = yield from self.filter(header, batch)
+                    self.check_unchanged()
                     if kept is not None:
                         new = BatchHeader(*HEADER.unpack_from(kept))
                         copy.note(
@@ -238,9 +281,7 @@ class Cleaning:
                     if size >= _WRITE_BYTES:
                         file.append(waiting)
                         waiting, size = [], 0
-                    done += header.size
-                    if done >= _STEP_BYTES:
-                        done = 0
+                    if self.count.due(header.size, _BATCH_RECORDS):
                         yield None
             if waiting:
                 file.append(waiting)
@@ -249,7 +290,7 @@ class Cleaning:
                 for entry in read_aborted(files, segment.stem) if segment.aborted else ():
                     entry.append_to(files, copy.stem + TRANSACTION_INDEX_SUFFIX + CLEANED_SUFFIX)
                     copy.aborted = True
-            yield file.sync
+            yield Room(0, file.sync)
             self.check_unchanged()
         except BaseException:
             file.close()
@@ -280,33 +321,64 @@ class Cleaning:
         segments.replace(group, copy)
         files.sync_directory(segments.directory)
 
-    def filter(self, header: BatchHeader, batch: memoryview) -> bytes | bytearray | memoryview | None:
+    def filter(self, header: BatchHeader, batch: memoryview) -> Stepwise[bytes | bytearray | memoryview | None]:
         """The batch as it goes into the copy; None when nothing of it is needed."""
         expired = header.has_delete_horizon and header.base_timestamp <= self.now_ms
-        if header.is_control:
-            return self.filter_marker(header, batch, expired)
-        if header.is_transactional and header.record_count:
-            self.open_transactions.add(header.producer_id)
-        records = decode_records(batch)
-        if self.is_aborted(header):
-            kept: list[Record] = []
-        else:
-            kept = [record for record in records if self.is_needed(record, expired)]
-        horizon = None
-        if not header.has_delete_horizon and any(record.value is None for record in kept):
-            horizon = self.now_ms + self.segments.config.delete_retention_ms
-        if not kept:
-            return rebuild(header, [], None) if self.is_last_of_producer(header) else None
-        if len(kept) == len(records) and horizon is None:
+        try:
+            if header.is_control:
+                return self.filter_marker(header, batch, expired)
+            if header.is_transactional and header.record_count:
+                self.open_transactions.add(header.producer_id)
+            if header.base_offset in self.unreadable:
+                return batch
+            return (yield from self.filter_records(header, batch, expired))
+        except CorruptRecordError as error:
+            self.note_unreadable(header, error)
             return batch
-        return rebuild(header, kept, horizon)
 
-    def is_needed(self, record: Record, expired: bool) -> bool:
-        if record.offset >= self.map.end_offset:
+    def filter_records(
+        self, header: BatchHeader, batch: memoryview, expired: bool
+    ) -> Stepwise[bytes | bytearray | memoryview | None]:
+        """The same for records, in two passes: what is needed, then its copy, unless it is all or nothing."""
+        found = _Needed()
+        if not self.is_aborted(header):
+
+            def look(_: bytes, rows: list[Row]) -> bool:
+                for row in rows:
+                    if self.is_needed(row, header.base_offset, expired):
+                        found.add(row)
+                return True
+
+            yield from each_record(header, batch, look, self.count)
+        if not found.records:
+            return rebuild(header, b"", 0, header.max_timestamp, None) if self.is_last_of_producer(header) else None
+        horizon = None
+        if found.tombstones and not header.has_delete_horizon:
+            horizon = self.now_ms + self.segments.config.delete_retention_ms
+        if found.records == header.record_count and horizon is None:
+            return batch
+        shift = 0 if horizon is None else header.base_timestamp - horizon
+        output = Compressor(header.compression)
+
+        def copy(data: bytes, rows: list[Row]) -> bool:
+            part = bytearray()
+            for row in rows:
+                if self.is_needed(row, header.base_offset, expired):
+                    copy_row(part, data, row, shift)
+            output.add(part)
             return True
-        if record.key is None or record.offset < self.map.get(record.key):
+
+        yield from each_record(header, batch, copy, self.count)
+        latest = header.base_timestamp + found.latest
+        return rebuild(header, output.finish(), found.records, latest, horizon)
+
+    def is_needed(self, row: Row, base_offset: int, expired: bool) -> bool:
+        offset = base_offset + row.offset_delta
+        if offset >= self.map.end_offset:
+            return True
+        if row.key is None or offset < self.map.get(row.key):
             return False
-        return record.value is not None or not expired
+        return row.has_value or not expired
 
     def filter_marker(
         self, header: BatchHeader, batch: memoryview, expired: bool
@@ -319,10 +391,21 @@ class Cleaning:
             self.open_transactions.discard(header.producer_id)
             return batch
         if not header.has_delete_horizon:
-            return rebuild(header, decode_records(batch), self.now_ms + self.segments.config.delete_retention_ms)
+            return self.with_horizon(header, batch)
         if not expired:
             return batch
-        return rebuild(header, [], None) if self.is_last_of_producer(header) else None
+        return rebuild(header, b"", 0, header.max_timestamp, None) if self.is_last_of_producer(header) else None
+
+    def with_horizon(self, header: BatchHeader, batch: memoryview) -> bytearray:
+        """A marker, which is one small record, with the time when it may go."""
+        horizon = self.now_ms + self.segments.config.delete_retention_ms
+        payload = bytearray()
+        latest = -1
+        for record in decode_records(batch):
+            delta = record.offset - header.base_offset
+            encode_record(payload, record.timestamp - horizon, delta, record.key, record.value, record.headers)
+            latest = max(latest, record.timestamp)
+        return rebuild(header, bytes(payload), header.record_count, latest, horizon)
 
     def is_last_of_producer(self, header: BatchHeader) -> bool:
         entry = self.segments.producers.producers.get(header.producer_id)
@@ -333,33 +416,40 @@ class Cleaning:
         return header.is_control and entry.epoch == header.producer_epoch
 
 
-def rebuild(header: BatchHeader, kept: list[Record], horizon: int | None) -> bytearray:
-    """The batch with only these records; its offsets, producer and codec stay. Without records it is header only."""
-    base_timestamp = header.base_timestamp if horizon is None else horizon
-    payload = bytearray()
-    for record in kept:
-        encode_record(
-            payload,
-            record.timestamp - base_timestamp,
-            record.offset - header.base_offset,
-            record.key,
-            record.value,
-            record.headers,
-        )
+class _Needed:
+    """What is known of the records of a batch that stay."""
+
+    __slots__ = ("latest", "records", "tombstones")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.tombstones = 0
+        self.latest = 0
+        """The largest timestamp delta."""
+
+    def add(self, row: Row) -> None:
+        if not self.records or row.timestamp_delta > self.latest:
+            self.latest = row.timestamp_delta
+        self.records += 1
+        self.tombstones += not row.has_value
+
+
+def rebuild(header: BatchHeader, body: bytes, count: int, latest: int, horizon: int | None) -> bytearray:
+    """The batch with only these `count` records, compressed as its header says; its offsets, producer and codec stay.
+    Without records it is header only."""
     attributes = header.attributes if horizon is None else header.attributes | DELETE_HORIZON_FLAG
-    if not kept:
+    if not count:
         attributes &= ~COMPRESSION_MASK  # nothing to compress
-    latest = max((record.timestamp for record in kept), default=header.max_timestamp)
-    return assemble_batch(
-        payload,
+    return frame_batch(
+        body,
         base_offset=header.base_offset,
         leader_epoch=header.partition_leader_epoch,
         attributes=attributes,
         last_offset_delta=header.last_offset_delta,
-        base_timestamp=base_timestamp,
+        base_timestamp=header.base_timestamp if horizon is None else horizon,
         max_timestamp=header.max_timestamp if header.is_log_append_time else latest,
         producer_id=header.producer_id,
         producer_epoch=header.producer_epoch,
         base_sequence=header.base_sequence,
-        record_count=len(kept),
+        record_count=count,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from itertools import pairwise
@@ -12,6 +11,7 @@ from broadsheet_broker.log import checkpoints
 from broadsheet_broker.log.checkpoints import CLEANER_CHECKPOINT, TopicPartition
 from broadsheet_broker.log.cleaner import Cleaning, CleaningAborted
 from broadsheet_broker.log.errors import PASSING, StorageError
+from broadsheet_broker.seams.steps import Stepwise
 from broadsheet_broker.wire.errors import KafkaError
 
 if TYPE_CHECKING:
@@ -128,14 +128,7 @@ class CleanerSchedule:
         )
         before = log.size
         try:
-            with contextlib.closing(cleaning.clean()) as steps:
-                for step in steps:
-                    if step is None:
-                        await asyncio.sleep(0)
-                    else:
-                        await environment.offload(step)
-                    if self._keeper.closing:
-                        return False
+            await environment.in_steps(self._until_closing(cleaning.clean()))
         except CleaningAborted as error:
             logger.info("cleaning of %s-%d was given up: %s", log.topic, log.partition, error)
             return False
@@ -160,6 +153,13 @@ class CleanerSchedule:
         if log.segments.trash:
             await environment.offload(log.segments.purge)
         return True
+
+    def _until_closing(self, work: Stepwise[None]) -> Stepwise[None]:
+        with contextlib.closing(work):
+            for room in work:
+                if self._keeper.closing:
+                    raise CleaningAborted("the broker stops")
+                yield room
 
     def _give_up(self, log: Log, error: Exception) -> None:
         self.uncleanable[log.topic, log.partition] = str(error)

@@ -37,13 +37,16 @@ Stepwise = Generator[Room | None, None, T]
 
 def run_now(work: Stepwise[T]) -> T:
     """All steps at once."""
-    while True:
-        try:
-            room = next(work)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        if room is not None and room.run is not None:
-            room.run()
+    try:
+        while True:
+            try:
+                room = next(work)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]
+            if room is not None and room.run is not None:
+                room.run()
+    finally:
+        work.close()
 
 
 def resumed(work: Stepwise[T], room: Room | None) -> Stepwise[T]:
@@ -58,10 +61,10 @@ def resumed(work: Stepwise[T], room: Room | None) -> Stepwise[T]:
 class Steps:
     """The work that is in hand on one event loop, and the room that it has taken."""
 
-    __slots__ = ("_loop", "_passing", "_queue", "_room", "_waiting", "taken")
+    __slots__ = ("_known_loop", "_passing", "_queue", "_room", "_waiting", "taken")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, room_bytes: int = ROOM_BYTES) -> None:
-        self._loop = loop
+    def __init__(self, loop: asyncio.AbstractEventLoop | None, room_bytes: int = ROOM_BYTES) -> None:
+        self._known_loop = loop
         self._room = room_bytes
         self.taken = 0
         """Bytes of room that are in use."""
@@ -70,6 +73,10 @@ class Steps:
         self._passing = False
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
         """Stepwise that waits for room, likewise."""
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return self._known_loop or asyncio.get_running_loop()
 
     async def run(self, work: Stepwise[T], offload: Callable[[Callable[[], object]], Awaitable[Any]]) -> T:
         """Run the rest of `work` and return what it returns; `offload` calls a function in a thread."""

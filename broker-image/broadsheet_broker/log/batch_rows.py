@@ -1,0 +1,73 @@
+"""Reads the records of stored batches in steps, without building them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from broadsheet_broker.seams.steps import Room, Stepwise
+from broadsheet_broker.wire.compression import CompressionError
+from broadsheet_broker.wire.pieces import INLINE_BYTES, PIECE_BYTES, Payload
+from broadsheet_broker.wire.record_rows import STEP_ROWS, Row, read_rows
+from broadsheet_broker.wire.record_windows import RecordWindow
+from broadsheet_broker.wire.records import HEADER_BYTES, BatchHeader, CorruptRecordError
+
+Take = Callable[[bytes, list[Row]], bool]
+"""Gets some records and the bytes in which they stand; False when it needs no more."""
+
+
+class StepCount:
+    """How much was done since the last pause, across batches that are small."""
+
+    __slots__ = ("bytes", "records")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.records = 0
+
+    def due(self, size: int, records: int) -> bool:
+        """Count it; True when it is time for a pause."""
+        self.bytes += size
+        self.records += records
+        if self.bytes < INLINE_BYTES and self.records < STEP_ROWS:
+            return False
+        self.bytes = self.records = 0
+        return True
+
+
+def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepCount) -> Stepwise[None]:
+    """Give all records of one whole batch to `take`, some at a time. Raises CorruptRecordError."""
+    try:
+        payload = Payload(header.compression, batch[HEADER_BYTES : header.size])
+        held = 0
+        if payload.room is not None:
+            held = payload.room.size
+            yield payload.room
+        window = RecordWindow(payload.pieces())
+        seen = 0
+        while True:
+            rows: list[Row] = []
+            window.position = read_rows(window.data, window.position, rows, STEP_ROWS)
+            if rows:
+                seen += len(rows)
+                if not take(window.data, rows):
+                    return
+                if count.due(0, len(rows)):
+                    yield None
+                continue
+            if window.ended:
+                break
+            large = window.large()
+            if large:
+                yield Room(held + large, None)
+            while not window.advance():
+                if count.due(PIECE_BYTES, 0):
+                    yield None
+            if count.due(min(PIECE_BYTES, window.rest), 0):
+                yield None
+    except CompressionError as error:
+        raise CorruptRecordError(f"record batch at offset {header.base_offset}: {error}") from error
+    if seen != header.record_count or window.rest:
+        raise CorruptRecordError(
+            f"record batch at offset {header.base_offset} with {seen} records and {window.rest} bytes more, where its "
+            f"header counts {header.record_count}"
+        )
