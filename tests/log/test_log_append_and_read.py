@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broadsheet_broker.log import COORDINATOR, LogConfig, RecordValidationError, StorageError
+from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire import compression
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import (
@@ -368,11 +369,11 @@ def test_many_small_batches_are_found_through_the_index() -> None:
         header = parse_batch(log.read(offset, 1).data)
         assert header.base_offset == offset
     assert values_of(log, 990) == [(number, str(number)) for number in range(990, 1000)]
-    found = log.offset_for_timestamp(NOW_MS + 512)
+    found = run_now(log.offset_for_timestamp(NOW_MS + 512))
     assert found is not None
     assert found[:2] == (NOW_MS + 512, 512)
-    assert log.offset_for_timestamp(NOW_MS + 1000) is None
-    latest = log.max_timestamp()
+    assert run_now(log.offset_for_timestamp(NOW_MS + 1000)) is None
+    latest = run_now(log.max_timestamp())
     assert latest is not None
     assert latest[:2] == (NOW_MS + 999, 999)
 
@@ -382,11 +383,11 @@ def test_offsets_by_time_look_into_batches_and_respect_the_log_start() -> None:
     rows = [(NOW_MS + shift, b"k", b"v", []) for shift in (0, 50, 20, 90)]
     for codec in (compression.NONE, compression.ZSTD):
         append(log, memoryview(build_batch(rows, compression=codec)))
-    assert log.offset_for_timestamp(NOW_MS + 30) == (NOW_MS + 50, 1, 0)
-    assert log.max_timestamp() == (NOW_MS + 90, 3, 0)
+    assert run_now(log.offset_for_timestamp(NOW_MS + 30)) == (NOW_MS + 50, 1, 0)
+    assert run_now(log.max_timestamp()) == (NOW_MS + 90, 3, 0)
     log.advance_log_start_offset(4, 8)
-    assert log.offset_for_timestamp(NOW_MS + 30) == (NOW_MS + 50, 5, 0)
-    assert log.max_timestamp() == (NOW_MS + 90, 7, 0)
+    assert run_now(log.offset_for_timestamp(NOW_MS + 30)) == (NOW_MS + 50, 5, 0)
+    assert run_now(log.max_timestamp()) == (NOW_MS + 90, 7, 0)
 
 
 def test_the_latest_record_is_one_that_can_be_read() -> None:
@@ -396,21 +397,21 @@ def test_the_latest_record_is_one_that_can_be_read() -> None:
         append(log, batch("v", timestamp=NOW_MS + shift))
     rows = [(NOW_MS + shift, b"k", b"v", []) for shift in (70, 95, 60)]
     append(log, memoryview(build_batch(rows)))
-    found = [log.max_timestamp(end) for end in range(9)]
+    found = [run_now(log.max_timestamp(end)) for end in range(9)]
     times = [None if one is None else (one.timestamp - NOW_MS, one.offset) for one in found]
     assert times == [None, (10, 0), (90, 1), (90, 1), (90, 1), (90, 1), (95, 5), (95, 5), (95, 5)]
     log.advance_log_start_offset(2, 7)
-    found = [log.max_timestamp(end) for end in (2, 3, 4, 5, 7, 4, 3)]
+    found = [run_now(log.max_timestamp(end)) for end in (2, 3, 4, 5, 7, 4, 3)]
     times = [None if one is None else (one.timestamp - NOW_MS, one.offset) for one in found]
     assert times == [None, (20, 2), (80, 3), (80, 3), (95, 5), (80, 3), (20, 2)]
     log.advance_log_start_offset(6, 7)
-    assert log.max_timestamp() == (NOW_MS + 60, 6, 0)
+    assert run_now(log.max_timestamp()) == (NOW_MS + 60, 6, 0)
     append(log, batch("v", timestamp=NOW_MS + 65))
-    assert log.max_timestamp() == (NOW_MS + 65, 7, 0)
+    assert run_now(log.max_timestamp()) == (NOW_MS + 65, 7, 0)
     log.truncate_to(7)
-    assert log.max_timestamp() == (NOW_MS + 60, 6, 0)
+    assert run_now(log.max_timestamp()) == (NOW_MS + 60, 6, 0)
     log.advance_log_start_offset(7, 7)
-    assert log.max_timestamp() is None
+    assert run_now(log.max_timestamp()) is None
 
 
 @given(
@@ -430,6 +431,6 @@ def test_the_latest_record_is_the_best_of_those_that_can_be_read(
     log.advance_log_start_offset(start, len(flat))
     for end in ends:
         readable = [(-time, offset) for offset, time in enumerate(flat) if start <= offset < end]
-        found = log.max_timestamp(end)
+        found = run_now(log.max_timestamp(end))
         expected = None if not readable else (NOW_MS - min(readable)[0], min(readable)[1])
         assert (None if found is None else found[:2]) == expected

@@ -10,6 +10,7 @@ import pytest
 
 from broadsheet_broker.log import Log, LogConfig, LogManager
 from broadsheet_broker.seams import Environment
+from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire.records import Record, iterate_batches
 from tests.log.support import records_of
 from tests.support.virtual_time import HandClock
@@ -62,7 +63,7 @@ def test_its_indexes_are_used(directory: Path) -> None:
     for offset in range(115):
         first: Record = records_of(log, offset)[0]
         assert first.offset == offset
-        found = log.offset_for_timestamp(FIRST_TIMESTAMP + offset)
+        found = run_now(log.offset_for_timestamp(FIRST_TIMESTAMP + offset))
         assert found is not None
         assert found[:2] == (FIRST_TIMESTAMP + offset, offset)
     segment = log.segments[0]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.registry import serves
+from broadsheet_broker.seams.steps import resumed
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.list_offsets_response import (
     ListOffsetsPartitionResponse,
@@ -15,6 +19,7 @@ from broadsheet_broker.wire.messages.list_offsets_response import (
 if TYPE_CHECKING:
     from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.replication import Partition
+    from broadsheet_broker.seams.steps import Stepwise
     from broadsheet_broker.wire.messages.list_offsets_request import ListOffsetsPartition, ListOffsetsRequest
 
 LATEST = -1
@@ -34,6 +39,8 @@ _SINCE = {LATEST: 1, EARLIEST: 1, MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TI
 LEADER_EPOCH_FROM = 4
 NOT_AVAILABLE_FROM = 5
 DEBUGGING_REPLICA = -2
+_SEARCHES_AT_A_TIME = 20
+"""Partitions that one turn may search, if each takes no longer than a look into its indexes."""
 READ_COMMITTED = 1
 
 
@@ -53,7 +60,31 @@ def _refuse(body: ListOffsetsRequest, version: int, error: KafkaError) -> ListOf
 
 
 @serves(2, "ListOffsets", (1, 11), refuse=_refuse, without="offsets in remote storage (KIP-405)")
-def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> None:
+def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> Coroutine[Any, Any, None] | None:
+    """Answer at once, unless offsets have to be searched for longer than one turn may last."""
+    work = _search_all(services, request)
+    try:
+        room = next(work)
+    except StopIteration as stop:
+        request.answer(stop.value)
+        return None
+    return _answer_when_found(services, request, resumed(work, room))
+
+
+async def _answer_when_found(
+    services: Services, request: Request[ListOffsetsRequest], work: Stepwise[ListOffsetsResponse]
+) -> None:
+    task = asyncio.current_task()
+    if task is not None:
+        request.on_gone = partial(_cancel, task)
+    request.answer(await services.environment.in_steps(work))
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+
+
+def _search_all(services: Services, request: Request[ListOffsetsRequest]) -> Stepwise[ListOffsetsResponse]:
     body = request.body
     seen: set[tuple[str, int]] = set()
     twice: set[tuple[str, int]] = set()
@@ -62,6 +93,7 @@ def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> No
             key = topic.name, wanted.partition_index
             (twice if key in seen else seen).add(key)
     response = ListOffsetsResponse()
+    searched = 0
     for topic in body.topics:
         rows: list[ListOffsetsPartitionResponse] = []
         for wanted in topic.partitions:
@@ -77,13 +109,18 @@ def list_offsets(services: Services, request: Request[ListOffsetsRequest]) -> No
                 partition = services.replicas.partition(topic.name, wanted.partition_index)
                 if body.replica_id != DEBUGGING_REPLICA:
                     partition.check_leader(wanted.current_leader_epoch)
-                _find(partition, wanted, row, body.replica_id, body.isolation_level == READ_COMMITTED, request.version)
+                if wanted.timestamp >= 0 or wanted.timestamp == MAX_TIMESTAMP:
+                    searched += 1
+                    if searched % _SEARCHES_AT_A_TIME == 0:
+                        yield None
+                committed = body.isolation_level == READ_COMMITTED
+                yield from _find(partition, wanted, row, body.replica_id, committed, request.version)
                 if request.version < LEADER_EPOCH_FROM:
                     row.leader_epoch = -1
             except KafkaError as error:
                 row.error_code = error.code
         response.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=rows))
-    request.answer(response)
+    return response
 
 
 def _find(
@@ -93,7 +130,7 @@ def _find(
     replica_id: int,
     read_committed: bool,
     version: int,
-) -> None:
+) -> Stepwise[None]:
     """Fill the row; what is not found stays -1."""
     log = partition.log
     if replica_id >= 0:
@@ -112,7 +149,8 @@ def _find(
         row.offset = log.log_start_offset
         row.leader_epoch = log.epoch_of(log.log_start_offset)
     elif place == MAX_TIMESTAMP or place >= 0:
-        found = log.max_timestamp(end) if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
+        search = log.max_timestamp(end) if place == MAX_TIMESTAMP else log.offset_for_timestamp(place)
+        found = yield from search
         if found is not None and found[1] < end:
             row.timestamp, row.offset, row.leader_epoch = found
         elif behind:

@@ -260,13 +260,14 @@ def append_as_follower(tail: Tail, records: memoryview | bytes | bytearray) -> A
                 f"batch at offset {header.base_offset} from the leader, where {tail.end} or more is expected",
             )
         active = tail.active
+        max_timestamp = header.latest_timestamp
         if (
             active.size + size > config.segment_bytes
             or header.last_offset - active.base_offset > MAX_RELATIVE_OFFSET
-            or roll_due(tail, header.max_timestamp, now_ms)
+            or roll_due(tail, max_timestamp, now_ms)
         ):
             roll(tail, now_ms, header.base_offset)
-        tail.add((part,), header.last_offset, header.max_timestamp, size)
+        tail.add((part,), header.last_offset, max_timestamp, size)
         tail.epochs.assign(header.partition_leader_epoch, header.base_offset)
         if header.producer_id >= 0:
             last_sequence = (
@@ -281,10 +282,10 @@ def append_as_follower(tail: Tail, records: memoryview | bytes | bytearray) -> A
                 header.base_sequence,
                 last_sequence,
                 header.base_offset,
-                header.max_timestamp,
+                max_timestamp,
             )
         first = header.base_offset if first < 0 else first
-        latest = max(latest, header.max_timestamp)
+        latest = max(latest, max_timestamp)
         position += size
     return AppendInfo(first, tail.end - 1, -1, latest, position)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from broadsheet_broker.seams.steps import Room, Stepwise
 from broadsheet_broker.wire.compression import CompressionError
@@ -11,8 +12,25 @@ from broadsheet_broker.wire.record_rows import STEP_ROWS, Row, read_rows
 from broadsheet_broker.wire.record_windows import RecordWindow
 from broadsheet_broker.wire.records import HEADER_BYTES, BatchHeader, CorruptRecordError
 
+if TYPE_CHECKING:
+    from broadsheet_broker.log.segment import Segment
+    from broadsheet_broker.log.segments import Segments
+
 Take = Callable[[bytes, list[Row]], bool]
 """Gets some records and the bytes in which they stand; False when it needs no more."""
+
+
+class PooledFile:
+    """A segment's file, opened again when the pool has closed it between two steps."""
+
+    __slots__ = ("_segment", "_segments")
+
+    def __init__(self, segments: Segments, segment: Segment) -> None:
+        self._segments = segments
+        self._segment = segment
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._segments.file(self._segment).read(offset, size)
 
 
 class StepCount:

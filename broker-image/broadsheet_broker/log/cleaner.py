@@ -23,7 +23,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.log.batch_rows import StepCount, each_record
+from broadsheet_broker.log.batch_rows import PooledFile, StepCount, each_record
 from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
@@ -101,19 +101,6 @@ class OffsetMap:
 
 def _short(key: bytes) -> bytes:
     return key if len(key) <= _LONG_KEY_BYTES else hashlib.blake2b(key, digest_size=_LONG_KEY_BYTES).digest()
-
-
-class _PooledFile:
-    """A segment's file, opened again when the pool has closed it between two steps."""
-
-    __slots__ = ("_segment", "_segments")
-
-    def __init__(self, segments: Segments, segment: Segment) -> None:
-        self._segments = segments
-        self._segment = segment
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self._segments.file(self._segment).read(offset, size)
 
 
 class Cleaning:
@@ -213,7 +200,7 @@ class Cleaning:
 
     def batches(self, segment: Segment) -> Iterator[tuple[int, BatchHeader, memoryview]]:
         self.check_unchanged()
-        file = _PooledFile(self.segments, segment)
+        file = PooledFile(self.segments, segment)
         for position, header in walk(file, 0, segment.size, segment.base_offset):
             self.check_unchanged()
             yield position, header, memoryview(file.read(position, header.size))
@@ -274,7 +261,7 @@ class Cleaning:
                     if kept is not None:
                         new = BatchHeader(*HEADER.unpack_from(kept))
                         copy.note(
-                            new.last_offset, new.max_timestamp, len(kept), self.segments.config.index_interval_bytes
+                            new.last_offset, new.latest_timestamp, len(kept), self.segments.config.index_interval_bytes
                         )
                         waiting.append(kept)
                         size += len(kept)

@@ -241,17 +241,17 @@ class Log:
         except OSError as error:
             raise segments.failure(self.directory, error) from error
 
-    def offset_for_timestamp(self, timestamp: int) -> TimestampOffset | None:
-        """The first record with that timestamp (ms) or a later one: (timestamp, offset, leader epoch)."""
+    def offset_for_timestamp(self, timestamp: int) -> Stepwise[TimestampOffset | None]:
+        """Find the first record with that timestamp (ms) or a later one: (timestamp, offset, leader epoch)."""
         self.tail.flush_for_read()
-        return lookup.offset_for_timestamp(self.segments, self.tail.end, timestamp)
+        return lookup.offset_for_timestamp(self.segments, lambda: self.tail.end, timestamp)
 
-    def max_timestamp(self, end_offset: int | None = None) -> TimestampOffset | None:
-        """The record with the largest timestamp of those that can be read: below `end_offset`, such as the high
+    def max_timestamp(self, end_offset: int | None = None) -> Stepwise[TimestampOffset | None]:
+        """Find the record with the largest timestamp of those that can be read: below `end_offset`, such as the high
         watermark, and not deleted."""
         self.tail.flush_for_read()
-        end = self.tail.end
-        return lookup.max_timestamp(self.segments, end, end if end_offset is None else end_offset)
+        last = self.tail.end if end_offset is None else end_offset
+        return lookup.max_timestamp(self.segments, lambda: self.tail.end, last)
 
     def aborted_transactions(self, first_offset: int, end_offset: int) -> list[AbortedTransaction]:
         """Aborted transactions that have records in [first, end)."""

@@ -342,7 +342,7 @@ class _Opening:
         fault = None
         try:
             for _, header in scan.check(segment.file, 0, size, segment.base_offset):
-                segment.note(header.last_offset, header.max_timestamp, header.size, self.config.index_interval_bytes)
+                segment.note(header.last_offset, header.latest_timestamp, header.size, self.config.index_interval_bytes)
                 self.epochs.learn(header.partition_leader_epoch, header.base_offset)
                 self.recovered_end = header.last_offset + 1
         except scan.BadBatchError as error:

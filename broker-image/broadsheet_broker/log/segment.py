@@ -190,7 +190,7 @@ class Segment:
             for _, header in walk(file, 0, end, self.base_offset):
                 self.note(
                     header.last_offset,
-                    header.max_timestamp,
+                    header.latest_timestamp,
                     header.size,
                     index_interval_bytes,
                 )
@@ -211,8 +211,8 @@ class Segment:
         position = self.position_floor(files, offset) if last else 0
         try:
             for _, header in walk(file, position, self.size, self.base_offset):
-                if header.max_timestamp > timestamp:
-                    timestamp, offset = header.max_timestamp, header.last_offset
+                if header.latest_timestamp > timestamp:
+                    timestamp, offset = header.latest_timestamp, header.last_offset
         except BadBatchError as error:
             raise self.corrupt(error) from error
         self.max_timestamp, self.max_timestamp_offset = timestamp, offset
@@ -222,7 +222,7 @@ class Segment:
             self.first_timestamp = NO_TIMESTAMP
             try:
                 for _, header in walk(file, 0, self.size, self.base_offset):
-                    self.first_timestamp = header.max_timestamp
+                    self.first_timestamp = header.latest_timestamp
                     break
             except BadBatchError as error:
                 raise self.corrupt(error) from error

@@ -47,6 +47,8 @@ LOG_APPEND_TIME_FLAG = 0x08
 TRANSACTIONAL_FLAG = 0x10
 CONTROL_FLAG = 0x20
 DELETE_HORIZON_FLAG = 0x40
+_OTHER_BASE_FLAGS = LOG_APPEND_TIME_FLAG | DELETE_HORIZON_FLAG
+"""With these the base timestamp is no record's."""
 
 CONTROL_ABORT = 0
 CONTROL_COMMIT = 1
@@ -152,6 +154,16 @@ class BatchHeader:
     def has_delete_horizon(self) -> bool:
         """Set by the cleaner: `base_timestamp` then is when tombstones and markers of this batch may go (KIP-534)."""
         return self.attributes & DELETE_HORIZON_FLAG != 0
+
+    @property
+    def is_sure_of_its_timestamps(self) -> bool:
+        """False for a batch whose MaxTimestamp was never set, as earlier versions stored those of some clients."""
+        return self.max_timestamp >= self.base_timestamp or self.attributes & _OTHER_BASE_FLAGS != 0
+
+    @property
+    def latest_timestamp(self) -> int:
+        """The largest timestamp (ms) of the records as far as the header tells; not less than the base timestamp."""
+        return self.max_timestamp if self.is_sure_of_its_timestamps else self.base_timestamp
 
     @property
     def last_sequence(self) -> int:
