@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import broadsheet_broker.apis.produce  # noqa: F401 - registers the handler
+from broadsheet_broker.seams.steps import ROOM_BYTES
 from broadsheet_broker.wire import compression
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -186,7 +187,7 @@ def test_clients_with_small_batches_that_become_large_share_the_room(tmp_path: P
         while any(call.outcome is None for call in calls):
             most = max(most, bench.environment.steps.taken)
             await asyncio.sleep(0)
-        assert most == 100 * 1024 * 1024
+        assert most == ROOM_BYTES
         assert bench.environment.steps.taken == 0
         for call in calls:
             assert rows_of(call.outcome)[-1].error_code == ErrorCode.INVALID_RECORD

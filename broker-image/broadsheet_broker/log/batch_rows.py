@@ -42,6 +42,11 @@ class StepCount:
         self.bytes = 0
         self.records = 0
 
+    @property
+    def left(self) -> int:
+        """Records until the next pause, at least one."""
+        return max(STEP_ROWS - self.records, 1)
+
     def due(self, size: int, records: int) -> bool:
         """Count it; True when it is time for a pause."""
         self.bytes += size
@@ -56,15 +61,15 @@ def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepC
     """Give all records of one whole batch to `take`, some at a time. Raises CorruptRecordError."""
     try:
         payload = Payload(header.compression, batch[HEADER_BYTES : header.size])
-        held = 0
+        granted = 0
         if payload.room is not None:
-            held = payload.room.size
+            granted = payload.room.size
             yield payload.room
         window = RecordWindow(payload.pieces())
         seen = 0
         while True:
             rows: list[Row] = []
-            window.position = read_rows(window.data, window.position, rows, STEP_ROWS)
+            window.position = read_rows(window.data, window.position, rows, count.left)
             if rows:
                 seen += len(rows)
                 if not take(window.data, rows):
@@ -75,8 +80,9 @@ def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepC
             if window.ended:
                 break
             large = window.large()
-            if large:
-                yield Room(held + large, None)
+            if large > granted:
+                granted = large
+                yield Room(large, None)
             while not window.advance():
                 if count.due(PIECE_BYTES, 0):
                     yield None

@@ -141,8 +141,9 @@ def inspect(view: memoryview, row: tuple[int, ...], config: LogConfig, now_ms: i
     latest = append_time if config.log_append_time else state.max_timestamp
     attributes = stored_attributes(row[5], config)
     if output is not None:
-        return Checked(memoryview(_framed(row, output.finish(), attributes, target, latest)), append_time)
-    if attributes != row[5] or latest != row[8]:
+        view = memoryview(_framed(row, output.finish(), attributes, target, latest))
+        yield from seal(view)
+    elif attributes != row[5] or latest != row[8]:
         view = stamped(view, attributes, latest)
         yield from seal(view)
     return Checked(view, append_time)
@@ -199,9 +200,9 @@ def _walk_all(
 ) -> Stepwise[int]:
     """Walk over all records, compressing them again into `output`; returns how many bytes are no records."""
     payload = Payload(codec, data)
-    held = 0
+    granted = 0
     if payload.room is not None:
-        held = payload.room.size
+        granted = payload.room.size
         yield payload.room
     pieces = payload.pieces()
     window = RecordWindow(pieces if output is None else _through(pieces, output, config))
@@ -216,8 +217,9 @@ def _walk_all(
         if window.ended or (state.index == state.count and window.rest):
             return window.rest
         large = window.large()
-        if large:
-            yield Room(held + large, None)
+        if large > granted:
+            granted = large
+            yield Room(large, None)
         complete = False
         while not complete:
             if done >= most:
@@ -237,9 +239,9 @@ def _through(pieces: Iterator[bytes], output: Compressor, config: LogConfig) -> 
 def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None]:
     """Compress the records, which were walked over, once more with the offsets that their places give them."""
     payload = Payload(codec, data)
-    held = 0
+    granted = 0
     if payload.room is not None:
-        held = payload.room.size
+        granted = payload.room.size
         yield payload.room
     window = RecordWindow(payload.pieces())
     index = 0
@@ -258,8 +260,9 @@ def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None
         if window.ended:
             return
         large = window.large()
-        if large:
-            yield Room(held + large, None)
+        if large > granted:
+            granted = large
+            yield Room(large, None)
         while not window.advance():
             yield None
 
@@ -293,6 +296,7 @@ def check_size(size: int, config: LogConfig) -> None:
 
 
 def _framed(row: tuple[int, ...], body: bytes, attributes: int, codec: int, max_timestamp: int) -> bytearray:
+    """The batch around another body; its CRC is to be made right."""
     return frame_batch(
         body,
         base_offset=row[0],
@@ -305,6 +309,7 @@ def _framed(row: tuple[int, ...], body: bytes, attributes: int, codec: int, max_
         producer_epoch=row[10],
         base_sequence=row[11],
         record_count=row[12],
+        sealed=False,
     )
 
 

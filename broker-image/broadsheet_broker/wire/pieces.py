@@ -82,7 +82,8 @@ class Payload:
                 f"{MAX_DECOMPRESSED_BYTES} is the most that is opened at once"
             )
         if self._bound > INLINE_BYTES:
-            self.room = Room(self._bound, self._open)
+            # Twice: all of it, and once more as much while one record may be all of it.
+            self.room = Room(2 * self._bound, self._open)
 
     def _open(self) -> None:
         """Decompress all of it at once; in a thread when it is much."""

@@ -466,8 +466,9 @@ def frame_batch(
     producer_epoch: int,
     base_sequence: int,
     record_count: int,
+    sealed: bool = True,
 ) -> bytearray:
-    """A whole batch around records that are compressed already as the attributes say, with its CRC."""
+    """A whole batch around records that are compressed already as the attributes say, with its CRC unless not `sealed`."""
     batch = bytearray(HEADER_BYTES + len(body))
     HEADER.pack_into(
         batch,
@@ -487,7 +488,8 @@ def frame_batch(
         record_count,
     )
     batch[HEADER_BYTES:] = body
-    seal_batch(batch)
+    if sealed:
+        seal_batch(batch)
     return batch
 
 
