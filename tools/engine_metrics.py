@@ -83,6 +83,7 @@ ONLY_BROADSHEET: dict[str, Instead] = {
             "partitions",
         )
     },
+    "broadsheet_unsent_answer_bytes": Instead((), "not counted; one answer for each connection"),
 }
 """Metrics of Broadsheet's brokers that Apache Kafka's do not export."""
 

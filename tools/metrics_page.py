@@ -44,6 +44,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
         r"broadsheet_request_queue_bytes|kafka_network_requestchannel_requestqueuesize",
         "Is the broker behind with its requests?",
     ),
+    (r"broadsheet_unsent_answer_bytes", "Do clients leave their answers unread?"),
     (r"kafka_network_requestmetrics_requests_total", "What do clients ask, and how often?"),
     (
         r"kafka_network_socketserver_networkprocessoravgidle_percent|"

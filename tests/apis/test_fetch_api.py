@@ -11,7 +11,6 @@ import pytest
 
 import broadsheet_broker.apis.fetch
 import broadsheet_broker.apis.produce  # noqa: F401 - both register their handlers
-from broadsheet_broker.replication.manager import ANSWER_BYTES
 from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchRequest, FetchTopic, ReplicaState
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -203,17 +202,50 @@ def test_a_replica_reads_beyond_the_high_watermark(tmp_path: Path, version: int)
     run(tmp_path, scenario)
 
 
-def test_an_answer_is_bounded_whatever_the_client_allows(tmp_path: Path) -> None:
+def test_an_answer_is_bounded_by_the_broker_whatever_the_client_allows(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         bench.create(max_message_bytes="10000000")
+        bench.replicas.fetch_max_bytes = 4_000_000
         for _ in range(6):
             await produce(bench, b"x" * 1_000_000)
         body = fetch(0, max_bytes=2**31 - 1, min_bytes=2**31 - 1, max_wait_ms=60_000)
         body.topics[0].partitions[0].partition_max_bytes = 2**31 - 1
         row = row_of(await bench.call(1, 12, body))
-        assert 3_000_000 < len(row.records) < ANSWER_BYTES
+        assert 3_000_000 < len(row.records) < 4_000_000
         body.topics[0].partitions[0].fetch_offset = 5
         body.max_wait_ms = 0
         assert len(row_of(await bench.call(1, 12, body)).records) > 1_000_000
+
+    run(tmp_path, scenario)
+
+
+def test_an_answer_has_all_that_fetch_max_bytes_allows(tmp_path: Path) -> None:
+    """It once ended at 4 MiB, whatever was configured and asked for."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.create(max_message_bytes="10000000")
+        for _ in range(12):
+            await produce(bench, b"x" * 1_000_000)
+        body = fetch(0, max_bytes=50_000_000, min_bytes=10_485_760, max_wait_ms=60_000)
+        body.topics[0].partitions[0].partition_max_bytes = 50_000_000
+        assert len(values(row_of(await bench.call(1, 12, body)).records)) == 12
+        body.max_bytes = 11_500_000
+        assert len(values(row_of(await bench.call(1, 12, body)).records)) == 11
+
+    run(tmp_path, scenario)
+
+
+def test_a_waiting_fetch_keeps_no_records(tmp_path: Path) -> None:
+    """256 of them on one connection once held a gigabyte."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.create()
+        await produce(bench, b"x" * 50_000)
+        body = fetch(0, max_bytes=1_000_000, min_bytes=1_000_000, max_wait_ms=60_000)
+        waiting = bench.begin(1, 4, body)
+        fetching: Any = waiting.on_gone.__self__  # type: ignore[union-attr]
+        assert [row for _, row in fetching._rows] == [None]
+        fetching.complete()
+        assert values(row_of(waiting.outcome).records) == [b"x" * 50_000]
 
     run(tmp_path, scenario)

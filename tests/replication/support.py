@@ -46,6 +46,7 @@ class Appended:
 class Fetched:
     data: bytes
     next_offset: int
+    stored: None = None
 
 
 class FakeLog:
@@ -78,7 +79,9 @@ class FakeLog:
             raise self.fail
         self._written = self.log_end_offset
 
-    def read(self, offset: int, max_bytes: int, *, limit_offset: int, min_one: bool) -> Fetched:
+    def read(
+        self, offset: int, max_bytes: int, *, limit_offset: int, min_one: bool, stored_from: int
+    ) -> Fetched:
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
         found: list[bytes] = []

@@ -6,7 +6,8 @@
     files.kill(random)                         # the process dies: the last append may be half done, locks are free
     files.lose_power(random)                   # what was not synced is gone, or partly there, or zeros
 
-It has the methods of `broadsheet_broker.seams.Files` without importing anything of the broker.
+It has the methods of `broadsheet_broker.seams.Files` and takes nothing from there but what stands for
+bytes that are read later.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import os
 import posixpath
 from collections.abc import Callable, Sequence
 from random import Random
+
+from broadsheet_broker.seams.files import StoredBytes
 
 Buffer = bytes | bytearray | memoryview
 
@@ -44,10 +47,11 @@ class MemoryFile:
         self._node = node
         self._life = files.lives
         self._closed = False
+        self._pins = 0
         files.open_count += 1
 
     def _check(self, operation: str) -> _Node:
-        if self._closed or self._life != self._files.lives:
+        if (self._closed and not (self._pins and operation == "read")) or self._life != self._files.lives:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF), self.path)
         self._files.check(operation, self.path)
         return self._node
@@ -57,6 +61,15 @@ class MemoryFile:
 
     def read_shared(self, offset: int, size: int) -> Buffer:
         return memoryview(self.read(offset, size))
+
+    def stored(self, offset: int, size: int) -> StoredBytes:
+        return StoredBytes(self, offset, size)
+
+    def pin(self) -> None:
+        self._pins += 1
+
+    def unpin(self) -> None:
+        self._pins -= 1
 
     def append(self, buffers: Sequence[Buffer]) -> int:
         node = self._check("append")

@@ -104,7 +104,7 @@ class Call(Request[Any]):
     def answer(self, message: Any) -> None:
         assert self.outcome is None
         assert not self.silent
-        data = b"".join(message.encode(self.version))
+        data = b"".join(map(bytes, message.encode(self.version)))
         self.outcome, end = response_class(self.api_key).decode(memoryview(data), self.version)
         assert end == len(data)
 

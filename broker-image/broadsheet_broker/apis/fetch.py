@@ -12,6 +12,7 @@ from broadsheet_broker.apis.leaders import MOVED, LeaderHints
 from broadsheet_broker.apis.quorum import fetch_metadata
 from broadsheet_broker.apis.registry import serves
 from broadsheet_broker.replication.fetch_request import Fetch, Row
+from broadsheet_broker.replication.manager import FOLLOWER_ANSWER_BYTES
 from broadsheet_broker.replication.position_reader import ANYBODY, CONSUMER, Reader
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages.fetch_response import (
@@ -78,7 +79,7 @@ def fetch(services: Services, request: Request[FetchRequest]) -> None:
     except KafkaError as error:
         request.answer(FetchResponse(error_code=error.code))
         return
-    max_bytes = min(body.max_bytes, replicas.fetch_max_bytes)
+    max_bytes = min(body.max_bytes, FOLLOWER_ANSWER_BYTES if is_follower else replicas.fetch_max_bytes)
     waiting = Fetch(
         replicas,
         context.session,

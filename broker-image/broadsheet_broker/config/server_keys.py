@@ -211,6 +211,11 @@ OURS = (
         "Bytes of unanswered requests of one connection above which no more are read from it.", at_least(1),
     ),
     Key(
+        "broadsheet.answers.max.bytes", INT, "67108864",
+        "Bytes of answers in memory that clients have not taken, above which connections with such answers are not "
+        "read.", at_least(1),
+    ),
+    Key(
         "broadsheet.loop.slow.turn.ms", INT, "100",
         "A turn of the event loop that takes longer (ms) is logged with what it was at work on; 0: turns are not "
         "measured.", at_least(0),

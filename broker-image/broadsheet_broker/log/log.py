@@ -23,6 +23,7 @@ from broadsheet_broker.log.appending import RAFT as RAFT
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.errors import StorageError
 from broadsheet_broker.log.producer_state import PRODUCER_ID_EXPIRATION_MS, ProducerEntry
+from broadsheet_broker.log.reading import NEVER_STORED
 from broadsheet_broker.log.recovery import open_log
 from broadsheet_broker.log.results import AppendInfo as AppendInfo
 from broadsheet_broker.log.results import Fetched as Fetched
@@ -220,10 +221,19 @@ class Log:
 
     # Reading.
 
-    def read(self, offset: int, max_bytes: int, *, limit_offset: int | None = None, min_one: bool = True) -> Fetched:
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        *,
+        limit_offset: int | None = None,
+        min_one: bool = True,
+        stored_from: int = NEVER_STORED,
+    ) -> Fetched:
         """Whole batches from the one that holds `offset`, up to `max_bytes`, below `limit_offset`.
 
-        With `min_one`, the first batch comes even if it is larger than `max_bytes`. Stops at the end of a segment.
+        With `min_one`, the first batch comes even if it is larger than `max_bytes`. Stops at the end of a segment. What
+        has `stored_from` bytes or more is not read, only found: `Fetched.stored`.
         """
         segments = self.segments
         tail = self.tail
@@ -237,7 +247,7 @@ class Log:
         if offset >= limit:
             return Fetched(b"", offset)
         try:
-            return reading.read_batches(segments, tail.end, offset, max(max_bytes, 0), limit, min_one)
+            return reading.read_batches(segments, tail.end, offset, max(max_bytes, 0), limit, min_one, stored_from)
         except OSError as error:
             raise segments.failure(self.directory, error) from error
 

@@ -13,12 +13,21 @@ from broadsheet_broker.wire.records import HEADER, HEADER_BYTES, LOG_OVERHEAD_BY
 if TYPE_CHECKING:
     from broadsheet_broker.log.segments import Segments
 
+NEVER_STORED = 2**40
+"""More bytes than any range has."""
+
 _WALKED_BYTES = 128 * 1024
 """Up to here, looking for the last whole batch from the first one on costs less than asking the index."""
 
 
 def read_batches(
-    segments: Segments, log_end_offset: int, offset: int, max_bytes: int, limit: int, min_one: bool
+    segments: Segments,
+    log_end_offset: int,
+    offset: int,
+    max_bytes: int,
+    limit: int,
+    min_one: bool,
+    stored_from: int = NEVER_STORED,
 ) -> Fetched:
     """Whole batches from the one that holds `offset`, which is in the log and below `limit`; see `Log.read`."""
     hint = segments.hints.get(offset)
@@ -33,6 +42,10 @@ def read_batches(
         else:
             position = _position_of(segments, segment, file, offset)
         if position < end:
+            if end - position >= stored_from and max_bytes >= stored_from:
+                found = _find_in_segment(segments, segment, file, position, end, following, max_bytes, min_one)
+                if found is not None:
+                    return found
             return _read_segment(segments, segment, file, position, end, following, max_bytes, min_one)
         if following >= limit:
             break
@@ -76,6 +89,47 @@ def _read_segment(
         data = data[:whole]
     segments.remember(next_offset, segment, position + whole)
     return Fetched(data, next_offset, segment.base_offset, position)
+
+
+def _find_in_segment(
+    segments: Segments,
+    segment: Segment,
+    file: File,
+    position: int,
+    end: int,
+    following: int,
+    max_bytes: int,
+    min_one: bool,
+) -> Fetched | None:
+    """The same without reading more than headers. None when it must be read, since too many closed files are in use."""
+    stop = min(end, position + max_bytes)
+    next_offset = following
+    if stop < end or end != segment.size:
+        start = max(segment.boundary_floor(segments.files, file, stop), position)
+        next_offset = -1
+        try:
+            for at, header in walk(file, start, segment.size, segment.base_offset):
+                after = at + header.batch_length + LOG_OVERHEAD_BYTES
+                if after > stop:
+                    if at == position and min_one:
+                        stop, next_offset = after, header.last_offset + 1
+                    else:
+                        stop = at
+                        if next_offset < 0:
+                            next_offset = header.base_offset
+                    break
+                next_offset = header.last_offset + 1
+                if after == stop:
+                    break
+        except BadBatchError as error:
+            raise segment.corrupt(error) from error
+    if stop == position:
+        return Fetched(b"", next_offset, segment.base_offset, position)
+    stored = file.stored(position, stop - position)
+    if stored is None:
+        return None
+    segments.remember(next_offset, segment, stop)
+    return Fetched(b"", next_offset, segment.base_offset, position, stored)
 
 
 def _first_batch(segments: Segments, segment: Segment, file: File, position: int) -> BatchHeader:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from broadsheet_broker.seams import Buffer
+    from broadsheet_broker.seams.files import StoredBytes
 
 
 class AppendInfo:
@@ -32,12 +33,23 @@ class AppendInfo:
 
 
 class Fetched:
-    """Whole batches; the first may begin before the offset asked for."""
+    """Whole batches; the first may begin before the offset asked for.
 
-    __slots__ = ("data", "next_offset", "position", "segment_base_offset")
+    `data` is their bytes; or they are `stored` and `data` is empty, if the caller allowed that.
+    """
 
-    def __init__(self, data: Buffer, next_offset: int, segment_base_offset: int = -1, position: int = -1) -> None:
+    __slots__ = ("data", "next_offset", "position", "segment_base_offset", "stored")
+
+    def __init__(
+        self,
+        data: Buffer,
+        next_offset: int,
+        segment_base_offset: int = -1,
+        position: int = -1,
+        stored: StoredBytes | None = None,
+    ) -> None:
         self.data = data
+        self.stored = stored
         self.next_offset = next_offset
         """Where a reader goes on that takes all of `data`."""
         self.segment_base_offset = segment_base_offset

@@ -14,7 +14,8 @@ buffer. An answer releases.
 
 **Back-pressure.** Reading pauses while too many requests, or too many bytes of requests, of this connection are
 unanswered, while the peer does not read its answers (the transport's high-water mark), or while the whole server holds
-too many bytes; it resumes by itself.
+too many bytes of requests, or of answers of which some are this connection's; it resumes by itself. Large answers are
+handed over in pieces (see `sending`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, cast
 
 from broadsheet_broker.network.pending import PendingRequest
 from broadsheet_broker.network.receiving import SIZE, Received
+from broadsheet_broker.network.sending import IN_A_ROW, PLAIN, CutShortError, Pieces, held_bytes
 from broadsheet_broker.network.turns import REQUEST_SECONDS, SLICE_SECONDS
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.primitives import skip_tagged_fields
@@ -34,6 +36,8 @@ from broadsheet_broker.wire.primitives import skip_tagged_fields
 if TYPE_CHECKING:
     from broadsheet_broker.network.dispatch import ServedApi
     from broadsheet_broker.network.server import Server
+    from broadsheet_broker.seams import Buffer
+    from broadsheet_broker.seams.files import StoredBytes
     from broadsheet_broker.seams.metrics import RequestTimes
 
 logger = logging.getLogger(__name__)
@@ -47,8 +51,11 @@ _JOIN = 16 * 1024
 _WRITE_EARLY = 256 * 1024
 """Bytes of answers that are written before the rest of what was read is parsed."""
 
-WRITE_HIGH_WATER = 1024 * 1024
-"""Bytes waiting for a slow reader above which its requests are left unread."""
+WRITE_HIGH_WATER = 64 * 1024
+"""Bytes in the transport of a slow reader above which it gets no more, and the reader's requests are left unread."""
+
+MOST_UNSENT = 256 * 1024
+"""Bytes of answers that the transport has not got, above which the requests of this connection are left unread."""
 
 _HEADER = struct.Struct(">hhih")
 
@@ -61,6 +68,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "_client",
         "_client_bytes",
         "_flush_due",
+        "_held_bytes",
         "_holds",
         "_out",
         "_out_bytes",
@@ -68,6 +76,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         "_paused",
         "_pending",
         "_pending_bytes",
+        "_pieces",
         "_received",
         "_server",
         "_stopped",
@@ -107,7 +116,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._pending: deque[PendingRequest] = deque()
         """Requests whose answers are not out, in order of arrival."""
         self._pending_bytes = 0
-        self._out: list[bytes | bytearray | memoryview] = []
+        self._out: list[Buffer | StoredBytes] = []
         """Answers whose turn has come, to be handed to the transport."""
         self._out_bytes = 0
         self._unsent: list[tuple[RequestTimes, float, float, float, float]] = []
@@ -115,6 +124,10 @@ class KafkaConnection(asyncio.BufferedProtocol):
         the received bytes."""
         self._unsent_bytes = 0
         """Bytes of all answers that are completed and not handed to the transport."""
+        self._held_bytes = 0
+        """Those of them that are in memory, and not in files."""
+        self._pieces: Pieces | None = None
+        """Answers that are handed over piece by piece; made when the first one comes."""
         self._flush_due = False
         self._holds = 0
         """Requests of this connection that are held."""
@@ -141,13 +154,15 @@ class KafkaConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
-        self._server.forget(self, self._pending_bytes)
+        self._server.forget(self, self._pending_bytes, self._held_bytes)
         pending, self._pending = self._pending, deque()
         self._pending_bytes = 0
         for request in pending:
             self._server.abandon(request)
         self._out.clear()
         self._unsent.clear()
+        if self._pieces is not None:
+            self._pieces.clear()
         self._received.drop()
         self._transport = None
 
@@ -306,8 +321,9 @@ class KafkaConnection(asyncio.BufferedProtocol):
             and len(self._pending) < server.most_pending
             and self._pending_bytes < server.most_pending_bytes
             and not self._write_paused
-            and self._unsent_bytes < WRITE_HIGH_WATER
+            and self._unsent_bytes < MOST_UNSENT
             and server.queued_bytes < server.most_queued_bytes
+            and (server.unsent_bytes < server.most_unsent_bytes or not self._unsent_bytes)
         )
 
     def _pause(self) -> None:
@@ -348,14 +364,18 @@ class KafkaConnection(asyncio.BufferedProtocol):
     # -- answers ------------------------------------------------------------------------------------------------------
 
     def complete(
-        self, request: PendingRequest, buffers: list[bytes | bytearray | memoryview], size: int, request_size: int
+        self, request: PendingRequest, buffers: list[Buffer | StoredBytes], size: int, request_size: int
     ) -> None:
         """A request got its answer: send it as soon as those before it are sent."""
         if self.closed:
             return
+        server = self._server
         self._pending_bytes -= request_size
-        self._server.queued_bytes -= request_size
+        server.queued_bytes -= request_size
         self._unsent_bytes += size
+        held = size if size < PLAIN else held_bytes(buffers)
+        self._held_bytes += held
+        server.unsent_bytes += held
         pending = self._pending
         if pending[0] is not request:
             request.buffers = buffers
@@ -378,26 +398,67 @@ class KafkaConnection(asyncio.BufferedProtocol):
             self._flush_due = True
             self._server.flush_later(self)
 
-    def flush(self) -> None:
-        """Hand the answers that are ready to the transport."""
+    def flush_due(self) -> None:
+        """Called in the turn after `Server.flush_later`."""
         self._flush_due = False
+        self.flush()
+
+    def flush(self) -> None:
+        """Hand the answers that are ready to the transport, but no more large ones in this turn if it had its share."""
         if self.closed or self._transport is None:
             return
-        if self._out and not self._write_paused:
-            out, size = self._out, self._out_bytes
-            self._out = []
-            self._out_bytes = 0
-            self._unsent_bytes -= size
-            if len(out) == 1:
-                self._transport.write(out[0])
-            elif size <= _JOIN:
-                self._transport.write(b"".join(out))
-            else:
-                self._transport.writelines(out)
-        if self._unsent and not self._out:
+        if not self._write_paused:
+            pieces = self._pieces
+            if self._out:
+                out, size = self._out, self._out_bytes
+                self._out = []
+                self._out_bytes = 0
+                if size >= PLAIN or (pieces is not None and pieces.left):
+                    if pieces is None:
+                        pieces = self._pieces = Pieces()
+                    pieces.add(out, size)
+                else:
+                    self._handed_over(size, size)
+                    if len(out) == 1:
+                        self._transport.write(cast(bytes, out[0]))
+                    elif size <= _JOIN:
+                        self._transport.write(b"".join(cast(list[bytes], out)))
+                    else:
+                        self._transport.writelines(cast(list[bytes], out))
+            if pieces is not None and pieces.left and not self._flush_due and not self._send_pieces(pieces):
+                return
+        if self._unsent and not self._out and (self._pieces is None or not self._pieces.left):
             self._count_sent()
         if self._server.paused:
             self._server.resume_paused(self)
+
+    def _handed_over(self, size: int, held: int) -> None:
+        self._unsent_bytes -= size
+        self._held_bytes -= held
+        self._server.unsent_bytes -= held
+
+    def _send_pieces(self, pieces: Pieces) -> bool:
+        """Hand pieces over while the client keeps up, for a part of this turn; False if the connection has ended."""
+        assert self._transport is not None
+        sent = 0
+        while pieces.left and not self._write_paused:
+            if sent >= IN_A_ROW:
+                self._flush_due = True
+                self._server.flush_later(self)
+                break
+            try:
+                buffers, size, held = pieces.take()
+            except (CutShortError, OSError) as error:
+                logger.warning(
+                    "closing the connection of %s on listener %s: the records that it fetches cannot be read (%s)",
+                    self.host, self.listener, error,
+                )  # fmt: skip
+                self.abort()
+                return False
+            self._handed_over(size, held)
+            sent += size
+            self._transport.writelines(buffers)
+        return True
 
     def _count_sent(self) -> None:
         unsent, self._unsent = self._unsent, []
@@ -427,9 +488,6 @@ class KafkaConnection(asyncio.BufferedProtocol):
         """Send what is ready and close. Requests that are not answered yet stay unanswered."""
         if self._transport is None or self.closed:
             return
-        if self._out and not self._write_paused:
-            self._transport.writelines(self._out)
-            self._out = []
-            self._count_sent()
+        self.flush()
         self.closed = True
         self._transport.close()

@@ -10,6 +10,8 @@ from broadsheet_broker.apis.request import Request
 if TYPE_CHECKING:
     from broadsheet_broker.network.connection import KafkaConnection
     from broadsheet_broker.network.dispatch import ServedApi
+    from broadsheet_broker.seams import Buffer
+    from broadsheet_broker.seams.files import StoredBytes
 
 _ANSWER = struct.Struct(">ii")
 _FLEXIBLE_ANSWER = struct.Struct(">iix")
@@ -53,7 +55,7 @@ class PendingRequest(Request[Any]):
         self._size = size
         self.answered = False
         self.held = False
-        self.buffers: list[bytes | bytearray | memoryview] | None = None
+        self.buffers: list[Buffer | StoredBytes] | None = None
         """The encoded answer while it waits for earlier ones."""
         self.answer_bytes = 0
         self.ready = 0.0
@@ -84,7 +86,7 @@ class PendingRequest(Request[Any]):
         else:
             header = _ANSWER.pack(size + 4, self.correlation_id)
         buffers.insert(0, header)
-        self.connection.complete(self, buffers, size, self._size)
+        self.connection.complete(self, buffers, size + len(header), self._size)
         if self.held:
             self.release()
 

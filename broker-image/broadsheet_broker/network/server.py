@@ -65,6 +65,9 @@ class Server:
         self.most_queued_bytes = sys.maxsize if queued < 0 else queued
         self.queued_bytes = 0
         """Bytes of requests of all connections that are not answered."""
+        self.most_unsent_bytes = config.get_int("broadsheet.answers.max.bytes")
+        self.unsent_bytes = 0
+        """Bytes of answers of all connections that are in memory and not handed to a transport."""
         self.paused: dict[KafkaConnection, None] = {}
         """Connections that are not being read, because of a limit."""
         self.connections: dict[KafkaConnection, None] = {}
@@ -100,6 +103,9 @@ class Server:
         )
         self._over_limit = metrics.counter("broadsheet_connections_refused_total", "Connections above a limit.")
         metrics.gauge("broadsheet_request_queue_bytes", "Bytes of unanswered requests.", lambda: self.queued_bytes)
+        metrics.gauge(
+            "broadsheet_unsent_answer_bytes", "Bytes of answers that clients have not taken.", lambda: self.unsent_bytes
+        )
         metrics.collector(self._families)
 
     # -- start and stop ------------------------------------------------------------------------------------------------
@@ -180,8 +186,8 @@ class Server:
         self._set_buffer_sizes(transport)
         return True
 
-    def forget(self, connection: KafkaConnection, pending_bytes: int) -> None:
-        """A connection has ended, with this many bytes of unanswered requests."""
+    def forget(self, connection: KafkaConnection, pending_bytes: int, unsent_bytes: int) -> None:
+        """A connection has ended, with this many bytes of unanswered requests, and of answers in memory."""
         if connection not in self.connections:
             return
         del self.connections[connection]
@@ -189,6 +195,7 @@ class Server:
             self._all_gone.set_result(None)
         self.paused.pop(connection, None)
         self.queued_bytes -= pending_bytes
+        self.unsent_bytes -= unsent_bytes
         self._closed.value += 1
         self._hosts[connection.host] -= 1
         if not self._hosts[connection.host]:
@@ -219,7 +226,7 @@ class Server:
     def _flush_all(self) -> None:
         connections, self._flushes = self._flushes, []
         for connection in connections:
-            connection.flush()
+            connection.flush_due()
 
     def resume_paused(self, connection: KafkaConnection) -> None:
         """A connection has made progress: read it again if it was paused, and others that waited for its bytes."""

@@ -3,16 +3,21 @@
 The first partition that has something returns at least one whole batch, whatever the limits say; the others share what
 remains. If fewer than `min_bytes` are there, the fetch waits on its partitions and is finished by the append that
 completes it or by its timer: nothing is polled.
+
+What is read in bulk is not in memory: the answer says where it is stored (`StoredBytes`), and the network reads it
+piece by piece as the client takes it. So an answer may have as many bytes as `fetch.max.bytes` allows, and a client
+that does not read holds none of them. A fetch that waits keeps no records either.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from broadsheet_broker.replication.position_reader import ANYBODY, PositionReader, Reader, ReadingHost, error_row
 from broadsheet_broker.replication.sessions import FetchSession, Position
+from broadsheet_broker.seams.files import StoredBytes
 from broadsheet_broker.wire.errors import KafkaError
 from broadsheet_broker.wire.messages.fetch_response import PartitionData
 
@@ -20,6 +25,15 @@ if TYPE_CHECKING:
     from broadsheet_broker.replication.partition import Partition
 
 Row = tuple[Position, PartitionData]
+
+READ_AT_ONCE = 64 * 1024
+"""Records of a partition that are read while the request is handled; more are left where they are stored."""
+
+READ_IN_ALL = 128 * 1024
+"""Bytes that are read at once for one answer, from which on `STORED_FROM` bytes are left where they are stored."""
+
+STORED_FROM = 4 * 1024
+"""Smaller pieces are always read: to name where they are would cost as much."""
 
 
 class FetchHost(ReadingHost, Protocol):
@@ -70,7 +84,8 @@ class Fetch:
         self._incremental = incremental
         self._timer: asyncio.TimerHandle | None = None
         self._available = 0
-        self._rows: list[Row] = []
+        self._rows: list[tuple[Position, PartitionData | None]] = []
+        """Of a full fetch that waits. None: there were records, which are read again."""
         self.session = session
         self.replica_id = reader.replica_id
         self.read_committed = read_committed
@@ -88,11 +103,11 @@ class Fetch:
             self._end(rows)
             return
         self._available = size
-        self._rows = rows
         self._waited = True
         session.waiting = self
         if not self._incremental:
             session.changed = {}
+            self._rows = [(position, None if row.records else row) for position, row in rows]
         for position, _ in rows:
             if position.partition is not None:
                 position.seen_bytes = self._reading.readable_bytes(position.partition)
@@ -136,11 +151,12 @@ class Fetch:
         self._end(rows)
 
     def _read_again(self) -> list[Row]:
-        """Every row of a full fetch that has waited: only the positions that moved meanwhile are read again."""
+        """Every row of a full fetch that has waited: what had nothing to read, and has not moved, is not read again."""
+        kept, self._rows = self._rows, []
         moved = self.session.changed
-        kept = sum(len(row.records) for position, row in self._rows if row.records and position not in moved)
-        fresh = dict(self._read([position for position, _ in self._rows if position in moved], kept)[0])
-        return [(position, fresh.get(position) or row) for position, row in self._rows]
+        fresh = dict(self._read([position for position, row in kept if row is None or position in moved])[0])
+        rows = ((position, fresh.get(position) or row) for position, row in kept)
+        return [(position, row) for position, row in rows if row is not None]
 
     def _end(self, rows: list[Row]) -> None:
         self.done = True
@@ -159,14 +175,15 @@ class Fetch:
                     self._hosts.sent_to_follower(partition, self.replica_id, len(row.records))
         self._answer(rows)
 
-    def _read(self, positions: Iterable[Position], size: int = 0) -> tuple[list[Row], int, bool]:
+    def _read(self, positions: Iterable[Position]) -> tuple[list[Row], int, bool]:
         """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.
 
-        `size` bytes of the answer are taken already. Incremental: positions that have nothing new get no row; they
+        Incremental: positions that have nothing new get no row; they
         leave the session's `changed` set and wait on their partitions instead.
         """
         rows: list[Row] = []
         urgent = False
+        size = at_once = 0
         session = self.session
         incremental = self._incremental
         for position in positions:
@@ -180,12 +197,18 @@ class Fetch:
                     partition.watch(position)
                     continue
                 budget = max(0, self.max_bytes - size)
-                row, taken = self._reading.read(position, partition, budget, not size, waited=self._waited)
+                stored_from = READ_AT_ONCE if at_once < READ_IN_ALL else STORED_FROM
+                row, taken = self._reading.read(
+                    position, partition, budget, not size, waited=self._waited, stored_from=stored_from
+                )
             except KafkaError as error:
                 row = error_row(position.index, error.code)
                 urgent = True
             else:
                 size += taken
+                records: Any = row.records
+                if records and type(records) is not StoredBytes:
+                    at_once += len(records)
                 if row.diverging_epoch.end_offset >= 0 or row.preferred_read_replica >= 0:
                     urgent = True
             rows.append((position, row))

@@ -42,9 +42,8 @@ logger = logging.getLogger(__name__)
 LeadershipCallback = Callable[[str, int, int | None], None]
 """Topic, partition, and the leader epoch in which this broker leads it now, or None when it does not."""
 
-ANSWER_BYTES = 4 * 1024 * 1024
-"""Most bytes of records in one Fetch answer, whatever the client allows (Java: 50 MiB). An answer is held in memory
-until the client has taken it, and no other request is served while it is read: about 2 ms for this size."""
+FOLLOWER_ANSWER_BYTES = 4 * 1024 * 1024
+"""Most bytes of records in one answer to a follower, which appends all of them in one turn of its loop."""
 
 ISR_RETRY_SECONDS = 0.1
 """Pause before a proposal is sent again that the controller could not carry out."""
@@ -68,7 +67,7 @@ class ReplicaManager:
         self.sessions: FetchSessions = FetchSessions(
             config.get_int("max.incremental.fetch.session.cache.slots"), environment.random, environment
         )
-        self.fetch_max_bytes = min(config.get_int("fetch.max.bytes"), ANSWER_BYTES)
+        self.fetch_max_bytes = config.get_int("fetch.max.bytes")
         self._by_name: dict[str, dict[int, Partition]] = {}
         self._by_id: dict[UUID, dict[int, Partition]] = {}
         self._offline: dict[tuple[str, int], KafkaError] = {}

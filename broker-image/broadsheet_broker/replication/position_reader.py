@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from broadsheet_broker.log.reading import NEVER_STORED
 from broadsheet_broker.replication.sessions import Position
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.messages.fetch_response import AbortedTransaction, EpochEndOffset, PartitionData
@@ -96,13 +97,21 @@ class PositionReader:
         )
 
     def read(
-        self, position: Position, partition: Partition, budget: int, min_one: bool, *, waited: bool = False
+        self,
+        position: Position,
+        partition: Partition,
+        budget: int,
+        min_one: bool,
+        *,
+        waited: bool = False,
+        stored_from: int = NEVER_STORED,
     ) -> tuple[PartitionData, int]:
         """The row of one partition and the bytes that it takes of the limits; errors are raised.
 
         Only whole batches are sent, so what the limit cut off is counted as taken: a client that asks for as much as
         it allows (`min_bytes` equal to `max_bytes`) would otherwise wait for what never fits. `waited`: the position is
-        from before the fetch waited, and no news of a follower.
+        from before the fetch waited, and no news of a follower. `stored_from`: see `Log.read`; the row's records may be
+        `StoredBytes` then.
         """
         epoch = position.current_leader_epoch
         if not partition.is_leader or (epoch != UNDEFINED_EPOCH and epoch != partition.leader_epoch):
@@ -140,10 +149,11 @@ class PositionReader:
         max_bytes = max(0, min(position.max_bytes, budget))
         if max_bytes <= 0 and not min_one:
             return row, 0
-        fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one)
-        size = len(fetched.data)
+        fetched = log.read(offset, max_bytes, limit_offset=limit, min_one=min_one, stored_from=stored_from)
+        records = fetched.data if fetched.stored is None else cast(Any, fetched.stored)
+        size = len(records)
         if size:
-            row.records = fetched.data
+            row.records = records
             if read_committed:
                 row.aborted_transactions = [
                     AbortedTransaction(producer_id=aborted.producer_id, first_offset=aborted.first_offset)

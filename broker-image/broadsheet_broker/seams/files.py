@@ -38,6 +38,13 @@ class File(Protocol):
         """
         ...
 
+    def stored(self, offset: int, size: int) -> StoredBytes | None:
+        """A range that is read later, piece by piece, also when the file was closed or removed meanwhile.
+
+        None when as many closed files as may be are kept open for such ranges.
+        """
+        ...
+
     def append(self, buffers: Sequence[Buffer]) -> int:
         """Write the buffers at the end with as few calls as possible and return the bytes written, always all of them.
 
@@ -58,6 +65,55 @@ class File(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class StoredBytes:
+    """Bytes of a file that are on their way to a client and not in memory. `len()` is their number."""
+
+    __slots__ = ("_file", "_size", "offset")
+
+    def __init__(self, file: Pinned, offset: int, size: int) -> None:
+        self._file = file
+        self._size = size
+        self.offset = offset
+        file.pin()
+
+    def __len__(self) -> int:
+        return self._size
+
+    def read(self, start: int, size: int) -> Buffer:
+        """At most `size` bytes from `start`, relative to the range; fewer if the file was cut. May raise OSError."""
+        return self._file.read_shared(self.offset + start, min(size, self._size - start))
+
+    def __bytes__(self) -> bytes:
+        """All of them, for tests and tools."""
+        return bytes(self.read(0, self._size))
+
+    def __del__(self) -> None:
+        self._file.unpin()
+
+
+class Pinned(Protocol):
+    """A file that stays readable while it is pinned, even if it is closed."""
+
+    def read_shared(self, offset: int, size: int) -> Buffer: ...
+
+    def pin(self) -> None: ...
+
+    def unpin(self) -> None: ...
+
+
+MOST_KEPT_OPEN = 128
+"""Files that are closed for the broker, and still open for what is being sent from them."""
+
+
+class KeptOpen:
+    """How many there are."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 class Files(Protocol):
@@ -132,11 +188,14 @@ def _lock_as_java(file: IO[bytes]) -> None:
 class LocalFile:
     """A file of the machine, by descriptor."""
 
-    __slots__ = ("_end", "_fd", "_pool", "path")
+    __slots__ = ("_closed", "_end", "_fd", "_kept_open", "_pins", "_pool", "path")
 
-    def __init__(self, path: str, fd: int, pool: BufferPool) -> None:
+    def __init__(self, path: str, fd: int, pool: BufferPool, kept_open: KeptOpen) -> None:
         self.path = path
         self._pool = pool
+        self._kept_open = kept_open
+        self._pins = 0
+        self._closed = False
         self._fd = fd
         self._end = os.fstat(fd).st_size
 
@@ -150,6 +209,18 @@ class LocalFile:
         view = memoryview(buffer)
         self._pool.release(buffer)  # lent again once the views are gone
         return view[: os.preadv(self._fd, [view[:size]], offset)]
+
+    def stored(self, offset: int, size: int) -> StoredBytes | None:
+        return StoredBytes(self, offset, size) if self._kept_open.count < MOST_KEPT_OPEN else None
+
+    def pin(self) -> None:
+        self._pins += 1
+
+    def unpin(self) -> None:
+        self._pins -= 1
+        if not self._pins and self._closed:
+            self._kept_open.count -= 1
+            self._close()
 
     def append(self, buffers: Sequence[Buffer]) -> int:
         start = self._end
@@ -197,6 +268,15 @@ class LocalFile:
         os.fdatasync(self._fd)
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._pins:
+            self._kept_open.count += 1
+        else:
+            self._close()
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -208,12 +288,13 @@ class LocalFiles:
     def __init__(self, made: Callable[[int], None] = lambda size: None) -> None:
         """`made` is called with the size of each new buffer for what is read."""
         self._pool = BufferPool(made, parked_limit=8 * 1024 * 1024)
+        self._kept_open = KeptOpen()
 
     def open(self, path: str, *, create: bool = False, read_only: bool = False) -> LocalFile:
         flags = os.O_RDONLY if read_only else os.O_RDWR
         if create:
             flags |= os.O_CREAT
-        return LocalFile(path, os.open(path, flags | os.O_CLOEXEC, 0o644), self._pool)
+        return LocalFile(path, os.open(path, flags | os.O_CLOEXEC, 0o644), self._pool, self._kept_open)
 
     def read_bytes(self, path: str) -> bytes:
         with open(path, "rb") as file:
