@@ -169,9 +169,14 @@ def check_in_steps(
             partition = _target(services, request, topic, data)
             records = _batch_of(data, request.version)
             check_append(partition, request.body.acks)
-            work = partition.log.checking(memoryview(records), now_ms, small=many)
-            if work is not None:
-                outcomes[id(data)] = yield from work
+            view = memoryview(records)
+            checked = None if many else partition.log.check_opened(view, now_ms)
+            if checked is None:
+                work = partition.log.checking(view, now_ms, small=many)
+                if work is None:
+                    continue
+                checked = yield from work
+            outcomes[id(data)] = checked
         except KafkaError as error:
             outcomes[id(data)] = kept(error)
     return outcomes

@@ -17,8 +17,10 @@ from broadsheet_broker.log.validation import (
     check_crc,
     check_size,
     inspect,
+    inspect_opened,
     inspect_small,
     is_small,
+    may_be_small,
     parse_header,
     refuse_client_batch,
     seal,
@@ -81,10 +83,6 @@ def append_as_leader(
         raise offline.again()
     view = records if type(records) is memoryview else memoryview(records)
     client = origin == CLIENT
-    if client and checked is None:
-        work = checking(tail.segments, view, now_ms)
-        if work is not None:
-            checked = run_now(work)
     if checked is not None:
         view = checked.batch
         return _append_batch(tail, view, HEADER.unpack_from(view), leader_epoch, now_ms, client, checked)
@@ -93,7 +91,11 @@ def append_as_leader(
         raise CorruptRecordError(f"{size} bytes are too few for a record batch")
     row = HEADER.unpack_from(view)
     if row[1] + LOG_OVERHEAD_BYTES == size:
-        return _append_batch(tail, view, row, leader_epoch, now_ms, client)
+        if client and row[3] == MAGIC and not is_small(row, size, tail.segments.config):
+            checked = run_now(_check(view, row, tail.segments.config, now_ms))
+            view = checked.batch
+            row = HEADER.unpack_from(view)
+        return _append_batch(tail, view, row, leader_epoch, now_ms, client, checked)
     if client:
         if row[3] == MAGIC and LOG_OVERHEAD_BYTES + row[1] < size and row[1] >= HEADER_BYTES - LOG_OVERHEAD_BYTES:
             raise KafkaError(ErrorCode.INVALID_RECORD, "a produce request carries one record batch per partition")
@@ -116,6 +118,20 @@ def checking(segments: Segments, records: memoryview, now_ms: int, *, small: boo
     if not small and is_small(row, size, segments.config):
         return None
     return _check(records, row, segments.config, now_ms)
+
+
+def check_opened(segments: Segments, records: memoryview, now_ms: int) -> Checked | None:
+    """Check a small compressed batch in one short call; None for one that may be more, or is wrong: see `checking`."""
+    size = len(records)
+    if size < HEADER_BYTES:
+        return None
+    row = HEADER.unpack_from(records)
+    config = segments.config
+    if row[1] + LOG_OVERHEAD_BYTES != size or row[3] != MAGIC or not may_be_small(row, size, config):
+        return None
+    _check_count(row)
+    refuse_client_batch(BatchHeader(*row), config)
+    return inspect_opened(records, row, config, now_ms)
 
 
 def _check(view: memoryview, row: tuple[int, ...], config: LogConfig, now_ms: int) -> Stepwise[Checked]:

@@ -187,6 +187,10 @@ class Log:
         """
         return appending.append_as_leader(self.tail, records, leader_epoch, now_ms, origin, checked)
 
+    def check_opened(self, records: memoryview, now_ms: int) -> Checked | None:
+        """Check a small compressed batch in one short call; None if that is a matter for `checking`."""
+        return appending.check_opened(self.segments, records, now_ms)
+
     def checking(self, records: memoryview, now_ms: int, *, small: bool = False) -> Stepwise[Checked] | None:
         """The work of checking a client's batch in steps; None if `append_as_leader` does it in one short call, unless
         `small`."""

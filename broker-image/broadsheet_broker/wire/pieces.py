@@ -55,6 +55,42 @@ _SNAPPY_RATIO = 22
 """An element of three bytes copies at most 64."""
 
 
+OPENED_BYTES = 64 * 1024
+"""Compressed bytes that `open_small` looks at."""
+_scratch = bytearray(PIECE_BYTES)
+
+
+def open_small(codec: int, data: bytes) -> bytes | None:
+    """The payload, if it is right and has at most `PIECE_BYTES`; else None. For the event loop's thread only."""
+    try:
+        if codec == ZSTD:
+            return bytes(memoryview(_scratch)[: cramjam().zstd.decompress_into(data, _scratch)])
+        if codec == LZ4:
+            if len(data) < 7 or not data[4] & 0x20:
+                return None
+            return bytes(memoryview(_scratch)[: cramjam().lz4.decompress_into(data, _scratch)])
+        if codec == GZIP:
+            stream = zlib.decompressobj(wbits=31)
+            payload = stream.decompress(data, PIECE_BYTES)
+            return payload if stream.eof and not stream.unused_data else None
+        if codec == SNAPPY:
+            return _open_small_snappy(data)
+    except (cramjam().DecompressionError, OSError, zlib.error, CompressionError):
+        pass
+    return None
+
+
+def _open_small_snappy(data: bytes) -> bytes | None:
+    parts: list[bytes] = []
+    room = PIECE_BYTES
+    for block in _snappy_parts(memoryview(data)):
+        room -= _snappy_size(block)
+        if room < 0:
+            return None
+        parts.append(bytes(cramjam().snappy.decompress_raw(block)))
+    return b"".join(parts)
+
+
 class Payload:
     """The records' bytes of one batch, decompressed."""
 

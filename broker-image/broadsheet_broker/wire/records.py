@@ -468,7 +468,7 @@ def frame_batch(
     record_count: int,
     sealed: bool = True,
 ) -> bytearray:
-    """A whole batch around records that are compressed already as the attributes say, with its CRC unless not `sealed`."""
+    """A whole batch around records that are compressed already as the attributes say; its CRC is right if `sealed`."""
     batch = bytearray(HEADER_BYTES + len(body))
     HEADER.pack_into(
         batch,
