@@ -135,7 +135,8 @@ def test_the_readmes_command_has_a_cluster_taken_over_by_apache_kafka(site: Site
     with OperatorThread(site.api.namespace, CALM) as operator:
         site.kafka(operator.kafka)
         site.make()
-        assert site.api.kubectl(*shlex.split(found[1])[1:]) == "cluster.broadsheet.io/news patched\n"
+        command = shlex.split(found[1].replace("\\\n", ""))
+        assert site.api.kubectl(*command[1:]) == "cluster.broadsheet.io/news patched\n"
         site.stops()
         assert site.annotation(ENGINE) == "apache-kafka 4.3.0" and site.image() == "apache/kafka:4.3.0"
 
