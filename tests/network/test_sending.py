@@ -211,7 +211,7 @@ def test_answers_in_memory_have_a_budget_for_all_connections_and_one_that_has_no
     connection, reader = bench.connect(slow=False)
     bench.sync(connection, 100)
     assert len(reader.received) > 100
-    for connection, reader in slow:
+    for _, reader in slow:
         for _ in range(100):
             reader.take()
             bench.turn()
