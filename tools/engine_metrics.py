@@ -35,6 +35,9 @@ ONLY_BROADSHEET: dict[str, Instead] = {
     "broadsheet_loop_wait_seconds": Instead(
         ("kafka_network_requestmetrics_requestqueuetimems",), "how long requests waited for a thread"
     ),
+    "broadsheet_memory_closed_connections_total": Instead((), "no target: the heap has a fixed size"),
+    "broadsheet_memory_pressure": Instead((), "no target: the heap has a fixed size"),
+    "broadsheet_memory_target_bytes": Instead((), "no target: the heap has a fixed size"),
     "broadsheet_metadata_is_behind": Instead(
         (
             "kafka_server_broker_metadata_metrics_metadata_apply_error_count",

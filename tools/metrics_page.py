@@ -45,6 +45,7 @@ QUESTIONS: tuple[tuple[str, str], ...] = (
         "Is the broker behind with its requests?",
     ),
     (r"broadsheet_unsent_answer_bytes", "Do clients leave their answers unread?"),
+    (r"broadsheet_memory_.*", "Is the broker short of memory, and what does it do about it?"),
     (r"kafka_network_requestmetrics_requests_total", "What do clients ask, and how often?"),
     (
         r"kafka_network_socketserver_networkprocessoravgidle_percent|"

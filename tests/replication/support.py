@@ -79,9 +79,7 @@ class FakeLog:
             raise self.fail
         self._written = self.log_end_offset
 
-    def read(
-        self, offset: int, max_bytes: int, *, limit_offset: int, min_one: bool, stored_from: int
-    ) -> Fetched:
+    def read(self, offset: int, max_bytes: int, *, limit_offset: int, min_one: bool, stored_from: int) -> Fetched:
         if not self.log_start_offset <= offset <= self.log_end_offset:
             raise KafkaError(ErrorCode.OFFSET_OUT_OF_RANGE)
         found: list[bytes] = []

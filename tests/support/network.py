@@ -24,7 +24,7 @@ from broadsheet_broker.wire.api_messages import (
 
 def make_config(*overrides: str, port: int = 0, host: str = "127.0.0.1") -> BrokerConfig:
     listeners = f"listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:0"
-    return load_config(None, [listeners, *overrides])
+    return load_config(None, [listeners, "broadsheet.memory.target=0", *overrides])
 
 
 def api(key: int, handler: Handler, versions: tuple[int, int] | None = None) -> Api:

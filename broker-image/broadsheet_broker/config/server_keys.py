@@ -77,7 +77,9 @@ NETWORK = (
     Key("socket.receive.buffer.bytes", INT, "102400", "SO_RCVBUF of each connection; -1: the system's default."),
     Key(
         "queued.max.request.bytes", LONG, "-1",
-        "Bytes of unanswered requests of all connections above which no more are read; -1: no limit of this kind.",
+        "Bytes of unanswered and large arriving requests of all connections above which no more are read; -1: half of "
+        "broadsheet.memory.target, and one request of socket.request.max.bytes at least; no limit where there is no "
+        "target.",
     ),
     Key("request.timeout.ms", INT, "30000", "Default timeout (ms) of requests to the controller."),
 )  # fmt: skip
@@ -209,6 +211,12 @@ OURS = (
     Key(
         "broadsheet.connection.max.bytes", INT, "33554432",
         "Bytes of unanswered requests of one connection above which no more are read from it.", at_least(1),
+    ),
+    Key(
+        "broadsheet.memory.target", LONG, "-1",
+        "Size of the process (bytes) above which it sheds load: little is read from clients, and at a tenth more "
+        "connections that hold much are closed. -1: 80 % of the memory limit of the cgroup (the pod), where there is "
+        "one; 0: none.", at_least(-1),
     ),
     Key(
         "broadsheet.answers.max.bytes", INT, "67108864",

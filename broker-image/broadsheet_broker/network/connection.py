@@ -26,7 +26,8 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from broadsheet_broker.network.pending import PendingRequest
+from broadsheet_broker.network.admission import LARGE
+from broadsheet_broker.network.pending import PendingRequest, client_id
 from broadsheet_broker.network.receiving import SIZE, Received
 from broadsheet_broker.network.sending import IN_A_ROW, PLAIN, CutShortError, Pieces, held_bytes
 from broadsheet_broker.network.turns import REQUEST_SECONDS, SLICE_SECONDS
@@ -231,6 +232,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
                 received.start = stop
                 handled += 1
                 self._receive(view[start + 4 : stop], size, begun)
+                if size > LARGE:
+                    self._server.large_request_ended(self)
                 if self.closed:
                     return
                 start = stop
@@ -242,7 +245,11 @@ class KafkaConnection(asyncio.BufferedProtocol):
         finally:
             self._parsing = False
         if not self._paused:
-            received.keep_rest()
+            announced = received.announced_large
+            if announced and not self._server.admit_large_request(self, announced):
+                self._pause()
+            else:
+                received.keep_rest()
         elif received.start == received.end:
             received.drop()
         if self._unsent:
@@ -274,7 +281,8 @@ class KafkaConnection(asyncio.BufferedProtocol):
             position += length
             client_bytes = frame[10:position]
             if client_bytes != self._client_bytes:
-                self._name_client(client_bytes, length)
+                self._client = client_id(client_bytes, length)
+                self._client_bytes = bytes(client_bytes)
         elif self._client_bytes:
             self._client_bytes, self._client = b"", ""
         if version >= api.flexible_from:
@@ -288,15 +296,6 @@ class KafkaConnection(asyncio.BufferedProtocol):
         self._pending_bytes += size
         self._server.queued_bytes += size
         self._server.call(api, request)
-
-    def _name_client(self, client_bytes: memoryview, length: int) -> None:
-        if len(client_bytes) < length:
-            raise ProtocolError("the client id is longer than its request")
-        try:
-            self._client = str(client_bytes, "utf-8")
-        except UnicodeDecodeError:
-            raise ProtocolError("the client id is not UTF-8") from None
-        self._client_bytes = bytes(client_bytes)
 
     def _refuse_version(self, api: ServedApi, version: int, correlation_id: int) -> None:
         """ApiVersions answers a newer client with what is served (KIP-511); any other API ends the connection."""
@@ -324,6 +323,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
             and self._unsent_bytes < MOST_UNSENT
             and server.queued_bytes < server.most_queued_bytes
             and (server.unsent_bytes < server.most_unsent_bytes or not self._unsent_bytes)
+            and not (server.pressure and (self._pending or self._unsent_bytes))
         )
 
     def _pause(self) -> None:
@@ -350,6 +350,13 @@ class KafkaConnection(asyncio.BufferedProtocol):
             self._paused = False
             self._server.paused.pop(self, None)
             self._turns.add(self)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that ends with this connection, about: what it has sent and what it does not take."""
+        transport = self._transport
+        in_transport = 0 if transport is None else transport.get_write_buffer_size()
+        return self._received.buffer_bytes + self._pending_bytes + self._held_bytes + in_transport
 
     def hold(self) -> None:
         """Handle no further request before `release` was called as often as this."""

@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.request import Request
+from broadsheet_broker.wire.errors import ProtocolError
 
 if TYPE_CHECKING:
     from broadsheet_broker.network.connection import KafkaConnection
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 _ANSWER = struct.Struct(">ii")
 _FLEXIBLE_ANSWER = struct.Struct(">iix")
 """Length and correlation id; for flexible versions, an empty list of tagged fields."""
+
+
+def client_id(client_bytes: memoryview, length: int) -> str:
+    """The client id of a request's header, of which the header announces `length` bytes. Raises ProtocolError."""
+    if len(client_bytes) < length:
+        raise ProtocolError("the client id is longer than its request")
+    try:
+        return str(client_bytes, "utf-8")
+    except UnicodeDecodeError:
+        raise ProtocolError("the client id is not UTF-8") from None
 
 
 class PendingRequest(Request[Any]):

@@ -11,12 +11,13 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from broadsheet_broker.network.admission import LARGE
 from broadsheet_broker.seams.buffers import CHUNK
 
 if TYPE_CHECKING:
     from broadsheet_broker.seams.buffers import BufferPool
 
-_TRUSTED = 2 * 1024 * 1024
+_TRUSTED = LARGE
 """Bytes of buffer that an announced request gets before they have arrived."""
 
 _SLACK = 16 * 1024
@@ -49,6 +50,15 @@ class Received:
     def buffer_bytes(self) -> int:
         """Size of the buffer that is held now."""
         return 0 if self._buffer is None else len(self._buffer)
+
+    @property
+    def announced_large(self) -> int:
+        """Bytes of the incomplete request, once so much of it has arrived that it needs room (see `admission`)."""
+        rest = self.end - self.start
+        if rest < LARGE // 2 or self.view is None:
+            return 0
+        announced: int = SIZE.unpack_from(self.view, self.start)[0] + 4
+        return announced if announced > max(LARGE, rest) else 0
 
     def room(self) -> memoryview:
         """Where the next bytes go."""

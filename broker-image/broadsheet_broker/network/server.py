@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from broadsheet_broker.apis.api_versions import CONTROLLER_APIS, CONTROLLER_ONLY, version_answer
 from broadsheet_broker.config.listeners import Listener, parse_map
+from broadsheet_broker.network.admission import Admission
 from broadsheet_broker.network.connection import KafkaConnection
 from broadsheet_broker.network.dispatch import API_VERSIONS, Dispatcher, ServedApi
+from broadsheet_broker.network.memory_guard import MemoryGuard
+from broadsheet_broker.network.pressure import NONE, SHEDDING, request_bytes, target_of
 from broadsheet_broker.network.turns import Turns
 from broadsheet_broker.seams.buffers import BufferPool
+from broadsheet_broker.seams.memory import memory_limit
 from broadsheet_broker.seams.metrics import Family
 
 if TYPE_CHECKING:
@@ -61,8 +65,15 @@ class Server:
         self.largest_request = config.get_int("socket.request.max.bytes")
         self.most_pending = config.get_int("broadsheet.connection.max.requests")
         self.most_pending_bytes = config.get_int("broadsheet.connection.max.bytes")
+        target = config.get_int("broadsheet.memory.target")
+        if target < 0:
+            target = target_of(memory_limit(environment.files))
         queued = config.get_int("queued.max.request.bytes")
-        self.most_queued_bytes = sys.maxsize if queued < 0 else queued
+        self.most_queued_bytes = request_bytes(queued, target, self.largest_request) or sys.maxsize
+        self.admission: Admission[KafkaConnection] = Admission(self.most_queued_bytes, environment.timer)
+        self.guard = MemoryGuard(self, environment, target)
+        self.pressure = NONE
+        """See `pressure`: whether connections that hold something are read, and new ones taken."""
         self.queued_bytes = 0
         """Bytes of requests of all connections that are not answered."""
         self.most_unsent_bytes = config.get_int("broadsheet.answers.max.bytes")
@@ -137,12 +148,14 @@ class Server:
                     await server.start_serving()
         if self._sweep is None:
             self._schedule_sweep()
+        self.guard.start()
 
     async def stop(self) -> None:
         """Stop listening, cancel waiting handlers, and close each connection once its answers are sent."""
         servers = [server for same in self._servers.values() for server in same]
         for server in servers:
             server.close()
+        self.guard.stop()
         if self._sweep is not None:
             self._sweep.cancel()
         await self._dispatcher.close()
@@ -177,7 +190,8 @@ class Server:
         """Whether the limits leave room for this connection, which is then counted."""
         host = connection.host
         limit = self._most_of_host.get(host, self._most_per_host)
-        if len(self.connections) >= self._most_connections or self._hosts[host] >= limit:
+        shed = self.pressure == SHEDDING and connection.listener not in self._controller_listeners
+        if shed or len(self.connections) >= self._most_connections or self._hosts[host] >= limit:
             self._refuse(host)
             return False
         self.connections[connection] = None
@@ -194,6 +208,7 @@ class Server:
         if not self.connections and self._all_gone is not None and not self._all_gone.done():
             self._all_gone.set_result(None)
         self.paused.pop(connection, None)
+        self.large_request_ended(connection)
         self.queued_bytes -= pending_bytes
         self.unsent_bytes -= unsent_bytes
         self._closed.value += 1
@@ -232,6 +247,8 @@ class Server:
         """A connection has made progress: read it again if it was paused, and others that waited for its bytes."""
         if connection in self.paused:
             connection.resume()
+        if self.admission.waiting:
+            self._admit_more(self.admission.release(None))
         if self.queued_bytes < self.most_queued_bytes < sys.maxsize:
             paused = self.paused
             for other in list(islice(paused, _RESUMED_AT_ONCE)):
@@ -239,6 +256,34 @@ class Server:
                 if other in paused:  # for a limit of its own: others are looked at first the next time
                     del paused[other]
                     paused[other] = None
+
+    def admit_large_request(self, connection: KafkaConnection, size: int) -> bool:
+        """Whether there is room for a large request that has begun to arrive; else the connection is resumed later."""
+        return self.admission.admit(connection, size, self.queued_bytes)
+
+    def large_request_ended(self, connection: KafkaConnection) -> None:
+        """It has arrived, or never will."""
+        self._admit_more(self.admission.release(connection))
+
+    def _admit_more(self, waiting: list[KafkaConnection]) -> None:
+        for connection in waiting[:_RESUMED_AT_ONCE]:
+            connection.resume()
+
+    def tighten(self, pressure: int) -> None:
+        """Memory has become short, or is not any more."""
+        self.pressure = pressure
+        self.admission.tight = pressure != NONE
+        if pressure == NONE:
+            for connection in list(self.paused):
+                connection.resume()
+
+    def holdings(self) -> list[tuple[int, KafkaConnection]]:
+        """Bytes that each connection of a client holds; not those of controllers."""
+        return [
+            (connection.held_bytes, connection)
+            for connection in self.connections
+            if connection.listener not in self._controller_listeners
+        ]
 
     # -- limits --------------------------------------------------------------------------------------------------------
 
@@ -273,6 +318,12 @@ class Server:
     def _sweep_connections(self) -> None:
         """Close idle connections, and shrink the buffers of slow ones."""
         now = self.now()
+        for connection in self.admission.too_slow():
+            logger.warning(
+                "closing the connection of %s on listener %s: it sends a large request slowly, and others wait",
+                connection.host, connection.listener,
+            )  # fmt: skip
+            connection.abort()
         for connection in list(self.connections):
             if self._idle_seconds > 0 and now - connection.last_active > self._idle_seconds and not connection.busy:
                 logger.debug("closing the idle connection of %s on listener %s", connection.host, connection.listener)

@@ -56,6 +56,11 @@ class BufferPool:
         self._made(size)
         return bytearray(size)
 
+    def trim(self) -> None:
+        """Leave all parked buffers to Python."""
+        self._parked.clear()
+        self._parked_bytes = 0
+
     def release(self, buffer: bytearray) -> None:
         """Give a buffer back. Views of it may live on; it is not lent again before they are gone."""
         size = len(buffer)

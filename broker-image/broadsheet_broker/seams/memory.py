@@ -37,6 +37,42 @@ def resident_bytes(files: Files) -> int:
         return 0
 
 
+_CGROUP = "/sys/fs/cgroup"
+_NO_LIMIT = 2**60
+"""Bytes from which on a limit of version 1 means that there is none."""
+
+
+def memory_limit(files: Files) -> int | None:
+    """Bytes that the cgroup of this process may use, of version 2 or 1; None where there is no limit.
+
+    The lowest of the process's own group and of those above it, as far as they can be seen: in a container that is the
+    container's limit. cgroups(7), and memory.rst of the kernel's documentation.
+    """
+    limits = []
+    for line in _read(files, "/proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            folder, name = _CGROUP, "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = f"{_CGROUP}/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):
+            text = _read(files, "/".join((folder, *parts[:depth], name))).strip()
+            if text.isdigit() and 0 < int(text) < _NO_LIMIT:
+                limits.append(int(text))
+    return min(limits, default=None)
+
+
+def _read(files: Files, path: str) -> str:
+    try:
+        return files.read_bytes(path).decode()
+    except OSError:
+        return ""
+
+
 class MemoryWatch:
     """Collects cycles when memory is taken. `took` is called for each new buffer, `look` from time to time."""
 
