@@ -190,6 +190,7 @@ class KafkaConnection(asyncio.BufferedProtocol):
             self._parse(now)
             return
         self._turns.add(self)
+        received.lend_tail()
         if received.full:
             self._stop_reading()
 

@@ -1,9 +1,10 @@
 """The bytes that a connection has received and not yet handled, in buffers of the pool.
 
 The event loop reads straight into a buffer (`asyncio.BufferedProtocol`); requests are views of it. A buffer that is
-fully parsed returns to the pool at once, even while views of it exist (see `buffers`). When a request is incomplete and
-does not fit what is left of its buffer, its beginning moves to a buffer of the size that the request announces, but
-beyond the first `_TRUSTED` bytes never to more than twice what has arrived: a client gets memory for what it sends.
+fully parsed returns to the pool at once, even while views of it exist, and the connection that reads next goes on
+behind what was read (see `buffers`). When a request is incomplete and does not fit what is left of its buffer, its
+beginning moves to a buffer of the size that the request announces, but beyond the first `_TRUSTED` bytes never to more
+than twice what has arrived: a client gets memory for what it sends.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _TRUSTED = LARGE
 _SLACK = 16 * 1024
 """Bytes read beyond the end of a large request, so that the small one behind it needs no read of its own."""
 
+_MUCH = 8 * 1024
+"""A connection that brought more at once gets a whole buffer the next time: it will bring as much again."""
+
 SIZE = struct.Struct(">i")
 """The length in front of a request."""
 
@@ -30,11 +34,16 @@ SIZE = struct.Struct(">i")
 class Received:
     """Where the bytes of one connection arrive. `start` and `end` are positions in `view`."""
 
-    __slots__ = ("_buffer", "_pool", "end", "start", "view")
+    __slots__ = ("_buffer", "_from", "_lent", "_much", "_pool", "end", "start", "view")
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
         self._buffer: bytearray | None = None
+        self._lent = False
+        """Whether what is behind `end` in the buffer belongs to others by now."""
+        self._from = 0
+        """Where in the buffer this connection's bytes begin."""
+        self._much = False
         self.view: memoryview | None = None
         self.start = 0
         """Position of the first byte that is not parsed yet."""
@@ -44,7 +53,7 @@ class Received:
     @property
     def full(self) -> bool:
         """Nothing more can be read before something is parsed."""
-        return self.view is not None and self.end >= len(self.view)
+        return self.view is not None and self.end >= len(self.view) and not self._lent
 
     @property
     def buffer_bytes(self) -> int:
@@ -64,15 +73,27 @@ class Received:
         """Where the next bytes go."""
         view = self.view
         if view is None:
-            self._buffer = self._pool.acquire(CHUNK)
+            if self._much:
+                self._buffer, at = self._pool.acquire(CHUNK), 0
+            else:
+                self._buffer, at = self._pool.chunk()
             self.view = view = memoryview(self._buffer)
-            self.start = self.end = 0
-            return view
+            self.start = self.end = self._from = at
+            return view[at:] if at else view
+        if self._lent:
+            self._move(self.end - self.start + CHUNK)
+            view = self.view
+            assert view is not None
         if self.end - self.start >= 4:
             wanted = self.start + 4 + SIZE.unpack_from(view, self.start)[0]
             if wanted > self.end:
                 return view[self.end : wanted + _SLACK]
         return view[self.end :]
+
+    def lend_tail(self) -> None:
+        """Let other connections read behind what has arrived. What arrives here next goes to another buffer."""
+        if self._buffer is not None and not self._lent:
+            self._lent = self._pool.lend(self._buffer, self.end)
 
     def keep_rest(self) -> None:
         """After parsing: let go of the buffer, or make room for the rest of an incomplete request."""
@@ -82,6 +103,8 @@ class Received:
             return
         buffer, view = self._buffer, self.view
         assert buffer is not None and view is not None
+        if self._lent:
+            return
         need = 4 + (SIZE.unpack_from(view, self.start)[0] if rest >= 4 else 0)
         room = len(buffer) - self.end
         if self.start + need <= len(buffer):
@@ -99,14 +122,17 @@ class Received:
         buffer = self._pool.acquire(size)
         buffer[:rest] = view[self.start : self.end]
         self._buffer, self.view = buffer, memoryview(buffer)
-        self.start, self.end = 0, rest
+        self.start, self.end, self._from = 0, rest, 0
         del view
-        self._pool.release(old)
+        if self._lent:
+            self._lent = False
+        else:
+            self._pool.release(old)
 
     def shrink(self) -> None:
         """An incomplete small request of a slow client should not hold a whole chunk."""
         rest = self.end - self.start
-        if self.view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512:
+        if self.view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512 or self._lent:
             return
         old = self._buffer
         buffer = bytearray(1024)
@@ -119,6 +145,10 @@ class Received:
         """Let go of the buffer and of what is in it."""
         if self._buffer is not None:
             self.view = None
-            self._pool.release(self._buffer)
+            self._much = self.end - self._from > _MUCH
+            if self._lent:
+                self._lent = False
+            elif not self._pool.lend(self._buffer, self.end):
+                self._pool.release(self._buffer)
             self._buffer = None
             self.start = self.end = 0
