@@ -235,6 +235,29 @@ def test_an_answer_has_all_that_fetch_max_bytes_allows(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_partitions_share_an_answer_that_has_no_room_for_all_of_them(tmp_path: Path) -> None:
+    """A client that asks in the same order each time once saw the first four of twenty."""
+
+    async def scenario(bench: Bench) -> None:
+        bench.create(partitions=20)
+        for index in range(20):
+            for _ in range(4 if index else 1):
+                await produce(bench, b"x" * 100_000, index=index)
+        body = fetch(0, max_bytes=4_100_000, max_wait_ms=0)
+        wanted = [FetchPartition(partition=index, fetch_offset=0, partition_max_bytes=1_000_000) for index in range(20)]
+        body.topics[0].partitions = wanted
+        rows = (await bench.call(1, 11, body)).responses[0].partitions
+        sizes = [len(values(row.records)) for row in rows]
+        assert sizes[0] == 1
+        assert all(count in (2, 3) for count in sizes[1:])
+        assert sum(len(row.records) for row in rows) <= 4_100_000
+        body.max_bytes = 350_000  # too little for shares: in order, as Kafka does
+        rows = (await bench.call(1, 11, body)).responses[0].partitions
+        assert [len(values(row.records)) for row in rows][:4] == [1, 2, 0, 0]
+
+    run(tmp_path, scenario)
+
+
 def test_a_waiting_fetch_keeps_no_records(tmp_path: Path) -> None:
     """256 of them on one connection once held a gigabyte."""
 

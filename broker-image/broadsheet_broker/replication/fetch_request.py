@@ -12,7 +12,7 @@ that does not read holds none of them. A fetch that waits keeps no records eithe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from broadsheet_broker.replication.position_reader import ANYBODY, PositionReader, Reader, ReadingHost, error_row
@@ -31,6 +31,10 @@ READ_AT_ONCE = 64 * 1024
 
 READ_IN_ALL = 128 * 1024
 """Bytes that are read at once for one answer, from which on `STORED_FROM` bytes are left where they are stored."""
+
+LEAST_SHARE = 64 * 1024
+"""An answer to a consumer that has no room for all that its partitions have is shared by them equally, but in no
+smaller parts: a client that asks in the same order each time (librdkafka) would not see the last ones for long."""
 
 STORED_FROM = 4 * 1024
 """Smaller pieces are always read: to name where they are would cost as much."""
@@ -175,7 +179,22 @@ class Fetch:
                     self._hosts.sent_to_follower(partition, self.replica_id, len(row.records))
         self._answer(rows)
 
-    def _read(self, positions: Iterable[Position]) -> tuple[list[Row], int, bool]:
+    def _readable(self, positions: Sequence[Position]) -> int:
+        """How many positions have something to read, if they could have more than the answer holds; else 0."""
+        if self.replica_id >= 0 or sum(position.max_bytes for position in positions) <= self.max_bytes:
+            return 0
+        count = 0
+        for position in positions:
+            try:
+                if position.partition is None:
+                    position.partition = self._hosts.locate(position)
+            except KafkaError:
+                continue  # it gets a row with this error
+            if self._reading.limit(position.partition) > position.fetch_offset:
+                count += 1
+        return count
+
+    def _read(self, positions: Sequence[Position]) -> tuple[list[Row], int, bool]:
         """Rows, bytes of records in them, and whether one of them (an error, a truncation) must not wait.
 
         Incremental: positions that have nothing new get no row; they
@@ -185,6 +204,7 @@ class Fetch:
         urgent = False
         size = at_once = 0
         session = self.session
+        sharing = self._readable(positions)
         incremental = self._incremental
         for position in positions:
             try:
@@ -196,11 +216,16 @@ class Fetch:
                     position.seen_bytes = self._reading.readable_bytes(partition)
                     partition.watch(position)
                     continue
-                budget = max(0, self.max_bytes - size)
+                budget = share = max(0, self.max_bytes - size)
+                if sharing > 1 and self._reading.limit(partition) > position.fetch_offset:
+                    share = min(budget, max(LEAST_SHARE, budget // sharing))
+                    sharing -= 1
                 stored_from = READ_AT_ONCE if at_once < READ_IN_ALL else STORED_FROM
                 row, taken = self._reading.read(
-                    position, partition, budget, not size, waited=self._waited, stored_from=stored_from
+                    position, partition, share, not size, waited=self._waited, stored_from=stored_from
                 )
+                if not taken and share < budget:  # not even the first batch fits into its share
+                    row, taken = self._reading.read(position, partition, budget, False, stored_from=stored_from)
             except KafkaError as error:
                 row = error_row(position.index, error.code)
                 urgent = True
