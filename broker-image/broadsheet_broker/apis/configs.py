@@ -47,6 +47,9 @@ from broadsheet_broker.wire.messages.incremental_alter_configs_response import (
 from broadsheet_broker.wire.messages.list_config_resources_request import ListConfigResourcesRequest
 from broadsheet_broker.wire.messages.list_config_resources_response import ConfigResource, ListConfigResourcesResponse
 
+_MOST_KEPT = 64
+"""Different sets of settings of topics whose description is kept for an image."""
+
 _OTHER_RESOURCES = "resources of the types CLIENT_METRICS and GROUP"
 
 
@@ -73,14 +76,36 @@ def describe_configs(services: Services, request: Request[DescribeConfigsRequest
             error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
         )
         try:
-            result.configs = [
-                _row(entry, with_synonyms=body.include_synonyms, with_documentation=body.include_documentation)
-                for entry in _selected(_entries(services, resource), resource.configuration_keys)
-            ]
+            result.configs = _rows(services, body, resource)
         except KafkaError as error:
             result.error_code, result.error_message = error.code, error.message
         answer.results.append(result)
     request.answer(answer)
+
+
+def _rows(
+    services: Services, body: DescribeConfigsRequest, resource: DescribeConfigsResource
+) -> list[DescribeConfigsResourceResult]:
+    """The rows of one resource. All topics with the same settings share theirs while the image is the newest: most
+    topics have none of their own, and tools describe all topics at once."""
+    image, names = services.metadata.image, resource.configuration_keys
+    kept: dict[object, list[DescribeConfigsResourceResult]] | None = None
+    key: object = None
+    if resource.resource_type == ResourceType.TOPIC and not names and resource.resource_name in image.topics_by_name:
+        own = image.config(ResourceType.TOPIC, resource.resource_name)
+        key = (tuple(own.items()), body.include_synonyms, body.include_documentation)
+        kept = image.derived.setdefault("configurations", {})
+        if key in kept:
+            return kept[key]
+    rows = [
+        _row(entry, with_synonyms=body.include_synonyms, with_documentation=body.include_documentation)
+        for entry in _selected(_entries(services, resource), names)
+    ]
+    if kept is not None:
+        if len(kept) >= _MOST_KEPT:
+            del kept[next(iter(kept))]
+        kept[key] = rows
+    return rows
 
 
 def _selected(entries: Iterable[Entry], names: list[str] | None) -> Iterator[Entry]:

@@ -83,20 +83,20 @@ def _answer_all(image: ClusterImage, request: Request[MetadataRequest]) -> None:
     """Answer with every topic. The bytes are kept for as long as the image is the newest: many clients ask at once."""
     body, listener = request.body, request.connection.listener
     key = (
-        "metadata",
         request.version,
         listener,
         body.include_topic_authorized_operations,
         body.include_cluster_authorized_operations,
     )
-    answer: EncodedAnswer | None = image.derived.get(key)
+    kept: dict[object, EncodedAnswer] = image.derived.setdefault("metadata", {})
+    answer = kept.get(key)
     if answer is None:
         topics = [described(image, topic, listener) for topic in image.topics_by_name.values()]
         answer = EncodedAnswer(_response(image, request, topics), request.version)
         if answer.size <= _MOST_KEPT_BYTES:
-            if len(image.derived) >= _MOST_KEPT:
-                del image.derived[next(iter(image.derived))]
-            image.derived[key] = answer
+            if len(kept) >= _MOST_KEPT:
+                del kept[next(iter(kept))]
+            kept[key] = answer
     request.answer(answer)
 
 
