@@ -16,7 +16,7 @@ from e2e.bench import one, report, three
 from e2e.bench.core import tables
 from e2e.bench.core.part import CorePart
 from e2e.bench.core.rows import ROWS
-from e2e.bench.core.sides import RELEASES, sides
+from e2e.bench.core.sides import CODES, RELEASES, sides
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
 
@@ -51,6 +51,12 @@ def arguments() -> argparse.Namespace:
         action="append",
         type=Path,
         help="core: an interpreter with Broadsheet in it (may be repeated; the first is compared; default: this one)",
+    )
+    parser.add_argument(
+        "--code",
+        action="append",
+        choices=CODES,
+        help="core: the compiled modules or the pure ones (may be repeated; both, and the first is compared)",
     )
     parser.add_argument("--kafka", action="append", help=f"core: a release (may be repeated; {' and '.join(RELEASES)})")
     parser.add_argument(
@@ -104,7 +110,7 @@ def round_of(part: str, quick: bool, groups: list[str]) -> TakeRound:
 def at_saturation(part: str, options: argparse.Namespace, rounds: int) -> dict[str, Any]:
     """The document of `core` or `core-three`."""
     releases = [] if options.ours else options.kafka or RELEASES
-    compared = sides(options.python or [Path(sys.executable)], releases)
+    compared = sides(options.python or [Path(sys.executable)], options.code or CODES, releases)
     results = CorePart(part, compared, options.only, options.quick, say).run(rounds)
     for result in results:
         say(tables.summary(result, [side.name for side in compared]))

@@ -19,6 +19,7 @@ from e2e.bench.core.answers import cutter
 from e2e.bench.core.frames import Ring
 
 READ_BYTES = 256 << 10
+CONNECT_S = 30.0
 LAST_ANSWERS_S = 20.0
 OPEN_CONNECTIONS = 500
 """Of an open loop: select(2) wakes within microseconds, but takes no more than 1,024 files."""
@@ -44,7 +45,7 @@ class Lane:
         self._unsent = 0
         self.given = self.acknowledged = self.held = 0
         self.dues: deque[float] = deque()
-        self.sock = socket.create_connection(address, 10.0)
+        self.sock = socket.create_connection(address, CONNECT_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.setblocking(False)
 

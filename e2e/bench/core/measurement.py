@@ -143,15 +143,18 @@ class Prepared:
     def _lanes(self, topic: Topic, rings: Sequence[Ring]) -> list[Lane]:
         """Connections to the leaders of the partitions in turn; those to one partition begin at different places."""
         count = self.row.connections
-        return [
-            Lane(
-                topic.address(number % PARTITIONS),
-                rings[number % PARTITIONS],
-                0 if self.row.cold else number // PARTITIONS * rings[0].frames * PARTITIONS // count,
-                f"connection {number + 1} ({topic.name}-{number % PARTITIONS})",
-            )
-            for number in range(count)
-        ]
+        lanes: list[Lane] = []
+        try:
+            for number in range(count):
+                ring = rings[number % PARTITIONS]
+                first = 0 if self.row.cold else number // PARTITIONS * ring.frames * PARTITIONS // count
+                name = f"connection {number + 1} ({topic.name}-{ring.partition})"
+                lanes.append(Lane(topic.address(ring.partition), ring, first, name))
+        except OSError:
+            for lane in lanes:
+                lane.close()
+            raise
+        return lanes
 
 
 def _run(lanes: Sequence[Lane], load: Callable[[], Measured]) -> Measured:

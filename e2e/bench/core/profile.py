@@ -20,7 +20,7 @@ from pathlib import Path
 
 from e2e.bench.core.measurement import Prepared, Times
 from e2e.bench.core.rows import ONE
-from e2e.bench.core.sides import BUILD, TMPFS, sides
+from e2e.bench.core.sides import BUILD, CODES, TMPFS, sides
 
 ROOT = "Runner.run"
 """The function below which everything runs on the event loop's thread; uvloop's own work counts for it."""
@@ -45,7 +45,7 @@ CALLS = {"do_writev": "writev", "do_preadv": "preadv", "do_pwritev": "pwritev", 
 LIBRARIES = (
     ("libpython", "interpreter"),
     ("/python", "interpreter"),
-    ("broadsheet_broker", "Broadsheet, compiled"),
+    ("mypyc", "Broadsheet, compiled"),
     ("uvloop", "uvloop"),
     ("crc32c", "CRC32C"),
     ("lib-dynload", "interpreter"),
@@ -127,13 +127,14 @@ def main() -> int:
     parser.add_argument(
         "--python", type=Path, default=Path(sys.executable), help="an interpreter with Broadsheet in it"
     )
+    parser.add_argument("--code", choices=CODES, default="pure", help="py-spy sees no functions of compiled modules")
     options = parser.parse_args()
     beside = Path(sys.executable).with_name("py-spy")
     spy = str(beside) if beside.exists() else shutil.which("py-spy")
     if spy is None:
         parser.error("py-spy was not found; .venv/bin/pip install py-spy installs it")
     row, seconds = next(row for row in ONE if row.key == options.row), options.seconds
-    side = sides([options.python], [])[0]
+    side = sides([options.python], [options.code], [])[0]
     with tempfile.TemporaryDirectory() as directory:
         stacks, data = Path(directory) / "stacks", Path(directory) / "perf.data"
         side.start(1, TMPFS if row.tmpfs else BUILD)

@@ -4,9 +4,10 @@ same time, but those that are not measured are stopped by a signal and use nothi
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from e2e.apache.apache import ApacheKafka
@@ -16,9 +17,11 @@ from e2e.brokers import Brokers
 from tests.support.broadsheet import Broadsheet
 from tests.support.broker_process import BrokerProcess
 
-BUILD = Path(__file__).parents[3] / "build"
+ROOT = Path(__file__).parents[3]
+BUILD = ROOT / "build"
 TMPFS = Path("/dev/shm")
 RELEASES = ("4.3.0", "4.4.0")
+CODES = ("compiled", "pure")
 
 STAYS_AWAKE = {
     "broker.session.timeout.ms": "3600000",
@@ -42,9 +45,13 @@ class _Interpreter(Broadsheet):
     """Our broker in an interpreter of its own."""
 
     python = Path(sys.executable)
+    variables: Mapping[str, str] = {}
 
     def command(self) -> list[str]:
         return [str(self.python), *super().command()[1:]]
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), **self.variables}
 
 
 class Side:
@@ -102,13 +109,28 @@ class Side:
             shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def sides(interpreters: Iterable[Path], releases: Iterable[str]) -> list[Side]:
-    """Broadsheet in each interpreter, the first one is the one that is compared; then each release of Apache Kafka."""
-    found = []
+def variables_of(code: str) -> dict[str, str]:
+    """What makes an interpreter run the compiled modules, which are made if they are not there, or the pure ones."""
+    if code == "pure":
+        return {"PYTHONPATH": str(ROOT / "broker-image"), "BROADSHEET_CODE": "pure"}
+    command = [sys.executable, str(ROOT / "tools/compiled.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the broker could not be compiled; --code pure does without it:\n{done.stderr[-2000:]}")
+    return {"PYTHONPATH": str(BUILD / "compiled"), "BROADSHEET_CODE": "compiled"}
+
+
+def sides(interpreters: Iterable[Path], codes: Sequence[str], releases: Iterable[str]) -> list[Side]:
+    """Broadsheet in each interpreter and code, the first of which is compared; then each release of Apache Kafka."""
+    found: list[Side] = []
     for number, python in enumerate(interpreters, 1):
-        name = "broadsheet" if number == 1 else f"broadsheet-{number}"
-        kind = type(f"Interpreter{number}", (_Interpreter,), {"python": python, "name": name})
-        found.append(Side(kind, name, f"Broadsheet, {surroundings.describe(python)}", {}))
+        for code in codes:
+            name = "broadsheet" if not found else f"broadsheet-{code}{number if number > 1 else ''}"
+            variables = variables_of(code)
+            kind = type(
+                f"{code.title()}{number}", (_Interpreter,), {"python": python, "variables": variables, "name": name}
+            )
+            found.append(Side(kind, name, f"Broadsheet, {surroundings.describe(python, variables)}", {}))
     for version in releases:
         name = f"kafka-{version}"
         kind = type(f"Kafka{version.replace('.', '')}", (ApacheKafka,), {"version": version, "name": name})

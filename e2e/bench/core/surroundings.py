@@ -3,39 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.bench.gauges import TICKS_PER_S, cpu_seconds
 
-DESCRIBE = """
-import json, platform, sysconfig
-import broadsheet_broker.wire.records as records
-told = [str(sysconfig.get_config_var(name)) for name in ("CONFIG_ARGS", "PY_CFLAGS", "PY_CORE_CFLAGS", "PY_LDFLAGS")]
-flags = " ".join(told)
-print(json.dumps({
-    "version": platform.python_version(),
-    "pgo": "--enable-optimizations" in flags or "-fprofile-use" in flags,
-    "lto": "--with-lto" in flags or "-flto" in flags,
-    "compiled": not records.__file__.endswith(".py"),
-}))
-"""
+DESCRIBE = "from broadsheet_broker.compiled import build; print(build())"
 
 
-def describe(python: Path) -> str:
-    """The interpreter and the build of Broadsheet in it: version, profile-guided optimisation, pure or compiled."""
-    done = subprocess.run([str(python), "-c", DESCRIBE], capture_output=True, text=True, timeout=60, check=False)
+def describe(python: Path, environment: Mapping[str, str]) -> str:
+    """The interpreter and the build of Broadsheet in it, in the words of the line with `started`."""
+    done = subprocess.run(
+        [str(python), "-c", DESCRIBE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
     if done.returncode:
         raise RuntimeError(f"{python} cannot import broadsheet_broker:\n{done.stderr}")
-    facts = json.loads(done.stdout)
-    build = "compiled" if facts["compiled"] else "pure"
-    optimised = [name.upper() for name in ("pgo", "lto") if facts[name]]
-    return f"Python {facts['version']}, {'+'.join(optimised) or 'no PGO'}, {build}"
+    return done.stdout.strip()
 
 
 @dataclass(frozen=True)

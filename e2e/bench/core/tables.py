@@ -100,10 +100,9 @@ def markdown(name: str, part: Mapping[str, Any], machine: str) -> str:
     names = [side["name"] for side in part["sides"]]
     rounds = "One round" if part["rounds"] == 1 else f"{part['rounds']} rounds"
     text = f"\n{HEADINGS[name]}\n{INTRODUCTION[name]}\n{rounds} of each in turn, on {machine}. "
-    text += f"Broadsheet runs on {part['sides'][0]['label'].partition(', ')[2]}.\n"
-    text += "".join(
-        f"\n`{side['name']}` is {side['label']}.\n" for side in part["sides"][1:] if "broadsheet" in side["name"]
-    )
+    text += "What ran:\n\n"
+    for side in part["sides"]:
+        text += f"- {_title(side['name'])}: {side['label'].partition(', ')[2] or 'as released, from Maven Central'}\n"
     text += f"\n{part['remark']}\n" if part["remark"] else ""
     text += _table(RATE, names, rows) + _table(CPU, names, rows)
     if any(row.latency for row, _ in rows):
@@ -115,27 +114,55 @@ def markdown(name: str, part: Mapping[str, Any], machine: str) -> str:
     return text + ("\nNot measured:\n\n" + "".join(failures) if failures else "")
 
 
-def _table(table: Table, names: Sequence[str], rows: Sequence[tuple[Row, Mapping[str, Any]]]) -> str:
-    others = list(names[1:])
-    text = _head(
-        [table.title, "unit", *map(_title, names), *(f"ratio to {_short(name)}" for name in others), "aim", ""]
+def _pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """What is divided by what: Broadsheet by each release of Apache Kafka, its other builds by the first of those."""
+    releases = [name for name in names if name.startswith("kafka")]
+    return [(names[0], name) for name in releases] + [
+        (name, release) for name in names[1:] if name not in releases for release in releases[:1]
+    ]
+
+
+def _ratios(values: Mapping[str, Sequence[float] | None], names: Sequence[str]) -> dict[tuple[str, str], float]:
+    found = {}
+    for pair in _pairs(names):
+        above, below = values.get(pair[0]), values.get(pair[1])
+        if above and below:
+            found[pair] = _median(above) / max(_median(below), 1e-9)
+    return found
+
+
+def _columns(title: str, names: Sequence[str]) -> list[str]:
+    ratios = (f"{_short(above)} to {_short(below)}".strip() for above, below in _pairs(names))
+    return [title, "unit", *map(_title, names), *ratios, "aim", ""]
+
+
+def _compared(
+    title: str,
+    unit: str,
+    values: Mapping[str, Sequence[float] | None],
+    names: Sequence[str],
+    aim: float | None,
+    more_is_better: bool,
+) -> str:
+    """A line of a table: the figures, their ratios, and whether the aim is met."""
+    ratios = _ratios(values, names)
+    return _line(
+        title,
+        unit,
+        *(spread(found) if (found := values.get(name)) else "" for name in names),
+        *(f"{ratios[pair]:.2f}" if pair in ratios else "" for pair in _pairs(names)),
+        "" if aim is None else f"{'≥' if more_is_better else '≤'} {aim:.2f}",
+        verdict(aim, more_is_better, [ratio for pair, ratio in ratios.items() if pair[0] == names[0]]),
     )
+
+
+def _table(table: Table, names: Sequence[str], rows: Sequence[tuple[Row, Mapping[str, Any]]]) -> str:
+    text = _head(_columns(table.title, names))
     for row, found in rows:
-        key = table.key_of(row)
-        values = {name: found["figures"].get(name, {}).get(key) for name in names}
-        if not table.wanted(row) or not values[names[0]]:
-            continue
-        cells = [spread(values[name]) if values[name] else "" for name in names]
-        ratios = {name: _median(values[names[0]]) / max(_median(values[name]), 1e-9) for name in others if values[name]}
-        aim = table.aim(row)
-        text += _line(
-            row.title + (f", {found['rate']:,.0f} requests/s" if table in LATENCIES else ""),
-            table.unit_of(row),
-            *cells,
-            *(f"{ratios[name]:.2f}" if name in ratios else "" for name in others),
-            "" if aim is None else f"{'≥' if table.more_is_better else '≤'} {aim:.2f}",
-            verdict(aim, table.more_is_better, [ratio for name, ratio in ratios.items() if name.startswith("kafka")]),
-        )
+        values = {name: found["figures"].get(name, {}).get(table.key_of(row)) for name in names}
+        if table.wanted(row) and values[names[0]]:
+            title = row.title + (f", {found['rate']:,.0f} requests/s" if table in LATENCIES else "")
+            text += _compared(title, table.unit_of(row), values, names, table.aim(row), table.more_is_better)
     return text
 
 
@@ -149,20 +176,13 @@ def verdict(aim: float | None, more_is_better: bool, ratios: Sequence[float]) ->
 
 def _memory(names: Sequence[str], rows: Sequence[tuple[Row, Mapping[str, Any]]]) -> str:
     """The highest resident memory after any of these rows."""
-    highest = {
-        name: max((max(found["figures"].get(name, {}).get("memory", [0.0])) for _, found in rows), default=0.0)
+    taken = {
+        name: [value for _, found in rows for value in found["figures"].get(name, {}).get("memory", [])]
         for name in names
     }
-    ratios = {name: highest[names[0]] / highest[name] for name in names[1:] if highest[name]}
-    columns = ["memory", "unit", *map(_title, names), *(f"ratio to {_short(name)}" for name in names[1:]), "aim", ""]
-    return _head(columns) + _line(
-        "resident, the highest after any of these rows",
-        "MB",
-        *(figure(highest[name]) for name in names),
-        *(f"{ratios[name]:.2f}" if name in ratios else "" for name in names[1:]),
-        f"≤ {MEMORY_AIM:.2f}",
-        verdict(MEMORY_AIM, False, [ratio for name, ratio in ratios.items() if name.startswith("kafka")]),
-    )
+    highest = {name: [max(values)] if values else None for name, values in taken.items()}
+    title = "resident, the highest after any of these rows"
+    return _head(_columns("memory", names)) + _compared(title, "MB", highest, names, MEMORY_AIM, False)
 
 
 def _surroundings(rows: Sequence[tuple[Row, Mapping[str, Any]]]) -> str:
@@ -187,11 +207,15 @@ def _line(*cells: str) -> str:
 
 
 def _title(name: str) -> str:
-    return name.replace("kafka-", "Apache Kafka ").replace("broadsheet", "Broadsheet")
+    return (
+        name.replace("kafka-", "Apache Kafka ")
+        .replace("broadsheet-", "Broadsheet, ")
+        .replace("broadsheet", "Broadsheet")
+    )
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("kafka-")
+    return name.removeprefix("kafka-").removeprefix("broadsheet-").replace("broadsheet", "ratio")
 
 
 def _median(values: Sequence[float]) -> float:
