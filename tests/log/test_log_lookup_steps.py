@@ -12,7 +12,7 @@ from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.record_rows import STEP_ROWS
 from broadsheet_broker.wire.records import build_batch, seal_batch
-from tests.log.support import NOW_MS, append, batch, open_log
+from tests.log.support import DIRECTORY, NOW_MS, append, batch, open_log
 from tests.support.memory_environment import memory_environment
 
 LARGE = LogConfig(max_message_bytes=20_000_000)
@@ -68,8 +68,8 @@ def test_a_small_look_up_takes_no_pause() -> None:
     assert steps_of(log.max_timestamp()) == (0, (NOW_MS + 99, 99, 0))
 
 
-def searched_log() -> Log:
-    log = open_log(memory_environment(), config=LARGE)
+def searched_log(environment: Any = None) -> Log:
+    log = open_log(environment or memory_environment(), config=LARGE)
     append(log, batch("old", timestamp=NOW_MS - HOUR))
     log.roll(NOW_MS)
     append(log, dense(20_000))
@@ -149,3 +149,16 @@ def test_stored_batches_without_max_timestamp_end_with_their_time() -> None:
     follow(log, without_max_timestamp(NOW_MS))
     assert log.delete_old_segments(NOW_MS, 2) == 1
     assert log.log_start_offset == 1
+
+
+def test_missing_indexes_are_rebuilt_when_the_log_is_opened() -> None:
+    """Not by the first look-up, which would read the headers of a whole segment in one turn of the loop."""
+    environment = memory_environment()
+    log = searched_log(environment)
+    log.close()
+    gone = [name for name in environment.files.list(DIRECTORY) if name.endswith(("index", "timeindex"))]
+    for name in gone:
+        environment.files.remove(f"{DIRECTORY}/{name}")
+    again = open_log(environment, config=LARGE, clean_shutdown=True)
+    assert set(gone) <= set(environment.files.list(DIRECTORY))
+    assert run_now(again.offset_for_timestamp(NOW_MS + 15_000)) == (NOW_MS + 15_000, 15_001, 0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from broadsheet_broker.wire import compression
 from broadsheet_broker.wire.compression import CompressionError
+from broadsheet_broker.wire.record_parts import decode_in_parts
 from broadsheet_broker.wire.records import (
     CONTROL_LEADER_CHANGE,
     HEADER_BYTES,
@@ -150,3 +151,13 @@ def test_bare_snappy_without_xerials_framing_is_read() -> None:
 
     raw = bytes(cramjam.snappy.compress_raw(b"hello " * 100))
     assert compression.decompress(compression.SNAPPY, raw) == b"hello " * 100
+
+
+@pytest.mark.parametrize("codec", range(5))
+def test_records_are_decoded_in_parts(codec: int) -> None:
+    batch = build_batch([(1000 + number, b"k", b"v", ()) for number in range(25)], compression=codec)
+    parts = list(decode_in_parts(batch, 10))
+    assert [len(part) for part in parts] == [10, 10, 5]
+    assert [record for part in parts for record in part] == decode_records(batch)
+    with pytest.raises(CorruptRecordError):
+        list(decode_in_parts(build_batch([(1, b"k", b"v", ())])[:-3], 10))

@@ -15,6 +15,7 @@ the aborted transactions are rebuilt. Where the batches stop being valid, there 
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,10 +29,12 @@ from broadsheet_broker.log.replay import rebuild_producers
 from broadsheet_broker.log.segment import (
     CLEANED_SUFFIX,
     DELETED_SUFFIX,
+    INDEX_SUFFIX,
     INDEX_SUFFIXES,
     LOG_SUFFIX,
     SNAPSHOT_SUFFIX,
     SWAP_SUFFIX,
+    TIME_INDEX_SUFFIX,
     TRANSACTION_INDEX_SUFFIX,
     Segment,
     stem_of,
@@ -282,6 +285,7 @@ class _Opening:
         """The log's end after a clean stop, from the batches after the last index entry."""
         if not self.epochs_known:
             self.read_epochs_from_batches()
+        self.rebuild_missing_indexes()
         segment = self.segments[-1]
         self.open_file(segment)
         assert segment.file is not None
@@ -295,6 +299,18 @@ class _Opening:
             return self.recover()  # the marker or the disk is wrong: check everything
         segment.load_max_timestamp(self.files, segment.file)
         return end
+
+    def rebuild_missing_indexes(self) -> None:
+        """Here, in a thread, and not at the first look-up: it reads the header of each batch of the segment."""
+        for segment in self.segments[:-1]:
+            if segment.size and not all(
+                self.files.exists(segment.stem + suffix) for suffix in (INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+            ):
+                self.open_file(segment)
+                assert segment.file is not None
+                with contextlib.suppress(CorruptLogError):  # who reads there will find it again, and answer it
+                    segment.load_indexes(self.files, segment.file)
+                segment.close_file()
 
     def read_epochs_from_batches(self) -> None:
         self.epochs = LeaderEpochs([])

@@ -185,3 +185,10 @@ class KafkaError(Exception):
         copy = type(self).__new__(type(self), *self.args)
         copy.__dict__.update(self.__dict__)
         return copy
+
+
+class CorruptRecordError(KafkaError):
+    """Bytes that are no valid record batch."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.CORRUPT_MESSAGE, message)

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import google_crc32c
 
 from broadsheet_broker.wire import compression as codecs
-from broadsheet_broker.wire.errors import ErrorCode, KafkaError
+from broadsheet_broker.wire.errors import CorruptRecordError as CorruptRecordError
 
 Data = bytes | bytearray | memoryview
 
@@ -67,13 +67,6 @@ SMALLEST_RECORD_BYTES = 7
 
 LENIENT = "surrogateescape"
 """Header names should be UTF-8, but this is not checked when they are produced: other bytes are returned unchanged."""
-
-
-class CorruptRecordError(KafkaError):
-    """Bytes that are no valid record batch."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(ErrorCode.CORRUPT_MESSAGE, message)
 
 
 class BatchHeader:
@@ -276,7 +269,7 @@ def decode_records(batch: Data, *, limit_bytes: int = codecs.MAX_DECOMPRESSED_BY
     position = 0
     try:
         for _ in range(count):
-            record, position = _decode_record(data, position, header.base_offset, base_timestamp, append_time)
+            record, position = decode_record(data, position, header.base_offset, base_timestamp, append_time)
             records.append(record)
     except IndexError as error:
         raise CorruptRecordError(f"record batch at offset {header.base_offset} ends within a record") from error
@@ -285,9 +278,10 @@ def decode_records(batch: Data, *, limit_bytes: int = codecs.MAX_DECOMPRESSED_BY
     return records
 
 
-def _decode_record(
+def decode_record(
     data: Data, position: int, base_offset: int, base_timestamp: int, append_time: int | None
 ) -> tuple[Record, int]:
+    """The record at `position`, and where it ends; `append_time` (ms) is that of a batch with LogAppendTime."""
     size, position = read_varint(data, position)
     end = position + size
     if size < 0 or end > len(data):
@@ -422,35 +416,10 @@ def build_batch(
     )
 
 
-def assemble_batch(
-    payload: Data,
-    *,
-    base_offset: int,
-    leader_epoch: int,
-    attributes: int,
-    last_offset_delta: int,
-    base_timestamp: int,
-    max_timestamp: int,
-    producer_id: int,
-    producer_epoch: int,
-    base_sequence: int,
-    record_count: int,
-) -> bytearray:
-    """A whole batch around encoded, not yet compressed records, with its CRC."""
+def assemble_batch(payload: Data, *, attributes: int, **fields: Any) -> bytearray:
+    """A whole batch around encoded, not yet compressed records, with its CRC; `fields` as in `frame_batch`."""
     codec = attributes & COMPRESSION_MASK
-    return frame_batch(
-        codecs.compress(codec, payload) if codec else payload,
-        base_offset=base_offset,
-        leader_epoch=leader_epoch,
-        attributes=attributes,
-        last_offset_delta=last_offset_delta,
-        base_timestamp=base_timestamp,
-        max_timestamp=max_timestamp,
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        base_sequence=base_sequence,
-        record_count=record_count,
-    )
+    return frame_batch(codecs.compress(codec, payload) if codec else payload, attributes=attributes, **fields)
 
 
 def frame_batch(

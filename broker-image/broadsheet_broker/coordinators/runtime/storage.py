@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from broadsheet_broker.coordinators.runtime.turn import Record
 from broadsheet_broker.wire.errors import ErrorCode
+from broadsheet_broker.wire.record_parts import decode_in_parts
 from broadsheet_broker.wire.records import CONTROL_COMMIT, build_batch, decode_records, iterate_batches
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Storage(Protocol):
         ...
 
 
+_PART_RECORDS = 500
+"""Records that are decoded before whoever loads them may pause."""
+
+
 class ReplicatedStorage:
     """The partitions in this broker's replicas."""
 
@@ -72,9 +77,11 @@ class ReplicatedStorage:
         for chunk in self._replicas.read_committed_log(self.topic, partition):
             for header, batch in iterate_batches(chunk):
                 producer_id = header.producer_id if header.is_transactional else None
-                rows = decode_records(batch)
                 if not header.is_control:
-                    yield StoredBatch([(row.key, row.value) for row in rows], producer_id)
-                elif rows and rows[0].key is not None:
+                    for part in decode_in_parts(batch, _PART_RECORDS):
+                        yield StoredBatch([(row.key, row.value) for row in part], producer_id)
+                    continue
+                rows = decode_records(batch)
+                if rows and rows[0].key is not None:
                     kind = int.from_bytes(rows[0].key[2:4], "big", signed=True)
                     yield StoredBatch((), header.producer_id, kind == CONTROL_COMMIT)
