@@ -13,12 +13,15 @@ from typing import Final, NamedTuple
 
 MODULES: Final = (
     "wire.primitives",
+    "wire.record_rows",
     "wire.record_walk",
     "wire.record_windows",
     "wire.records",
     "wire.pieces",
     "seams.buffers",
     "log.appending",
+    "log.batch_rows",
+    "log.cleaner",
     "log.index_file",
     "log.leader_epochs",
     "log.producer_state",
