@@ -78,7 +78,8 @@ def configuration_page() -> str:
         "(`broadsheet broker --config server.properties`), with `--override key=value`, or with the environment "
         "variables of the official Kafka image (`KAFKA_LISTENERS` for `listeners`). Names that begin with "
         "`broadsheet.` do not exist in Apache Kafka. An unknown property logs a warning; an invalid value stops the "
-        "broker with an error that names the property, the value and what is allowed.",
+        "broker with an error that names the property, the value and what is allowed. What bounds the memory of a "
+        "broker is described in [limits of memory](limits.md).",
         "",
         "`read-only` properties are read at start. `per-broker` and `cluster-wide` ones can be changed while brokers "
         "run, for one broker or for all, with `kafka-configs.sh` or `spec.config` of a Cluster.",

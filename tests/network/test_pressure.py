@@ -52,7 +52,7 @@ def test_targets_come_from_the_configuration_or_the_cgroup() -> None:
     assert target_of(1000) == 800
     assert target_of(None) == 0
     assert request_bytes(-1, 0, 100) == 0
-    assert request_bytes(-1, 1000, 100) == 500
+    assert request_bytes(-1, 1000, 100) == 333
     assert request_bytes(-1, 150, 100) == 100
     assert request_bytes(200, 0, 100) == 200
 

@@ -77,8 +77,8 @@ NETWORK = (
     Key("socket.receive.buffer.bytes", INT, "102400", "SO_RCVBUF of each connection; -1: the system's default."),
     Key(
         "queued.max.request.bytes", LONG, "-1",
-        "Bytes of unanswered and large arriving requests of all connections above which no more are read; -1: half of "
-        "broadsheet.memory.target, and one request of socket.request.max.bytes at least; no limit where there is no "
+        "Bytes of unanswered and large arriving requests of all connections above which no more are read; -1: a third "
+        "of broadsheet.memory.target, and one request of socket.request.max.bytes at least; no limit where there is no "
         "target.",
     ),
     Key("request.timeout.ms", INT, "30000", "Default timeout (ms) of requests to the controller."),
@@ -178,7 +178,7 @@ REPLICATION = (
         at_least(0), PER_BROKER,
     ),
     Key("fetch.max.bytes", INT, "57671680",
-        "Maximum bytes of records in one response to a fetch, and never more than 4 MiB.", at_least(1024)),
+        "Maximum bytes of records in one response to a fetch; the first batch comes in any case.", at_least(1024)),
     Key("max.incremental.fetch.session.cache.slots", INT, "1000",
         "Maximum number of fetch sessions (KIP-227).", at_least(0)),
     Key(

@@ -21,8 +21,9 @@ CRITICAL = 1.1
 SHARE_OF_LIMIT = 0.8
 """The target where none is configured, as a share of the memory limit of the cgroup."""
 
-SHARE_OF_REQUESTS = 0.5
-"""Share of the target that requests may take, where `queued.max.request.bytes` is -1."""
+SHARE_OF_REQUESTS = 1 / 3
+"""Share of the target that requests may take, where `queued.max.request.bytes` is -1: to check a batch may take as much
+again."""
 
 _WORTH_CLOSING = 256 * 1024
 """Bytes that a connection holds at least if it is closed to make room."""

@@ -4,22 +4,26 @@ The event loop reads straight into a buffer (`asyncio.BufferedProtocol`); reques
 fully parsed returns to the pool at once, even while views of it exist, and the connection that reads next goes on
 behind what was read (see `buffers`). When a request is incomplete and does not fit what is left of its buffer, its
 beginning moves to a buffer of the size that the request announces, but beyond the first `_TRUSTED` bytes never to more
-than twice what has arrived: a client gets memory for what it sends.
+than twice what has arrived, or to memory that is taken as it is written: a client gets memory for what it sends.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 from typing import TYPE_CHECKING
 
 from broadsheet_broker.network.admission import LARGE
-from broadsheet_broker.seams.buffers import CHUNK
+from broadsheet_broker.seams.buffers import CHUNK, buffer_for_once
 
 if TYPE_CHECKING:
     from broadsheet_broker.seams.buffers import BufferPool
 
 _TRUSTED = LARGE
 """Bytes of buffer that an announced request gets before they have arrived."""
+
+_FOR_ONCE = 8 * 1024 * 1024
+"""Bytes of a request from which on it gets a buffer of its full size, once it is admitted (see `admission`)."""
 
 _SLACK = 16 * 1024
 """Bytes read beyond the end of a large request, so that the small one behind it needs no read of its own."""
@@ -38,7 +42,7 @@ class Received:
 
     def __init__(self, pool: BufferPool) -> None:
         self._pool = pool
-        self._buffer: bytearray | None = None
+        self._buffer: bytearray | mmap.mmap | None = None
         self._lent = False
         """Whether what is behind `end` in the buffer belongs to others by now."""
         self._from = 0
@@ -92,7 +96,7 @@ class Received:
 
     def lend_tail(self) -> None:
         """Let other connections read behind what has arrived. What arrives here next goes to another buffer."""
-        if self._buffer is not None and not self._lent:
+        if isinstance(self._buffer, bytearray) and not self._lent:
             self._lent = self._pool.lend(self._buffer, self.end)
 
     def keep_rest(self) -> None:
@@ -112,14 +116,18 @@ class Received:
                 return
         elif self.start == 0 and room >= _SLACK:
             return  # a large request whose buffer grows when it is full
-        self._move(min(need + _SLACK, max(_TRUSTED, 2 * rest)))
+        if need >= _FOR_ONCE and rest >= LARGE // 2:  # it is admitted
+            self._move(need + _SLACK, buffer_for_once(need + _SLACK))
+        else:
+            self._move(min(need + _SLACK, max(_TRUSTED, 2 * rest)))
 
-    def _move(self, size: int) -> None:
-        """Take the incomplete request over to another buffer."""
+    def _move(self, size: int, buffer: bytearray | mmap.mmap | None = None) -> None:
+        """Take the incomplete request over to another buffer, one of the pool if none is given."""
         old, view = self._buffer, self.view
         assert old is not None and view is not None
         rest = self.end - self.start
-        buffer = self._pool.acquire(size)
+        if buffer is None:
+            buffer = self._pool.acquire(size)
         buffer[:rest] = view[self.start : self.end]
         self._buffer, self.view = buffer, memoryview(buffer)
         self.start, self.end, self._from = 0, rest, 0
@@ -127,7 +135,11 @@ class Received:
         if self._lent:
             self._lent = False
         else:
-            self._pool.release(old)
+            self._release(old)
+
+    def _release(self, buffer: bytearray | mmap.mmap) -> None:
+        if isinstance(buffer, bytearray):
+            self._pool.release(buffer)
 
     def shrink(self) -> None:
         """An incomplete small request of a slow client should not hold a whole chunk."""
@@ -135,11 +147,11 @@ class Received:
         if self.view is None or self._buffer is None or len(self._buffer) != CHUNK or rest > 512 or self._lent:
             return
         old = self._buffer
-        buffer = bytearray(1024)
+        buffer: bytearray = bytearray(1024)
         buffer[:rest] = self.view[self.start : self.end]
         self._buffer, self.view = buffer, memoryview(buffer)
         self.start, self.end = 0, rest
-        self._pool.release(old)
+        self._release(old)
 
     def drop(self) -> None:
         """Let go of the buffer and of what is in it."""
@@ -148,7 +160,7 @@ class Received:
             self._much = self.end - self._from > _MUCH
             if self._lent:
                 self._lent = False
-            elif not self._pool.lend(self._buffer, self.end):
+            elif isinstance(self._buffer, bytearray) and not self._pool.lend(self._buffer, self.end):
                 self._pool.release(self._buffer)
             self._buffer = None
             self.start = self.end = 0

@@ -14,6 +14,7 @@ connections that send a record each within a turn of the loop need thirty buffer
 
 from __future__ import annotations
 
+import mmap
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
@@ -97,6 +98,14 @@ class BufferPool:
 
 
 _SIZE_SET = frozenset(_SIZES)
+
+
+def buffer_for_once(size: int) -> mmap.mmap:
+    """Memory that is given back when the last view of it is gone.
+
+    The kernel clears a page when it is written first: what never arrives takes nothing, and nothing is cleared at once.
+    """
+    return mmap.mmap(-1, size)
 
 
 def is_viewed(buffer: bytearray) -> bool:
