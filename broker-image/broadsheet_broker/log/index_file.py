@@ -6,13 +6,15 @@ offset has a larger timestamp. Kafka allocates the files in full length and trim
 file left by a killed Kafka ends in zeros, which are not entries.
 
 Entries of the active segment gather in memory and go to the file a page at a time; what is on disk is searched there,
-so that an open partition costs no descriptor and no memory for its indexes. A lost or damaged index is rebuilt from
-the segment: the owner sees to that.
+so that an open partition costs no descriptor and no memory for its indexes. The part of an index that was searched last
+is kept, for the few indexes that were: a reader goes on where it was, and needs no system call then. A lost or damaged
+index is rebuilt from the segment: the owner sees to that.
 """
 
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from broadsheet_broker.seams import Files
 
@@ -20,8 +22,15 @@ OFFSET_ENTRY = struct.Struct(">ii")
 TIME_ENTRY = struct.Struct(">qi")
 
 _FLUSH_BYTES = 4096
-_SMALL_FILE_BYTES = 16 * 1024
-"""Files up to this size are read whole for a search: one read costs less than a dozen."""
+_PAGE_BYTES: Final = 12 * 1024
+"""What is read at a time: 1,536 entries of an offset index, of 6 MiB and more of a segment. One read costs less than
+a dozen."""
+
+_AHEAD: Final = 8
+"""The entry that was searched for is in the first eighth of what is read; readers go forward."""
+
+MOST_PAGES: Final = 96
+"""Indexes of which a page is kept, in this process."""
 
 
 class IndexCorruptError(ValueError):
@@ -31,13 +40,16 @@ class IndexCorruptError(ValueError):
 class IndexFile:
     """Entries of two integers, both ascending; searched by either."""
 
-    __slots__ = ("_in_file", "_tail", "entry", "last", "path")
+    __slots__ = ("_in_file", "_page", "_page_at", "_tail", "entry", "last", "path")
 
     def __init__(self, path: str, entry: struct.Struct) -> None:
         self.path = path
         self.entry = entry
         self._in_file = 0
         self._tail: bytearray | None = None
+        self._page: bytes | None = None
+        self._page_at = 0
+        """The number of the first entry in `_page`."""
         self.last: tuple[int, int] | None = None
         """The last entry: asked for at every append."""
 
@@ -50,6 +62,7 @@ class IndexFile:
 
     def load(self, files: Files) -> None:
         """Take the entries of the file as they are; raises IndexCorruptError, or FileNotFoundError."""
+        self.forget_page()
         size = files.size(self.path)
         width = self.entry.size
         if size % width:
@@ -114,6 +127,7 @@ class IndexFile:
             del self._tail[(count - self._in_file) * self.entry.size :]
 
     def clear(self) -> None:
+        self.forget_page()
         self._in_file = 0
         self._tail = None
         self.last = None
@@ -134,6 +148,7 @@ class IndexFile:
         """Keep the first `count` entries."""
         if count >= len(self):
             return
+        self.forget_page()
         if count <= self._in_file:
             self._tail = None
             self._in_file = count
@@ -154,33 +169,63 @@ class IndexFile:
 
     def count_at_most(self, files: Files, column: int, value: int) -> int:
         """How many leading entries have `value` or less in column 0 or 1."""
-        width = self.entry.size
         tail = self._tail
         if tail and self.entry.unpack_from(tail)[column] <= value:
             return self._in_file + _bisect(tail, self.entry, column, value)
         if not self._in_file:
             return 0
+        page = self._page
+        if page is None or not self._is_in(page, column, value):
+            page = self._load_page(files, column, value)
+        return self._page_at + _bisect(page, self.entry, column, value)
+
+    def _is_in(self, page: bytes, column: int, value: int) -> bool:
+        """Whether the last entry with at most `value` is in the page, and not before or behind it."""
+        width = self.entry.size
+        if self._page_at and self.entry.unpack_from(page)[column] > value:
+            return False
+        behind = self._page_at + len(page) // width
+        return behind == self._in_file or bool(self.entry.unpack_from(page, len(page) - width)[column] > value)
+
+    def _load_page(self, files: Files, column: int, value: int) -> bytes:
+        """Read the part of the file where the last entry with at most `value` is, and keep it."""
+        width = self.entry.size
+        count = _PAGE_BYTES // width
         file = files.open(self.path, read_only=True)
         try:
-            size = self._in_file * width
-            if size <= _SMALL_FILE_BYTES:
-                return _bisect(file.read(0, size), self.entry, column, value)
             low, high = 0, self._in_file
-            while low < high:
-                middle = (low + high) // 2
-                if self.entry.unpack(file.read(middle * width, width))[column] <= value:
-                    low = middle + 1
-                else:
-                    high = middle
-            return low
+            if high > count:
+                while high - low > count // _AHEAD:
+                    middle = (low + high) // 2
+                    if self.entry.unpack(file.read(middle * width, width))[column] <= value:
+                        low = middle  # stays in the range: it may be the one
+                    else:
+                        high = middle
+            page = file.read(low * width, min(count, self._in_file - low) * width)
         finally:
             file.close()
+        self._page, self._page_at = page, low
+        _kept.pop(self, None)
+        _kept[self] = None
+        if len(_kept) > MOST_PAGES:
+            oldest = next(iter(_kept))
+            oldest.forget_page()
+        return page
+
+    def forget_page(self) -> None:
+        """The file changes, or the memory is needed for the page of another index."""
+        self._page = None
+        _kept.pop(self, None)
 
     def get(self, files: Files, number: int) -> tuple[int, int]:
         width = self.entry.size
         if number >= self._in_file:
             assert self._tail is not None
             first, second = self.entry.unpack_from(self._tail, (number - self._in_file) * width)
+            return first, second
+        page = self._page
+        if page is not None and 0 <= number - self._page_at < len(page) // width:
+            first, second = self.entry.unpack_from(page, (number - self._page_at) * width)
             return first, second
         file = files.open(self.path, read_only=True)
         try:
@@ -197,6 +242,10 @@ class IndexFile:
             return last
         count = self.count_at_most(files, column, value)
         return self.get(files, count - 1) if count else None
+
+
+_kept: dict[IndexFile, None] = {}
+"""Indexes that have a page, in the order in which they got it."""
 
 
 def _bisect(data: bytes | bytearray, entry: struct.Struct, column: int, value: int) -> int:
