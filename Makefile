@@ -80,6 +80,7 @@ generate: install ## what is made from tables and models: messages, crds/, dashb
 locks: install ## requirements/*.lock anew from pyproject.toml: what the images install, with hashes; UPGRADE=1 for newer versions
 	@mkdir -p requirements
 	echo hatchling | $(LOCK) --output-file requirements/build.lock -
+	printf 'mypy\nsetuptools\n' | $(LOCK) --output-file requirements/compiler.lock -
 	$(LOCK) --output-file requirements/broker.lock pyproject.toml
 	$(LOCK) --extra operator --output-file requirements/operator.lock pyproject.toml
 

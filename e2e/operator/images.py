@@ -18,6 +18,9 @@ from e2e.apache.agent import agent_jar
 BASE = "localhost/broadsheet-base:4"
 BASE_PACKAGES = "python3,python3-venv,dash,coreutils,libstdc++6"
 """As in `python:3-slim`: compiled Python packages need the C++ library, or fall back on slow Python of their own."""
+BUILD_BASE = "localhost/broadsheet-build-base:1"
+BUILD_BASE_PACKAGES = f"{BASE_PACKAGES},python3-dev,gcc,libc6-dev"
+"""Where the broker's modules are compiled; as `python:3`, which has a C compiler, is to `python:3-slim`."""
 REMOVED = "usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bug usr/share/lintian"
 """Of the base: what no program reads."""
 STORAGE = pathlib.Path(os.environ.get("BROADSHEET_CACHE") or pathlib.Path.home() / ".cache/broadsheet") / "images"
@@ -29,6 +32,8 @@ CONTEXT = (
     "README.md",
     "LICENSE",
     "requirements",
+    "tools/compiled.py",
+    "tools/compiled_hook.py",
     "broker-image/broadsheet_broker",
     "operator/broadsheet_operator",
 )
@@ -83,9 +88,13 @@ def build(repository: pathlib.Path, dockerfile: str, reference: str, cache: path
         if archive.exists():
             return archive
         base_image(BASE, BASE_PACKAGES)
+        bases = [f"--build-arg=BASE={BASE}"]
+        if "BUILD_BASE" in (context / dockerfile).read_text():
+            base_image(BUILD_BASE, BUILD_BASE_PACKAGES)
+            bases.append(f"--build-arg=BUILD_BASE={BUILD_BASE}")
         mounts = [f"--volume={path}:{path}:ro" for path in machine_settings()]
         pip = [f"--env={name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
-        options = ["--network=host", "--layers", f"--build-arg=BASE={BASE}", *mounts, *pip]
+        options = ["--network=host", "--layers", *bases, *mounts, *pip]
         bake(context, context / dockerfile, reference, archive, options)
     return archive
 

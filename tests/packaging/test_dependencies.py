@@ -43,7 +43,7 @@ def test_a_lock_satisfies_pyproject(lock: str, extras: tuple[str, ...]) -> None:
     assert not wrong, f"requirements/{lock} lacks these or has another version: make locks"
 
 
-@pytest.mark.parametrize("lock", ["build.lock", "broker.lock", "operator.lock"])
+@pytest.mark.parametrize("lock", ["build.lock", "compiler.lock", "broker.lock", "operator.lock"])
 def test_every_line_of_a_lock_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     blocks = re.split(r"\n(?=\S)", text.strip())

@@ -74,7 +74,7 @@ class RaftNode:
         self._listener = listener
         self._peers = peers
         self.cluster_id = cluster_id
-        self.storage = MetadataLog(environment, log_dir, settings.segment_bytes, settings.segment_ms)
+        self.storage: MetadataLog = MetadataLog(environment, log_dir, settings.segment_bytes, settings.segment_ms)
         self._raft = Raft(
             local,
             voters,
@@ -85,7 +85,7 @@ class RaftNode:
             bootstrap_servers=bootstrap_servers,
             local_endpoints=endpoints,
         )
-        self.flushing = Flushing(environment, self.storage, self)
+        self.flushing: Flushing = Flushing(environment, self.storage, self)
         self.delivery = Delivery(self.storage, listener, self.now_ms)
         self._snapshots = Snapshots(environment, self.storage, self._history, self.flushing, listener, settings, self)
         self._sending = Sending(peers, cluster_id, settings.quorum.request_timeout_ms, self.step)

@@ -55,7 +55,7 @@ class Flushing:
         self.replacements = 0
         """How often the log was cut or replaced: what was synced before may be other records than those there now."""
         self._task: asyncio.Task[None] | None = None
-        self.last_fsync_ms = 0.0
+        self.last_fsync_ms: float = 0.0
         """How long the last fsync took."""
 
     def start(self) -> None:
