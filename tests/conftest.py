@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 
@@ -23,7 +24,15 @@ SLOW_FOLDERS = ("tests/simulation/", "tests/wire_clients/")
 """All tests in these are marked `slow`; elsewhere a module or a test is marked where it stands."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+COMPILED = os.environ.get("BROADSHEET_CODE") == "compiled"
+"""`make test-compiled`: the tests run on the compiled modules."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    pure = [item for item in items if COMPILED and item.get_closest_marker("pure")]
+    if pure:
+        config.hook.pytest_deselected(items=pure)
+        items[:] = [item for item in items if item not in pure]
     for item in items:
         if item.nodeid.startswith(SLOW_FOLDERS):
             item.add_marker(pytest.mark.slow)

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -54,14 +55,14 @@ def modules() -> tuple[tuple[str, ...], str]:
 
 def sources() -> Iterator[pathlib.Path]:
     """All that a compiled module depends on: types of modules that are not compiled are in its machine code."""
-    yield pathlib.Path(__file__)
-    yield ROOT / "pyproject.toml"
     yield from sorted((SOURCE / PACKAGE).rglob("*.py"))
 
 
 def fingerprint() -> str:
     """A hash of the sources, the compiler and the interpreter's ABI."""
-    digest = hashlib.sha256(f"{version('mypy')} {sysconfig.get_config_var('EXT_SUFFIX')}".encode())
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    made_with = (_BUILD, version("mypy"), sysconfig.get_config_var("EXT_SUFFIX"), settings)
+    digest = hashlib.sha256(repr(made_with).encode())
     for path in sources():
         digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
@@ -82,8 +83,6 @@ def build(target: pathlib.Path = TARGET) -> pathlib.Path:
     files = [f"{PACKAGE}/{name.replace('.', '/')}.py" for name in names]
     # What is ignored for a package that is here may have no reason where the package is missing.
     options = ["--config-file", str(ROOT / "pyproject.toml"), "--no-warn-unused-ignores", f"--cache-dir={work}/mypy"]
-    lib = work / "lib"
-    shutil.rmtree(lib, ignore_errors=True)
     before = fingerprint()
     subprocess.run(
         [sys.executable, "-c", _BUILD, str(work), library, *options, *files],
@@ -94,8 +93,9 @@ def build(target: pathlib.Path = TARGET) -> pathlib.Path:
     )
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(SOURCE / PACKAGE, target / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in machine_code(lib):
-        shutil.copy2(path, target / path.relative_to(lib))
+    for name in (*names, f"{library.partition('.')[2]}__mypyc"):
+        file = f"{PACKAGE}/{name.replace('.', '/')}{sysconfig.get_config_var('EXT_SUFFIX')}"
+        shutil.copy2(work / "lib" / file, target / file)
     (target / STAMP).write_text(before)
     return target
 

@@ -19,6 +19,7 @@ MODULES: Final = (
     "wire.records",
     "wire.pieces",
     "seams.buffers",
+    "seams.counters",
     "log.appending",
     "log.batch_rows",
     "log.cleaner",
@@ -26,6 +27,7 @@ MODULES: Final = (
     "log.leader_epochs",
     "log.producer_state",
     "log.reading",
+    "log.results",
     "log.rolling",
     "log.segment",
     "log.segments",
@@ -40,6 +42,9 @@ MODULES: Final = (
     "apis.produce",
     "network.connection",
     "network.dispatch",
+    "network.pending",
+    "network.receiving",
+    "network.turns",
 )
 """Below `broadsheet_broker`. All are compiled together, so that they call each other as C functions."""
 

@@ -8,8 +8,6 @@ import socket
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.network import Server
 from broadsheet_broker.network.connection import WRITE_HIGH_WATER
@@ -53,8 +51,7 @@ def test_parked_requests_hear_that_their_client_is_gone(run: Run) -> None:
     run(work())
 
 
-def test_handlers_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadsheet_broker.network.dispatch.MOST_TASKS", 3)
+def test_handlers_that_wait_are_bounded(run: Run) -> None:
     wanted = asyncio.Event()
 
     async def wait(services: Any, request: Request[HeartbeatRequest]) -> None:
@@ -63,6 +60,7 @@ def test_handlers_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatc
 
     async def work() -> None:
         server, gone = await serve(api(HEARTBEAT, wait))
+        server._dispatcher.most_tasks = 3
         gone.send(b"".join(frame(HEARTBEAT, 4, n, HeartbeatRequest()) for n in range(3)))
         await until(lambda: server.queued_bytes > 0)
         await gone.close()  # its handlers still wait
@@ -80,14 +78,13 @@ def test_handlers_that_wait_are_bounded(run: Run, monkeypatch: pytest.MonkeyPatc
     run(work())
 
 
-def test_clients_that_wait_keep_no_heartbeat_of_a_broker_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("broadsheet_broker.network.dispatch.MOST_TASKS", 0)
-
+def test_clients_that_wait_keep_no_heartbeat_of_a_broker_out(run: Run) -> None:
     async def answer(services: Any, request: Request[Any]) -> None:
         request.answer(response_class(request.api_key)())
 
     async def work() -> None:
         server, client = await serve(api(BROKER_HEARTBEAT, answer), api(CREATE_TOPICS, answer))
+        server._dispatcher.most_tasks = 0
         controller = await Client.connect(server.bound_ports["CONTROLLER"])
         client.send(frame(CREATE_TOPICS, 7, 1, CreateTopicsRequest(topics=[CreatableTopic(name="orders")])))
         _, refused = await client.receive_message(CREATE_TOPICS, 7)

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from broadsheet_broker.log.config import LogConfig
 from broadsheet_broker.log.leader_epochs import LeaderEpochs
+from broadsheet_broker.log.results import AppendInfo, Fetched
 from broadsheet_broker.replication.appending import AppendTurn
 from broadsheet_broker.replication.partition import Partition
 from broadsheet_broker.replication.sessions import FetchSessions, Position
@@ -33,22 +34,6 @@ class State:
     partition_epoch: int = 1
 
 
-@dataclass
-class Appended:
-    first_offset: int
-    last_offset: int
-    size: int
-    log_append_time: int = -1
-    duplicate: bool = False
-
-
-@dataclass
-class Fetched:
-    data: bytes
-    next_offset: int
-    stored: None = None
-
-
 class FakeLog:
     """One record per byte of a batch: `append(b"abc")` takes three offsets."""
 
@@ -65,11 +50,11 @@ class FakeLog:
 
     def append_as_leader(
         self, records: memoryview, leader_epoch: int, now_ms: int, *, origin: str, checked: object = None
-    ) -> Appended:
+    ) -> AppendInfo:
         first = self.log_end_offset
         self.batches.append((first, bytes(records)))
         self.log_end_offset += len(records)
-        return Appended(first, self.log_end_offset - 1, len(records))
+        return AppendInfo(first, self.log_end_offset - 1, -1, -1, len(records))
 
     def flush_appends(self) -> None:
         self.flushes += 1

@@ -106,6 +106,8 @@ def test_the_same_seed_gives_the_same_run_in_any_process(seed: int, brokers: int
 
 # A harness that finds nothing may be one that looks at nothing: brokers with a defect must be noticed.
 
+DEFECT = "a method of a compiled class cannot be made defective"
+
 
 def first_complaint(seeds: int, brokers: int = 1) -> str:
     """What is wrong with the first of this many runs that is not good; empty when all are."""
@@ -115,6 +117,7 @@ def first_complaint(seeds: int, brokers: int = 1) -> str:
     return ""
 
 
+@pytest.mark.pure(DEFECT)
 def test_a_broker_that_acknowledges_what_it_does_not_write_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     flush = Partition.flush
 
@@ -128,6 +131,7 @@ def test_a_broker_that_acknowledges_what_it_does_not_write_is_noticed(monkeypatc
     assert first_complaint(10)
 
 
+@pytest.mark.pure(DEFECT)
 def test_a_broker_that_takes_retries_for_new_records_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProducerState, "find_duplicate", lambda *_: None)
     monkeypatch.setattr(ProducerState, "check", lambda *_, **__: None)
@@ -140,6 +144,7 @@ def test_a_controller_that_forgets_its_epoch_is_noticed(monkeypatch: pytest.Monk
     assert "epoch" in first_complaint(30)
 
 
+@pytest.mark.pure(DEFECT)
 def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def hasty(self: Partition) -> bool:
         moves = self.flushed_end_offset > self.high_watermark
@@ -151,6 +156,7 @@ def test_a_leader_that_commits_without_its_isr_is_noticed(monkeypatch: pytest.Mo
     assert "of the ISR" in first_complaint(5, brokers=3)
 
 
+@pytest.mark.pure(DEFECT)
 def test_a_leader_that_does_not_answer_where_logs_part_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PositionReader, "_diverges", lambda *_: False)
     assert "replicas differ" in run(2, brokers=3).complaints[0]
@@ -162,6 +168,7 @@ def test_a_controller_that_forgets_who_is_eligible_is_noticed(monkeypatch: pytes
     assert "was committed" in run(438, brokers=3).complaints[0]
 
 
+@pytest.mark.pure(DEFECT)
 def test_a_follower_that_takes_its_high_watermark_back_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     move = Partition._move_high_watermark
 

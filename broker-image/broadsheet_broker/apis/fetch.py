@@ -6,7 +6,7 @@ names the leader.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broadsheet_broker.apis.leaders import MOVED, LeaderHints
 from broadsheet_broker.apis.quorum import fetch_metadata
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from broadsheet_broker.replication.sessions import FetchContext, TopicPositions
     from broadsheet_broker.wire.messages.fetch_request import FetchRequest
 
-ERROR_FROM = 7
+ERROR_FROM: Final = 7
 """Version from which the whole answer has an error code (KIP-227)."""
-REPLICA_STATE_FROM = 15
-LEADER_FROM = 16
-RACK_FROM = 11
+REPLICA_STATE_FROM: Final = 15
+LEADER_FROM: Final = 16
+RACK_FROM: Final = 11
 """Version from which consumers send their rack, and may read from followers (KIP-392)."""
-READ_COMMITTED = 1
-_ANY_REPLICA = Reader(leader_only=False)
+READ_COMMITTED: Final = 1
+_ANY_REPLICA: Final = Reader(leader_only=False)
 
 
 def _refuse(body: FetchRequest, version: int, error: KafkaError) -> FetchResponse:

@@ -11,7 +11,7 @@ import logging
 import struct
 from collections.abc import Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from broadsheet_broker.apis.leaders import LeaderHints
 from broadsheet_broker.apis.registry import serves
@@ -57,28 +57,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ADMIN_CLIENT_ID = "__admin_client"
+ADMIN_CLIENT_ID: Final = "__admin_client"
 """The client id that may write to internal topics (Kafka's AdminUtils)."""
 
-TOPIC_IDS_FROM = 13
-LEADER_FROM = 10
+TOPIC_IDS_FROM: Final = 13
+LEADER_FROM: Final = 10
 """Version from which a refusal names the leader."""
-ZSTD = 4
-ZSTD_FROM = 7
+ZSTD: Final = 4
+ZSTD_FROM: Final = 7
 """Version from which clients may send zstd (KIP-110)."""
 
-_MAGIC_AT = 16
-_ATTRIBUTES_AT = 22
+_MAGIC_AT: Final = 16
+_ATTRIBUTES_AT: Final = 22
 """The low byte of the attributes: the high one has no meaning yet."""
-_COUNT = struct.Struct(">i")
-_COUNT_AT = 57
-_VALID_ACKS = (-1, 0, 1)
+_COUNT: Final = struct.Struct(">i")
+_COUNT_AT: Final = 57
+_VALID_ACKS: Final[tuple[int, ...]] = (-1, 0, 1)
 
-_LITTLE_BYTES = SMALLEST_RECORD_BYTES * STEP_RECORDS
+_LITTLE_BYTES: Final = SMALLEST_RECORD_BYTES * STEP_RECORDS
 """Fewer bytes cannot be more records than one turn checks."""
 _NOTHING: dict[int, Checked | KafkaError] = {}
 
-_GAP = "%s-%d refuses a batch of client %r at %s: %s"
+_GAP: Final = "%s-%d refuses a batch of client %r at %s: %s"
 
 
 def _refuse(body: ProduceRequest, version: int, error: KafkaError) -> ProduceResponse | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import google_crc32c
 
@@ -54,15 +54,15 @@ if TYPE_CHECKING:
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.seams.steps import Stepwise
 
-CLIENT = "client"
+CLIENT: Final = "client"
 """Origin of an append: a producer. Everything is checked."""
-COORDINATOR = "coordinator"
+COORDINATOR: Final = "coordinator"
 """A coordinator of this broker: offsets, groups, markers. No sequence numbers."""
-RAFT = "raft"
+RAFT: Final = "raft"
 """The metadata log's leader."""
 
-_OFFSET = struct.Struct(">q")
-_EPOCH = struct.Struct(">i")
+_OFFSET: Final = struct.Struct(">q")
+_EPOCH: Final = struct.Struct(">i")
 
 
 def append_as_leader(

@@ -21,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broadsheet_broker.log.batch_rows import PooledFile, StepCount, each_record
 from broadsheet_broker.log.scan import BadBatchError, walk
@@ -57,11 +57,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BATCH_RECORDS = 10
+_BATCH_RECORDS: Final = 10
 """Records that take as long as what a batch takes beside its records."""
-_WRITE_BYTES = 1024 * 1024
-_LONG_KEY_BYTES = 32
-_ENTRY_OVERHEAD_BYTES = 150
+_WRITE_BYTES: Final = 1024 * 1024
+_LONG_KEY_BYTES: Final = 32
+_ENTRY_OVERHEAD_BYTES: Final = 150
 """What a key and its offset cost in a dict, roughly."""
 
 

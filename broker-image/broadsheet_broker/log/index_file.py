@@ -18,10 +18,10 @@ from typing import Final
 
 from broadsheet_broker.seams import Files
 
-OFFSET_ENTRY = struct.Struct(">ii")
-TIME_ENTRY = struct.Struct(">qi")
+OFFSET_ENTRY: Final = struct.Struct(">ii")
+TIME_ENTRY: Final = struct.Struct(">qi")
 
-_FLUSH_BYTES = 4096
+_FLUSH_BYTES: Final = 4096
 _PAGE_BYTES: Final = 12 * 1024
 """What is read at a time: 1,536 entries of an offset index, of 6 MiB and more of a segment. One read costs less than
 a dozen."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from operator import itemgetter
+from typing import Final
 
-UNDEFINED_EPOCH = -1
-UNDEFINED_OFFSET = -1
+UNDEFINED_EPOCH: Final = -1
+UNDEFINED_OFFSET: Final = -1
 
-_EPOCH = itemgetter(0)
-_OFFSET = itemgetter(1)
+_EPOCH: Final = itemgetter(0)
+_OFFSET: Final = itemgetter(1)
 
 
 class LeaderEpochs:

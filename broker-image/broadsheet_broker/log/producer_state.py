@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Final
 
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 from broadsheet_broker.wire.records import CONTROL_ABORT, CONTROL_COMMIT, crc32c, decode_records
 
-CACHED_BATCHES = 5
+CACHED_BATCHES: Final = 5
 """Batches remembered per producer: as many as a client may have in flight (ProducerStateEntry in Kafka)."""
 
-PRODUCER_ID_EXPIRATION_MS = 24 * 3600 * 1000
+PRODUCER_ID_EXPIRATION_MS: Final = 24 * 3600 * 1000
 """Default of `producer.id.expiration.ms`."""
 
-_SNAPSHOT_HEAD = struct.Struct(">hIi")
-_SNAPSHOT_ENTRY = struct.Struct(">qhiqiqiq")
-_SNAPSHOT_VERSION = 1
-_CRC_FROM = 6
+_SNAPSHOT_HEAD: Final = struct.Struct(">hIi")
+_SNAPSHOT_ENTRY: Final = struct.Struct(">qhiqiqiq")
+_SNAPSHOT_VERSION: Final = 1
+_CRC_FROM: Final = 6
 
-_MARKER_VALUE = struct.Struct(">hi")
+_MARKER_VALUE: Final = struct.Struct(">hi")
 
 Batch = tuple[int, int, int, int, int]
 """First sequence, last sequence, first offset, last offset, timestamp (ms)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broadsheet_broker.log.results import Fetched
 from broadsheet_broker.log.scan import BadBatchError, walk
@@ -13,10 +13,10 @@ from broadsheet_broker.wire.records import HEADER, HEADER_BYTES, LOG_OVERHEAD_BY
 if TYPE_CHECKING:
     from broadsheet_broker.log.segments import Segments
 
-NEVER_STORED = 2**40
+NEVER_STORED: Final = 2**40
 """More bytes than any range has."""
 
-_WALKED_BYTES = 128 * 1024
+_WALKED_BYTES: Final = 128 * 1024
 """Up to here, looking for the last whole batch from the first one on costs less than asking the index."""
 
 

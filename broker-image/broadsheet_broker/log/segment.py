@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from broadsheet_broker.log.errors import CorruptLogError
 from broadsheet_broker.log.index_file import OFFSET_ENTRY, TIME_ENTRY, IndexCorruptError, IndexFile
@@ -10,20 +10,20 @@ from broadsheet_broker.log.scan import BadBatchError, walk
 from broadsheet_broker.seams import File, Files
 from broadsheet_broker.wire.records import BatchHeader
 
-LOG_SUFFIX = ".log"
-INDEX_SUFFIX = ".index"
-TIME_INDEX_SUFFIX = ".timeindex"
-TRANSACTION_INDEX_SUFFIX = ".txnindex"
-SNAPSHOT_SUFFIX = ".snapshot"
-DELETED_SUFFIX = ".deleted"
-CLEANED_SUFFIX = ".cleaned"
-SWAP_SUFFIX = ".swap"
+LOG_SUFFIX: Final = ".log"
+INDEX_SUFFIX: Final = ".index"
+TIME_INDEX_SUFFIX: Final = ".timeindex"
+TRANSACTION_INDEX_SUFFIX: Final = ".txnindex"
+SNAPSHOT_SUFFIX: Final = ".snapshot"
+DELETED_SUFFIX: Final = ".deleted"
+CLEANED_SUFFIX: Final = ".cleaned"
+SWAP_SUFFIX: Final = ".swap"
 
-INDEX_SUFFIXES = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
+INDEX_SUFFIXES: Final[tuple[str, ...]] = (INDEX_SUFFIX, TIME_INDEX_SUFFIX, TRANSACTION_INDEX_SUFFIX)
 
-MAX_RELATIVE_OFFSET = 2**31 - 1
-NO_TIMESTAMP = -1
-_UNKNOWN = -2
+MAX_RELATIVE_OFFSET: Final = 2**31 - 1
+NO_TIMESTAMP: Final = -1
+_UNKNOWN: Final = -2
 
 
 def stem_of(directory: str, base_offset: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Final, overload
 
 from broadsheet_broker.log.errors import FULL_DISK, NO_DESCRIPTORS, PASSING, StorageError
 from broadsheet_broker.log.segment import (
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from broadsheet_broker.log.producer_state import ProducerState
     from broadsheet_broker.seams import Environment, File
 
-_MAX_HINTS = 8
+_MAX_HINTS: Final = 8
 
 
 class Segments(Sequence[Segment]):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import Final
 
 import google_crc32c
 
@@ -42,23 +43,23 @@ from broadsheet_broker.wire.records import (
     write_varint,
 )
 
-_ATTRIBUTES = struct.Struct(">h")
-_ATTRIBUTES_AT = 21
-_MAX_TIMESTAMP = struct.Struct(">q")
-_MAX_TIMESTAMP_AT = 35
-_CRC = struct.Struct(">I")
-_CRC_AT = 17
-_UNBOUNDED = 2**63
+_ATTRIBUTES: Final = struct.Struct(">h")
+_ATTRIBUTES_AT: Final = 21
+_MAX_TIMESTAMP: Final = struct.Struct(">q")
+_MAX_TIMESTAMP_AT: Final = 35
+_CRC: Final = struct.Struct(">I")
+_CRC_AT: Final = 17
+_UNBOUNDED: Final = 2**63
 
-SMALL_BYTES = 256 * 1024
+SMALL_BYTES: Final = 256 * 1024
 """A batch of so many bytes, not compressed and of at most `STEP_RECORDS` records, is checked in one call."""
-_CRC_STEP_BYTES = 4 * 1024 * 1024
-_RENUMBER_RECORDS = 1000
+_CRC_STEP_BYTES: Final = 4 * 1024 * 1024
+_RENUMBER_RECORDS: Final = 1000
 
-RENUMBER = -2
+RENUMBER: Final = -2
 """What `inspect_small` returns for a batch that only `inspect` can store."""
 
-_FIRST_RECORD = HEADER_BYTES - CRC_START
+_FIRST_RECORD: Final = HEADER_BYTES - CRC_START
 
 
 class Checked:

@@ -24,7 +24,7 @@ import asyncio
 import logging
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from broadsheet_broker.network.admission import LARGE
 from broadsheet_broker.network.pending import PendingRequest, client_id
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MOST_OF_A_SLICE = 100
+_MOST_OF_A_SLICE: Final = 100
 """Requests of a connection that are handled in a row; where time passes, `SLICE_SECONDS` ends it first."""
 
-_JOIN = 16 * 1024
+_JOIN: Final = 16 * 1024
 """Answers up to this size are joined into one buffer; larger ones go out as they are."""
 
-_WRITE_EARLY = 256 * 1024
+_WRITE_EARLY: Final = 256 * 1024
 """Bytes of answers that are written before the rest of what was read is parsed."""
 
-WRITE_HIGH_WATER = 64 * 1024
+WRITE_HIGH_WATER: Final = 64 * 1024
 """Bytes in the transport of a slow reader above which it gets no more, and the reader's requests are left unread."""
 
-MOST_UNSENT = 256 * 1024
+MOST_UNSENT: Final = 256 * 1024
 """Bytes of answers that the transport has not got, above which the requests of this connection are left unread."""
 
-_HEADER = struct.Struct(">hhih")
+_HEADER: Final = struct.Struct(">hhih")
 
 
-class KafkaConnection(asyncio.BufferedProtocol):
-    """The server's side of a connection that speaks Kafka's protocol."""
+class KafkaConnection:
+    """The server's side of a connection that speaks Kafka's protocol; the event loop calls it by a `KafkaProtocol`."""
 
     __slots__ = (
         "_apis",

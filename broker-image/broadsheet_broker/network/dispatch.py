@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from broadsheet_broker.apis.registry import Api, Handler, Refuse
 from broadsheet_broker.wire.api_messages import flexible_from, request_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
 if TYPE_CHECKING:
-    from broadsheet_broker.apis.request import Services
+    from broadsheet_broker.apis.request import Request, Services
     from broadsheet_broker.network.pending import PendingRequest
     from broadsheet_broker.seams.loop_monitor import Work
     from broadsheet_broker.seams.metrics import Metrics, RequestTimes
@@ -59,19 +59,29 @@ class ServedApi:
         return self._message
 
 
-API_VERSIONS = 18
+API_VERSIONS: Final = 18
 
-MOST_TASKS = 10_000
+MOST_TASKS: Final = 10_000
 """Most handlers that wait at a time (for the controller, for example), including those of clients that are gone."""
 
 
-_TOO_MANY = f"{MOST_TASKS} requests wait on this broker already, mostly for the controller; try again."
+_TOO_MANY: Final = f"{MOST_TASKS} requests wait on this broker already, mostly for the controller; try again."
 
 
 class Dispatcher:
     """Calls handlers, and answers for the ones that fail."""
 
-    __slots__ = ("_between_nodes", "_loop", "_now", "_services", "_tasks", "_work", "apis", "controller_apis")
+    __slots__ = (
+        "_between_nodes",
+        "_loop",
+        "_now",
+        "_services",
+        "_tasks",
+        "_work",
+        "apis",
+        "controller_apis",
+        "most_tasks",
+    )
 
     def __init__(
         self,
@@ -89,6 +99,7 @@ class Dispatcher:
         self._services = services
         self._work = work
         self._tasks: set[asyncio.Task[None]] = set()
+        self.most_tasks = MOST_TASKS
         self._between_nodes = controller_only
         """Never refused for the number of requests that wait: heartbeats must not suffer from clients."""
         every = {key: ServedApi(api, metrics) for key, api in registry.items()}
@@ -100,7 +111,7 @@ class Dispatcher:
         """Run the handler of a decoded request; never raises."""
         self._work.name = api.name
         try:
-            result = api.handler(self._services, request)
+            result = api.handler(self._services, cast("Request[Any]", request))
         except Exception as error:
             self._failed(api, request, error)
             return
@@ -108,7 +119,7 @@ class Dispatcher:
             request.waits_since = self._now()
         if result is not None:
             assert isinstance(result, Coroutine)
-            if len(self._tasks) >= MOST_TASKS and api.key not in self._between_nodes:
+            if len(self._tasks) >= self.most_tasks and api.key not in self._between_nodes:
                 result.close()
                 self._failed(api, request, KafkaError(ErrorCode.REQUEST_TIMED_OUT, _TOO_MANY))
                 return

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from broadsheet_broker.apis.request import Request
 from broadsheet_broker.wire.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from broadsheet_broker.network.connection import KafkaConnection
     from broadsheet_broker.network.dispatch import ServedApi
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.seams.files import StoredBytes
 
-_ANSWER = struct.Struct(">ii")
-_FLEXIBLE_ANSWER = struct.Struct(">iix")
+_ANSWER: Final = struct.Struct(">ii")
+_FLEXIBLE_ANSWER: Final = struct.Struct(">iix")
 """Length and correlation id; for flexible versions, an empty list of tagged fields."""
 
 
@@ -29,12 +30,31 @@ def client_id(client_bytes: memoryview, length: int) -> str:
         raise ProtocolError("the client id is not UTF-8") from None
 
 
-class PendingRequest(Request[Any]):
-    """A request that can send its answer; see `apis.request.Request`."""
+class PendingRequest:
+    """A request that can send its answer. It has what `apis.request.Request` declares and documents, of which handlers
+    know it; it inherits nothing, so that its fields are those of a struct when it is compiled."""
 
-    __slots__ = ("_api", "_size", "answer_bytes", "answered", "begun", "buffers", "held", "ready", "times")
-
-    connection: KafkaConnection
+    __slots__ = (
+        "_api",
+        "_size",
+        "answer_bytes",
+        "answered",
+        "api_key",
+        "begun",
+        "body",
+        "buffers",
+        "client_id",
+        "connection",
+        "correlation_id",
+        "held",
+        "on_gone",
+        "ready",
+        "received",
+        "throttle_ms",
+        "times",
+        "version",
+        "waits_since",
+    )
 
     def __init__(
         self,
@@ -48,7 +68,6 @@ class PendingRequest(Request[Any]):
         begun: float,
         size: int,
     ) -> None:
-        # Not `super().__init__()`: that call would cost as much as the rest.
         self.api_key = api.key
         self.version = version
         self.correlation_id = correlation_id
@@ -60,7 +79,7 @@ class PendingRequest(Request[Any]):
         """When handling began."""
         self.waits_since = 0.0
         self.throttle_ms = 0
-        self.on_gone = None
+        self.on_gone: Callable[[], None] | None = None
         self._api = api
         self.times = api.times
         self._size = size

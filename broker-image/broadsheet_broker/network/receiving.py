@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from broadsheet_broker.network.admission import LARGE
 from broadsheet_broker.seams.buffers import CHUNK, buffer_for_once
@@ -19,19 +19,19 @@ from broadsheet_broker.seams.buffers import CHUNK, buffer_for_once
 if TYPE_CHECKING:
     from broadsheet_broker.seams.buffers import BufferPool
 
-_TRUSTED = LARGE
+_TRUSTED: Final = LARGE
 """Bytes of buffer that an announced request gets before they have arrived."""
 
-_FOR_ONCE = 8 * 1024 * 1024
+_FOR_ONCE: Final = 8 * 1024 * 1024
 """Bytes of a request from which on it gets a buffer of its full size, once it is admitted (see `admission`)."""
 
-_SLACK = 16 * 1024
+_SLACK: Final = 16 * 1024
 """Bytes read beyond the end of a large request, so that the small one behind it needs no read of its own."""
 
-_MUCH = 8 * 1024
+_MUCH: Final = 8 * 1024
 """A connection that brought more at once gets a whole buffer the next time: it will bring as much again."""
 
-SIZE = struct.Struct(">i")
+SIZE: Final = struct.Struct(">i")
 """The length in front of a request."""
 
 

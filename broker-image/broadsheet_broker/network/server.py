@@ -19,6 +19,7 @@ from broadsheet_broker.network.connection import KafkaConnection
 from broadsheet_broker.network.dispatch import API_VERSIONS, Dispatcher, ServedApi
 from broadsheet_broker.network.memory_guard import MemoryGuard
 from broadsheet_broker.network.pressure import NONE, SHEDDING, request_bytes, target_of
+from broadsheet_broker.network.protocol import KafkaProtocol
 from broadsheet_broker.network.turns import Turns
 from broadsheet_broker.seams.buffers import BufferPool
 from broadsheet_broker.seams.memory import memory_limit
@@ -131,8 +132,8 @@ class Server:
             raise
 
     async def _bind(self, listener: Listener) -> None:
-        def connect() -> KafkaConnection:
-            return KafkaConnection(self, listener.name)
+        def connect() -> KafkaProtocol:
+            return KafkaProtocol(KafkaConnection(self, listener.name))
 
         servers, port = await bind(self.loop, listener, connect, backlog=self._backlog, key="listeners")
         self._servers[listener.name] = servers

@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
-SLICE_SECONDS = 0.001
+SLICE_SECONDS: Final = 0.001
 """How long a connection is served in a row, and what the requests of a turn cost before the scheduler steps in."""
 
-TURN_SECONDS = 0.004
+TURN_SECONDS: Final = 0.004
 """How long requests are handled before the loop gets its turn."""
 
-REQUEST_SECONDS = 0.000_01
+REQUEST_SECONDS: Final = 0.000_01
 """The least that a request costs."""
 
 
-CREDIT_SECONDS = 0.01
+CREDIT_SECONDS: Final = 0.01
 """How far behind a connection may be that had nothing to do: it goes before those that always have."""
 
 

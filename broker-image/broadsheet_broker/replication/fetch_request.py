@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from broadsheet_broker.replication.position_reader import ANYBODY, PositionReader, Reader, ReadingHost, error_row
 from broadsheet_broker.replication.sessions import FetchSession, Position
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 Row = tuple[Position, PartitionData]
 
-READ_AT_ONCE = 64 * 1024
+READ_AT_ONCE: Final = 64 * 1024
 """Records of a partition that are read while the request is handled; more are left where they are stored."""
 
-READ_IN_ALL = 128 * 1024
+READ_IN_ALL: Final = 128 * 1024
 """Bytes that are read at once for one answer, from which on `STORED_FROM` bytes are left where they are stored."""
 
-LEAST_SHARE = 64 * 1024
+LEAST_SHARE: Final = 64 * 1024
 """An answer to a consumer that has no room for all that its partitions have is shared by them equally, but in no
 smaller parts: a client that asks in the same order each time (librdkafka) would not see the last ones for long."""
 
-STORED_FROM = 4 * 1024
+STORED_FROM: Final = 4 * 1024
 """Smaller pieces are always read: to name where they are would cost as much."""
 
 

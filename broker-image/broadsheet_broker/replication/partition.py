@@ -16,7 +16,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from broadsheet_broker.replication.admission import ALL_ACKS as ALL_ACKS
@@ -43,8 +43,8 @@ logger = logging.getLogger(__name__)
 Buffer = bytes | bytearray | memoryview
 CommitCallback = Callable[[ErrorCode], None]
 
-NO_LEADER = -1
-_ALONE = Alone()
+NO_LEADER: Final = -1
+_ALONE: Final = Alone()
 
 
 class Partition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from broadsheet_broker.log.reading import NEVER_STORED
 from broadsheet_broker.replication.sessions import Position
@@ -12,9 +12,9 @@ from broadsheet_broker.wire.messages.fetch_response import AbortedTransaction, E
 if TYPE_CHECKING:
     from broadsheet_broker.replication.partition import Partition
 
-CONSUMER = -1
+CONSUMER: Final = -1
 """Replica id of readers that are not replicas."""
-UNDEFINED_EPOCH = -1
+UNDEFINED_EPOCH: Final = -1
 
 
 class ReadingHost(Protocol):
@@ -38,7 +38,7 @@ class Reader(NamedTuple):
     """Consumers that know of KIP-392 (Fetch 11 on) may read from any replica."""
 
 
-ANYBODY = Reader()
+ANYBODY: Final = Reader()
 
 
 class PositionReader:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from broadsheet_broker.wire.messages.fetch_request import FetchPartition, FetchTopic, ForgottenTopic
     from broadsheet_broker.wire.messages.fetch_response import PartitionData
 
-NO_SESSION = 0
-INITIAL_EPOCH = 0
-FINAL_EPOCH = -1
-TOPIC_IDS_FROM = 13
+NO_SESSION: Final = 0
+INITIAL_EPOCH: Final = 0
+FINAL_EPOCH: Final = -1
+TOPIC_IDS_FROM: Final = 13
 """Fetch version from which topics are known by id only."""
-EVICTABLE_AFTER_SECONDS = 120.0
+EVICTABLE_AFTER_SECONDS: Final = 120.0
 """A session unused for this time is stale; one younger than that is never evicted for size (Kafka: 2 minutes)."""
 
 

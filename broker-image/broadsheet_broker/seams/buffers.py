@@ -18,17 +18,18 @@ import mmap
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
-CHUNK = 64 * 1024
+CHUNK: Final = 64 * 1024
 """Bytes of the buffer that a connection reads into while nothing is known of what comes."""
 
-_SIZES = tuple(CHUNK * (2 << step) * part // 4 for step in range(12) for part in (2, 3))
+_SIZES: Final = tuple(CHUNK * (2 << step) * part // 4 for step in range(12) for part in (2, 3))
 """Sizes in which buffers come: 64, 96, 128, 192 KiB ... 192 MiB."""
 
-_WORTH_LENDING = CHUNK // 2
+_WORTH_LENDING: Final = CHUNK // 2
 """Bytes that are left of a chunk from which on the next connection reads into them."""
 
-_TRIES = 4
+_TRIES: Final = 4
 """How many parked buffers of a size are looked at before a new one is made."""
 
 
@@ -97,7 +98,7 @@ class BufferPool:
             self._parked.setdefault(size, deque()).append(buffer)
 
 
-_SIZE_SET = frozenset(_SIZES)
+_SIZE_SET: Final = frozenset(_SIZES)
 
 
 def buffer_for_once(size: int) -> mmap.mmap:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from broadsheet_broker.seams.steps import Room
 from broadsheet_broker.wire.compression import (
@@ -38,24 +38,24 @@ from broadsheet_broker.wire.compression import (
     cramjam,
 )
 
-PIECE_BYTES = 256 * 1024
-INLINE_BYTES = 1024 * 1024
+PIECE_BYTES: Final = 256 * 1024
+INLINE_BYTES: Final = 1024 * 1024
 """What may be opened in one call on the loop: less than a millisecond."""
 
-_LZ4_MAGIC = 0x184D2204
-_LZ4_STORED = 0x80000000
-_ZSTD_MAGIC = 0xFD2FB528
-_ZSTD_SKIPPABLE = 0x184D2A50
-_ZSTD_BLOCK_BYTES = 128 * 1024
-_MOST_BLOCKS = 4096
+_LZ4_MAGIC: Final = 0x184D2204
+_LZ4_STORED: Final = 0x80000000
+_ZSTD_MAGIC: Final = 0xFD2FB528
+_ZSTD_SKIPPABLE: Final = 0x184D2A50
+_ZSTD_BLOCK_BYTES: Final = 128 * 1024
+_MOST_BLOCKS: Final = 4096
 """Blocks that are counted for a bound. Data with more of them is cut finer than a producer does."""
-_GZIP_FEED_BYTES = 16 * 1024
+_GZIP_FEED_BYTES: Final = 16 * 1024
 """Compressed bytes that are given to the stream at a time: what it leaves of them is copied each time."""
-_SNAPPY_RATIO = 22
+_SNAPPY_RATIO: Final = 22
 """An element of three bytes copies at most 64."""
 
 
-OPENED_BYTES = 64 * 1024
+OPENED_BYTES: Final = 64 * 1024
 """Compressed bytes that `open_small` looks at."""
 _scratch = bytearray(PIECE_BYTES)
 

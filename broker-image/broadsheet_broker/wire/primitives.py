@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import base64
 from binascii import Error as Base64Error
+from typing import Final
 from uuid import UUID
 
 from broadsheet_broker.wire.errors import ProtocolError
 
-ZERO_UUID = UUID(int=0)
+ZERO_UUID: Final = UUID(int=0)
 """Kafka's "no id" (Uuid.ZERO_UUID)."""
 
 Buffer = bytes | bytearray | memoryview
 
-UVARINT_BYTES = tuple(bytes((value,)) for value in range(128))
+UVARINT_BYTES: Final = tuple(bytes((value,)) for value in range(128))
 """Unsigned varints of one byte, ready made."""
 
-_MAX_INT32 = 0x7FFFFFFF
+_MAX_INT32: Final = 0x7FFFFFFF
 
 
 def encode_uvarint(value: int) -> bytes:
@@ -83,7 +84,7 @@ def skip_tagged_fields(view: Buffer, position: int, end: int) -> int:
 
 
 _uuids: dict[bytes, UUID] = {bytes(16): ZERO_UUID}
-_UUID_CACHE_SIZE = 16384
+_UUID_CACHE_SIZE: Final = 16384
 
 
 def uuid_from_bytes(data: bytes) -> UUID:

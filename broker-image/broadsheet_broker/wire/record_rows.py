@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from broadsheet_broker.wire.records import CorruptRecordError, read_varint, write_varint
 
-STEP_ROWS = 2000
+STEP_ROWS: Final = 2000
 """Records that one turn of the loop may read or copy: about 5 ms in pure Python."""
 
 

@@ -11,19 +11,21 @@ can go on in a later turn of the loop or with the next piece of a decompressed p
 
 from __future__ import annotations
 
+from typing import Final
+
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
-STEP_RECORDS = 4000
+STEP_RECORDS: Final = 4000
 """Records that one turn of the loop may walk over: about 5 ms in pure Python."""
 
-MOST_RECORD_ERRORS = 1000
+MOST_RECORD_ERRORS: Final = 1000
 """Records that a refusal names. Kafka names all of them."""
 
-_LARGEST_TIMESTAMP = (1 << 62) - 1
+_LARGEST_TIMESTAMP: Final = (1 << 62) - 1
 """Timestamps that fit no header are out of range whatever the topic allows."""
 
-KEY_MISSING = 0
-TIMESTAMP_OUT_OF_RANGE = 1
+KEY_MISSING: Final = 0
+TIMESTAMP_OUT_OF_RANGE: Final = 1
 
 
 class RecordWalk:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from broadsheet_broker.wire.compression import MAX_DECOMPRESSED_BYTES, CompressionError
 from broadsheet_broker.wire.pieces import INLINE_BYTES
 
-_LONGEST_LENGTH = 5
+_LONGEST_LENGTH: Final = 5
 """Bytes of the varint in front of a record."""
 
 

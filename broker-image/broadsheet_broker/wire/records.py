@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import google_crc32c
 
@@ -33,39 +33,39 @@ from broadsheet_broker.wire.errors import CorruptRecordError as CorruptRecordErr
 
 Data = bytes | bytearray | memoryview
 
-HEADER = struct.Struct(">qiibIhiqqqhii")
-HEADER_BYTES = HEADER.size
+HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+HEADER_BYTES: Final = HEADER.size
 """61."""
-LOG_OVERHEAD_BYTES = 12
+LOG_OVERHEAD_BYTES: Final = 12
 """Base offset and batch length: what stands before the bytes that batch length counts."""
-CRC_START = 21
+CRC_START: Final = 21
 """The first byte that the CRC covers."""
-MAGIC = 2
+MAGIC: Final = 2
 
-COMPRESSION_MASK = 0x07
-LOG_APPEND_TIME_FLAG = 0x08
-TRANSACTIONAL_FLAG = 0x10
-CONTROL_FLAG = 0x20
-DELETE_HORIZON_FLAG = 0x40
-_OTHER_BASE_FLAGS = LOG_APPEND_TIME_FLAG | DELETE_HORIZON_FLAG
+COMPRESSION_MASK: Final = 0x07
+LOG_APPEND_TIME_FLAG: Final = 0x08
+TRANSACTIONAL_FLAG: Final = 0x10
+CONTROL_FLAG: Final = 0x20
+DELETE_HORIZON_FLAG: Final = 0x40
+_OTHER_BASE_FLAGS: Final = LOG_APPEND_TIME_FLAG | DELETE_HORIZON_FLAG
 """With these the base timestamp is no record's."""
 
-CONTROL_ABORT = 0
-CONTROL_COMMIT = 1
-CONTROL_LEADER_CHANGE = 2
-CONTROL_SNAPSHOT_HEADER = 3
-CONTROL_SNAPSHOT_FOOTER = 4
-CONTROL_KRAFT_VERSION = 5
-CONTROL_KRAFT_VOTERS = 6
+CONTROL_ABORT: Final = 0
+CONTROL_COMMIT: Final = 1
+CONTROL_LEADER_CHANGE: Final = 2
+CONTROL_SNAPSHOT_HEADER: Final = 3
+CONTROL_SNAPSHOT_FOOTER: Final = 4
+CONTROL_KRAFT_VERSION: Final = 5
+CONTROL_KRAFT_VOTERS: Final = 6
 
-NO_TIMESTAMP = -1
-NO_PRODUCER_ID = -1
+NO_TIMESTAMP: Final = -1
+NO_PRODUCER_ID: Final = -1
 
-_CRC_CHUNK_BYTES = 256 * 1024
+_CRC_CHUNK_BYTES: Final = 256 * 1024
 """The CRC function takes bytes only, so views are copied; chunks that fit the CPU's cache make the copy cheap."""
-SMALLEST_RECORD_BYTES = 7
+SMALLEST_RECORD_BYTES: Final = 7
 
-LENIENT = "surrogateescape"
+LENIENT: Final = "surrogateescape"
 """Header names should be UTF-8, but this is not checked when they are produced: other bytes are returned unchanged."""
 
 
@@ -241,7 +241,7 @@ def iterate_batches(view: Data) -> Iterator[tuple[BatchHeader, memoryview]]:
         position += header.size
 
 
-_LENGTH = struct.Struct(">i")
+_LENGTH: Final = struct.Struct(">i")
 
 
 def records_payload(header: BatchHeader, batch: Data, limit_bytes: int = codecs.MAX_DECOMPRESSED_BYTES) -> Data:
