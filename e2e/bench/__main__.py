@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from e2e.apache.apache import VERSION, ApacheKafka, jars
-from e2e.bench import one, report, three
+from e2e.bench import five, one, report, three
 from e2e.bench.core import tables
 from e2e.bench.core.part import CorePart
 from e2e.bench.core.rows import ROWS
@@ -145,7 +146,8 @@ def main() -> int:
         whole = not (options.quick or options.only or options.control)
         target = options.output or (report.DOCS if whole else Path(tempfile.mkdtemp(prefix="bench-")))
         say("\n" + report.write(seen, core, VERSION, three.SHORT_TIMEOUTS, target))
-        say(f"written to {target}")
+        say(f"written to {target}; its lines for the README, Apache Kafka's figures in brackets:")
+        say("\n".join(five.lines(json.loads((target / report.JSON).read_text())["parts"])))
     say(f"{(time.monotonic() - began) / 60:.1f} minutes")
     return 1 if any(row["failures"] for part in core.values() for row in part["rows"]) else 0
 

@@ -19,6 +19,7 @@ from e2e.bench.formats import spread
 from e2e.bench.table import ONE_BROKER, THREE_BROKERS, Measure
 
 DOCS = Path(__file__).parents[2] / "docs"
+JSON = "benchmarks.json"
 PARTS: Mapping[str, Sequence[Measure]] = {"one": ONE_BROKER, "three": THREE_BROKERS}
 Rounds = Sequence[Mapping[str, float]]
 
@@ -232,7 +233,7 @@ def write(
     `core` are the documents of the parts at saturation.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "benchmarks.json"
+    path = directory / JSON
     kept = json.loads(path.read_text())["parts"] if path.exists() else {}
     document = {
         "apache_kafka": version,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.bench import five
 from e2e.bench.core import tables
 from e2e.bench.core.measurement import Prepared, Times
 from e2e.bench.core.part import Result
@@ -75,3 +76,12 @@ def test_the_aim_is_to_be_met_beside_every_release(kafka_44: float, verdict: str
     assert cells[2:6] == ["210", "105", "100", f"{kafka_44:.0f}"]
     assert cells[6:9] == ["2.10", f"{210 / kafka_44:.2f}", "1.05"]
     assert cells[-1] == verdict
+
+
+def test_the_lines_for_the_readme_have_measured_figures_only() -> None:
+    result = Result(ROWS["p64k"])
+    for name, mbs in (("broadsheet", 800.0), ("kafka-4.3.0", 400.0)):
+        result.add(name, {"mbs": mbs, "cpu": 160 / mbs})
+    part = {"sides": [{"name": "broadsheet"}, {"name": "kafka-4.3.0"}], "rows": [result.document()]}
+    (line,) = five.lines({"core": part})
+    assert "800 MB/s in batches of 64 KiB (400 MB/s), at 0.20 s of CPU per GB (0.40 s)" in line
