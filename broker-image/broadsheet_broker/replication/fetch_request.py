@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 Row = tuple[Position, PartitionData]
 
-READ_AT_ONCE: Final = 64 * 1024
-"""Records of a partition that are read while the request is handled; more are left where they are stored."""
+READ_AT_ONCE: Final = 64 * 1024 + 1
+"""Bytes of a partition's records from which on they are left where they are stored. Up to 64 KiB, which is a common
+limit, are read while the request is handled: to find where whole batches end costs as much as to read them."""
 
 READ_IN_ALL: Final = 128 * 1024
 """Bytes that are read at once for one answer, from which on `STORED_FROM` bytes are left where they are stored."""

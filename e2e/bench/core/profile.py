@@ -26,7 +26,7 @@ ROOT = "Runner.run"
 """The function below which everything runs on the event loop's thread; uvloop's own work counts for it."""
 LINE = re.compile(r":\d+\)$")
 FRAME = re.compile(r"^(?P<name>.*) \((?P<path>[^)]*)\)$")
-WAITS = (ROOT, "KafkaConnection.flush", "LocalFile._write", "LocalFile.read")
+WAITS = (ROOT, "KafkaConnection.flush", "KafkaConnection._send_pieces", "LocalFile._write", "LocalFile.read")
 """Functions whose time is the system call that they make."""
 ROOMS = (
     (".decode", "decode the request"),
