@@ -266,6 +266,7 @@ def test_a_partition_is_made_where_the_cluster_has_it_and_nowhere_else_while_a_d
     run(environment, scenario)
 
 
+@pytest.mark.pure("a method of a compiled class cannot be made to fail")
 @pytest.mark.parametrize("failure", [OverflowError("int too large to convert"), OSError(errno.ENOSPC, "No space left")])
 def test_a_log_that_cannot_be_compacted_does_not_keep_others_from_it(failure: Exception) -> None:
     environment = memory_environment()

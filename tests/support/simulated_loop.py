@@ -210,7 +210,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
             coroutine = task.get_coro()
-            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            if _is_unborn(coroutine):
                 _close_unborn(coroutine)
             self._simulation.graveyard.append(task)
 
@@ -378,9 +378,14 @@ class _Running:
         events._set_running_loop(self._before)
 
 
+def _is_unborn(coroutine: Any) -> bool:
+    """Whether a coroutine never began. A compiled one does not say, and Python does not warn of it."""
+    return hasattr(coroutine, "cr_running") and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+
+
 def _close_unborn(coroutine: Any) -> None:
     """Close a coroutine that never began, with those it was to run: nothing happens, and Python does not warn."""
     for value in list(coroutine.cr_frame.f_locals.values()):
-        if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+        if inspect.iscoroutine(value) and _is_unborn(value):
             _close_unborn(value)
     coroutine.close()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from broadsheet_broker.apis.registry import Api, Handler, Refuse
+from broadsheet_broker.network.waiting import finish
 from broadsheet_broker.wire.api_messages import flexible_from, request_class
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
 
@@ -123,16 +125,10 @@ class Dispatcher:
                 result.close()
                 self._failed(api, request, KafkaError(ErrorCode.REQUEST_TIMED_OUT, _TOO_MANY))
                 return
-            task = self._loop.create_task(self._await(api, request, result))
+            task = self._loop.create_task(finish(result, partial(self._failed, api, request)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(lambda _: result.close())  # it may be cancelled before it has begun
-
-    async def _await(self, api: ServedApi, request: PendingRequest, result: Coroutine[Any, Any, None]) -> None:
-        try:
-            await result
-        except Exception as error:
-            self._failed(api, request, error)
 
     def _failed(self, api: ServedApi, request: PendingRequest, error: Exception) -> None:
         if not isinstance(error, KafkaError):
