@@ -62,9 +62,11 @@ def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepC
     try:
         payload = Payload(header.compression, batch[HEADER_BYTES : header.size])
         granted = 0
-        if payload.room is not None:
-            granted = payload.room.size
-            yield payload.room
+        room = payload.room()
+        if room is not None:
+            granted = room.size
+            yield room
+            room = None
         window = RecordWindow(payload.pieces())
         seen = 0
         while True:
@@ -86,6 +88,10 @@ def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepC
             while not window.advance():
                 if count.due(PIECE_BYTES, 0):
                     yield None
+            joining = window.joining(granted)
+            if joining is not None:
+                yield joining
+                joining = None
             if count.due(min(PIECE_BYTES, window.rest), 0):
                 yield None
     except CompressionError as error:

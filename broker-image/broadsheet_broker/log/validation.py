@@ -239,9 +239,11 @@ def _walk_all(
     """Walk over all records, compressing them again into `output`; returns how many bytes are no records."""
     payload = Payload(codec, data)
     granted = 0
-    if payload.room is not None:
-        granted = payload.room.size
-        yield payload.room
+    room = payload.room()
+    if room is not None:
+        granted = room.size
+        yield room
+        room = None
     pieces = payload.pieces()
     window = RecordWindow(pieces if output is None else _through(pieces, output, config))
     most = INLINE_BYTES if output is None else PIECE_BYTES
@@ -265,6 +267,10 @@ def _walk_all(
                 until, done = state.index + STEP_RECORDS, 0
             done += PIECE_BYTES
             complete = window.advance()
+        joining = window.joining(granted)
+        if joining is not None:
+            yield joining
+            joining = None
 
 
 def _through(pieces: Iterator[bytes], output: Compressor, config: LogConfig) -> Iterator[bytes]:
@@ -278,9 +284,11 @@ def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None
     """Compress the records, which were walked over, once more with the offsets that their places give them."""
     payload = Payload(codec, data)
     granted = 0
-    if payload.room is not None:
-        granted = payload.room.size
-        yield payload.room
+    room = payload.room()
+    if room is not None:
+        granted = room.size
+        yield room
+        room = None
     window = RecordWindow(payload.pieces())
     index = 0
     while True:
@@ -303,6 +311,10 @@ def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None
             yield Room(large, None)
         while not window.advance():
             yield None
+        joining = window.joining(granted)
+        if joining is not None:
+            yield joining
+            joining = None
 
 
 def renumber_record(output: bytearray, data: bytes, position: int, index: int) -> int:

@@ -9,7 +9,7 @@ loop nor that much memory.
 | lz4    | the blocks of the frame, at most 4 MiB each; one piece when it has checksums of its data          |
 | zstd   | the compiled package opens whole frames only: one piece                                           |
 
-What would come out as one piece of more than `INLINE_BYTES` is `Payload.room`: the caller waits for that much of the
+What would come out as one piece of more than `INLINE_BYTES` needs `Payload.room`: the caller waits for that much of the
 broker's budget and runs the function in a thread, which the compiled package allows (it releases the interpreter lock).
 The sizes are bounds that hold whatever the data claims: a zstd block makes at most 128 KiB, a snappy element of three
 bytes at most 64.
@@ -94,15 +94,13 @@ def _open_small_snappy(data: bytes) -> bytes | None:
 class Payload:
     """The records' bytes of one batch, decompressed."""
 
-    __slots__ = ("_bound", "_codec", "_data", "_whole", "room")
+    __slots__ = ("_bound", "_codec", "_data", "_whole")
 
     def __init__(self, codec: int, data: memoryview) -> None:
         """Raises CompressionError for an unknown codec, or for data that shows at once that it is no such data."""
         self._codec = codec
         self._data = data
         self._whole: bytes | bytearray | None = None
-        self.room: Room | None = None
-        """What has to be run before the first piece is taken; None when nothing has."""
         self._bound = 0
         if codec == ZSTD:
             self._bound = zstd_bound(data)
@@ -117,9 +115,16 @@ class Payload:
                 f"{self._bound} bytes may come out of {len(data)} compressed bytes; "
                 f"{MAX_DECOMPRESSED_BYTES} is the most that is opened at once"
             )
-        if self._bound > INLINE_BYTES:
-            # Twice: all of it, and once more as much while one record may be all of it.
-            self.room = Room(2 * self._bound, self._open)
+
+    def room(self) -> Room | None:
+        """What has to be run before the first piece is taken; None when nothing has.
+
+        Made for each call: kept here, it would be a cycle around all the decompressed bytes.
+        """
+        if self._bound <= INLINE_BYTES or self._whole is not None:
+            return None
+        # Twice: all of it, and once more as much while one record may be all of it.
+        return Room(2 * self._bound, self._open)
 
     def _open(self) -> None:
         """Decompress all of it at once; in a thread when it is much."""

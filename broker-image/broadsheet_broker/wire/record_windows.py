@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from broadsheet_broker.seams.steps import Room
 from broadsheet_broker.wire.compression import MAX_DECOMPRESSED_BYTES, CompressionError
 from broadsheet_broker.wire.pieces import INLINE_BYTES
 
+_JOINED_AT_ONCE: Final = 4 * 1024 * 1024
 _LONGEST_LENGTH: Final = 5
 """Bytes of the varint in front of a record."""
 
@@ -62,9 +64,19 @@ class RecordWindow:
             self._held += len(piece)
             if self._held < self._wanted:
                 return False
-        self.data = b"".join(self._parts)
-        self._parts = None
+        if self._held <= _JOINED_AT_ONCE:
+            self.join()
         return True
+
+    def joining(self, granted: int) -> Room | None:
+        """After `advance`: what has to be run before the reader goes on, in room of which `granted` bytes are held."""
+        return None if self._parts is None else Room(granted, self.join)
+
+    def join(self) -> None:
+        """Put the pieces of a long record together."""
+        assert self._parts is not None
+        self.data = b"".join(self._parts)  # lets other threads run while it copies megabytes
+        self._parts = None
 
 
 def record_bytes(data: bytes, position: int) -> int:
