@@ -14,7 +14,7 @@ import pytest
 from broadsheet_broker.apis.request import Request
 from broadsheet_broker.network import Server
 from broadsheet_broker.network.connection import MOST_UNSENT, KafkaConnection
-from broadsheet_broker.network.sending import IN_A_ROW, PIECE
+from broadsheet_broker.network.sending import IN_A_ROW, MOST_STUCK, PIECE, SHORT_PIECE
 from broadsheet_broker.seams import Environment
 from broadsheet_broker.seams.files import MOST_KEPT_OPEN, LocalFiles, StoredBytes
 from broadsheet_broker.wire.messages.fetch_request import FetchRequest
@@ -151,11 +151,11 @@ def test_a_slow_reader_holds_a_piece_of_its_answer(bench: Bench) -> None:
     for connection, _ in readers:
         bench.fetch(connection)
     bench.rest()
-    assert sum(bench.reads) <= 50 * PIECE
-    assert max(reader.most_unread for _, reader in readers) <= PIECE
+    assert sum(bench.reads) <= 50 * SHORT_PIECE
+    assert max(reader.most_unread for _, reader in readers) <= SHORT_PIECE
     assert bench.server.unsent_bytes < 50 * 1000
     connection, reader = readers[7]
-    for _ in range(MANY // PIECE + 2):
+    for _ in range(MANY // SHORT_PIECE + 2):
         reader.take()
         bench.turn()
     assert reader.received[-MANY:] == bench.content
@@ -166,12 +166,12 @@ def test_an_answer_does_not_hold_up_the_loop_while_it_is_read(bench: Bench) -> N
     connection, reader = bench.connect(slow=False)
     bench.fetch(connection)
     turns = 0
-    while len(reader.received) < MANY and turns < MANY // PIECE:
+    while len(reader.received) < MANY and turns < MANY // SHORT_PIECE:
         before = len(reader.received)
         bench.turn()
         turns += 1
         assert len(reader.received) - before <= IN_A_ROW + PIECE
-    assert turns >= MANY // IN_A_ROW
+    assert turns >= MANY // (IN_A_ROW + PIECE)
     bench.rest()
     assert reader.received[-MANY:] == bench.content
 
@@ -180,7 +180,7 @@ def test_answers_behind_a_large_one_keep_their_order(bench: Bench) -> None:
     connection, reader = bench.connect(slow=True)
     bench.fetch(connection)
     bench.sync(connection, 10)
-    for _ in range(MANY // PIECE + 5):
+    for _ in range(MANY // SHORT_PIECE + 5):
         reader.take()
         bench.turn()
     assert bench.handled == 2
@@ -223,7 +223,7 @@ def test_what_was_cut_from_its_file_ends_the_connection(bench: Bench, caplog: py
     connection, reader = bench.connect(slow=True)
     bench.fetch(connection)
     bench.file.truncate(MANY // 2)
-    for _ in range(MANY // PIECE):
+    for _ in range(MANY // SHORT_PIECE):
         if reader.aborted:
             break
         reader.take()
@@ -267,3 +267,29 @@ def test_files_that_are_kept_open_are_bounded(tmp_path: Path) -> None:
     kept.pop()
     assert last.stored(0, 0) is not None
     last.close()
+
+
+def test_pieces_grow_for_who_keeps_up_until_too_many_bytes_are_stuck(bench: Bench) -> None:
+    connection, _ = bench.connect(slow=False)
+    bench.fetch(connection)
+    bench.rest()
+    assert bench.reads[0] < SHORT_PIECE  # the header is in the first piece
+    assert max(bench.reads) == PIECE
+    bench.server.stuck_bytes = MOST_STUCK + 1
+    bench.reads.clear()
+    bench.fetch(connection)
+    bench.rest()
+    assert max(bench.reads) <= SHORT_PIECE
+
+
+def test_bytes_that_are_stuck_are_counted_until_they_are_taken_or_the_client_is_gone(bench: Bench) -> None:
+    readers = [bench.connect(slow=True) for _ in range(3)]
+    for connection, _ in readers:
+        bench.fetch(connection)
+    bench.rest()
+    assert bench.server.stuck_bytes == 3 * SHORT_PIECE
+    readers[0][1].take()
+    assert bench.server.stuck_bytes == 3 * SHORT_PIECE, "it has the next one"
+    for connection, _ in readers:
+        connection.connection_lost(None)
+    assert bench.server.stuck_bytes == 0

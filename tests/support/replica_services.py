@@ -85,6 +85,7 @@ class Connection:
     host = "127.0.0.1"
     principal = "User:ANONYMOUS"
     closed = False
+    keeps_up = True
 
 
 class Call(Request[Any]):

@@ -89,6 +89,7 @@ def fetch(services: Services, request: Request[FetchRequest]) -> None:
         min_bytes=min(body.min_bytes, max_bytes),
         max_bytes=max_bytes,
         reader=_reader(replicas, request, replica_id),
+        taker=request.connection,
     )
     request.on_gone = waiting.complete
     waiting.start(services.environment.loop, body.max_wait_ms)

@@ -42,6 +42,11 @@ class Connection(Protocol):
     closed: bool
     """True once the client is gone: a parked request may be dropped."""
 
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the client has taken nearly all answers so far: a large one need not wait in memory."""
+        ...
+
 
 class Request(Generic[Body]):
     """A decoded request. Subclassed by the network, which knows how to send."""

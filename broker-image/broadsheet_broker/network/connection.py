@@ -8,14 +8,11 @@ are not handled.
 Answers completed while one read is parsed leave in one write at its end; answers completed at other times when no
 request of the connection is left unanswered, or else in one write at the end of the loop's turn.
 
-**Holding.** A request that is not carried out yet, and must be before the next one of its connection, is held: its
-connection handles no later request until it is released (Kafka mutes the channel). What has arrived stays in the
-buffer. An answer releases.
+**Holding.** While a request is held, later ones of its connection are not handled (see `Request.hold`).
 
 **Back-pressure.** Reading pauses while too many requests, or too many bytes of requests, of this connection are
 unanswered, while the peer does not read its answers (the transport's high-water mark), or while the whole server holds
-too many bytes of requests, or of answers of which some are this connection's; it resumes by itself. Large answers are
-handed over in pieces (see `sending`).
+too many bytes of requests, or of answers of which some are this connection's; it resumes by itself (see `sending`).
 """
 
 from __future__ import annotations
@@ -27,9 +24,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from broadsheet_broker.network.admission import LARGE
-from broadsheet_broker.network.pending import PendingRequest, client_id
+from broadsheet_broker.network.pending import PendingRequest, client_id, observe_sent
 from broadsheet_broker.network.receiving import SIZE, Received
-from broadsheet_broker.network.sending import IN_A_ROW, PLAIN, CutShortError, Pieces, held_bytes
+from broadsheet_broker.network.sending import IN_A_ROW, IN_ONE_WRITE, PLAIN, CutShortError, Pieces, held_bytes
 from broadsheet_broker.network.turns import REQUEST_SECONDS, SLICE_SECONDS
 from broadsheet_broker.wire.errors import ProtocolError
 from broadsheet_broker.wire.primitives import skip_tagged_fields
@@ -81,6 +78,7 @@ class KafkaConnection:
         "_received",
         "_server",
         "_stopped",
+        "_stored_out",
         "_transport",
         "_turns",
         "_unsent",
@@ -125,8 +123,8 @@ class KafkaConnection:
         the received bytes."""
         self._unsent_bytes = 0
         """Bytes of all answers that are completed and not handed to the transport."""
-        self._held_bytes = 0
-        """Those of them that are in memory, and not in files."""
+        self._held_bytes = 0  # of them, those that are in memory and not in files
+        self._stored_out = False
         self._pieces: Pieces | None = None
         """Answers that are handed over piece by piece; made when the first one comes."""
         self._flush_due = False
@@ -134,9 +132,7 @@ class KafkaConnection:
         """Requests of this connection that are held."""
         self._parsing = False
         self._paused = False
-        """No request is handled now, because of a limit."""
         self._stopped = False
-        """The transport does not read."""
         self._write_paused = False
         self._client_bytes = b""
         self._client = ""
@@ -163,15 +159,20 @@ class KafkaConnection:
         self._out.clear()
         self._unsent.clear()
         if self._pieces is not None:
+            self._server.stuck_bytes -= self._pieces.moving()
             self._pieces.clear()
         self._received.drop()
         self._transport = None
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        if self._pieces is not None:
+            self._server.stuck_bytes += self._pieces.stuck()
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        if self._pieces is not None:
+            self._server.stuck_bytes -= self._pieces.moving()
         self.flush()
 
     def eof_received(self) -> bool:
@@ -339,9 +340,8 @@ class KafkaConnection:
             self._transport.pause_reading()
 
     def _read_on(self) -> None:
-        if not self._stopped or self._paused or self.closed or self._transport is None:
-            return
-        if not (self.queued and self._received.full):
+        may_read = not (self._paused or self.closed or (self.queued and self._received.full))
+        if self._stopped and may_read and self._transport is not None:
             self._stopped = False
             self._transport.resume_reading()
 
@@ -351,6 +351,11 @@ class KafkaConnection:
             self._paused = False
             self._server.paused.pop(self, None)
             self._turns.add(self)
+
+    @property
+    def keeps_up(self) -> bool:
+        """See `apis.request.Connection`."""
+        return self._held_bytes < MOST_UNSENT and not self._write_paused
 
     @property
     def held_bytes(self) -> int:
@@ -382,6 +387,8 @@ class KafkaConnection:
         server.queued_bytes -= request_size
         self._unsent_bytes += size
         held = size if size < PLAIN else held_bytes(buffers)
+        if held != size:
+            self._stored_out = True
         self._held_bytes += held
         server.unsent_bytes += held
         pending = self._pending
@@ -421,7 +428,8 @@ class KafkaConnection:
                 out, size = self._out, self._out_bytes
                 self._out = []
                 self._out_bytes = 0
-                if size >= PLAIN or (pieces is not None and pieces.left):
+                if self._stored_out or size > IN_ONE_WRITE or (pieces is not None and pieces.left):
+                    self._stored_out = False
                     if pieces is None:
                         pieces = self._pieces = Pieces()
                     pieces.add(out, size)
@@ -436,7 +444,8 @@ class KafkaConnection:
             if pieces is not None and pieces.left and not self._flush_due and not self._send_pieces(pieces):
                 return
         if self._unsent and not self._out and (self._pieces is None or not self._pieces.left):
-            self._count_sent()
+            unsent, self._unsent = self._unsent, []
+            observe_sent(unsent, self.now())
         if self._server.paused:
             self._server.resume_paused(self)
 
@@ -455,24 +464,14 @@ class KafkaConnection:
                 self._server.flush_later(self)
                 break
             try:
-                buffers, size, held = pieces.take()
+                buffers, size, held = pieces.take(self._server.stuck_bytes)
             except (CutShortError, OSError) as error:
-                logger.warning(
-                    "closing the connection of %s on listener %s: the records that it fetches cannot be read (%s)",
-                    self.host, self.listener, error,
-                )  # fmt: skip
-                self.abort()
+                self._server.end_unreadable(self, error)
                 return False
             self._handed_over(size, held)
             sent += size
             self._transport.writelines(buffers)
         return True
-
-    def _count_sent(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        sent = self.now()
-        for times, received, begun, waited, ready in unsent:
-            times.observe(received, begun, waited, ready, sent)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 

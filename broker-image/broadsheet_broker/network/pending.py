@@ -14,10 +14,17 @@ if TYPE_CHECKING:
     from broadsheet_broker.network.dispatch import ServedApi
     from broadsheet_broker.seams import Buffer
     from broadsheet_broker.seams.files import StoredBytes
+    from broadsheet_broker.seams.metrics import RequestTimes
 
 _ANSWER: Final = struct.Struct(">ii")
 _FLEXIBLE_ANSWER: Final = struct.Struct(">iix")
 """Length and correlation id; for flexible versions, an empty list of tagged fields."""
+
+
+def observe_sent(unsent: list[tuple[RequestTimes, float, float, float, float]], sent: float) -> None:
+    """Count the times of requests whose answers were handed to the transport."""
+    for times, received, begun, waited, ready in unsent:
+        times.observe(received, begun, waited, ready, sent)
 
 
 def client_id(client_bytes: memoryview, length: int) -> str:

@@ -80,6 +80,8 @@ class Server:
         self.most_unsent_bytes = config.get_int("broadsheet.answers.max.bytes")
         self.unsent_bytes = 0
         """Bytes of answers of all connections that are in memory and not handed to a transport."""
+        self.stuck_bytes = 0
+        """Bytes of pieces (see `sending`) that clients have not taken."""
         self.paused: dict[KafkaConnection, None] = {}
         """Connections that are not being read, because of a limit."""
         self.connections: dict[KafkaConnection, None] = {}
@@ -225,6 +227,14 @@ class Server:
                 gone()
             except Exception:
                 logger.exception("a request of API %d could not be dropped", request.api_key)
+
+    def end_unreadable(self, connection: KafkaConnection, error: Exception) -> None:
+        """The records of an answer that has begun cannot be read on: its client has to ask again."""
+        logger.warning(
+            "closing the connection of %s on listener %s: the records that it fetches cannot be read (%s)",
+            connection.host, connection.listener, error,
+        )  # fmt: skip
+        connection.abort()
 
     def count_rejected(self) -> None:
         self._rejected.value += 1

@@ -26,12 +26,9 @@ if TYPE_CHECKING:
 
 Row = tuple[Position, PartitionData]
 
-READ_AT_ONCE: Final = 64 * 1024 + 1
-"""Bytes of a partition's records from which on they are left where they are stored. Up to 64 KiB, which is a common
-limit, are read while the request is handled: to find where whole batches end costs as much as to read them."""
-
-READ_IN_ALL: Final = 128 * 1024
-"""Bytes that are read at once for one answer, from which on `STORED_FROM` bytes are left where they are stored."""
+READ_AT_ONCE: Final = 256 * 1024
+"""Bytes of records that are read while the request is handled, if the client has taken all earlier answers; more are
+left where they are stored."""
 
 LEAST_SHARE: Final = 64 * 1024
 """An answer to a consumer that has no room for all that its partitions have is shared by them equally, but in no
@@ -49,6 +46,13 @@ class FetchHost(ReadingHost, Protocol):
     def sent_to_follower(self, partition: Partition, replica: int, size: int) -> None: ...
 
 
+class Taker(Protocol):
+    """What a fetch needs to know of the connection that its answer goes to."""
+
+    @property
+    def keeps_up(self) -> bool: ...
+
+
 class Fetch:
     """One Fetch request while it is being served."""
 
@@ -59,6 +63,7 @@ class Fetch:
         "_incremental",
         "_reading",
         "_rows",
+        "_taker",
         "_timer",
         "_waited",
         "done",
@@ -81,8 +86,11 @@ class Fetch:
         min_bytes: int,
         max_bytes: int,
         reader: Reader = ANYBODY,
+        taker: Taker | None = None,
     ) -> None:
+        """`taker` is who gets the answer; None: who takes it at once."""
         self._reading = PositionReader(hosts, reader, read_committed=read_committed)
+        self._taker = taker
         self._waited = False
         self._hosts = hosts
         self._answer = answer
@@ -204,6 +212,7 @@ class Fetch:
         rows: list[Row] = []
         urgent = False
         size = at_once = 0
+        most_at_once = READ_AT_ONCE if self._taker is None or self._taker.keeps_up else 0
         session = self.session
         sharing = self._readable(positions)
         incremental = self._incremental
@@ -221,7 +230,7 @@ class Fetch:
                 if sharing > 1 and self._reading.limit(partition) > position.fetch_offset:
                     share = min(budget, max(LEAST_SHARE, budget // sharing))
                     sharing -= 1
-                stored_from = READ_AT_ONCE if at_once < READ_IN_ALL else STORED_FROM
+                stored_from = max(most_at_once - at_once, STORED_FROM)
                 row, taken = self._reading.read(
                     position, partition, share, not size, waited=self._waited, stored_from=stored_from
                 )
