@@ -70,6 +70,30 @@ def test_no_more_room_is_given_than_the_budget_has() -> None:
     asyncio.run(scenario())
 
 
+def test_a_room_of_no_more_than_is_held_does_not_wait_for_others() -> None:
+    """Work that holds decompressed bytes would give their room away: 20 clients took 4 GB of a budget of 128 MiB."""
+
+    async def scenario() -> None:
+        steps = Steps(asyncio.get_running_loop(), room_bytes=100)
+        holding = most = 0
+
+        def work() -> Stepwise[None]:
+            nonlocal holding, most
+            yield Room(200, None)
+            holding += 1
+            most = max(most, holding)
+            yield Room(200, lambda: None)
+            yield Room(50, None)
+            yield None
+            holding -= 1
+
+        await asyncio.gather(*(steps.run(work(), offload) for _ in range(5)))
+        assert most == 1
+        assert steps.taken == 0
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("failure", ["raise", "cancel waiting", "cancel given"])
 def test_room_comes_back_whatever_happens(failure: str) -> None:
     async def scenario() -> None:

@@ -22,7 +22,8 @@ ROOM_BYTES = 128 * 1024 * 1024
 class Room:
     """What a generator yields to get `size` bytes of the budget, and `run` called in a thread if there is one.
 
-    The bytes are given back at the next `Room`, or when the generator ends.
+    The bytes are given back when the generator ends, or when it asks for more: it should hold nothing then, since it
+    may have to wait for others. A `Room` of no more than it has does not wait.
     """
 
     __slots__ = ("run", "size")
@@ -90,11 +91,12 @@ class Steps:
                 if room is None:
                     await self.turn()
                     continue
-                self._give_back(held)
-                held = 0
                 size = min(room.size, self._room)
-                await self._take(size)
-                held = size
+                if size > held:
+                    self._give_back(held)
+                    held = 0
+                    await self._take(size)
+                    held = size
                 if room.run is not None:
                     await offload(room.run)
         finally:
