@@ -17,6 +17,7 @@ from broadsheet_broker.wire.messages.list_offsets_request import (
 from broadsheet_broker.wire.records import build_batch
 from tests.apis.test_produce_in_steps import request
 from tests.support.replica_services import NOW_MS, Bench, run
+from tests.support.waiting import turns_until
 
 
 def asking(time: int, partitions: int = 1) -> Any:
@@ -43,10 +44,7 @@ def test_a_search_in_a_dense_batch_takes_several_turns_and_others_are_served(tmp
         assert search.outcome is None
         quick = bench.begin(2, 7, asking(-1))
         assert quick.outcome is not None
-        turns = 0
-        while search.outcome is None:
-            await asyncio.sleep(0)
-            turns += 1
+        turns = await turns_until(lambda: search.outcome is not None, "an answer")
         assert turns >= 10
         ((row,),) = [topic.partitions for topic in search.outcome.topics]
         assert (row.error_code, row.offset, row.timestamp) == (0, 39_000, NOW_MS + 39_000)
@@ -63,10 +61,7 @@ def test_a_search_in_many_partitions_takes_several_turns(tmp_path: Path) -> None
     async def scenario(bench: Bench) -> None:
         bench.create(partitions=100)
         search = bench.begin(2, 7, asking(NOW_MS, 101))
-        turns = 0
-        while search.outcome is None:
-            await asyncio.sleep(0)
-            turns += 1
+        turns = await turns_until(lambda: search.outcome is not None, "an answer")
         assert turns >= 5
         ((*rows, last),) = [topic.partitions for topic in search.outcome.topics]
         assert {(row.error_code, row.offset) for row in rows} == {(0, -1)}

@@ -16,6 +16,7 @@ from broadsheet_broker.wire.errors import ErrorCode
 from broadsheet_broker.wire.messages.produce_request import PartitionProduceData, ProduceRequest, TopicProduceData
 from broadsheet_broker.wire.records import build_batch, decode_records, iterate_batches, seal_batch
 from tests.support.replica_services import NOW_MS, Bench, batch, run
+from tests.support.waiting import turns_until
 
 
 def request(*batches: bytes, acks: int = -1) -> Any:
@@ -50,12 +51,10 @@ def test_a_dense_batch_holds_its_connection_and_nothing_else(tmp_path: Path, cod
         large = bench.begin(0, 9, request(dense(40_000, codec)))
         assert large.held, "later requests of the connection wait"
         small = bench.begin(0, 9, request(b"", batch(b"a")))
-        turns = 0
-        while large.outcome is None:
-            await asyncio.sleep(0)
-            turns += 1
-            if turns == 5:
-                assert rows_of(small.outcome)[1].error_code == 0, "other connections are served meanwhile"
+        turns = await turns_until(lambda: small.outcome is not None, "an answer to another connection")
+        assert turns <= 5 and large.outcome is None, "other connections are served meanwhile"
+        assert rows_of(small.outcome)[1].error_code == 0
+        turns += await turns_until(lambda: large.outcome is not None, "an answer")
         assert turns >= 10, "a few thousand records a turn"
         (row,) = rows_of(large.outcome)
         assert (row.error_code, row.base_offset) == (0, 0)
@@ -85,10 +84,7 @@ def test_many_batches_that_are_much_together_are_checked_in_steps(tmp_path: Path
         bench.create(partitions=10)
         call = bench.begin(0, 9, request(*[dense(3000, 0)] * 10))
         assert call.held
-        turns = 0
-        while call.outcome is None:
-            await asyncio.sleep(0)
-            turns += 1
+        turns = await turns_until(lambda: call.outcome is not None, "an answer")
         assert turns >= 9
         assert [row.error_code for row in rows_of(call.outcome)] == [0] * 10
 
@@ -103,9 +99,12 @@ def test_all_rows_are_appended_in_one_turn_and_refused_one_by_one(tmp_path: Path
         call = bench.begin(0, 9, request(batch(b"a"), bytes(broken), dense(20_000), batch(b"b"), batch(b"c")))
         partitions = [bench.replicas.partition("orders", index) for index in range(4)]
         ends: set[tuple[int, ...]] = set()
-        while call.outcome is None:
+
+        def is_answered() -> bool:
             ends.add(tuple(partition.log.log_end_offset for partition in partitions))
-            await asyncio.sleep(0)
+            return call.outcome is not None
+
+        await turns_until(is_answered, "an answer")
         assert ends == {(0, 0, 0, 0), (1, 0, 20_000, 1)}
         assert [ErrorCode(row.error_code) for row in rows_of(call.outcome)] == [
             ErrorCode.NONE,
@@ -183,11 +182,14 @@ def test_clients_with_small_batches_that_become_large_share_the_room(tmp_path: P
 
         seal_batch(bomb)
         calls = [bench.begin(0, 9, request(*[b""] * index, bytes(bomb))) for index in range(4)]
-        most = 0
-        while any(call.outcome is None for call in calls):
-            most = max(most, bench.environment.steps.taken)
-            await asyncio.sleep(0)
-        assert most == ROOM_BYTES
+        taken: set[int] = set()
+
+        def are_answered() -> bool:
+            taken.add(bench.environment.steps.taken)
+            return all(call.outcome is not None for call in calls)
+
+        await turns_until(are_answered, "answers")
+        assert max(taken) == ROOM_BYTES
         assert bench.environment.steps.taken == 0
         for call in calls:
             assert rows_of(call.outcome)[-1].error_code == ErrorCode.INVALID_RECORD

@@ -1,4 +1,5 @@
-"""Wait for a condition, with a deadline: for processes and threads by `wait_until`, on an event loop by `until`.
+"""Wait for a condition, with a deadline: for processes and threads by `wait_until`, on an event loop by `until`, and by
+`turns_until` where its turns are counted.
 
 Both give back what the condition returned, and fail with the name of what did not happen.
 """
@@ -34,6 +35,18 @@ async def until(condition: Callable[[], T], what: str = "", deadline_s: float = 
             raise TimeoutError(_complaint(condition, what, deadline_s, found))
         await asyncio.sleep(every_s)
     return found
+
+
+async def turns_until(condition: Callable[[], object], what: str, deadline_s: float = 60.0) -> int:
+    """How many turns of the running loop it takes until the condition is true; a deadline as in `until`."""
+    turns = 0
+    end = time.monotonic() + deadline_s
+    while not (found := condition()):
+        if time.monotonic() > end:
+            raise TimeoutError(_complaint(condition, what, deadline_s, found))
+        await asyncio.sleep(0)
+        turns += 1
+    return turns
 
 
 def _complaint(condition: Callable[[], object], what: str, deadline_s: float, found: object) -> str:
