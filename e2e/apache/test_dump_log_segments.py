@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from broadsheet_broker.log import COORDINATOR, Log, LogConfig
 from broadsheet_broker.log.cleaner import Cleaning
 from broadsheet_broker.seams import Environment
+from broadsheet_broker.seams.steps import run_now
 from broadsheet_broker.wire.records import CONTROL_ABORT, build_batch, build_control_batch
 from e2e.apache.apache import run_tool
 
@@ -108,11 +109,7 @@ def test_a_compacted_log(environment: Environment, tmp_path: Path) -> None:
         rows = [(NOW_MS + number, f"key-{number % 10}".encode(), value, []), (NOW_MS + number, b"always", b"y", [])]
         log.append_as_leader(memoryview(build_batch(rows, compression=number % 5)), 0, NOW_MS)
         log.flush_appends()
-    cleaning = Cleaning(log.segments, 0, log.segments[-1].base_offset, NOW_MS, 2**20)
-    for step in cleaning.clean():
-        run: Callable[[], None] | None = step
-        if run is not None:
-            run()
+    run_now(Cleaning(log.segments, 0, log.segments[-1].base_offset, NOW_MS, 2**20).clean())
     log.close()
     assert log.segments[0].size == 0  # all of its keys were written again later
     last = log.segments[-2]
