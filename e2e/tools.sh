@@ -28,7 +28,6 @@ look_for_kubernetes() {
     need iptables "iptables" "iptables"
     need conntrack "conntrack" "conntrack"
     need ip "iproute2" "ip"
-    need cc "gcc libc6-dev" "a C compiler"
     need openssl "openssl" "openssl"
     need curl "ca-certificates curl" "curl"
     need /usr/lib/cni/bridge "containernetworking-plugins" "the CNI plugins"
@@ -36,6 +35,8 @@ look_for_kubernetes() {
 
 look() { # [kubernetes]
     missing=() packages=()
+    need cc "gcc libc6-dev" "a C compiler"
+    need python3 "python3-dev" "Python's headers" '[ -e "$(python3 -c "import sysconfig; print(sysconfig.get_path(\"include\"))")/Python.h" ]'
     look_for_kubernetes
     need prometheus "prometheus" "Prometheus, with promtool" 'command -v promtool >/dev/null'
     [ "${1:-}" = kubernetes ] && return 0
