@@ -247,11 +247,12 @@ def _names(instead: Instead) -> str:
 def _notes() -> str:
     """The prose behind the tables, with its figures."""
     from broadsheet_broker.replication.metrics import LEADER_FAMILIES, LOG_FAMILIES
-    from broadsheet_broker.seams.metrics import BUCKETS_SECONDS, PHASE_BUCKETS_SECONDS, TopicCounters
+    from broadsheet_broker.seams.counters import TOPIC_COUNTERS
+    from broadsheet_broker.seams.metrics import BUCKETS_SECONDS, PHASE_BUCKETS_SECONDS
     from broadsheet_operator.settings import DEFAULTS
 
     led, followed = len(LEADER_FAMILIES) + len(LOG_FAMILIES), len(LOG_FAMILIES)
-    topic = len(TopicCounters.__slots__) + 1
+    topic = len(TOPIC_COUNTERS) + 1
     api = len(BUCKETS_SECONDS) + 3 + 4 * (len(PHASE_BUCKETS_SECONDS) + 3)
 
     def total(leads: int, follows: int) -> int:
