@@ -1,4 +1,4 @@
-"""Stepwise that grows with what clients store, done in steps between the other work of the event loop.
+"""Work that grows with what clients store, done in steps between the other work of the event loop.
 
 Such work is a generator. It yields None after each step of a few milliseconds, and a `Room` where it needs memory in
 proportion to what a client sent, or must run a function that blocks. Whoever runs it without a loop (a test, a tool)
@@ -70,10 +70,10 @@ class Steps:
         self.taken = 0
         """Bytes of room that are in use."""
         self._queue: deque[asyncio.Future[None]] = deque()
-        """Stepwise that waits for its next step, first come first served."""
+        """Work that waits for its next step, first come first served."""
         self._passing = False
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
-        """Stepwise that waits for room, likewise."""
+        """Work that waits for room, likewise."""
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -132,13 +133,23 @@ def _decompress_gzip(data: Data, limit_bytes: int) -> bytes:
 
 
 def _decompress_snappy(data: memoryview, limit_bytes: int) -> bytes:
-    if data[:8] != XERIAL_MAGIC:
-        return _decompress_raw_snappy(data, limit_bytes)
-    if len(data) < len(XERIAL_HEADER):
-        raise CompressionError("snappy data ends within its header")
     parts: list[bytes] = []
-    position = len(XERIAL_HEADER)
     room = limit_bytes
+    for block in snappy_blocks(data):
+        part = _decompress_raw_snappy(block, room)
+        room -= len(part)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def snappy_blocks(data: memoryview) -> Iterator[memoryview]:
+    """The compressed blocks of xerial's framing; data without it is one bare block. Raises CompressionError."""
+    if data[:8] != XERIAL_MAGIC:
+        yield data
+        return
+    if len(data) < XERIAL_HEADER_BYTES:
+        raise CompressionError("snappy data ends within its header")
+    position = XERIAL_HEADER_BYTES
     while position < len(data):
         if position + 4 > len(data):
             raise CompressionError("snappy data ends within a block length")
@@ -146,11 +157,8 @@ def _decompress_snappy(data: memoryview, limit_bytes: int) -> bytes:
         position += 4
         if size > len(data) - position:
             raise CompressionError("snappy data ends within a block")
-        part = _decompress_raw_snappy(data[position : position + size], room)
-        room -= len(part)
-        parts.append(part)
+        yield data[position : position + size]
         position += size
-    return b"".join(parts)
 
 
 def _decompress_raw_snappy(data: memoryview, limit_bytes: int) -> bytes:

@@ -31,11 +31,11 @@ from broadsheet_broker.wire.compression import (
     MAX_DECOMPRESSED_BYTES,
     NONE,
     SNAPPY,
-    XERIAL_HEADER_BYTES,
     XERIAL_MAGIC,
     ZSTD,
     CompressionError,
     cramjam,
+    snappy_blocks,
 )
 
 PIECE_BYTES: Final = 256 * 1024
@@ -83,7 +83,7 @@ def open_small(codec: int, data: bytes) -> bytes | None:
 def _open_small_snappy(data: bytes) -> bytes | None:
     parts: list[bytes] = []
     room = PIECE_BYTES
-    for block in _snappy_parts(memoryview(data)):
+    for block in snappy_blocks(memoryview(data)):
         room -= _snappy_size(block)
         if room < 0:
             return None
@@ -129,7 +129,7 @@ class Payload:
     def _open(self) -> None:
         """Decompress all of it at once; in a thread when it is much."""
         if self._codec == SNAPPY:
-            self._whole = b"".join(_snappy_blocks(self._data))
+            self._whole = b"".join(_opened_snappy(self._data))
             return
         output = bytearray(self._bound)
         package = cramjam()
@@ -150,7 +150,7 @@ class Payload:
             return _gunzip(self._data)
         if self._whole is None:
             if codec == SNAPPY and self._bound <= INLINE_BYTES:
-                return _snappy_blocks(self._data)
+                return _opened_snappy(self._data)
             if codec == LZ4 and not self._bound:
                 return lz4_blocks(self._data)
             self._open()
@@ -204,26 +204,8 @@ def _snappy_size(block: memoryview) -> int:
     return size
 
 
-def _snappy_parts(data: memoryview) -> Iterator[memoryview]:
-    if data[:8] != XERIAL_MAGIC:
-        yield data
-        return
-    if len(data) < XERIAL_HEADER_BYTES:
-        raise CompressionError("snappy data ends within its header")
-    position = XERIAL_HEADER_BYTES
-    while position < len(data):
-        if position + 4 > len(data):
-            raise CompressionError("snappy data ends within a block length")
-        (size,) = struct.unpack_from(">I", data, position)
-        position += 4
-        if size > len(data) - position:
-            raise CompressionError("snappy data ends within a block")
-        yield data[position : position + size]
-        position += size
-
-
-def _snappy_blocks(data: memoryview) -> Iterator[bytes]:
-    for block in _snappy_parts(data):
+def _opened_snappy(data: memoryview) -> Iterator[bytes]:
+    for block in snappy_blocks(data):
         _snappy_size(block)
         try:
             yield bytes(cramjam().snappy.decompress_raw(block))
