@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from broadsheet_broker.seams.steps import Room, Stepwise
+from broadsheet_broker.seams.steps import Stepwise
 from broadsheet_broker.wire.compression import CompressionError
-from broadsheet_broker.wire.pieces import INLINE_BYTES, PIECE_BYTES, Payload
+from broadsheet_broker.wire.pieces import INLINE_BYTES, PIECE_BYTES
 from broadsheet_broker.wire.record_rows import STEP_ROWS, Row, read_rows
-from broadsheet_broker.wire.record_windows import RecordWindow
+from broadsheet_broker.wire.record_windows import opened
 from broadsheet_broker.wire.records import HEADER_BYTES, BatchHeader, CorruptRecordError
 
 if TYPE_CHECKING:
@@ -60,14 +60,7 @@ class StepCount:
 def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepCount) -> Stepwise[None]:
     """Give all records of one whole batch to `take`, some at a time. Raises CorruptRecordError."""
     try:
-        payload = Payload(header.compression, batch[HEADER_BYTES : header.size])
-        granted = 0
-        room = payload.room()
-        if room is not None:
-            granted = room.size
-            yield room
-            room = None
-        window = RecordWindow(payload.pieces())
+        window = yield from opened(header.compression, batch[HEADER_BYTES : header.size])
         seen = 0
         while True:
             rows: list[Row] = []
@@ -81,17 +74,11 @@ def each_record(header: BatchHeader, batch: memoryview, take: Take, count: StepC
                 continue
             if window.ended:
                 break
-            large = window.large()
-            if large > granted:
-                granted = large
-                yield Room(large, None)
+            yield from window.make_room()
             while not window.advance():
                 if count.due(PIECE_BYTES, 0):
                     yield None
-            joining = window.joining(granted)
-            if joining is not None:
-                yield joining
-                joining = None
+            yield from window.make_whole()
             if count.due(min(PIECE_BYTES, window.rest), 0):
                 yield None
     except CompressionError as error:

@@ -13,19 +13,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import google_crc32c
 
 from broadsheet_broker.log.config import PRODUCER_COMPRESSION, LogConfig
 from broadsheet_broker.log.errors import RecordValidationError
-from broadsheet_broker.seams.steps import Room, Stepwise, run_now
+from broadsheet_broker.seams.steps import Stepwise, run_now
 from broadsheet_broker.wire.compression import NONE, CompressionError
 from broadsheet_broker.wire.compressors import Compressor
 from broadsheet_broker.wire.errors import ErrorCode, KafkaError
-from broadsheet_broker.wire.pieces import INLINE_BYTES, OPENED_BYTES, PIECE_BYTES, Payload, open_small
+from broadsheet_broker.wire.pieces import INLINE_BYTES, OPENED_BYTES, PIECE_BYTES, open_small
 from broadsheet_broker.wire.record_walk import KEY_MISSING, STEP_RECORDS, RecordWalk, walk
-from broadsheet_broker.wire.record_windows import RecordWindow
+from broadsheet_broker.wire.record_windows import opened
 from broadsheet_broker.wire.records import (
     COMPRESSION_MASK,
     CRC_START,
@@ -237,15 +238,8 @@ def _walk_all(
     codec: int, data: memoryview, state: RecordWalk, output: Compressor | None, config: LogConfig
 ) -> Stepwise[int]:
     """Walk over all records, compressing them again into `output`; returns how many bytes are no records."""
-    payload = Payload(codec, data)
-    granted = 0
-    room = payload.room()
-    if room is not None:
-        granted = room.size
-        yield room
-        room = None
-    pieces = payload.pieces()
-    window = RecordWindow(pieces if output is None else _through(pieces, output, config))
+    through = None if output is None else partial(_through, output=output, config=config)
+    window = yield from opened(codec, data, through)
     most = INLINE_BYTES if output is None else PIECE_BYTES
     until, done = STEP_RECORDS, 0
     while True:
@@ -256,10 +250,7 @@ def _walk_all(
             continue
         if window.ended or (state.index == state.count and window.rest):
             return window.rest
-        large = window.large()
-        if large > granted:
-            granted = large
-            yield Room(large, None)
+        yield from window.make_room()
         complete = False
         while not complete:
             if done >= most:
@@ -267,10 +258,7 @@ def _walk_all(
                 until, done = state.index + STEP_RECORDS, 0
             done += PIECE_BYTES
             complete = window.advance()
-        joining = window.joining(granted)
-        if joining is not None:
-            yield joining
-            joining = None
+        yield from window.make_whole()
 
 
 def _through(pieces: Iterator[bytes], output: Compressor, config: LogConfig) -> Iterator[bytes]:
@@ -282,14 +270,7 @@ def _through(pieces: Iterator[bytes], output: Compressor, config: LogConfig) -> 
 
 def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None]:
     """Compress the records, which were walked over, once more with the offsets that their places give them."""
-    payload = Payload(codec, data)
-    granted = 0
-    room = payload.room()
-    if room is not None:
-        granted = room.size
-        yield room
-        room = None
-    window = RecordWindow(payload.pieces())
+    window = yield from opened(codec, data)
     index = 0
     while True:
         part = bytearray()
@@ -305,16 +286,10 @@ def _renumber(codec: int, data: memoryview, output: Compressor) -> Stepwise[None
             continue
         if window.ended:
             return
-        large = window.large()
-        if large > granted:
-            granted = large
-            yield Room(large, None)
+        yield from window.make_room()
         while not window.advance():
             yield None
-        joining = window.joining(granted)
-        if joining is not None:
-            yield joining
-            joining = None
+        yield from window.make_whole()
 
 
 def renumber_record(output: bytearray, data: bytes, position: int, index: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
-from broadsheet_broker.seams.steps import Room
+from broadsheet_broker.seams.steps import Room, Stepwise
 from broadsheet_broker.wire.compression import MAX_DECOMPRESSED_BYTES, CompressionError
-from broadsheet_broker.wire.pieces import INLINE_BYTES
+from broadsheet_broker.wire.pieces import INLINE_BYTES, Payload
 
 _JOINED_AT_ONCE: Final = 4 * 1024 * 1024
 _LONGEST_LENGTH: Final = 5
@@ -21,10 +21,12 @@ class RecordWindow:
     `advance`, perhaps several times for a record that is longer than a piece.
     """
 
-    __slots__ = ("_held", "_parts", "_pieces", "_wanted", "data", "ended", "position")
+    __slots__ = ("_granted", "_held", "_parts", "_pieces", "_wanted", "data", "ended", "position")
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], granted: int = 0) -> None:
+        """`granted`: bytes of room of the budget that its reader holds already."""
         self._pieces = pieces
+        self._granted = granted
         self.data = b""
         self.position = 0
         self.ended = False
@@ -38,10 +40,12 @@ class RecordWindow:
         """Bytes that no record was taken from yet."""
         return len(self.data) - self.position
 
-    def large(self) -> int:
-        """Bytes of the record at `position`, if it is so long that it needs room of the budget; else 0."""
+    def make_room(self) -> Stepwise[None]:
+        """Before `advance`: wait for room of the budget where the record at `position` is so long that it needs it."""
         wanted = record_bytes(self.data, self.position)
-        return wanted if wanted > INLINE_BYTES and wanted > self.rest else 0
+        if wanted > INLINE_BYTES and wanted > self.rest and wanted > self._granted:
+            self._granted = wanted
+            yield Room(wanted, None)
 
     def advance(self) -> bool:
         """Take the next piece. True when the reader can go on; False when `advance` must be called again first."""
@@ -68,15 +72,32 @@ class RecordWindow:
             self.join()
         return True
 
-    def joining(self, granted: int) -> Room | None:
-        """After `advance`: what has to be run before the reader goes on, in room of which `granted` bytes are held."""
-        return None if self._parts is None else Room(granted, self.join)
+    def make_whole(self) -> Stepwise[None]:
+        """After `advance`: have the pieces of a long record joined, which may be done in a thread."""
+        if self._parts is not None:
+            yield Room(self._granted, self.join)
 
     def join(self) -> None:
         """Put the pieces of a long record together."""
         assert self._parts is not None
         self.data = b"".join(self._parts)  # lets other threads run while it copies megabytes
         self._parts = None
+
+
+def opened(
+    codec: int, data: memoryview, through: Callable[[Iterator[bytes]], Iterator[bytes]] | None = None
+) -> Stepwise[RecordWindow]:
+    """The records of a batch, from the first one on, once there is room to open it. `through` gets all of its pieces
+    before the reader does. Raises CompressionError."""
+    payload = Payload(codec, data)
+    granted = 0
+    room = payload.room()
+    if room is not None:
+        granted = room.size
+        yield room
+        room = None  # it knows the payload
+    pieces = payload.pieces()
+    return RecordWindow(pieces if through is None else through(pieces), granted)
 
 
 def record_bytes(data: bytes, position: int) -> int:
